@@ -1,0 +1,73 @@
+package mail
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+)
+
+// EventKind says what happened to a delivery.
+type EventKind uint8
+
+// The kinds of events. Every accepted delivery has one EventAccepted and ends with exactly one of EventDelivered,
+// EventFailed, EventSuppressed or EventDiscarded; EventDeferred may stand between, any number of times.
+const (
+	EventAccepted EventKind = iota + 1
+	EventDelivered
+	EventDeferred
+	EventFailed
+	EventSuppressed
+	EventDiscarded
+)
+
+var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded"}
+
+func (k EventKind) String() string {
+	if int(k) < len(eventNames) {
+		return eventNames[k]
+	}
+	return ""
+}
+
+// IsFinal tells whether nothing follows an event of this kind.
+func (k EventKind) IsFinal() bool { return k != EventAccepted && k != EventDeferred }
+
+// Event is one line of the truth about a delivery. Logs, counters, bounces, webhooks and suppression derive from it.
+type Event struct {
+	At       time.Time // millisecond resolution
+	Kind     EventKind
+	Message  MessageID
+	Delivery Seq
+	Tenant   string
+	Group    string
+	From     Address // envelope sender
+	To       Address
+	Domain   Domain
+	Attempt  uint16 // 1 for the first transaction; 0 on EventAccepted
+
+	// Of EventAccepted only.
+	Composition string
+	Client      netip.Addr // the relaying server
+	User        string
+	HeaderFrom  string
+	HeaderID    string // Message-ID header, with angle brackets
+	Subject     string // decoded; "" where the composition does not store it (requirement R112)
+	APIData     string // X-Api-Data (requirement R22)
+	Size        int
+	Cleaning    bool
+	Due         time.Time // the reservation, zero where there is none
+
+	// Of every other kind.
+	Receiver string // policy group that answered
+	Stage    Stage
+	Status   Status
+	InDoubt  bool
+	Reply    smtp.Reply
+	Detail   string
+	Source   netip.Addr
+	Remote   netip.AddrPort
+	MX       string
+	TLS      bool
+	Next     time.Time // of EventDeferred: when the next attempt is due
+}

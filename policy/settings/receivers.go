@@ -1,0 +1,27 @@
+package settings
+
+// Receivers is rules data about receivers (R148): either the name of a file next to the settings, or the rules
+// themselves. It extends the built-in rules; a rule with a built-in rule's name replaces it.
+type Receivers struct {
+	File  string         `json:"file,omitempty"`
+	Rules []ReceiverRule `json:"rules,omitempty"`
+}
+
+// ReceiverRule is a policy group: who belongs to it and what it bears. Limits are per source IP.
+type ReceiverRule struct {
+	Name           string   `yaml:"name" json:"name"`                                           // docomo, google … the receiver's name in logs and metrics
+	Domains        []string `yaml:"domains,omitempty" json:"domains,omitempty"`                 // "docomo.ne.jp", "*.ezweb.ne.jp", "*" = any
+	MX             []string `yaml:"mx,omitempty" json:"mx,omitempty"`                           // host suffixes: ".google.com", "mfsmax.docomo.ne.jp"
+	Queue          string   `yaml:"queue,omitempty" json:"queue,omitempty"`                     // classic queue name (R63); default pc
+	Connections    int      `yaml:"connections,omitempty" json:"connections,omitempty"`         // at once, per source; 0 = inherit default
+	PerConnection  int      `yaml:"per_connection,omitempty" json:"per_connection,omitempty"`   // messages; 0 = inherit, -1 = no limit
+	Interval       Duration `yaml:"interval,omitempty" json:"interval,omitempty"`               // between messages on one connection
+	Rate           float64  `yaml:"rate,omitempty" json:"rate,omitempty"`                       // messages/s per source; 0 = inherit, -1 = no limit
+	ConnectionRate float64  `yaml:"connection_rate,omitempty" json:"connection_rate,omitempty"` // new connections/s per source; 0 = inherit, -1 = no limit
+	DailyCap       int      `yaml:"daily_cap,omitempty" json:"daily_cap,omitempty"`             // messages per day and source; 0 = none
+	TLS            string   `yaml:"tls,omitempty" json:"tls,omitempty"`                         // opportunistic (default), required, none
+	BlockPause     Duration `yaml:"block_pause,omitempty" json:"block_pause,omitempty"`         // after 421, reset, refused connect; default 60s
+	TopOfHour      Duration `yaml:"top_of_hour,omitempty" json:"top_of_hour,omitempty"`         // extra random delay around minute 00
+	Source         string   `yaml:"source,omitempty" json:"source,omitempty"`                   // provenance of the rule
+	Date           string   `yaml:"date,omitempty" json:"date,omitempty"`                       // when that was true, YYYY-MM-DD
+}
