@@ -1,0 +1,18 @@
+package mail
+
+// Accepted is a message that intake has made work of, on its way into the store.
+type Accepted struct {
+	ID         MessageID
+	Deliveries []Delivery // to be queued; consecutive Seq from ID.Seq on, with gaps where an address was malformed
+	Body       []byte     // as it goes out; owned by the store from Put on, never changed
+	Events     []Event    // EventAccepted for every recipient, and the final event of those that are not queued
+	Key        string     // idempotency key, "" = none; unique per Deliveries' tenant for 24 h (requirement N10)
+	Tenant     string
+}
+
+// Settlement closes one attempt: what happened, and what is left to do.
+type Settlement struct {
+	Delivery *Delivery // as it is stored now
+	Event    Event
+	Next     *Delivery // the same delivery as it waits from now on; nil = final, its record goes
+}
