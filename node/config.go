@@ -1,0 +1,298 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Config is the node file (docs/contract: node file): what one machine needs to know before it can serve. What may
+// change while it runs, and what all nodes agree on, is in policy/settings instead.
+//
+// Build one with DefaultConfig, ReadConfig or DecodeConfig, then Override, then Validate.
+type Config struct {
+	Node     Member         `yaml:"node"`
+	SMTP     SMTPConfig     `yaml:"smtp"`
+	HTTP     HTTPConfig     `yaml:"http"`
+	Delivery DeliveryConfig `yaml:"delivery"`
+	DNS      DNSConfig      `yaml:"dns"`
+	Keys     KeysConfig     `yaml:"keys"`
+	Cluster  ClusterConfig  `yaml:"cluster"`
+	Settings string         `yaml:"settings"` // path of the settings applied once, when none are stored; "" = the built-in ones
+	Log      LogConfig      `yaml:"log"`
+	Testing  TestingConfig  `yaml:"testing"`
+
+	file  string         // where it came from, "" = nowhere
+	lines map[string]int // line of each key of the file, by its path: "smtp.listeners[0].role"
+}
+
+// Member names this node and what it owns.
+type Member struct {
+	Name      string       `yaml:"name"`       // 1-63 letters, digits, "-", "_", "."; unique in a cluster
+	Data      string       `yaml:"data"`       // directory of everything that must survive
+	Hostname  string       `yaml:"hostname"`   // what SMTP greets with; default: the system's
+	SourceIPs []netip.Addr `yaml:"source_ips"` // addresses mail is sent from; empty = the system chooses
+}
+
+// SMTPConfig is how mail comes in.
+type SMTPConfig struct {
+	Listeners         []ListenerConfig `yaml:"listeners"`
+	ProxyProtocolFrom []netip.Prefix   `yaml:"proxy_protocol_from"` // peers whose PROXY header is believed
+	TLS               TLSFiles         `yaml:"tls"`                 // empty: a self-signed pair made at first start
+}
+
+// ListenerConfig is one SMTP address.
+type ListenerConfig struct {
+	Address string `yaml:"address"` // host:port, port 0 = any
+	Role    string `yaml:"role"`    // relay (default), submission (AUTH required), bounce
+	TLS     string `yaml:"tls"`     // none, optional (default), required, implicit
+}
+
+// TLSFiles names a certificate chain and its key, both PEM; both or neither.
+type TLSFiles struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// HTTPConfig is where operators, metrics and the API are served.
+type HTTPConfig struct {
+	Address string   `yaml:"address"`
+	TLS     TLSFiles `yaml:"tls"` // empty: plain HTTP
+}
+
+// DeliveryConfig is how mail goes out.
+type DeliveryConfig struct {
+	Port         int           `yaml:"port"`          // of the receivers, 1-65535, default 25
+	AllowPrivate bool          `yaml:"allow_private"` // may dial loopback, private and link-local addresses
+	Routes       []RouteConfig `yaml:"routes"`
+	Helo         string        `yaml:"helo"` // default: node.hostname
+}
+
+// RouteConfig sends a domain's mail to a fixed place instead of to its MX hosts. An exact domain beats "*.suffix" beats "*".
+type RouteConfig struct {
+	Domain string `yaml:"domain"`
+	To     string `yaml:"to"` // host, host:port, address or [address]:port
+}
+
+// DNSConfig is whom to ask.
+type DNSConfig struct {
+	Servers []netip.AddrPort `yaml:"servers"` // empty = the system's; a bare address means port 53
+	Timeout time.Duration    `yaml:"timeout"` // of one query, 100ms-60s, default 5s
+}
+
+// KeysConfig is where the root key comes from, in the order to try.
+type KeysConfig struct {
+	Unseal []UnsealConfig `yaml:"unseal"`
+	Exec   string         `yaml:"exec"` // short form of unseal: [{exec: …}]
+	File   string         `yaml:"file"` // short form of unseal: [{file: …}]
+}
+
+// The kinds of UnsealConfig.
+const (
+	UnsealKeyring  = "keyring"       // the kernel's keyring: survives a restart of the process
+	UnsealPeer     = "peer"          // an unsealed member of the cluster
+	UnsealRecovery = "recovery-code" // an operator types it
+	UnsealExec     = "exec"          // a command prints the 32 bytes
+	UnsealFile     = "file"          // a file holds the 32 bytes: who has the disk has the mail
+)
+
+// UnsealConfig is one provider of the root key.
+type UnsealConfig struct {
+	Kind string
+	Arg  string // command of UnsealExec, path of UnsealFile
+}
+
+// ClusterConfig joins this node with others. Address "" = alone.
+type ClusterConfig struct {
+	Address   string          `yaml:"address"`
+	Join      []string        `yaml:"join"`
+	Expect    int             `yaml:"expect"`
+	Role      string          `yaml:"role"`
+	Standbys  int             `yaml:"standbys"`
+	Shortfall string          `yaml:"shortfall"`
+	TLS       ClusterTLSFiles `yaml:"tls"`
+}
+
+// ClusterTLSFiles names the cluster's authority and this member's pair.
+type ClusterTLSFiles struct {
+	CA   string `yaml:"ca"`
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// LogConfig says how much is told on standard error.
+type LogConfig struct {
+	Level string `yaml:"level"` // debug, info (default), warn, error
+}
+
+// TestingConfig opens the testing calls (steered clock, jobs on demand).
+type TestingConfig struct {
+	Enabled bool `yaml:"enabled"`
+}
+
+// Defaults of a node without a file.
+const (
+	DefaultData = "./ekiden-data"
+	DefaultSMTP = "127.0.0.1:2525"
+	DefaultHTTP = "127.0.0.1:8025"
+)
+
+// DefaultConfig is the node that runs when there is no file at all: everything on loopback.
+func DefaultConfig() Config {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	name, _, _ := strings.Cut(host, ".")
+	if !isName(name) {
+		name = "n1"
+	}
+	return Config{
+		Node:     Member{Name: name, Data: DefaultData, Hostname: host},
+		SMTP:     SMTPConfig{Listeners: []ListenerConfig{{Address: DefaultSMTP, Role: "relay", TLS: "optional"}}},
+		HTTP:     HTTPConfig{Address: DefaultHTTP},
+		Delivery: DeliveryConfig{Port: 25},
+		DNS:      DNSConfig{Timeout: 5 * time.Second},
+		Keys:     KeysConfig{Unseal: []UnsealConfig{{Kind: UnsealKeyring}, {Kind: UnsealRecovery}}},
+		Log:      LogConfig{Level: "info"},
+	}
+}
+
+// Overrides are the flags of "ekiden serve" that win over the file; "" leaves the file's word.
+type Overrides struct {
+	Data string
+	SMTP string // becomes the only listener; it keeps role and TLS of the file's where the file has exactly one
+	HTTP string
+	Name string
+}
+
+// Override returns c with o applied.
+func (c Config) Override(o Overrides) Config {
+	if o.Data != "" {
+		c.Node.Data = o.Data
+	}
+	if o.Name != "" {
+		c.Node.Name = o.Name
+	}
+	if o.HTTP != "" {
+		c.HTTP.Address = o.HTTP
+	}
+	if o.SMTP != "" {
+		l := ListenerConfig{Role: "relay", TLS: "optional"}
+		if len(c.SMTP.Listeners) == 1 {
+			l = c.SMTP.Listeners[0]
+		}
+		l.Address = o.SMTP
+		c.SMTP.Listeners = []ListenerConfig{l}
+	}
+	return c
+}
+
+// File is the path c was read from, "" where there is none.
+func (c Config) File() string { return c.file }
+
+// OnLoopback tells whether every listener of c is bound to loopback.
+func (c Config) OnLoopback() bool {
+	for _, l := range c.SMTP.Listeners {
+		if !isLoopback(l.Address) {
+			return false
+		}
+	}
+	return isLoopback(c.HTTP.Address) && (c.Cluster.Address == "" || isLoopback(c.Cluster.Address))
+}
+
+// Warnings says what the operator should know about c although it is valid: one sentence each, for the log at start.
+func (c Config) Warnings() []string {
+	var w []string
+	for _, u := range c.Keys.Unseal {
+		switch u.Kind {
+		case UnsealFile:
+			w = append(w, "keys: the root key is read from the file "+strconv.Quote(u.Arg)+
+				": whoever has that file and the data directory can read all mail")
+		case UnsealPeer:
+			w = append(w, "keys: unsealing by a peer needs the cluster, which is not in this release: skipped")
+		}
+	}
+	if c.Cluster.Address != "" {
+		w = append(w, "cluster: not in this release: this node runs alone, nothing is replicated")
+	}
+	for _, l := range c.SMTP.Listeners {
+		if l.Role == "bounce" {
+			w = append(w, "smtp: the bounce role of "+l.Address+" is not in this release: mail to it is not taken")
+		}
+	}
+	if c.Delivery.AllowPrivate {
+		w = append(w, "delivery: allow_private is on: mail may be sent to loopback, private and link-local addresses")
+	}
+	if c.Testing.Enabled {
+		w = append(w, "testing: enabled: anyone on this machine can move the clock")
+	}
+	return w
+}
+
+// resolvePaths makes the file's own relative paths relative to the directory it lies in, as a reader of it expects.
+func (c *Config) resolvePaths() {
+	dir := filepath.Dir(c.file)
+	paths := []*string{&c.Settings, &c.SMTP.TLS.Cert, &c.SMTP.TLS.Key, &c.HTTP.TLS.Cert, &c.HTTP.TLS.Key,
+		&c.Cluster.TLS.CA, &c.Cluster.TLS.Cert, &c.Cluster.TLS.Key}
+	if _, set := c.lines["node.data"]; set {
+		paths = append(paths, &c.Node.Data)
+	}
+	for i := range c.Keys.Unseal {
+		if c.Keys.Unseal[i].Kind == UnsealFile {
+			paths = append(paths, &c.Keys.Unseal[i].Arg)
+		}
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+}
+
+// ParseRoute reads one route: the domain it is for ("" = any; a leading "." = any domain below it, as "*.suffix" is
+// written) and the host it leads to. port is used where to names none.
+func ParseRoute(r RouteConfig, port int) (mail.Domain, mail.Host, error) {
+	domain, err := parsePattern(r.Domain)
+	if err != nil {
+		return "", mail.Host{}, err
+	}
+	host, portText, err := net.SplitHostPort(r.To)
+	if err != nil {
+		host, portText = strings.Trim(r.To, "[]"), strconv.Itoa(port)
+	}
+	p, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil || p == 0 {
+		return "", mail.Host{}, fmt.Errorf("%q: the port must be a number from 1 to 65535", r.To)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return domain, mail.Host{Name: ip.String(), Addr: ip.Unmap(), Port: uint16(p)}, nil
+	}
+	name, err := mail.ParseDomain(host)
+	if err != nil {
+		return "", mail.Host{}, fmt.Errorf("%q is neither host:port nor address:port", r.To)
+	}
+	return domain, mail.Host{Name: string(name), Port: uint16(p)}, nil
+}
+
+func parsePattern(s string) (mail.Domain, error) {
+	if s == "*" {
+		return "", nil
+	}
+	suffix, below := strings.CutPrefix(s, "*.")
+	d, err := mail.ParseDomain(suffix)
+	if err != nil {
+		return "", fmt.Errorf(`%q must be a domain, "*.domain" or "*"`, s)
+	}
+	if below {
+		return "." + d, nil
+	}
+	return d, nil
+}

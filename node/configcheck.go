@@ -1,0 +1,300 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Problem is one thing wrong with a node file.
+type Problem struct {
+	File string // "" where the value came from a flag or a default
+	Line int    // 1 = first; 0 = unknown
+	Key  string // path of the key: smtp.listeners[0].role
+	Text string // what is wrong and which values are allowed
+}
+
+func (p Problem) String() string {
+	var b strings.Builder
+	if p.File != "" {
+		b.WriteString(p.File + ":")
+		if p.Line > 0 {
+			b.WriteString(strconv.Itoa(p.Line) + ":")
+		}
+		b.WriteByte(' ')
+	}
+	if p.Key != "" {
+		b.WriteString(p.Key + ": ")
+	}
+	b.WriteString(p.Text)
+	return b.String()
+}
+
+// ConfigError is a node file that cannot be used, with everything wrong with it in the order of its lines.
+type ConfigError struct{ Problems []Problem }
+
+func (e *ConfigError) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func newConfigError(problems []Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
+	return &ConfigError{Problems: problems}
+}
+
+// checker gathers the problems of one Config.
+type checker struct {
+	c        *Config
+	problems []Problem
+}
+
+// bad reports a problem at key. A key that the file does not hold is told without a line.
+func (k *checker) bad(key, format string, args ...any) {
+	p := Problem{Key: key, Text: fmt.Sprintf(format, args...)}
+	if line, ok := k.c.lines[key]; ok {
+		p.File, p.Line = k.c.file, line
+	}
+	k.problems = append(k.problems, p)
+}
+
+func (k *checker) word(key, got string, allowed ...string) {
+	if !slices.Contains(allowed, got) {
+		k.bad(key, "%q is not allowed; allowed: %s", got, strings.Join(allowed, ", "))
+	}
+}
+
+func (k *checker) address(key, addr string) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		k.bad(key, "%q must be host:port", addr)
+		return
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		k.bad(key, "%q: the port must be a number from 0 to 65535", addr)
+	}
+	if _, err := netip.ParseAddr(host); host != "" && err != nil && !isHostname(host) {
+		k.bad(key, "%q: the host must be an IP address or a host name", addr)
+	}
+}
+
+func (k *checker) pair(key, cert, keyFile string) {
+	if (cert == "") != (keyFile == "") {
+		k.bad(key, "cert and key must be given together")
+	}
+	for _, f := range []struct{ sub, path string }{{"cert", cert}, {"key", keyFile}} {
+		k.readable(key+"."+f.sub, f.path)
+	}
+}
+
+func (k *checker) readable(key, path string) {
+	if path == "" {
+		return
+	}
+	if st, err := os.Stat(path); err != nil {
+		k.bad(key, "cannot use %q: %v", path, err)
+	} else if st.IsDir() {
+		k.bad(key, "%q is a directory", path)
+	}
+}
+
+// Validate reports everything wrong with c as a *ConfigError, or nil. It looks at named files but changes nothing.
+func (c Config) Validate() error {
+	k := &checker{c: &c}
+	k.node()
+	k.smtp()
+	k.address("http.address", c.HTTP.Address)
+	k.pair("http.tls", c.HTTP.TLS.Cert, c.HTTP.TLS.Key)
+	k.delivery()
+	if c.DNS.Timeout < 100*time.Millisecond || c.DNS.Timeout > time.Minute {
+		k.bad("dns.timeout", "%v is out of range; allowed: 100ms to 60s", c.DNS.Timeout)
+	}
+	for i, s := range c.DNS.Servers {
+		if !s.IsValid() || s.Port() == 0 {
+			k.bad(fmt.Sprintf("dns.servers[%d]", i), "must be address:port")
+		}
+	}
+	k.keys()
+	k.cluster()
+	k.readable("settings", c.Settings)
+	k.word("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	if c.Testing.Enabled && !c.OnLoopback() {
+		k.bad("testing.enabled", "refused: testing is allowed only while every listener (smtp, http, cluster) is on loopback")
+	}
+	return newConfigError(k.problems)
+}
+
+func (k *checker) node() {
+	n := k.c.Node
+	if !isName(n.Name) {
+		k.bad("node.name", "%q must be 1-63 letters, digits, \"-\", \"_\" or \".\"", n.Name)
+	}
+	if n.Data == "" {
+		k.bad("node.data", "must name a directory")
+	}
+	if !isHostname(n.Hostname) {
+		k.bad("node.hostname", "%q is no host name", n.Hostname)
+	}
+	seen := map[netip.Addr]bool{}
+	for i, ip := range n.SourceIPs {
+		key := fmt.Sprintf("node.source_ips[%d]", i)
+		switch {
+		case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast():
+			k.bad(key, "%v cannot be a source address", ip)
+		case seen[ip]:
+			k.bad(key, "%v stands twice", ip)
+		}
+		seen[ip] = true
+	}
+}
+
+func (k *checker) smtp() {
+	if len(k.c.SMTP.Listeners) == 0 {
+		k.bad("smtp.listeners", "at least one listener is needed")
+	}
+	seen := map[string]bool{}
+	for i, l := range k.c.SMTP.Listeners {
+		key := fmt.Sprintf("smtp.listeners[%d]", i)
+		k.address(key+".address", l.Address)
+		k.word(key+".role", l.Role, "relay", "submission", "bounce")
+		k.word(key+".tls", l.TLS, "none", "optional", "required", "implicit")
+		if seen[l.Address] && !strings.HasSuffix(l.Address, ":0") {
+			k.bad(key+".address", "%q stands twice", l.Address)
+		}
+		seen[l.Address] = true
+	}
+	k.pair("smtp.tls", k.c.SMTP.TLS.Cert, k.c.SMTP.TLS.Key)
+}
+
+func (k *checker) delivery() {
+	d := k.c.Delivery
+	if d.Port < 1 || d.Port > 65535 {
+		k.bad("delivery.port", "%d is out of range; allowed: 1 to 65535", d.Port)
+		return
+	}
+	if d.Helo != "" && !isHostname(d.Helo) {
+		k.bad("delivery.helo", "%q is no host name", d.Helo)
+	}
+	seen := map[string]bool{}
+	for i, r := range d.Routes {
+		key := fmt.Sprintf("delivery.routes[%d]", i)
+		if _, _, err := ParseRoute(r, d.Port); err != nil {
+			k.bad(key, "%v", err)
+		}
+		if seen[r.Domain] {
+			k.bad(key+".domain", "%q stands twice", r.Domain)
+		}
+		seen[r.Domain] = true
+	}
+}
+
+func (k *checker) keys() {
+	if len(k.c.Keys.Unseal) == 0 {
+		k.bad("keys.unseal", "at least one provider is needed; allowed: %s", unsealForms)
+	}
+	for i, u := range k.c.Keys.Unseal {
+		key := fmt.Sprintf("keys.unseal[%d]", i)
+		switch u.Kind {
+		case UnsealKeyring, UnsealPeer, UnsealRecovery:
+		case UnsealExec:
+			if u.Arg == "" {
+				k.bad(key, "exec needs a command")
+			}
+		case UnsealFile:
+			// The key file is not looked at here: it may lie on a medium that is present only at start.
+			if u.Arg == "" {
+				k.bad(key, "file needs a path")
+			}
+		default:
+			k.bad(key, "%q is not allowed; allowed: %s", u.Kind, unsealForms)
+		}
+	}
+}
+
+func (k *checker) cluster() {
+	c := k.c.Cluster
+	if c.Address == "" {
+		if len(c.Join) > 0 || c.Expect > 1 {
+			k.bad("cluster.address", "is needed where cluster.join or cluster.expect is given")
+		}
+		return
+	}
+	k.address("cluster.address", c.Address)
+	for i, j := range c.Join {
+		k.address(fmt.Sprintf("cluster.join[%d]", i), j)
+	}
+	if c.Expect < 0 || c.Expect > 99 {
+		k.bad("cluster.expect", "%d is out of range; allowed: 0 to 99", c.Expect)
+	}
+	if c.Standbys < 0 || c.Standbys > 9 {
+		k.bad("cluster.standbys", "%d is out of range; allowed: 0 to 9", c.Standbys)
+	}
+	if c.Role != "" && !isName(c.Role) {
+		k.bad("cluster.role", "%q is no role; the usual one is member", c.Role)
+	}
+	if c.Shortfall != "" && !isName(c.Shortfall) {
+		k.bad("cluster.shortfall", "%q is no word; the usual one is degrade", c.Shortfall)
+	}
+	k.pair("cluster.tls", c.TLS.Cert, c.TLS.Key)
+	k.readable("cluster.tls.ca", c.TLS.CA)
+}
+
+func isName(s string) bool {
+	if s == "" || len(s) > 63 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !isAlnum(c) && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+// isHostname accepts what may stand in EHLO and greetings: letters, digits, hyphens and dots, or an address literal.
+func isHostname(s string) bool {
+	if inner, ok := strings.CutPrefix(s, "["); ok && strings.HasSuffix(inner, "]") {
+		_, err := netip.ParseAddr(strings.TrimPrefix(strings.TrimSuffix(inner, "]"), "IPv6:"))
+		return err == nil
+	}
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 {
+			return false
+		}
+		for _, c := range []byte(label) {
+			if !isAlnum(c) && c != '-' && c != '_' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func isAlnum(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	return strings.EqualFold(host, "localhost")
+}
