@@ -1,5 +1,13 @@
 package settings
 
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
 // Receivers is rules data about receivers (R148): either the name of a file next to the settings, or the rules
 // themselves. It extends the built-in rules; a rule with a built-in rule's name replaces it.
 type Receivers struct {
@@ -24,4 +32,58 @@ type ReceiverRule struct {
 	TopOfHour      Duration `yaml:"top_of_hour,omitempty" json:"top_of_hour,omitempty"`         // extra random delay around minute 00
 	Source         string   `yaml:"source,omitempty" json:"source,omitempty"`                   // provenance of the rule
 	Date           string   `yaml:"date,omitempty" json:"date,omitempty"`                       // when that was true, YYYY-MM-DD
+}
+
+// decodeNode reads either form: a text names a file, a list holds the rules.
+func (r *Receivers) decodeNode(d *strictDecoder, n ast.Node, path string) {
+	if n.Type() == ast.StringType {
+		r.File, _ = d.scalar(n, path, "the name of a file")
+		return
+	}
+	if n.Type() != ast.SequenceType {
+		d.fail(n, path, "must be a list of rules or the name of a file that holds one")
+		return
+	}
+	d.list(n, reflect.ValueOf(&r.Rules).Elem(), path, 1)
+}
+
+// MarshalYAML writes the rules as a list, or the name of the file where they have not been read from it.
+func (r Receivers) MarshalYAML() (any, error) {
+	if r.Rules != nil || r.File == "" {
+		return r.Rules, nil
+	}
+	return r.File, nil
+}
+
+// MarshalJSON writes what MarshalYAML writes.
+func (r Receivers) MarshalJSON() ([]byte, error) {
+	v, _ := r.MarshalYAML()
+	return json.Marshal(v)
+}
+
+// UnmarshalJSON reads either form.
+func (r *Receivers) UnmarshalJSON(b []byte) error {
+	if json.Unmarshal(b, &r.File) == nil {
+		return nil
+	}
+	r.File = ""
+	if err := json.Unmarshal(b, &r.Rules); err != nil {
+		return fmt.Errorf("receivers: neither a list of rules nor the name of a file: %w", err)
+	}
+	return nil
+}
+
+// DecodeRules reads a file that holds a list of rules, strictly. The error is an Errors.
+func DecodeRules(src []byte) ([]ReceiverRule, error) {
+	var r Receivers
+	lines, err := Strict(src, &r)
+	if err != nil {
+		return nil, err
+	}
+	if r.File != "" {
+		return nil, Errors{{Line: lines.Of(""), Text: "must be a list of rules"}}
+	}
+	c := checker{lines: lines}
+	c.rules(r.Rules, "")
+	return r.Rules, c.errs.orNil()
 }

@@ -5,8 +5,6 @@
 // validated; a change is a new one.
 package settings
 
-import "time"
-
 // Settings is the whole replicated book of settings.
 type Settings struct {
 	Tenants      []Tenant      `yaml:"tenants" json:"tenants"`
@@ -203,6 +201,3 @@ type Account struct {
 	Name string `yaml:"name" json:"name"`
 	Role string `yaml:"role" json:"role"`
 }
-
-// Duration is a time.Duration written as Go writes it ("1m30s", "100ms").
-type Duration time.Duration

@@ -1,0 +1,223 @@
+package settings
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Validate reports everything in s that is out of range, ambiguous or impossible, as an Errors without lines. It
+// expects the defaults to be filled in.
+func (s *Settings) Validate() error { return s.check(nil).orNil() }
+
+func (s *Settings) check(lines Lines) Errors {
+	c := &checker{lines: lines, users: map[string]string{}, pools: map[string]bool{}}
+	if len(s.Tenants) == 0 {
+		c.fail("tenants", "at least one tenant is needed")
+	}
+	for i := range s.Pools {
+		c.pool(&s.Pools[i], at("pools", i))
+	}
+	names := unique{c: c, seen: map[string]bool{}}
+	for i := range s.Tenants {
+		names.add(s.Tenants[i].Name, at("tenants", i)+".name")
+		c.tenant(&s.Tenants[i], at("tenants", i))
+	}
+	if s.Receivers.File == "" || s.Receivers.Rules == nil { // those of a file were checked with the file's own lines
+		c.rules(s.Receivers.Rules, "receivers")
+	}
+	for i, h := range s.SendingHours {
+		p := at("sending_hours", i)
+		c.domainPattern(h.Domain, p+".domain")
+		c.window(h.From, h.To, p, true)
+	}
+	for i, a := range s.Allow {
+		if _, err := ParseNetwork(a.Address); err != nil {
+			c.fail(at("allow", i)+".address", err.Error())
+		}
+	}
+	accounts := unique{c: c, seen: map[string]bool{}}
+	for i, a := range s.Accounts {
+		accounts.add(a.Name, at("accounts", i)+".name")
+		c.oneOf(a.Role, at("accounts", i)+".role", "administrator", "viewer", "accountant", "group")
+	}
+	return c.errs
+}
+
+// checker gathers what is wrong; paths are those of Lines.
+type checker struct {
+	lines Lines
+	errs  Errors
+	users map[string]string // AUTH names are unique over all tenants: they identify the tenant
+	pools map[string]bool
+}
+
+func at(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
+
+func (c *checker) fail(path, text string) {
+	c.errs = append(c.errs, &Error{Line: c.lines.Of(path), Key: path, Text: text})
+}
+
+func (c *checker) oneOf(v, path string, allowed ...string) {
+	if !slices.Contains(allowed, v) {
+		c.fail(path, fmt.Sprintf("%q is not allowed; allowed: %s", v, strings.Join(allowed, ", ")))
+	}
+}
+
+func (c *checker) between(v int, path string, lo, hi int) {
+	if v < lo || v > hi {
+		c.fail(path, fmt.Sprintf("%d is out of range; allowed: %d to %d", v, lo, hi))
+	}
+}
+
+func (c *checker) duration(v Duration, path string, lo, hi time.Duration) {
+	if time.Duration(v) < lo || time.Duration(v) > hi {
+		c.fail(path, fmt.Sprintf("%s is out of range; allowed: %s to %s", v, lo, hi))
+	}
+}
+
+// unique refuses empty, overlong and repeated names.
+type unique struct {
+	c    *checker
+	seen map[string]bool
+}
+
+func (u unique) add(name, path string) {
+	switch {
+	case name == "" || len(name) > 100:
+		u.c.fail(path, "a name of 1 to 100 characters is needed")
+	case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		u.c.fail(path, "a name must not hold control characters")
+	case u.seen[name]:
+		u.c.fail(path, fmt.Sprintf("the name %q is used twice", name))
+	}
+	u.seen[name] = true
+}
+
+func (c *checker) pool(p *Pool, path string) {
+	unique{c, c.pools}.add(p.Name, path+".name")
+	for i, s := range p.Sources {
+		if a, err := netip.ParseAddr(s); err != nil || a.Zone() != "" {
+			c.fail(at(path+".sources", i), fmt.Sprintf("%q is no IP address", s))
+		}
+		if slices.Index(p.Sources, s) < i {
+			c.fail(at(path+".sources", i), fmt.Sprintf("%s is listed twice", s))
+		}
+	}
+	if p.Warmup == "" {
+		c.fail(path+".warmup", "must be none or the name of a plan")
+	}
+}
+
+func (c *checker) tenant(t *Tenant, path string) {
+	c.oneOf(t.Bounce.Format, path+".bounce.format", "classic", "dsn", "none")
+	if t.Bounce.To != "" {
+		c.address(t.Bounce.To, path+".bounce.to")
+	}
+	c.between(t.Exclusion.Threshold, path+".exclusion.threshold", 1, 99)
+	c.between(t.RetentionDays, path+".retention_days", 1, 90)
+	if t.SourceIPQuota < 0 {
+		c.fail(path+".source_ip_quota", "must be 0 (no limit) or more")
+	}
+	if len(t.Compositions) == 0 {
+		c.fail(path+".compositions", "at least one composition is needed")
+	}
+	names := unique{c: c, seen: map[string]bool{}}
+	networks := 0
+	for i := range t.Compositions {
+		names.add(t.Compositions[i].Name, at(path+".compositions", i)+".name")
+		c.composition(&t.Compositions[i], at(path+".compositions", i))
+		networks += len(t.Compositions[i].Networks)
+	}
+	if t.SourceIPQuota > 0 && networks > t.SourceIPQuota {
+		c.fail(path+".source_ip_quota", fmt.Sprintf("%d networks are registered, the quota is %d", networks, t.SourceIPQuota))
+	}
+	speeds := unique{c: c, seen: map[string]bool{}}
+	for i := range t.Speed {
+		speeds.add(t.Speed[i].Name, at(path+".speed", i)+".name")
+		c.speed(&t.Speed[i], at(path+".speed", i))
+	}
+	for i, w := range t.Webhooks {
+		p := at(path+".webhooks", i)
+		if u, err := url.Parse(w.URL); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+			c.fail(p+".url", fmt.Sprintf("%q is no http or https address", w.URL))
+		}
+		c.oneOf(w.Format, p+".format", "json", "form")
+		if len(w.Events) == 0 {
+			c.fail(p+".events", "at least one of deliveries, bounces, blocks is needed")
+		}
+		for j, e := range w.Events {
+			c.oneOf(e, at(p+".events", j), "deliveries", "bounces", "blocks")
+		}
+	}
+}
+
+func (c *checker) address(a, path string) {
+	if err := mail.Address(a).Check(); err != nil {
+		c.fail(path, fmt.Sprintf("%q is no mail address: %v", a, err))
+	}
+}
+
+func (c *checker) domain(d, path string) {
+	if _, err := mail.ParseDomain(d); err != nil {
+		c.fail(path, fmt.Sprintf("%q is no domain", d))
+	}
+}
+
+// domainPattern accepts a domain, "*.suffix" and "*".
+func (c *checker) domainPattern(d, path string) {
+	if d != "*" {
+		c.domain(strings.TrimPrefix(d, "*."), path)
+	}
+}
+
+// window checks two times of day. From = To is refused (R38), except that an inside window may span the whole day.
+func (c *checker) window(from, to, path string, fullDay bool) {
+	f, err := ParseTimeOfDay(from)
+	if err != nil {
+		c.fail(path+".from", err.Error())
+		return
+	}
+	t, err := ParseTimeOfDay(to)
+	if err != nil {
+		c.fail(path+".to", err.Error())
+		return
+	}
+	if f%(24*time.Hour) == t%(24*time.Hour) && !(fullDay && f == 0 && t == 24*time.Hour) {
+		c.fail(path+".to", "from and to must differ")
+	}
+}
+
+// ParseTimeOfDay reads HH:MM, 00:00 to 24:00, as the time since midnight.
+func ParseTimeOfDay(s string) (time.Duration, error) {
+	if len(s) == 5 && s[2] == ':' {
+		h, err1 := strconv.ParseUint(s[:2], 10, 8)
+		m, err2 := strconv.ParseUint(s[3:], 10, 8)
+		if err1 == nil && err2 == nil && m < 60 && (h < 24 || h == 24 && m == 0) {
+			return time.Duration(h)*time.Hour + time.Duration(m)*time.Minute, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is no time of day; write it HH:MM, 00:00 to 24:00", s)
+}
+
+// ParseNetwork reads an address or a CIDR, IPv4 or IPv6, into its masked prefix.
+func ParseNetwork(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an IP address nor a network such as 192.0.2.0/24", s)
+	}
+	if p.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q maps IPv4 into IPv6; write the IPv4 network", s)
+	}
+	return p.Masked(), nil
+}
