@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// MaxTextLine is the longest line of a message in octets without its CRLF (RFC 5321 §4.5.3.1.6).
-const MaxTextLine = 998
+// maxDataLine is the longest line of a message in octets without its CRLF (RFC 5321 §4.5.3.1.6).
+const maxDataLine = 998
 
 // What CheckData reports: a message that must not be sent as it is, because a receiver could take a part of it for
 // something else (threats section 2, SMTP smuggling) or would cut it.
@@ -18,7 +18,7 @@ var (
 )
 
 // CheckData is the outbound oracle: it returns nil only if b's lines end with CRLF, hold no NUL, CR or LF and are at
-// most MaxTextLine long; the last line may lack its CRLF. dots counts the lines that begin with a dot, which
+// most maxDataLine long; the last line may lack its CRLF. dots counts the lines that begin with a dot, which
 // AppendData has to stuff.
 func CheckData(b []byte) (dots int, err error) {
 	if bytes.IndexByte(b, 0) >= 0 {
@@ -31,7 +31,7 @@ func CheckData(b []byte) (dots int, err error) {
 		}
 		i := bytes.IndexByte(rest, '\r')
 		if i < 0 {
-			if len(rest) > MaxTextLine {
+			if len(rest) > maxDataLine {
 				return 0, ErrLongLine
 			}
 			break
@@ -39,7 +39,7 @@ func CheckData(b []byte) (dots int, err error) {
 		if i+1 >= len(rest) || rest[i+1] != '\n' {
 			return 0, ErrBareCR
 		}
-		if i > MaxTextLine {
+		if i > maxDataLine {
 			return 0, ErrLongLine
 		}
 		lines++

@@ -8,7 +8,7 @@ import (
 )
 
 func TestCheckData(t *testing.T) {
-	long := strings.Repeat("a", MaxTextLine)
+	long := strings.Repeat("a", maxDataLine)
 	for _, tc := range []struct {
 		name, in string
 		dots     int
