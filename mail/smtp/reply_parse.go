@@ -3,7 +3,6 @@ package smtp
 import (
 	"bytes"
 	"errors"
-	"strings"
 )
 
 // Bounds of a reply read from a peer (threat T12). A line beyond MaxReplyLine is cut, because a wordy receiver is no
@@ -140,14 +139,12 @@ func trimCR(l []byte) []byte {
 	return l
 }
 
+// cleanText replaces NUL and CR byte by byte: the text may be in any character set.
 func cleanText(b []byte) string {
-	if bytes.IndexByte(b, 0) < 0 && bytes.IndexByte(b, '\r') < 0 {
-		return string(b)
-	}
-	return strings.Map(func(r rune) rune {
-		if r == 0 || r == '\r' {
-			return '?'
+	for i, c := range b {
+		if c == 0 || c == '\r' {
+			b[i] = '?'
 		}
-		return r
-	}, string(b))
+	}
+	return string(b)
 }

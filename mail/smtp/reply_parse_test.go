@@ -26,7 +26,7 @@ func TestParseReply(t *testing.T) {
 		{name: "multi-line", in: "421-4.7.0 a\r\n421-4.7.0 b\r\n421 4.7.1 c\r\n", n: 39,
 			want: Reply{421, EnhancedCode{4, 7, 0}, "a\nb\n4.7.1 c"}},
 		{name: "LF only", in: "250-a\n250 b\n", n: 12, want: Reply{Code: 250, Text: "a\nb"}},
-		{name: "NUL and CR", in: "250 a\x00b\rc\r\n", n: 12, want: Reply{Code: 250, Text: "a?b?c"}},
+		{name: "NUL and CR", in: "250 a\x00b\rc\r\n", n: 11, want: Reply{Code: 250, Text: "a?b?c"}},
 		{name: "incomplete", in: "250-a\r\n250 b\r"},
 		{name: "empty"},
 		{name: "two digits", in: "25\r\n", err: ErrReplySyntax},
