@@ -12,10 +12,10 @@ type page struct {
 	kind string
 }
 
-// newPage maps a page, copies secret into it and makes it read-only. It prefers memfd_secret(2), whose pages leave the
+// newPage maps a page, lets fill write the secret into it and makes it read-only. It prefers memfd_secret(2), whose pages leave the
 // kernel's own map, so that /proc/PID/mem, ptrace and a kernel core dump do not show them; else an anonymous page
 // that is locked in RAM and left out of core files. A page that could not even be locked is still used, and says so.
-func newPage(secret []byte) (page, error) {
+func newPage(fill func([]byte)) (page, error) {
 	size := os.Getpagesize()
 	p, err := secretPage(size)
 	if err != nil {
@@ -23,7 +23,7 @@ func newPage(secret []byte) (page, error) {
 			return page{}, err
 		}
 	}
-	copy(p.mem, secret)
+	fill(p.mem)
 	if err := unix.Mprotect(p.mem, unix.PROT_READ); err != nil {
 		p.close()
 		return page{}, err

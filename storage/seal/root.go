@@ -1,9 +1,9 @@
 package seal
 
 import (
-	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"sync"
@@ -14,6 +14,12 @@ const KeySize = 32
 
 // ErrKeySize is reported for a root key that is not KeySize bytes long.
 var ErrKeySize = errors.New("a root key must be 32 bytes long")
+
+// Where things lie in the root key's page; the key itself stands at 0.
+const (
+	innerPad = sha256.BlockSize
+	outerPad = 2 * sha256.BlockSize
+)
 
 // Root is the key from which all others follow. It lies alone in a page of memory that does not swap, does not reach a
 // core file and, where the kernel has memfd_secret(2), is not mapped for anybody else, the kernel included.
@@ -36,7 +42,17 @@ func RootFrom(key []byte) (*Root, error) {
 	if len(key) != KeySize {
 		return nil, ErrKeySize
 	}
-	p, err := newPage(key)
+	p, err := newPage(func(mem []byte) {
+		copy(mem, key)
+		// The two HMAC pads (RFC 2104) lie beside the key, so that deriving from it copies neither to the heap.
+		for i := range sha256.BlockSize {
+			mem[innerPad+i], mem[outerPad+i] = 0x36, 0x5c
+		}
+		for i, b := range key {
+			mem[innerPad+i] ^= b
+			mem[outerPad+i] ^= b
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("seal: page for the root key: %w", err)
 	}
@@ -46,15 +62,38 @@ func RootFrom(key []byte) (*Root, error) {
 // Protection names what guards the root key's page: "memfd_secret", "mlock", or "none" where the system locks nothing.
 func (r *Root) Protection() string { return r.page.kind }
 
-// Derive returns the key for one purpose: HKDF-SHA256 (RFC 5869) of the root key with the purpose as info. Purposes are
-// constants of the program, never data. It panics on a closed Root: a node without its root key must have stopped.
-func (r *Root) Derive(purpose string) [KeySize]byte {
+// Derive returns the key for one purpose: HKDF-Expand with SHA-256 (RFC 5869 §2.3; §3.3 lets a uniformly random key go
+// without the extract step), with "ekiden/1/" and the purpose as info. Purposes are constants of the program, never
+// data. It is computed here and not by crypto/hkdf, because that copies the key to Go's heap, where nobody would wipe
+// it. It panics on a closed Root: a node without its root key must have stopped.
+func (r *Root) Derive(purpose string) (key [KeySize]byte) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.page.mem == nil {
 		panic("seal: root key used after Close")
 	}
-	return derive(r.page.mem[:KeySize], purpose)
+	// T(1) = HMAC(root, info | 0x01), and one block is all a 32-byte key needs. A pad is a whole block, which SHA-256
+	// reads in place.
+	h := sha256.New()
+	h.Write(r.page.mem[innerPad:][:sha256.BlockSize])
+	h.Write([]byte("ekiden/1/" + purpose + "\x01"))
+	inner := h.Sum(nil)
+	h.Reset()
+	h.Write(r.page.mem[outerPad:][:sha256.BlockSize])
+	h.Write(inner)
+	h.Sum(key[:0])
+	return key
+}
+
+// check returns a value by which a root key is recognised without being told: HKDF of 256 random bits gives none back.
+func (r *Root) check() []byte {
+	key := r.Derive("check")
+	return key[:16]
+}
+
+// isCheck tells whether check, which the disk may hold, is this root's.
+func (r *Root) isCheck(check []byte) bool {
+	return subtle.ConstantTimeCompare(r.check(), check) == 1
 }
 
 // Close wipes the key and gives its page back. Closing twice is allowed.
@@ -62,14 +101,4 @@ func (r *Root) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.page.close()
-}
-
-func derive(secret []byte, purpose string) (key [KeySize]byte) {
-	out, err := hkdf.Key(sha256.New, secret, nil, "ekiden/1/"+purpose, KeySize)
-	if err != nil {
-		panic("seal: hkdf: " + err.Error()) // only for a length beyond 255 hashes or a FIPS mode without SHA-256
-	}
-	copy(key[:], out)
-	clear(out)
-	return key
 }
