@@ -57,4 +57,3 @@ func Encode(s *Settings) ([]byte, error) {
 	}
 	return out, nil
 }
-

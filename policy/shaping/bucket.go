@@ -1,0 +1,53 @@
+package shaping
+
+import (
+	"math"
+	"time"
+)
+
+// bucket is a token bucket. The zero bucket has no limit.
+type bucket struct {
+	rate  float64 // tokens a second
+	size  float64 // most it holds
+	level float64
+	at    time.Time // of level
+}
+
+// refill adds what has come in since the last time.
+func (b *bucket) refill(now time.Time) {
+	if b.size == 0 {
+		return
+	}
+	if d := now.Sub(b.at); d > 0 {
+		if !b.at.IsZero() {
+			b.level = min(b.size, b.level+d.Seconds()*b.rate)
+		}
+		b.at = now
+	}
+}
+
+// whole is how many whole tokens are there.
+func (b *bucket) whole() int {
+	if b.size == 0 {
+		return math.MaxInt32
+	}
+	return int(b.level + 1e-9)
+}
+
+func (b *bucket) take(n int) {
+	if b.size > 0 {
+		b.level -= float64(n)
+	}
+}
+
+func (b *bucket) put(n int) {
+	if b.size > 0 {
+		b.level = min(b.size, b.level+float64(n))
+	}
+}
+
+// next is when n whole tokens will be there; n fits into the bucket.
+func (b *bucket) next(now time.Time, n int) time.Time {
+	missing := max(0, float64(n)-b.level)
+	return now.Add(time.Duration(math.Ceil(missing / b.rate * float64(time.Second))))
+}

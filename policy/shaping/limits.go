@@ -1,0 +1,25 @@
+package shaping
+
+import "time"
+
+// Limits is what one receiver bears from one source. In every field 0 means no limit, except Connections, which is at
+// least 1.
+type Limits struct {
+	Receiver       string        // policy group: "docomo", "mx:mx.example.net", "route:127.0.0.1:2526"
+	Queue          string        // classic queue name (R63)
+	Connections    int           // at once
+	PerConnection  int           // messages on one connection
+	Interval       time.Duration // from one message's begin to the next on one connection
+	Rate           float64       // messages a second; the bucket holds one second's worth, at least one message
+	ConnectionRate float64       // new connections a second; the bucket holds a minute's worth, at most Connections
+	DailyCap       int           // messages a UTC day
+	TLS            string        // "opportunistic", "required", "none"
+	BlockPause     time.Duration // how long to leave the receiver alone once it blocks; doubles while probes fail
+	TopOfHour      time.Duration // new connections keep off a random part of that long after every full hour
+}
+
+// RouteConnections is how many connections a static route may use at once: it names a relay the operator owns.
+const RouteConnections = 64
+
+// routeBlockPause is short: a relay of one's own that refuses is down, not offended.
+const routeBlockPause = 5 * time.Second
