@@ -1,0 +1,78 @@
+// Command ekiden-bench drives an ekiden from outside: it injects mail, plays the internet, measures and simulates.
+//
+// It must never be needed to run a relay, and must never judge by what the engine says of itself where the ledger of
+// 250s and the sink's record can speak. Read bench/load, bench/sink, bench/relay and bench/sim.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/ekiden-mta/ekiden/bench/load"
+	"github.com/ekiden-mta/ekiden/bench/sink"
+)
+
+// Exit codes of contract 2.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// commands is the whole command line.
+type commands struct {
+	Load loadCommand `cmd:"" help:"Send messages to a relay and keep a ledger of its 250s."`
+	Sink sinkCommand `cmd:"" help:"Play the internet: take mail as receivers do and record it."`
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is main without the process: arguments in, exit code out.
+func run(args []string, stdout, stderr io.Writer) int {
+	var cli commands
+	code := -1
+	parser, err := kong.New(&cli, kong.Name("ekiden-bench"),
+		kong.Description("Drives an ekiden from outside: load, pretend internet, benchmark, demonstration, simulation."),
+		kong.UsageOnError(), kong.Writers(stdout, stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Exit(func(c int) { code = c }))
+	if err != nil {
+		fmt.Fprintln(stderr, "ekiden-bench:", err)
+		return exitFailed
+	}
+	kctx, err := parser.Parse(args)
+	if code >= 0 { // --help was asked for and printed
+		return code
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "ekiden-bench:", err)
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	kctx.BindTo(ctx, (*context.Context)(nil))
+	err = kctx.Run(&streams{stdout, stderr})
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, load.ErrConfig) || errors.Is(err, sink.ErrModel):
+		fmt.Fprintln(stderr, "ekiden-bench:", err)
+		return exitUsage
+	}
+	fmt.Fprintln(stderr, "ekiden-bench:", err)
+	return exitFailed
+}
+
+// streams are where a command writes.
+type streams struct{ out, err io.Writer }
+
+func (s *streams) json(v any) error {
+	enc := json.NewEncoder(s.out)
+	return enc.Encode(v)
+}
