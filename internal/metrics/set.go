@@ -1,0 +1,128 @@
+// Package metrics is the house front over the Prometheus client: the metric set of ekiden as typed fields, so that a
+// room counts without knowing label names, and without being able to invent a metric.
+//
+// It has a registry of its own and must never use the client's global one; it must never look up a label on the path
+// of every message (rooms keep the Counter or Gauge that With returns); it must never let a label take more values
+// than its bound, however many names the world sends; and it knows no mail, only names and numbers.
+// Nothing else in the house imports the Prometheus client.
+//
+// Read Set first: its fields are the contract with dashboards and alerts.
+package metrics
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Bounds of labels: so many values keep their names, all others are counted under Other.
+const (
+	MaxReceivers = 200
+	MaxSources   = 1000
+	// maxWords bounds labels whose values are words of the program (outcome, reason, state …).
+	maxWords = 64
+
+	// Other is the label value of everything beyond a bound.
+	Other = "other"
+)
+
+// Set is the metrics of one process. Make it with New. All is safe for concurrent use.
+type Set struct {
+	registry *prometheus.Registry
+
+	// Accepted counts deliveries (not messages) for which a 250 or its HTTP equal was given.
+	Accepted Counter
+	// Outcomes counts what became of deliveries, by outcome and receiver.
+	Outcomes *Counters2
+	// InDoubt counts deliveries whose final dot was sent and whose reply was never seen.
+	InDoubt Counter
+	// DuplicatesBound is how many duplicates a crash at this moment could make, at most.
+	DuplicatesBound Reading
+	// QueueDeliveries is how many deliveries are queued, by state.
+	QueueDeliveries Readings
+	// Connections is how many outbound connections are open, by receiver and source.
+	Connections *Gauges2
+	// Blocks is 1 while a receiver blocks a source. Under Other it counts the blocked pairs beyond the bounds, so it is
+	// kept by Inc and Dec.
+	Blocks *Gauges2
+	// SlotsGranted counts slots that sources granted.
+	SlotsGranted Counter
+	// SlotsRefused counts asks that sources refused, by reason.
+	SlotsRefused *Counters1
+	// StoreCommitSeconds is the time of one commit of the store, the sync included.
+	StoreCommitSeconds Histogram
+	// ShipSeconds is the time from a record's commit to its acknowledgement by the standbys.
+	ShipSeconds Histogram
+	// SuppressionLookups counts look-ups of recipients in the suppression lists.
+	SuppressionLookups Counter
+	// RaftApplyLagSeconds is how far this node's ledger is behind what is agreed.
+	RaftApplyLagSeconds Reading
+	// Sealed is 1 while the root key is not in memory, else 0.
+	Sealed Reading
+	// ConservationGap is accepted - (delivered + failed + discarded + suppressed + queued): 0 at rest, always.
+	ConservationGap Reading
+	// ActorRestarts counts restarts of actors after a panic, by kind of actor.
+	ActorRestarts *Counters1
+	// SMTPConnections counts inbound connections, by what became of them at the door (accepted, or why refused).
+	SMTPConnections *Counters1
+	// SMTPSessions is how many inbound sessions are open, by the role of their listener.
+	SMTPSessions *Gauges1
+	// SMTPRefusals counts commands and messages refused by SMTP sessions, by reason.
+	SMTPRefusals *Counters1
+	// DNSLookups counts questions to DNS servers, by result; answers from the cache are not counted.
+	DNSLookups *Counters1
+}
+
+// commitBuckets span a sync on fast flash (0.1 ms) to a disk that hangs (10 s), in seconds.
+func commitBuckets() []float64 {
+	return []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+}
+
+// New returns a set whose series are all at zero; version is what ekiden_build_info shows.
+func New(version string) *Set {
+	reg := prometheus.NewRegistry()
+	b := builder{reg: reg, receivers: newNames(MaxReceivers), sources: newNames(MaxSources)}
+	s := &Set{
+		registry: reg,
+
+		Accepted:            b.counter("accepted_total", "Deliveries accepted: a 250 was given."),
+		Outcomes:            b.counters2("outcomes_total", "Deliveries by what became of them.", "outcome", "receiver"),
+		InDoubt:             b.counter("in_doubt_total", "Deliveries whose final dot was sent and never answered."),
+		DuplicatesBound:     b.reading("duplicates_bound", "Duplicates that a crash now could make, at most."),
+		QueueDeliveries:     b.readings("queue_deliveries", "Queued deliveries.", "state"),
+		Connections:         b.gauges2("connections", "Open outbound connections.", "receiver", "source"),
+		Blocks:              b.gauges2("blocks", "1 while the receiver blocks the source.", "receiver", "source"),
+		SlotsGranted:        b.counter("slots_granted_total", "Sending slots granted."),
+		SlotsRefused:        b.counters1("slots_refused_total", "Asks for slots refused.", "reason"),
+		StoreCommitSeconds:  b.histogram("store_commit_seconds", "Time of a commit of the store, sync included."),
+		ShipSeconds:         b.histogram("ship_seconds", "Time until standbys acknowledged a record."),
+		SuppressionLookups:  b.counter("suppression_lookups_total", "Look-ups in the suppression lists."),
+		RaftApplyLagSeconds: b.reading("raft_apply_lag_seconds", "How far the ledger is behind what is agreed."),
+		Sealed:              b.reading("sealed", "1 while the root key is not in memory."),
+		ConservationGap: b.reading("conservation_gap",
+			"Accepted minus delivered, failed, discarded, suppressed and queued; 0 at rest."),
+		ActorRestarts:   b.counters1("actor_restarts_total", "Actors restarted after a panic.", "actor"),
+		SMTPConnections: b.counters1("smtp_connections_total", "Inbound connections at the door.", "result"),
+		SMTPSessions:    b.gauges1("smtp_sessions", "Open inbound sessions.", "role"),
+		SMTPRefusals:    b.counters1("smtp_refusals_total", "Commands and messages refused.", "reason"),
+		DNSLookups:      b.counters1("dns_lookups_total", "Questions to DNS servers.", "result"),
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: prefix + "build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	info.Set(1)
+	reg.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return s
+}
+
+// Handler serves the set in the Prometheus text format. A reading that fails to be taken is left out, and the rest
+// served.
+func (s *Set) Handler() http.Handler {
+	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.ContinueOnError,
+		// A scrape takes milliseconds; more at once than this is an attack or a mistake.
+		MaxRequestsInFlight: 4,
+	})
+}
