@@ -1,0 +1,58 @@
+// Package schedule decides when a delivery is due: the retry ladder, the lifetime, and the bounds in which a message
+// may choose its own.
+//
+// It is pure: time and chance come as arguments. It must never know how a message is stored or who tries it.
+package schedule
+
+import (
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// What a message's own headers may ask for (R32).
+const (
+	MinLifetime = 60 * time.Second
+	MaxLifetime = 432_000 * time.Second
+	MinRetry    = 10 * time.Second
+	MaxRetry    = 86_400 * time.Second
+)
+
+// spread is how far a retry strays from its distance to either side, so that what failed together does not come
+// back together.
+const spread = 0.1
+
+// Next returns when d is tried again after the deferral o at now: RetryEvery later, give or take 10 %, as jitter in
+// [0,1) says. Never beyond d's end: where no further attempt fits into the lifetime, ok is false and the
+// delivery has failed with status 3 (R46). A final outcome has no next attempt either.
+func Next(now time.Time, d *mail.Delivery, o mail.Outcome, jitter float64) (due time.Time, ok bool) {
+	if o.Result == mail.Delivered || o.Result == mail.Failed {
+		return time.Time{}, false
+	}
+	every := max(d.RetryEvery, time.Second)
+	due = now.Add(time.Duration(float64(every) * (1 - spread + 2*spread*jitter))).Truncate(time.Millisecond)
+	if !d.Expires.IsZero() && due.After(d.Expires) {
+		return time.Time{}, false
+	}
+	return due, true
+}
+
+// Expired tells whether d's lifetime is over at now: it must not be tried any more.
+func Expired(now time.Time, d *mail.Delivery) bool {
+	return !d.Expires.IsZero() && now.After(d.Expires)
+}
+
+// Expires returns the end of a lifetime that begins when the message was accepted, or at its reservation where that
+// is later (E-26). A zero reservation is none. Second resolution, rounded up.
+func Expires(accepted, reservation time.Time, lifetime time.Duration) time.Time {
+	if reservation.After(accepted) {
+		accepted = reservation
+	}
+	return accepted.Add(lifetime + time.Second - 1).Truncate(time.Second)
+}
+
+// LifetimeInRange tells whether a message may choose d as its lifetime.
+func LifetimeInRange(d time.Duration) bool { return d >= MinLifetime && d <= MaxLifetime }
+
+// RetryInRange tells whether a message may choose d as its distance of attempts.
+func RetryInRange(d time.Duration) bool { return d >= MinRetry && d <= MaxRetry }

@@ -1,0 +1,116 @@
+package schedule
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+var start = time.Date(2026, 7, 1, 9, 0, 0, 0, time.UTC)
+
+func TestNext(t *testing.T) {
+	deferred := mail.Outcome{Result: mail.Deferred}
+	tests := []struct {
+		name    string
+		every   time.Duration
+		expires time.Duration // after start, 0 = never
+		outcome mail.Outcome
+		jitter  float64
+		want    time.Duration
+		ok      bool
+	}{
+		{"earliest", time.Minute, time.Hour, deferred, 0, 54 * time.Second, true},
+		{"middle", time.Minute, time.Hour, deferred, 0.5, 60 * time.Second, true},
+		{"just inside the lifetime", time.Minute, time.Minute, deferred, 0.5, time.Minute, true},
+		{"beyond the lifetime", time.Minute, 59 * time.Second, deferred, 0.5, 0, false},
+		{"no lifetime", time.Minute, 0, deferred, 0.5, time.Minute, true},
+		{"no distance is one second", 0, time.Hour, deferred, 0.5, time.Second, true},
+		{"delivered", time.Minute, time.Hour, mail.Outcome{Result: mail.Delivered}, 0.5, 0, false},
+		{"failed", time.Minute, time.Hour, mail.Outcome{Result: mail.Failed}, 0.5, 0, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := &mail.Delivery{RetryEvery: tt.every}
+			if tt.expires > 0 {
+				d.Expires = start.Add(tt.expires)
+			}
+			due, ok := Next(start, d, tt.outcome, tt.jitter)
+			if ok != tt.ok || ok && due.Sub(start) != tt.want {
+				t.Errorf("got %v, %v", due.Sub(start), ok)
+			}
+		})
+	}
+}
+
+// TestThirtyAttempts: a minute's distance and half an hour's lifetime make about thirty attempts (R46).
+func TestThirtyAttempts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := &mail.Delivery{RetryEvery: time.Minute, Expires: Expires(start, time.Time{}, 30*time.Minute)}
+		now, attempts := start, 0
+		for {
+			attempts++
+			due, ok := Next(now, d, mail.Outcome{Result: mail.Deferred}, rapid.Float64Range(0, 0.999).Draw(t, "jitter"))
+			if !ok {
+				break
+			}
+			if due.After(d.Expires) || due.Sub(now) < 54*time.Second || due.Sub(now) > 66*time.Second {
+				t.Fatalf("due %v after %v, end %v", due, now, d.Expires)
+			}
+			now = due
+		}
+		if attempts < 27 || attempts > 34 {
+			t.Fatalf("%d attempts", attempts)
+		}
+	})
+}
+
+func TestExpires(t *testing.T) {
+	tests := []struct {
+		name        string
+		reservation time.Time
+		want        time.Time
+	}{
+		{"from acceptance", time.Time{}, start.Add(time.Hour)},
+		{"from the reservation", start.Add(time.Minute), start.Add(61 * time.Minute)},
+		{"a reservation in the past", start.Add(-time.Minute), start.Add(time.Hour)},
+		{"rounded up", start.Add(time.Millisecond), start.Add(time.Hour + time.Second)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := Expires(start, tt.reservation, time.Hour); !got.Equal(tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestExpired(t *testing.T) {
+	d := &mail.Delivery{Expires: start}
+	if Expired(start, d) || !Expired(start.Add(1), d) || Expired(start, &mail.Delivery{}) {
+		t.Error("a lifetime ends after its last moment, and only where there is one")
+	}
+}
+
+func TestRanges(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		d               time.Duration
+		lifetime, retry bool
+	}{
+		{"5 s", 5 * time.Second, false, false},
+		{"10 s", 10 * time.Second, false, true},
+		{"60 s", 60 * time.Second, true, true},
+		{"24 h", 24 * time.Hour, true, true},
+		{"120 h", 120 * time.Hour, true, false},
+		{"beyond", 120*time.Hour + 1, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if LifetimeInRange(tt.d) != tt.lifetime || RetryInRange(tt.d) != tt.retry {
+				t.Errorf("lifetime %v, retry %v", LifetimeInRange(tt.d), RetryInRange(tt.d))
+			}
+		})
+	}
+}
