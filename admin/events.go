@@ -1,0 +1,101 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/ekiden-mta/ekiden/admin/rpc"
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Bounds of a page of events.
+const (
+	defaultEvents = 100
+	maxEvents     = 1000
+	maxCursor     = 512 // octets
+)
+
+// events serves GET /v1/events?cursor=&to=&from=&group=&status=&since=&until=&domain=&tenant=&message=&limit=.
+// Events have the form they have in the RPC. since and until are UNIX seconds, RFC 3339 or a duration back from now.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	if s.c.Services.Log == nil {
+		s.refuse(w, r, service.ErrNotYet)
+		return
+	}
+	v := r.URL.Query()
+	q, limit, err := eventQuery(v, s.c.Clock.Now())
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	out := struct {
+		Events     []json.RawMessage `json:"events"`
+		NextCursor string            `json:"next_cursor"` // where to go on, also at the end of the log
+		More       bool              `json:"more"`
+	}{Events: []json.RawMessage{}, NextCursor: q.After}
+	var broken error
+	err = s.c.Services.Log.Search(r.Context(), q, func(e mail.Event, position string) bool {
+		if len(out.Events) == limit {
+			out.More = true
+			return false
+		}
+		raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(rpc.Event(&e))
+		if err != nil {
+			broken = err
+			return false
+		}
+		out.Events = append(out.Events, raw)
+		out.NextCursor = position
+		return true
+	})
+	if err == nil {
+		err = broken
+	}
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	reply(w, out)
+}
+
+func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
+	q := service.EventQuery{To: mail.Address(v.Get("to")), From: mail.Address(v.Get("from")), Group: v.Get("group"),
+		Tenant: v.Get("tenant"), After: v.Get("cursor")}
+	var err error
+	if q.Kind, err = service.ParseStatus(v.Get("status")); err != nil {
+		return q, 0, err
+	}
+	if len(q.After) > maxCursor || len(q.To) > mail.MaxPathLine || len(q.From) > mail.MaxPathLine {
+		return q, 0, fmt.Errorf("%w: to, from or cursor is too long", service.ErrInvalid)
+	}
+	if d := v.Get("domain"); d != "" {
+		if q.Domain, err = mail.ParseDomain(d); err != nil {
+			return q, 0, fmt.Errorf("%w: domain: %w", service.ErrInvalid, err)
+		}
+	}
+	if m := v.Get("message"); m != "" {
+		if q.Message, err = mail.ParseMessageID(m); err != nil {
+			return q, 0, fmt.Errorf("%w: message: %w", service.ErrInvalid, err)
+		}
+	}
+	if q.Since, err = service.ParseInstant(v.Get("since"), now); err != nil {
+		return q, 0, err
+	}
+	if q.Until, err = service.ParseInstant(v.Get("until"), now); err != nil {
+		return q, 0, err
+	}
+	limit := defaultEvents
+	if l := v.Get("limit"); l != "" {
+		if limit, err = strconv.Atoi(l); err != nil || limit < 1 || limit > maxEvents {
+			return q, 0, fmt.Errorf("%w: limit must be a number from 1 to %d", service.ErrInvalid, maxEvents)
+		}
+	}
+	return q, limit, nil
+}

@@ -1,0 +1,85 @@
+package admin
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// bucketJSON is a window of counters: {"start":UNIX,"undelivered":N,…} in the order of requirement R60.
+type bucketJSON service.CounterBucket
+
+// MarshalJSON writes the twelve counters by name. The bucket of all time starts at 0.
+func (b bucketJSON) MarshalJSON() ([]byte, error) {
+	var out bytes.Buffer
+	start := int64(0)
+	if !b.Start.IsZero() {
+		start = b.Start.Unix()
+	}
+	out.WriteString(`{"start":` + strconv.FormatInt(start, 10))
+	for i, n := range b.Counters {
+		out.WriteString(`,"` + service.CounterName(i) + `":` + strconv.FormatInt(n, 10))
+	}
+	out.WriteByte('}')
+	return out.Bytes(), nil
+}
+
+// counters serves GET /v1/counters?unit=total|hour|5min&group=&domain=&tenant=.
+func (s *Server) counters(w http.ResponseWriter, r *http.Request) {
+	if s.c.Services.Numbers == nil {
+		s.refuse(w, r, service.ErrNotYet)
+		return
+	}
+	v := r.URL.Query()
+	unit, err := service.ParseUnit(v.Get("unit"))
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	q := service.CounterQuery{Unit: unit, Group: v.Get("group"), Tenant: v.Get("tenant")}
+	if d := v.Get("domain"); d != "" {
+		if q.Domain, err = mail.ParseDomain(d); err != nil {
+			problem(w, http.StatusBadRequest, "domain: "+err.Error())
+			return
+		}
+	}
+	buckets, err := s.c.Services.Numbers.Counters(r.Context(), q)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	out := struct {
+		Buckets []bucketJSON `json:"buckets"`
+	}{[]bucketJSON{}}
+	for _, b := range buckets {
+		out.Buckets = append(out.Buckets, bucketJSON(b))
+	}
+	reply(w, out)
+}
+
+// queues serves GET /v1/queues: the twelve rows of requirement R63.
+func (s *Server) queues(w http.ResponseWriter, r *http.Request) {
+	if s.c.Services.Numbers == nil {
+		s.refuse(w, r, service.ErrNotYet)
+		return
+	}
+	rows, err := s.c.Services.Numbers.Queues(r.Context())
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	type row struct {
+		Name    string `json:"name"`
+		Waiting int64  `json:"waiting"`
+	}
+	out := struct {
+		Queues []row `json:"queues"`
+	}{[]row{}}
+	for _, q := range rows {
+		out.Queues = append(out.Queues, row(q))
+	}
+	reply(w, out)
+}

@@ -1,0 +1,146 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Bounds of one answer, in events.
+const (
+	defaultPage  = 100
+	defaultTrace = 200
+	maxPage      = 1000
+	maxCursor    = 512 // octets
+)
+
+// Trace returns the life of a message or of an address.
+func (h *handler) Trace(ctx context.Context, req *adminpb.TraceRequest) (*adminpb.TraceResponse, error) {
+	if h.s.Log == nil {
+		return nil, notYet("Trace", "a later release")
+	}
+	q := service.TraceQuery{Limit: clamp(int(req.Limit), defaultTrace)}
+	var err error
+	switch {
+	case (req.Message == "") == (req.Address == ""):
+		return nil, fmt.Errorf("%w: either message or address is needed", service.ErrInvalid)
+	case req.Message != "":
+		if q.Message, err = mail.ParseMessageID(req.Message); err != nil {
+			return nil, fmt.Errorf("%w: %w", service.ErrInvalid, err)
+		}
+	case len(req.Address) > mail.MaxPathLine:
+		return nil, fmt.Errorf("%w: %w", service.ErrInvalid, mail.ErrTooLong)
+	default:
+		q.Address = mail.Address(req.Address)
+	}
+	t, err := h.s.Log.Trace(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	r := &adminpb.TraceResponse{}
+	for i := range t.Events {
+		r.Events = append(r.Events, Event(&t.Events[i]))
+	}
+	for i := range t.Waiting {
+		w := &t.Waiting[i]
+		d := &w.Delivery
+		r.Waiting = append(r.Waiting, &adminpb.Waiting{Message: d.Message.String(), Delivery: uint64(d.Seq), To: clean(string(d.To)),
+			Domain: string(d.Domain), Receiver: w.Receiver, Due: stamp(d.Due), Expires: stamp(d.Expires),
+			Attempts: uint32(d.Attempts), Binding: w.Binding, Detail: clean(w.Detail), Until: stamp(w.Until)})
+	}
+	return r, nil
+}
+
+// SearchEvents returns one page of the log.
+func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsRequest) (*adminpb.SearchEventsResponse, error) {
+	if h.s.Log == nil {
+		return nil, notYet("SearchEvents", "a later release")
+	}
+	q := service.EventQuery{To: mail.Address(req.To), From: mail.Address(req.From), Group: req.Group, Tenant: req.Tenant,
+		Since: instant(req.Since), Until: instant(req.Until), After: req.Cursor}
+	var err error
+	if q.Kind, err = service.ParseStatus(req.Status); err != nil {
+		return nil, err
+	}
+	if len(req.Cursor) > maxCursor || len(req.To) > mail.MaxPathLine || len(req.From) > mail.MaxPathLine {
+		return nil, fmt.Errorf("%w: to, from or cursor is too long", service.ErrInvalid)
+	}
+	if req.Domain != "" {
+		if q.Domain, err = mail.ParseDomain(req.Domain); err != nil {
+			return nil, fmt.Errorf("%w: domain: %w", service.ErrInvalid, err)
+		}
+	}
+	if req.Message != "" {
+		if q.Message, err = mail.ParseMessageID(req.Message); err != nil {
+			return nil, fmt.Errorf("%w: %w", service.ErrInvalid, err)
+		}
+	}
+	limit := clamp(int(req.Limit), defaultPage)
+	r := &adminpb.SearchEventsResponse{NextCursor: req.Cursor}
+	err = h.s.Log.Search(ctx, q, func(e mail.Event, position string) bool {
+		if len(r.Events) == limit {
+			r.More = true
+			return false
+		}
+		r.Events = append(r.Events, Event(&e))
+		r.NextCursor = position
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Event returns e as it goes over the wire.
+func Event(e *mail.Event) *adminpb.Event {
+	p := &adminpb.Event{
+		At: stamp(e.At), Status: service.StatusWord(e.Kind), Message: e.Message.String(), Delivery: uint64(e.Delivery),
+		Tenant: e.Tenant, Group: e.Group, From: clean(string(e.From)), To: clean(string(e.To)), Domain: string(e.Domain),
+		Attempt: uint32(e.Attempt), Composition: e.Composition, User: clean(e.User),
+		HeaderFrom: clean(e.HeaderFrom), HeaderId: clean(e.HeaderID), Subject: clean(e.Subject), ApiData: clean(e.APIData),
+		Size: uint32(e.Size), Cleaning: e.Cleaning, Due: stamp(e.Due), Receiver: e.Receiver, Class: uint32(e.Status),
+		InDoubt: e.InDoubt, Code: int32(e.Reply.Code), Enhanced: e.Reply.Enhanced.String(), Reply: clean(e.Reply.Text),
+		Detail: clean(e.Detail), Mx: clean(e.MX), Tls: e.TLS, Next: stamp(e.Next),
+	}
+	if e.Kind != mail.EventAccepted {
+		p.Stage = e.Stage.String()
+	}
+	if e.Client.IsValid() {
+		p.Client = e.Client.String()
+	}
+	if e.Source.IsValid() {
+		p.Source = e.Source.String()
+	}
+	if e.Remote.IsValid() {
+		p.Remote = e.Remote.String()
+	}
+	return p
+}
+
+func clamp(n, standard int) int {
+	if n <= 0 {
+		return standard
+	}
+	return min(n, maxPage)
+}
+
+func stamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+func instant(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}

@@ -1,0 +1,137 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/admin/service"
+)
+
+const (
+	maxReason  = 500                  // octets
+	maxSuspend = 366 * 24 * time.Hour // longer means: until it is lifted
+	operator   = "operator"           // author of what is done with the admin token
+	stopComes  = "the emergency stop, which needs the replicated ledger"
+)
+
+// ListGroups returns the delivery groups in use.
+func (h *handler) ListGroups(ctx context.Context, _ *adminpb.ListGroupsRequest) (*adminpb.ListGroupsResponse, error) {
+	if h.s.Groups == nil {
+		return nil, notYet("ListGroups", "a later release")
+	}
+	groups, err := h.s.Groups.Groups(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &adminpb.ListGroupsResponse{}
+	for _, g := range groups {
+		r.Groups = append(r.Groups, &adminpb.Group{Name: g.Name, Tenant: g.Tenant, State: g.State,
+			Counters: counters(g.Counters), LastSent: stamp(g.LastSent)})
+	}
+	return r, nil
+}
+
+// StopGroup, ResumeGroup and DiscardGroup are refused until every node can confirm them.
+func (h *handler) StopGroup(context.Context, *adminpb.StopGroupRequest) (*adminpb.StopGroupResponse, error) {
+	return nil, notYet("StopGroup", stopComes)
+}
+
+// ResumeGroup see StopGroup.
+func (h *handler) ResumeGroup(context.Context, *adminpb.ResumeGroupRequest) (*adminpb.ResumeGroupResponse, error) {
+	return nil, notYet("ResumeGroup", stopComes)
+}
+
+// DiscardGroup see StopGroup.
+func (h *handler) DiscardGroup(context.Context, *adminpb.DiscardGroupRequest) (*adminpb.DiscardGroupResponse, error) {
+	return nil, notYet("DiscardGroup", stopComes)
+}
+
+// Suspend holds the subject's mail.
+func (h *handler) Suspend(ctx context.Context, req *adminpb.SuspendRequest) (*adminpb.SuspendResponse, error) {
+	if h.s.Gates == nil {
+		return nil, notYet("Suspend", "a later release")
+	}
+	subject, err := subjectOf(req.Subject)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.Reason) > maxReason {
+		return nil, fmt.Errorf("%w: the reason is longer than %d octets", service.ErrInvalid, maxReason)
+	}
+	s := service.Suspension{Subject: subject, Reason: req.Reason, Author: operator, Since: h.clock.Now()}
+	if req.For != nil {
+		d := req.For.AsDuration()
+		if d <= 0 || d > maxSuspend {
+			return nil, fmt.Errorf("%w: a suspension lasts more than 0s and at most 366 days, or has no end", service.ErrInvalid)
+		}
+		s.Until = s.Since.Add(d)
+	}
+	if err := h.s.Gates.Suspend(ctx, s); err != nil {
+		return nil, err
+	}
+	h.log.Info("suspended", "kind", subject.Kind, "subject", subject.Value, "until", s.Until)
+	return &adminpb.SuspendResponse{Suspension: suspension(s)}, nil
+}
+
+// Unsuspend lets the subject's mail go again.
+func (h *handler) Unsuspend(ctx context.Context, req *adminpb.UnsuspendRequest) (*adminpb.UnsuspendResponse, error) {
+	if h.s.Gates == nil {
+		return nil, notYet("Unsuspend", "a later release")
+	}
+	subject, err := subjectOf(req.Subject)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.s.Gates.Unsuspend(ctx, subject); err != nil {
+		return nil, err
+	}
+	h.log.Info("suspension lifted", "kind", subject.Kind, "subject", subject.Value)
+	return &adminpb.UnsuspendResponse{}, nil
+}
+
+// ListSuspensions returns what is suspended.
+func (h *handler) ListSuspensions(ctx context.Context, _ *adminpb.ListSuspensionsRequest) (*adminpb.ListSuspensionsResponse, error) {
+	if h.s.Gates == nil {
+		return nil, notYet("ListSuspensions", "a later release")
+	}
+	list, err := h.s.Gates.Suspensions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &adminpb.ListSuspensionsResponse{}
+	for _, s := range list {
+		r.Suspensions = append(r.Suspensions, suspension(s))
+	}
+	return r, nil
+}
+
+func subjectOf(s *adminpb.Subject) (service.Subject, error) {
+	switch k := s.GetKind().(type) {
+	case *adminpb.Subject_Domain:
+		return service.ParseSubject(service.SubjectDomain, k.Domain)
+	case *adminpb.Subject_Receiver:
+		return service.ParseSubject(service.SubjectReceiver, k.Receiver)
+	case *adminpb.Subject_Source:
+		return service.ParseSubject(service.SubjectSource, k.Source)
+	case *adminpb.Subject_Tenant:
+		return service.ParseSubject(service.SubjectTenant, k.Tenant)
+	}
+	return service.ParseSubject("", "")
+}
+
+func suspension(s service.Suspension) *adminpb.Suspension {
+	subject := &adminpb.Subject{}
+	switch s.Kind {
+	case service.SubjectDomain:
+		subject.Kind = &adminpb.Subject_Domain{Domain: s.Value}
+	case service.SubjectReceiver:
+		subject.Kind = &adminpb.Subject_Receiver{Receiver: s.Value}
+	case service.SubjectSource:
+		subject.Kind = &adminpb.Subject_Source{Source: s.Value}
+	case service.SubjectTenant:
+		subject.Kind = &adminpb.Subject_Tenant{Tenant: s.Value}
+	}
+	return &adminpb.Suspension{Subject: subject, Reason: clean(s.Reason), Author: s.Author, Since: stamp(s.Since), Until: stamp(s.Until)}
+}

@@ -1,0 +1,259 @@
+// Package service names what the operator's front asks of a node: small interfaces that package node implements, and
+// the values that pass through them.
+//
+// It must never hold behaviour: the rules are in policy, the facts in storage and actors, the wire forms in admin and
+// admin/rpc. Read Services first.
+package service
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Errors that a service may return (wrapped); the fronts translate them. Any other error is told to the caller as
+// trouble of the node, without its text where the caller is not the operator.
+var (
+	ErrSealed    = errors.New("the node is sealed: it has no keys yet")
+	ErrNotSealed = errors.New("the node is not sealed")
+	ErrWrongCode = errors.New("the recovery code is wrong")
+	ErrTooSoon   = errors.New("too many attempts: wait before the next one")
+	ErrNotFound  = errors.New("there is no such thing")
+	ErrInvalid   = errors.New("the request makes no sense")
+	ErrNotYet    = errors.New("not in this release")
+)
+
+// Services is everything the fronts need. A nil member is answered as not in this release.
+type Services struct {
+	Node     Node
+	Numbers  Numbers
+	Log      Log
+	Groups   Groups
+	Gates    Gates
+	Settings Settings
+	Jobs     Jobs
+}
+
+// Node is the node as a whole.
+type Node interface {
+	Status() Status
+	// Unseal gives the node its keys. ErrWrongCode, ErrTooSoon or ErrNotSealed where it does not.
+	Unseal(ctx context.Context, code string) error
+	// Drain stops taking mail; what is queued goes on being delivered. ErrNotYet where the node cannot.
+	Drain(ctx context.Context) error
+}
+
+// Numbers are the counters and what is going on now.
+type Numbers interface {
+	// Counters returns one bucket of all time, 6 of an hour or 12 of five minutes, oldest first (requirement R61).
+	Counters(ctx context.Context, q CounterQuery) ([]CounterBucket, error)
+	// Queues returns the twelve rows of requirement R63 in their order.
+	Queues(ctx context.Context) ([]Queue, error)
+	// Receivers returns what every source does at every receiver it knows at the moment.
+	Receivers(ctx context.Context) ([]Receiver, error)
+}
+
+// Log is the event log.
+type Log interface {
+	// Search calls yield for each event that matches, oldest first, until yield returns false. Positions are opaque
+	// to the caller, never empty, and stay valid while the event is kept.
+	Search(ctx context.Context, q EventQuery, yield func(e mail.Event, position string) bool) error
+	// Trace returns the life of a message or of everything sent to an address, and what still waits of it.
+	Trace(ctx context.Context, q TraceQuery) (Trace, error)
+}
+
+// Groups are the delivery groups in use.
+type Groups interface {
+	Groups(ctx context.Context) ([]Group, error)
+}
+
+// Gates keep mail from going where it should not for now.
+type Gates interface {
+	Suspend(ctx context.Context, s Suspension) error
+	// Unsuspend returns ErrNotFound where nothing is suspended.
+	Unsuspend(ctx context.Context, s Subject) error
+	Suspensions(ctx context.Context) ([]Suspension, error)
+}
+
+// Settings is the book of settings in force.
+type Settings interface {
+	// Settings returns it as YAML, and how often it has changed.
+	Settings(ctx context.Context) (yaml []byte, revision uint64, err error)
+}
+
+// Jobs are what runs at night; only while testing is enabled may a caller run one now.
+type Jobs interface {
+	// RunJob returns when the job has ended: ErrNotFound where there is none of that name, ErrNotYet where its part
+	// is not built.
+	RunJob(ctx context.Context, name string) error
+}
+
+// Words of Status.State.
+const (
+	StateSealed   = "sealed"
+	StateUnsealed = "unsealed"
+	StateDraining = "draining"
+	StateFailed   = "failed"
+)
+
+// Status is how a node is.
+type Status struct {
+	Name    string
+	Version string
+	State   string   // one of the words above
+	Reasons []Reason // why the node is not ready to take mail; empty = ready
+	Started time.Time
+	SMTP    []string // addresses it really listens on, in the order of the node file
+	HTTP    string
+	Data    string
+}
+
+// Reason is one cause of not being ready.
+type Reason struct {
+	Code   string // sealed, draining, disk, store, lease, degraded
+	Detail string // a sentence
+}
+
+// Ready tells whether the node takes mail.
+func (s Status) Ready() bool { return len(s.Reasons) == 0 }
+
+// Units of CounterQuery.
+const (
+	UnitTotal = "total"
+	UnitHour  = "hour"
+	UnitFive  = "5min"
+)
+
+// CounterQuery says which counters. Empty members do not narrow.
+type CounterQuery struct {
+	Unit   string // one of the units above
+	Group  string
+	Domain mail.Domain
+	Tenant string
+}
+
+// CounterCount is how many counters there are.
+const CounterCount = 12
+
+// Counters are the twelve counters of requirement R60, in its order: the first three are gauges, the others counts.
+type Counters [CounterCount]int64
+
+// The places of Counters.
+const (
+	Undelivered = iota
+	Retry
+	InDelivery
+	Succeeded
+	Failed
+	Temporary
+	DNSTemporary
+	ConnectFailed
+	ConnectError
+	DNSFailed
+	Expired
+	Interrupted
+)
+
+var counterNames = [CounterCount]string{"undelivered", "retry", "in_delivery", "succeeded", "failed", "temporary",
+	"dns_temporary", "connect_failed", "connect_error", "dns_failed", "expired", "interrupted"}
+
+// CounterName is what the counter at place i is called in every form of output.
+func CounterName(i int) string { return counterNames[i] }
+
+// CounterBucket is one window of counters.
+type CounterBucket struct {
+	Start    time.Time // zero: all time
+	Counters Counters
+}
+
+// Queue is one row of the carrier view.
+type Queue struct {
+	Name    string
+	Waiting int64
+}
+
+// Receiver is what one source does at one receiver.
+type Receiver struct {
+	Receiver    string
+	Source      netip.Addr // invalid: the system chooses
+	State       string     // open, slowed, blocked, probing
+	Waiting     int64      // deliveries due that wait for a slot
+	Connections int
+	Limit       int // 0 = none
+	Delivered   int64
+	Deferred    int64
+	Failed      int64
+	Until       time.Time // end of a block
+	Detail      string    // the reply that caused the state; foreign text
+}
+
+// EventQuery narrows a search. Zero members do not narrow.
+type EventQuery struct {
+	Message mail.MessageID
+	To      mail.Address // compared by Fold
+	From    mail.Address
+	Domain  mail.Domain
+	Group   string
+	Tenant  string
+	Kind    mail.EventKind // 0 = all
+	Since   time.Time      // inclusive
+	Until   time.Time      // exclusive
+	After   string         // position of the last event seen; "" = from the beginning
+}
+
+// TraceQuery asks for a message or for an address.
+type TraceQuery struct {
+	Message mail.MessageID // zero where Address is given
+	Address mail.Address
+	Limit   int // events at most, the newest
+}
+
+// Trace is the life of a message.
+type Trace struct {
+	Events  []mail.Event // oldest first
+	Waiting []Waiting
+}
+
+// Waiting is a delivery that is not finished, and the constraint that binds it.
+type Waiting struct {
+	Delivery mail.Delivery
+	Receiver string
+	Binding  string    // retry, reservation, slot, pace, block, suspension, sealed, disk, in_delivery
+	Detail   string    // in words: the limit, the rule, the reply, the author; may hold foreign text
+	Until    time.Time // when the constraint ends; zero = unknown
+}
+
+// Group is a delivery group in use.
+type Group struct {
+	Name     string
+	Tenant   string
+	State    string // open, stopping, stopped
+	Counters Counters
+	LastSent time.Time
+}
+
+// Kinds of Subject.
+const (
+	SubjectDomain   = "domain"
+	SubjectReceiver = "receiver"
+	SubjectSource   = "source"
+	SubjectTenant   = "tenant"
+)
+
+// Subject is whom a suspension concerns.
+type Subject struct {
+	Kind  string // one of the kinds above
+	Value string // normal form of its kind: a mail.Domain, a receiver's name, an address, a tenant's name
+}
+
+// Suspension keeps the subject's mail waiting.
+type Suspension struct {
+	Subject
+	Reason string // the operator's words
+	Author string
+	Since  time.Time
+	Until  time.Time // zero = until it is lifted
+}

@@ -1,0 +1,92 @@
+package service
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// StatusWord is what the log calls a kind of event (requirement R64).
+func StatusWord(k mail.EventKind) string {
+	switch k {
+	case mail.EventAccepted:
+		return "queued"
+	case mail.EventDelivered:
+		return "succeeded"
+	}
+	return k.String()
+}
+
+// ParseStatus reads a status word; the names of the events count too. "" is every kind.
+func ParseStatus(s string) (mail.EventKind, error) {
+	if s == "" {
+		return 0, nil
+	}
+	words := make([]string, 0, 6)
+	for k := mail.EventAccepted; k <= mail.EventDiscarded; k++ {
+		if s == StatusWord(k) || s == k.String() {
+			return k, nil
+		}
+		words = append(words, StatusWord(k))
+	}
+	return 0, fmt.Errorf("%w: %q is no status; allowed: %s", ErrInvalid, s, strings.Join(words, ", "))
+}
+
+// ParseUnit checks the unit of a counter query; "" is the total.
+func ParseUnit(s string) (string, error) {
+	switch s {
+	case "":
+		return UnitTotal, nil
+	case UnitTotal, UnitHour, UnitFive:
+		return s, nil
+	}
+	return "", fmt.Errorf("%w: %q is no unit; allowed: total, hour, 5min", ErrInvalid, s)
+}
+
+// maxName bounds names that are only looked up, in octets.
+const maxName = 255
+
+// ParseSubject reads whom a suspension concerns into its normal form.
+func ParseSubject(kind, value string) (Subject, error) {
+	switch kind {
+	case SubjectDomain:
+		d, err := mail.ParseDomain(value)
+		if err != nil {
+			return Subject{}, fmt.Errorf("%w: %q is no domain", ErrInvalid, value)
+		}
+		return Subject{kind, string(d)}, nil
+	case SubjectSource:
+		a, err := netip.ParseAddr(value)
+		if err != nil {
+			return Subject{}, fmt.Errorf("%w: %q is no IP address", ErrInvalid, value)
+		}
+		return Subject{kind, a.Unmap().String()}, nil
+	case SubjectReceiver, SubjectTenant:
+		if value == "" || len(value) > maxName {
+			return Subject{}, fmt.Errorf("%w: a %s has a name of 1 to %d octets", ErrInvalid, kind, maxName)
+		}
+		return Subject{kind, value}, nil
+	}
+	return Subject{}, fmt.Errorf("%w: one of domain, receiver, source, tenant is needed", ErrInvalid)
+}
+
+// ParseInstant reads a moment: UNIX seconds, RFC 3339, or a duration back from now ("90m"). "" is the zero time.
+func ParseInstant(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 0 && n < 1<<38 {
+		return time.Unix(n, 0), nil
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	return time.Time{}, fmt.Errorf("%w: %q is no time; allowed: UNIX seconds, RFC 3339, or a duration back from now such as 90m", ErrInvalid, s)
+}
