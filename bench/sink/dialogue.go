@@ -180,7 +180,7 @@ func (s *session) onRcpt(rest []byte) error {
 		r = s.srv.world.of(s.folded)
 	}
 	now := s.began // one look at the clock per transaction
-	if err := s.attach(r, now); err != nil {
+	if met, err := s.attach(r, now); met {
 		return err
 	}
 	s.last = r

@@ -92,7 +92,8 @@ func (s *session) run() {
 	}()
 	now := clock.Wall()
 	if s.listener.bound != nil {
-		if s.attach(s.listener.bound, now) != nil {
+		if met, _ := s.attach(s.listener.bound, now); met {
+			_ = s.flush()
 			return
 		}
 	}
@@ -209,19 +210,20 @@ func (s *session) say(line string) { s.out = append(append(s.out, line...), '\r'
 
 func (s *session) violate(kind int) { s.srv.totals.violations[kind].Add(1) }
 
-// attach counts this connection at r, once, and acts on what r's quotas say. A non-nil error ends the session.
-func (s *session) attach(r *receiver, now time.Time) error {
+// attach counts this connection at r, once. met tells that a quota was broken and acted on; a non-nil error ends the
+// session.
+func (s *session) attach(r *receiver, now time.Time) (met bool, err error) {
 	for _, a := range s.attached {
 		if a == r {
-			return nil
+			return false, nil
 		}
 	}
 	st := s.srv.standing(r, s.source)
 	s.attached, s.standing = append(s.attached, r), append(s.standing, st)
 	if q := st.enter(now, r); q != nil {
-		return s.suffer(q, st)
+		return true, s.suffer(q, st)
 	}
-	return nil
+	return false, nil
 }
 
 func (s *session) standingAt(r *receiver) *standing {
