@@ -10,14 +10,6 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-// What a message's own headers may ask for (R32).
-const (
-	MinLifetime = 60 * time.Second
-	MaxLifetime = 432_000 * time.Second
-	MinRetry    = 10 * time.Second
-	MaxRetry    = 86_400 * time.Second
-)
-
 // spread is how far a retry strays from its distance to either side, so that what failed together does not come
 // back together.
 const spread = 0.1
@@ -50,9 +42,3 @@ func Expires(accepted, reservation time.Time, lifetime time.Duration) time.Time 
 	}
 	return accepted.Add(lifetime + time.Second - 1).Truncate(time.Second)
 }
-
-// LifetimeInRange tells whether a message may choose d as its lifetime.
-func LifetimeInRange(d time.Duration) bool { return d >= MinLifetime && d <= MaxLifetime }
-
-// RetryInRange tells whether a message may choose d as its distance of attempts.
-func RetryInRange(d time.Duration) bool { return d >= MinRetry && d <= MaxRetry }

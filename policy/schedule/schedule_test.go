@@ -93,24 +93,3 @@ func TestExpired(t *testing.T) {
 		t.Error("a lifetime ends after its last moment, and only where there is one")
 	}
 }
-
-func TestRanges(t *testing.T) {
-	for _, tt := range []struct {
-		name            string
-		d               time.Duration
-		lifetime, retry bool
-	}{
-		{"5 s", 5 * time.Second, false, false},
-		{"10 s", 10 * time.Second, false, true},
-		{"60 s", 60 * time.Second, true, true},
-		{"24 h", 24 * time.Hour, true, true},
-		{"120 h", 120 * time.Hour, true, false},
-		{"beyond", 120*time.Hour + 1, false, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if LifetimeInRange(tt.d) != tt.lifetime || RetryInRange(tt.d) != tt.retry {
-				t.Errorf("lifetime %v, retry %v", LifetimeInRange(tt.d), RetryInRange(tt.d))
-			}
-		})
-	}
-}

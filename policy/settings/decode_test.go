@@ -127,6 +127,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"quiet hours whole day", inComposition("quiet_hours: [{name: q, apply: [{header: To, pattern: x}], from: '00:00', to: '24:00'}]"), 5, "tenants[0].compositions[0].quiet_hours[0].to", "must differ"},
 		{"quiet hours zone", inComposition("quiet_hours: [{name: q, apply: [{header: To, pattern: x}], from: '10:00', to: '11:00', zone: Mars/Base}]"), 5, "tenants[0].compositions[0].quiet_hours[0].zone", "no time zone"},
 		{"steering headers alike", inComposition("headers: {group: X-G, appoint: x-g}"), 5, "tenants[0].compositions[0].headers.appoint", "twice"},
+		{"steering by Subject", inComposition("headers: {group: subject}"), 5, "tenants[0].compositions[0].headers.group", "must stay"},
 		{"secret hash", inComposition(`users: [{name: u, secret_hash: "plain"}]`), 5, "tenants[0].compositions[0].users[0].secret_hash", "argon2id"},
 		{"secret hash too dear", inComposition(`users: [{name: u, secret_hash: "argon2id:$argon2id$v=19$m=99999999,t=3,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA"}]`), 5, "tenants[0].compositions[0].users[0].secret_hash", "m="},
 		{"user twice", inComposition("users:\n  - {name: u, secret_hash: " + hash + "}\n  - {name: u, secret_hash: " + hash + "}"), 7, "tenants[0].compositions[0].users[1].name", "exists already"},

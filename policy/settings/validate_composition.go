@@ -3,6 +3,7 @@ package settings
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,12 +62,19 @@ func (c *checker) steering(k *Composition, path string) {
 		if !isHeaderName(h.name) {
 			c.fail(path+h.key, fmt.Sprintf("%q is no header name", h.name))
 		}
+		if slices.ContainsFunc(unsteerable[:], func(n string) bool { return strings.EqualFold(n, h.name) }) {
+			c.fail(path+h.key, fmt.Sprintf("%s must stay in the message; a steering header is removed on delivery", h.name))
+		}
 		if seen[strings.ToLower(h.name)] {
 			c.fail(path+h.key, fmt.Sprintf("%q is used twice", h.name))
 		}
 		seen[strings.ToLower(h.name)] = true
 	}
 }
+
+// Fields that a message cannot do without, or that others sign: they never steer.
+var unsteerable = [...]string{"From", "To", "Cc", "Bcc", "Sender", "Reply-To", "Date", "Subject", "Message-ID", "Received",
+	"Return-Path", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "DKIM-Signature", "X-Api-Data"}
 
 // isHeaderName accepts the field names of RFC 5322 §2.2, at most 100 characters.
 func isHeaderName(s string) bool {
