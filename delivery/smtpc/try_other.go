@@ -1,0 +1,10 @@
+//go:build !unix
+
+package smtpc
+
+// canTryWrite is false here, so the session's own goroutine makes every write.
+const canTryWrite = false
+
+func (s *Session) writeOnce(uintptr) bool { return true }
+
+func (s *Session) peekOnce(uintptr) bool { return true }
