@@ -62,6 +62,7 @@ type Submission struct {
 	Composition string     // server composition of the tenant; its settings decide everything below
 	User        string     // AUTH identity, "" without AUTH
 	Client      netip.Addr // the peer, after PROXY
+	Local       netip.Addr // our end of the connection, invalid where there is none
 	Helo        string     // what the peer called itself
 	Protocol    string     // RFC 3848 word for the Received header: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, HTTP
 	From        Address
@@ -94,6 +95,7 @@ type Delivery struct {
 	EightBit    bool          // body holds octets above 127
 	UTF8        bool          // message needs SMTPUTF8
 	InDoubt     bool          // an earlier attempt was cut after the final dot: the receiver may hold a copy
+	Shared      bool          // other recipients of the message were queued with it; set by the store in Put, never changed
 }
 
 // Accepted is when the message was taken from the client.

@@ -31,7 +31,12 @@ func Text(value []byte) string {
 			s = t
 		}
 	}
-	return clean(s)
+	return Clean(s)
+}
+
+// Trim is a field's value on one line without white space around it, at most MaxText octets.
+func Trim(value []byte) []byte {
+	return limit(bytes.TrimSpace(unfold(value[:min(len(value), maxInput)])))
 }
 
 func charsetReader(charset string, input io.Reader) (io.Reader, error) {
@@ -42,8 +47,9 @@ func charsetReader(charset string, input io.Reader) (io.Reader, error) {
 	return enc.NewDecoder().Reader(input), nil
 }
 
-// clean returns s as it is where nothing is wrong with it, which is nearly always.
-func clean(s string) string {
+// Clean returns s as valid UTF-8 without control characters, at most MaxText characters: s itself where nothing is
+// wrong with it, which is nearly always.
+func Clean(s string) string {
 	ok := len(s) <= MaxText
 	for i := 0; ok && i < len(s); i++ {
 		ok = s[i] >= ' ' && s[i] < 0x7f

@@ -1,0 +1,208 @@
+package intake
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/directive"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/policy/schedule"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+)
+
+// NormalPriority is that of mail no filter matches (R35).
+const NormalPriority = 50
+
+// build makes work of s, or refuses it.
+func (in *Intake) build(s *mail.Submission) (*work, error) {
+	m := in.Settings().Composition(s.Tenant, s.Composition)
+	if m == nil { // removed while the session was open
+		return nil, refuse(451, smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 5}, "settings have changed, connect again")
+	}
+	c := m.Composition
+	names := directive.Names{Group: c.Headers.Group, Cleaning: c.Headers.Cleaning, Appoint: c.Headers.Appoint}
+	d, h := directive.Scan(s.Data, &names, c.Received == "strip")
+	if h.Received >= directive.MaxReceived {
+		return nil, refuse(554, smtp.EnhancedCode{Class: 5, Subject: 4, Detail: 6}, "too many hops, this message is in a loop")
+	}
+	to := unique(s.To)
+	if len(to) == 0 {
+		return nil, refuse(554, smtp.EnhancedCode{Class: 5, Subject: 5, Detail: 1}, "no recipients")
+	}
+
+	now := s.At
+	if now.IsZero() {
+		now = in.Clock.Now()
+	}
+	now = now.Truncate(time.Millisecond)
+	w := &work{}
+	a := &w.accepted
+	a.ID = mail.MessageID{Lineage: in.Store.Lineage(), Seq: in.Store.Allot(len(to))}
+	a.Tenant, a.Key = s.Tenant, d.Key
+	a.Body = in.body(s, c.Received, now, h.Cut)
+	for _, text := range d.Warnings {
+		in.Log.Warn("steering header ignored", slog.String("message", a.ID.String()), slog.String("why", text))
+	}
+
+	var p plan
+	p.fill(s, m, &d, &h, now)
+	p.delivery.Message, p.delivery.Size = a.ID, len(a.Body)
+	p.event.Message, p.event.Size = a.ID, len(a.Body)
+	a.Deliveries, a.Events = w.oneDelivery[:0], w.oneEvent[:0]
+	if len(to) > 1 {
+		a.Deliveries = make([]mail.Delivery, 0, len(to))
+		a.Events = make([]mail.Event, 0, len(to))
+	}
+	for i, rcpt := range to {
+		p.split(a, rcpt, a.ID.Seq+mail.Seq(i))
+	}
+	return w, nil
+}
+
+// unique drops recipients that repeat an earlier one to the octet; whoever differs in case only is kept, since only
+// the receiver knows whether it is the same mailbox (E-36, E-38). The order stays.
+func unique(to []mail.Address) []mail.Address {
+	if len(to) <= 1 {
+		return to
+	}
+	seen := make(map[mail.Address]struct{}, len(to))
+	out := make([]mail.Address, 0, len(to))
+	for _, a := range to {
+		if _, ok := seen[a]; !ok {
+			seen[a] = struct{}{}
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// body is the message as it goes out: Received in front, steering headers out, the rest to the octet.
+func (in *Intake) body(s *mail.Submission, mode string, now time.Time, cut []directive.Range) []byte {
+	b := make([]byte, 0, in.receivedMax(mode, s)+len(s.Data)-directive.Len(cut))
+	b = in.appendReceived(b, mode, s, now)
+	return directive.Append(b, s.Data, cut)
+}
+
+// plan is what all recipients of a message have in common.
+type plan struct {
+	member   *settings.Member
+	header   []byte  // the header section, for filters
+	values   []value // of the priority filters' headers
+	sender8  bool    // the sender's local part needs SMTPUTF8
+	utf8     bool    // declared by the client
+	delivery mail.Delivery
+	event    mail.Event
+}
+
+// value is what a priority filter looks at.
+type value struct {
+	text      string
+	absent    bool // the message has no such header
+	recipient bool // look at the envelope recipient instead
+}
+
+// fill works out p for s, which is taken now.
+func (p *plan) fill(s *mail.Submission, m *settings.Member, d *directive.Directives, h *directive.Header, now time.Time) {
+	c := m.Composition
+	p.member, p.header, p.utf8 = m, s.Data[:h.End], s.UTF8
+	p.sender8 = h.EightBit || !s.From.IsASCII()
+	due, reserved := now, false
+	if d.Start.After(now) {
+		due, reserved = d.Start.Truncate(time.Millisecond), true
+	}
+	lifetime, every := time.Duration(c.Retry.Lifetime), time.Duration(c.Retry.Interval)
+	if d.Lifetime > 0 {
+		lifetime = d.Lifetime
+	}
+	if d.Retry > 0 {
+		every = d.Retry
+	}
+	p.delivery = mail.Delivery{
+		Tenant: s.Tenant, Composition: s.Composition, Group: d.Group, Pool: c.Pool, From: s.From,
+		Due: due, Reserved: reserved, Expires: schedule.Expires(now, due, lifetime), RetryEvery: every,
+		Priority: NormalPriority, Cleaning: d.Cleaning || c.CleaningDefault,
+		EightBit: h.EightBit || directive.HasEightBit(s.Data[h.End:]),
+	}
+	p.event = mail.Event{
+		At: now, Kind: mail.EventAccepted, Tenant: s.Tenant, Group: d.Group, From: s.From,
+		Composition: s.Composition, Client: s.Client, User: s.User, Cleaning: p.delivery.Cleaning,
+	}
+	if reserved {
+		p.event.Due = due
+	}
+	p.facts(h, c.StoreSubject == nil || *c.StoreSubject)
+	p.filters()
+}
+
+// facts fills what logs show of the header. The three that nearly every message has share one string.
+func (p *plan) facts(h *directive.Header, subject bool) {
+	from, id := directive.Mailbox(h.From), directive.Trim(h.MessageID)
+	var buf [512]byte
+	both := append(append(buf[:0], from...), id...)
+	s := string(both)
+	p.event.HeaderFrom = directive.Clean(s[:len(from)])
+	p.event.HeaderID = directive.Clean(s[len(from):])
+	if subject {
+		p.event.Subject = directive.Text(h.Subject)
+	}
+	if h.APIData != nil {
+		p.event.APIData = directive.Text(h.APIData)
+	}
+}
+
+// filters reads the headers that the composition's priority filters look at, once for all recipients.
+func (p *plan) filters() {
+	if len(p.member.Priority) == 0 {
+		return
+	}
+	p.values = make([]value, len(p.member.Priority))
+	for i, f := range p.member.Priority {
+		if strings.EqualFold(f.Header, "To") { // means the envelope recipient (R113)
+			p.values[i].recipient = true
+			continue
+		}
+		raw := directive.Find(p.header, f.Header)
+		p.values[i] = value{text: directive.Text(raw), absent: raw == nil}
+	}
+}
+
+// priority is that of the first filter that matches (R35, E-27).
+func (p *plan) priority(to mail.Address) uint8 {
+	for i, f := range p.member.Priority {
+		v := p.values[i]
+		if v.recipient {
+			v.text = string(to)
+		}
+		if !v.absent && f.Pattern.MatchString(v.text) {
+			return f.Priority
+		}
+	}
+	return NormalPriority
+}
+
+// split adds one recipient: a delivery and its event, or, for an address that cannot be mailed, the event and its end
+// with status 9 (E-41).
+func (p *plan) split(a *mail.Accepted, to mail.Address, seq mail.Seq) {
+	e := p.event
+	e.Delivery, e.To, e.Domain = seq, to, to.Domain()
+	a.Events = append(a.Events, e)
+	if err := to.Check(); err != nil {
+		a.Events = append(a.Events, mail.Event{
+			At: e.At, Kind: mail.EventFailed, Message: e.Message, Delivery: seq, Tenant: e.Tenant, Group: e.Group,
+			From: e.From, To: to, Domain: e.Domain, Status: mail.StatusFormat, Detail: err.Error(),
+		})
+		return
+	}
+	a.Deliveries = append(a.Deliveries, p.delivery)
+	d := &a.Deliveries[len(a.Deliveries)-1]
+	d.Seq, d.To, d.Domain = seq, to, e.Domain
+	d.UTF8 = p.utf8 && (p.sender8 || !to.IsASCII())
+	if len(p.values) > 0 {
+		d.Priority = p.priority(to)
+	}
+}
+
+// addsReceived tells whether a mode of R58 adds a Received header.
+func addsReceived(mode string) bool { return mode != "keep" && mode != "strip" }
