@@ -1,0 +1,173 @@
+package events
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+)
+
+// ErrClosed is reported by a search or a follower whose log was closed.
+var ErrClosed = errors.New("event log is closed")
+
+// Blocks kept in memory while somebody follows the log. A follower that falls behind reads from disk.
+const recentBlocks = 64
+
+// Log is the event log of one store. Safe for concurrent use, but for Seal and Committed, which are the committer's.
+type Log struct {
+	db      *badger.DB
+	ring    *seal.Ring
+	lineage mail.Lineage
+	log     *slog.Logger
+	prints  printKey
+	dec     *zstd.Decoder
+
+	life     sync.RWMutex // held for reading while a transaction is open
+	closed   chan struct{}
+	backward atomic.Bool // product time went back once: blocks may hold events older than their day
+	damaged  atomic.Uint64
+
+	mu        sync.Mutex
+	last      Cursor // of the newest block; Index 0
+	oldest    uint16 // no block of an earlier day exists
+	followers int
+	recent    [recentBlocks]recentBlock
+	wake      chan struct{} // closed by the next commit
+}
+
+type recentBlock struct {
+	at  Cursor
+	raw string
+}
+
+// Open returns the log that lies in db. floor is a block number that was used already, whatever the disk still has.
+func Open(db *badger.DB, ring *seal.Ring, lineage mail.Lineage, floor uint64, log *slog.Logger) (*Log, error) {
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(maxBlockSize),
+		zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return nil, fmt.Errorf("open decompressor: %w", err)
+	}
+	l := &Log{db: db, ring: ring, lineage: lineage, log: log, dec: dec,
+		prints: newPrintKey(ring.Index("event fingerprints", nil)), closed: make(chan struct{}),
+		wake: make(chan struct{})}
+	err = db.View(func(txn *badger.Txn) error {
+		if _, err := txn.Get([]byte(keyBackward)); err == nil {
+			l.backward.Store(true)
+		}
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{prefixBlock}})
+		defer it.Close()
+		if it.Rewind(); it.Valid() {
+			c, _ := parseKey(it.Item().Key())
+			l.oldest = c.Day
+		}
+		back := txn.NewIterator(badger.IteratorOptions{Reverse: true})
+		defer back.Close()
+		if back.Seek([]byte{prefixBlock + 1}); back.ValidForPrefix([]byte{prefixBlock}) {
+			l.last, _ = parseKey(back.Item().Key())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open event log: %w", err)
+	}
+	l.last.Block = max(l.last.Block, floor)
+	return l, nil
+}
+
+// Close ends every search and follower. It must come before the database is closed.
+func (l *Log) Close() {
+	close(l.closed)
+	l.life.Lock() // never unlocked: nothing may read from now on
+	l.dec.Close()
+}
+
+// enter keeps the database open until leave; false means that it is closed or about to be.
+func (l *Log) enter() bool {
+	select {
+	case <-l.closed:
+		return false
+	default:
+	}
+	return l.life.TryRLock()
+}
+
+func (l *Log) leave() { l.life.RUnlock() }
+
+// End returns the cursor of the newest block, with which a follower starts that wants only what comes: pass it through
+// Next.
+func (l *Log) End() Cursor {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+// Next returns the position behind the whole block c stands in.
+func (c Cursor) Next() Cursor { return Cursor{Day: c.Day, Block: c.Block + 1} }
+
+// Damaged returns how many blocks could not be opened or read since the log was opened.
+func (l *Log) Damaged() uint64 { return l.damaged.Load() }
+
+// Committed tells the log that the commit with b's records is durable.
+func (l *Log) Committed(b *Builder) {
+	if b.all.n == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = b.at
+	if l.oldest == 0 {
+		l.oldest = b.at.Day
+	}
+	if l.followers == 0 {
+		return
+	}
+	l.recent[b.at.Block%recentBlocks] = recentBlock{at: b.at, raw: string(b.raw)}
+	close(l.wake)
+	l.wake = make(chan struct{})
+}
+
+// Expired returns up to limit keys of blocks filed before day, oldest first, for the committer to delete.
+func (l *Log) Expired(day uint16, limit int) ([][]byte, error) {
+	if !l.enter() {
+		return nil, ErrClosed
+	}
+	defer l.leave()
+	l.mu.Lock()
+	from := l.oldest
+	l.mu.Unlock()
+	if from >= day {
+		return nil, nil
+	}
+	var keys [][]byte
+	err := l.db.View(func(txn *badger.Txn) error {
+		for _, prefix := range []byte{prefixIndex, prefixBlock} {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{prefix}})
+			for it.Seek(key(prefix, from, 0)); it.Valid() && len(keys) < limit; it.Next() {
+				if c, ok := parseKey(it.Item().Key()); ok && c.Day >= day {
+					break
+				}
+				keys = append(keys, it.Item().KeyCopy(nil))
+			}
+			it.Close()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list expired events: %w", err)
+	}
+	return keys, nil
+}
+
+// Forgot tells the log that no block before day is left.
+func (l *Log) Forgot(day uint16) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.oldest = max(l.oldest, day)
+}

@@ -1,0 +1,386 @@
+package queue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/events"
+)
+
+// inbox is where requests wait for the committer.
+type inbox struct {
+	mu      sync.Mutex
+	room    *sync.Cond
+	waiting []*request
+	bytes   int
+	closed  error         // refusal for everything that comes
+	wake    chan struct{} // capacity 1: there may be something
+}
+
+// submit hands r to the committer, waiting for room where too much is under way.
+func (s *Store) submit(r *request) {
+	in := &s.inbox
+	in.mu.Lock()
+	for in.closed == nil && len(in.waiting) > 0 && (len(in.waiting) >= maxPending || in.bytes > maxPendBytes) {
+		in.room.Wait()
+	}
+	if err := in.closed; err != nil {
+		in.mu.Unlock()
+		r.done(err)
+		return
+	}
+	in.waiting = append(in.waiting, r)
+	in.bytes += r.size
+	in.mu.Unlock()
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take moves the next batch to dst: what waits, up to the bounds of a commit.
+func (in *inbox) take(dst []*request) []*request {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	n, size := 0, 0
+	for n < len(in.waiting) && n < maxBatch && (n == 0 || size+in.waiting[n].size <= maxBatchBytes) {
+		size += in.waiting[n].size
+		n++
+	}
+	dst = append(dst, in.waiting[:n]...)
+	left := copy(in.waiting, in.waiting[n:])
+	clear(in.waiting[left:])
+	in.waiting = in.waiting[:left]
+	in.bytes -= size
+	if n > 0 {
+		in.room.Broadcast()
+	}
+	return dst
+}
+
+// refuse makes every later request hear err. What waits stays for the committer.
+func (in *inbox) refuse(err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed == nil || errors.Is(err, ErrFailed) {
+		in.closed = err
+	}
+	in.room.Broadcast()
+}
+
+// committer is the state of the one goroutine that writes.
+type committer struct {
+	builder  *events.Builder
+	keys     map[[16]byte]mail.MessageID // idempotency keys of this batch
+	shares   map[mail.Seq]int            // recipients still queued, of messages settled lately
+	touched  []mail.Seq                  // shares changed by this batch
+	scratch  []byte
+	mark     mail.Seq  // no number above it is handed out before it is raised on disk
+	markNext mail.Seq  // mark that the commit under way writes
+	snapped  time.Time // when the counters were last written, Wall
+	snapping bool
+}
+
+const (
+	snapshotEvery = 10 * time.Second
+	maxShares     = 64 << 10 // messages whose count is remembered; about 2 MB
+	markAhead     = mail.Seq(time.Second / time.Microsecond)
+)
+
+// run is the committer's goroutine. It ends when the store is closed and nothing waits.
+func (s *Store) run() {
+	defer close(s.drained)
+	tick := time.NewTicker(snapshotEvery)
+	defer tick.Stop()
+	var batch []*request
+	for {
+		batch = s.inbox.take(batch[:0])
+		if len(batch) > 0 {
+			s.commit(batch)
+			clear(batch)
+			continue
+		}
+		select {
+		case <-s.inbox.wake:
+		case <-tick.C:
+			if s.stats.Changed() {
+				s.commit(nil)
+			}
+		case <-s.closing:
+			if batch = s.inbox.take(batch[:0]); len(batch) > 0 {
+				s.commit(batch)
+				continue
+			}
+			s.c.snapped = time.Time{}
+			if s.stats.Changed() {
+				s.commit(nil)
+			}
+			return
+		}
+	}
+}
+
+// commit makes a batch durable and tells its owners. A batch too large for one transaction is halved; nothing of it
+// has been written then.
+func (s *Store) commit(batch []*request) {
+	begun := clock.Wall()
+	err := s.Err()
+	if err == nil {
+		err = s.write(batch)
+	}
+	if errors.Is(err, badger.ErrTxnTooBig) {
+		clear(s.c.shares)
+		if len(batch) > 1 {
+			s.commit(batch[:len(batch)/2])
+			s.commit(batch[len(batch)/2:])
+			return
+		}
+		finish(batch, ErrTooMany)
+		return
+	}
+	if err != nil {
+		s.fail(err)
+		finish(batch, s.Err())
+		return
+	}
+	s.account(batch)
+	if s.cfg.OnCommit != nil {
+		s.cfg.OnCommit(clock.Since(begun).Seconds(), len(batch))
+	}
+	finish(batch, nil)
+}
+
+// finish calls every done.
+func finish(batch []*request, err error) {
+	for _, r := range batch {
+		if r.err != nil && err == nil {
+			r.done(r.err)
+		} else {
+			r.done(err)
+		}
+		r.free()
+	}
+}
+
+// write makes one Badger transaction of the batch and commits it.
+func (s *Store) write(batch []*request) error {
+	txn := s.db.NewTransaction(true)
+	defer txn.Discard()
+	c := &s.c
+	clear(c.keys)
+	c.touched = c.touched[:0]
+	c.builder.Reset()
+	if len(c.shares) > maxShares {
+		clear(c.shares)
+	}
+	for _, r := range batch {
+		if err := s.stage(txn, r); err != nil {
+			return err
+		}
+	}
+	if err := s.stageShares(txn); err != nil {
+		return err
+	}
+	if err := s.stageRest(txn, batch); err != nil {
+		return err
+	}
+	// Last: whatever was sealed for this commit has its data key in it.
+	for _, k := range s.ring.TakeNew() {
+		if err := txn.Set(binary.BigEndian.AppendUint32([]byte{kindDataKey}, k.ID), k.Blob); err != nil {
+			return fmt.Errorf("store data key: %w", err)
+		}
+	}
+	if err := txn.Commit(); err != nil {
+		return err
+	}
+	// A failed sync of the value log is only logged by Badger, before Commit returns: see logger.
+	return s.Err()
+}
+
+// stage adds one request to the transaction, or sets its err.
+func (s *Store) stage(txn *badger.Txn, r *request) error {
+	if r.hasKey {
+		id, known, err := s.knownKey(txn, r.key)
+		if err != nil {
+			return err
+		}
+		if known {
+			r.err = &DuplicateError{ID: id}
+			return nil
+		}
+		s.c.keys[r.key] = r.id
+	}
+	if r.settles {
+		ok, err := s.stageShare(txn, r)
+		if err != nil || !ok {
+			return err
+		}
+	}
+	if r.shares > 0 {
+		s.c.shares[r.message] = r.shares
+		s.c.touched = append(s.c.touched, r.message)
+	}
+	for _, k := range r.dels {
+		if err := txn.Delete(k); err != nil {
+			return err
+		}
+	}
+	for i := range r.sets {
+		if err := txn.SetEntry(&r.sets[i]); err != nil {
+			return err
+		}
+	}
+	s.c.builder.Add(&r.pack)
+	return nil
+}
+
+// stageShare counts one recipient of a shared body down. Settling what is not queued would take a share that another
+// recipient still needs, so here the record is looked for.
+func (s *Store) stageShare(txn *badger.Txn, r *request) (ok bool, err error) {
+	if _, err := txn.Get(r.dels[0]); errors.Is(err, badger.ErrKeyNotFound) {
+		r.err = ErrNotQueued
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("look for delivery: %w", err)
+	}
+	if !r.final {
+		return true, nil
+	}
+	left, err := s.sharesOf(txn, r.message)
+	if err != nil {
+		return false, err
+	}
+	s.c.shares[r.message] = left - 1
+	s.c.touched = append(s.c.touched, r.message)
+	if left == 1 {
+		r.live -= int64(s.bodySize(txn, r.message))
+	}
+	return true, nil
+}
+
+// sharesOf returns how many recipients of a message are queued. A count that cannot be read keeps its body for good:
+// better a body too many than a delivery without one.
+func (s *Store) sharesOf(txn *badger.Txn, message mail.Seq) (int, error) {
+	if n, ok := s.c.shares[message]; ok {
+		return n, nil
+	}
+	item, err := txn.Get(appendSeqKey(nil, kindShares, message))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 1 << 30, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read share count: %w", err)
+	}
+	var n int
+	err = item.Value(func(v []byte) error {
+		plain, err := s.open(kindShares, message, v)
+		if err == nil && len(plain) == 4 {
+			n = int(binary.BigEndian.Uint32(plain))
+			return nil
+		}
+		s.damaged.Add(1)
+		s.log.Error("share count damaged: body kept", "message", s.id(message).String())
+		n = 1 << 30
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read share count: %w", err)
+	}
+	return n, nil
+}
+
+// stageShares writes the counts the batch changed, and ends bodies nobody waits for.
+func (s *Store) stageShares(txn *badger.Txn) error {
+	for _, m := range s.c.touched {
+		key := appendSeqKey(nil, kindShares, m)
+		if n := s.c.shares[m]; n > 0 {
+			var aad [13]byte
+			plain := binary.BigEndian.AppendUint32(nil, uint32(n))
+			if err := txn.Set(key, s.ring.Seal(nil, plain, identity(aad[:0], s.lineage, m, kindShares))); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := txn.Delete(key); err != nil {
+			return err
+		}
+		if err := txn.Delete(appendSeqKey(nil, kindBody, m)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stageRest adds what the commit carries besides its requests: the event block, the counters now and then, and the
+// mark above which no sequence number has been given out.
+func (s *Store) stageRest(txn *badger.Txn, batch []*request) error {
+	c := &s.c
+	for _, rec := range s.events.Seal(c.builder, s.cfg.Clock.Now()) {
+		if err := txn.Set(rec.Key, rec.Value); err != nil {
+			return err
+		}
+	}
+	c.markNext = c.mark
+	for _, r := range batch {
+		if r.maxSeq > c.markNext {
+			c.markNext = r.maxSeq + markAhead
+		}
+	}
+	if c.markNext != c.mark {
+		if err := txn.Set([]byte(keyMark), s.sealMark(c.markNext)); err != nil {
+			return err
+		}
+	}
+	c.snapping = clock.Since(c.snapped) >= snapshotEvery && s.stats.Changed()
+	if c.snapping {
+		if err := txn.Set([]byte{kindSnapshot}, s.sealSnapshot()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// account brings what is kept in memory up to date after a commit, before anybody is told of it.
+func (s *Store) account(batch []*request) {
+	c := &s.c
+	c.mark = c.markNext
+	if c.snapping {
+		c.snapped = clock.Wall()
+	}
+	x := &s.index
+	x.mu.Lock()
+	for _, r := range batch {
+		if r.err != nil {
+			continue
+		}
+		x.live += r.live
+		for i := range r.adds {
+			x.put(&r.adds[i])
+		}
+		for i := range r.drops {
+			x.drop(&r.drops[i])
+		}
+	}
+	x.mu.Unlock()
+	for _, m := range c.touched {
+		if c.shares[m] <= 0 {
+			delete(c.shares, m)
+		}
+	}
+	s.events.Committed(c.builder)
+	for _, r := range batch {
+		if r.err != nil {
+			continue
+		}
+		for i := range r.events {
+			s.stats.Add(&r.events[i])
+		}
+	}
+}

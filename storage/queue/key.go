@@ -1,0 +1,121 @@
+package queue
+
+import (
+	"encoding/binary"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+)
+
+// Kinds of records, the first byte of every key. Package events owns 'e', 'x' and 'y'.
+const (
+	kindDelivery   = 'q' // destination (16) | 255-priority (1) | due ms (6) | seq (8): the order of the queue
+	kindBody       = 'b' // seq of the message (8)
+	kindShares     = 'r' // seq of the message (8): recipients still queued, where there were several
+	kindKey        = 'd' // HMAC of tenant and idempotency key (16)
+	kindMeta       = 'm' // HMAC of a name (16): operator state
+	kindDataKey    = 'k' // key id (4): wrapped data key, not sealed again
+	kindIdentity   = 'i' // lineage; "im": high-water mark of sequence numbers
+	kindSnapshot   = 's' // counters
+	kindQuarantine = 'z' // the key of a damaged record
+	kindProbe      = 't' // self-test at start
+)
+
+const deliveryKeySize = 1 + 16 + 1 + 6 + 8
+
+// destination is the opaque name of a domain in keys.
+type destination [16]byte
+
+// place is a position within a destination and priority.
+type place struct {
+	due uint64 // ms since 1970
+	seq uint64
+}
+
+var lastPlace = place{math.MaxUint64, math.MaxUint64}
+
+func (p place) less(q place) bool { return p.due < q.due || p.due == q.due && p.seq < q.seq }
+
+// next is the smallest place after p.
+func (p place) next() place { return place{p.due, p.seq + 1} }
+
+// spot is where a delivery lies in the queue.
+type spot struct {
+	dest destination
+	inv  uint8 // 255-priority: smaller is served first
+	at   place
+}
+
+const maxDue = 1<<48 - 1
+
+func dueOf(t time.Time) uint64 { return uint64(min(max(t.UnixMilli(), 0), maxDue)) }
+
+func dueTime(ms uint64) time.Time { return time.UnixMilli(int64(ms)).UTC() }
+
+// appendSpot appends the key of the delivery at s.
+func appendSpot(dst []byte, s *spot) []byte {
+	dst = appendClass(dst, s.dest, s.inv)
+	due := min(s.at.due, maxDue)
+	dst = append(dst, byte(due>>40), byte(due>>32), byte(due>>24), byte(due>>16), byte(due>>8), byte(due))
+	return binary.BigEndian.AppendUint64(dst, s.at.seq)
+}
+
+func appendClass(dst []byte, d destination, inv uint8) []byte {
+	dst = append(dst, kindDelivery)
+	dst = append(dst, d[:]...)
+	return append(dst, inv)
+}
+
+func parseSpot(k []byte) (s spot, ok bool) {
+	if len(k) != deliveryKeySize || k[0] != kindDelivery {
+		return s, false
+	}
+	copy(s.dest[:], k[1:])
+	s.inv = k[17]
+	for _, b := range k[18:24] {
+		s.at.due = s.at.due<<8 | uint64(b)
+	}
+	s.at.seq = binary.BigEndian.Uint64(k[24:])
+	return s, true
+}
+
+func appendSeqKey(dst []byte, kind byte, seq mail.Seq) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, kind), uint64(seq))
+}
+
+// identity appends what a record is bound to: it opens in this store, under this number and as this kind only.
+func identity(dst []byte, l mail.Lineage, seq mail.Seq, kind byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(l))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(seq))
+	return append(dst, kind)
+}
+
+// domainNames caches the opaque names of domains: an HMAC costs as much as sealing a record.
+type domainNames struct {
+	ring *seal.Ring
+	mu   sync.RWMutex
+	by   map[mail.Domain]destination
+}
+
+// Domains remembered; about 1.5 MB.
+const maxDomainNames = 16 << 10
+
+func (n *domainNames) of(d mail.Domain) destination {
+	n.mu.RLock()
+	dest, ok := n.by[d]
+	n.mu.RUnlock()
+	if ok {
+		return dest
+	}
+	dest = n.ring.Index("destination", []byte(d))
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.by == nil || len(n.by) >= maxDomainNames {
+		n.by = make(map[mail.Domain]destination)
+	}
+	n.by[mail.Domain([]byte(d))] = dest // d may share memory with a whole record
+	return dest
+}

@@ -1,0 +1,158 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+)
+
+// Bytes that a waiting delivery is reckoned at besides its body.
+const deliveryWeight = 160
+
+// Put stores a message: its deliveries, its body once, its events. done is called exactly once, from the committer's
+// goroutine when all of it is durable, or from the caller's where it is refused at once; it must not block. Sealing is
+// done in the caller's goroutine. Put sets Shared in a.Deliveries, so copies are to be taken afterwards, and a belongs
+// to the store until done is called; its body for good.
+//
+// Besides ErrFailed, ErrClosed, ErrDiskFull and ErrTooMany, done may hear a *DuplicateError: the tenant used the
+// idempotency key within the last day, and nothing was stored. Put blocks while too many requests wait.
+func (s *Store) Put(a *mail.Accepted, done func(error)) {
+	if s.space.low.Load() {
+		done(ErrDiskFull)
+		return
+	}
+	if len(a.Deliveries) > maxRecipients {
+		done(ErrTooMany)
+		return
+	}
+	r := newRequest(done)
+	r.message, r.maxSeq = a.ID.Seq, a.ID.Seq
+	if cap(r.buf) == 0 {
+		r.buf = make([]byte, 0, len(a.Body)+512)
+	}
+	shared := len(a.Deliveries) > 1
+	if shared {
+		r.shares = len(a.Deliveries)
+	}
+	for i := range a.Deliveries {
+		a.Deliveries[i].Shared = shared
+		s.addDelivery(r, &a.Deliveries[i])
+	}
+	if len(a.Deliveries) > 0 {
+		key, value := s.sealed(r, kindBody, a.ID.Seq, a.Body)
+		r.set(key, value)
+		r.live += int64(len(a.Body))
+	}
+	if a.Key != "" {
+		s.addKey(r, a)
+	}
+	r.events = a.Events
+	for i := range a.Events {
+		s.events.Pack(&r.pack, &a.Events[i])
+	}
+	s.submit(r)
+}
+
+// addDelivery puts d's record and its place into r.
+func (s *Store) addDelivery(r *request, d *mail.Delivery) {
+	at := s.spotOf(d)
+	from := len(r.buf)
+	r.buf = appendSpot(r.buf, &at)
+	key := r.cut(from)
+	plain := appendDelivery(r.metadata[:0], d, s.lineage)
+	r.set(key, s.seal(r, kindDelivery, d.Seq, plain))
+	r.adds = append(r.adds, at)
+	r.live += deliveryWeight
+	r.maxSeq = max(r.maxSeq, d.Seq)
+}
+
+func (s *Store) spotOf(d *mail.Delivery) spot {
+	return spot{dest: s.names.of(d.Domain), inv: 255 - d.Priority, at: place{dueOf(d.Due), uint64(d.Seq)}}
+}
+
+// seal seals plain into r's memory.
+func (s *Store) seal(r *request, kind byte, seq mail.Seq, plain []byte) []byte {
+	var aad [13]byte
+	from := len(r.buf)
+	if spare := cap(r.buf) - from; spare < len(plain)+seal.Overhead {
+		r.buf, from = make([]byte, 0, max(len(plain)+seal.Overhead, 1024)), 0 // what was cut keeps the old memory
+	}
+	r.buf = s.ring.Seal(r.buf, plain, identity(aad[:0], s.lineage, seq, kind))
+	return r.cut(from)
+}
+
+// sealed returns the key and the sealed value of a record that is filed under a sequence number.
+func (s *Store) sealed(r *request, kind byte, seq mail.Seq, plain []byte) (key, value []byte) {
+	from := len(r.buf)
+	r.buf = appendSeqKey(r.buf, kind, seq)
+	key = r.cut(from)
+	return key, s.seal(r, kind, seq, plain)
+}
+
+// open opens a record that seal sealed, into memory of its own.
+func (s *Store) open(kind byte, seq mail.Seq, value []byte) ([]byte, error) {
+	var aad [13]byte
+	plain, err := s.ring.Open(nil, value, identity(aad[:0], s.lineage, seq, kind))
+	if err != nil {
+		return nil, ErrTampered
+	}
+	return plain, nil
+}
+
+// Settle closes one attempt: the delivery's record goes or moves to where Next waits, the event is logged, and the body
+// goes with its last delivery. done is as in Put. Every delivery is settled by one owner, one attempt at a time, and
+// m.Delivery must be as the store gave it or took it last: its domain, priority, due time and number find the record.
+// A shared delivery that is not there gives ErrNotQueued. Settlements go on when the disk is short.
+func (s *Store) Settle(m mail.Settlement, done func(error)) {
+	r := newRequest(done)
+	d := m.Delivery
+	at := s.spotOf(d)
+	from := len(r.buf)
+	r.buf = appendSpot(r.buf, &at)
+	r.del(r.cut(from))
+	r.drops = append(r.drops, at)
+	r.live -= deliveryWeight
+	r.message = d.Message.Seq
+	r.settles, r.final = d.Shared, m.Next == nil
+	switch {
+	case m.Next != nil:
+		s.addDelivery(r, m.Next)
+	case !d.Shared:
+		from := len(r.buf)
+		r.buf = appendSeqKey(r.buf, kindBody, d.Message.Seq)
+		r.del(r.cut(from))
+		r.live -= int64(d.Size)
+	}
+	if m.Event.Kind != 0 {
+		r.one[0] = m.Event
+		r.events = r.one[:]
+		s.events.Pack(&r.pack, &r.one[0])
+	}
+	s.submit(r)
+}
+
+// addKey puts the memory of an idempotency key into r.
+func (s *Store) addKey(r *request, a *mail.Accepted) {
+	r.hasKey, r.id = true, a.ID
+	named := append(append(r.metadata[:0], a.Tenant...), 0)
+	r.key = s.ring.Index("idempotency key", append(named, a.Key...))
+	key := append([]byte{kindKey}, r.key[:]...)
+	until := s.cfg.Clock.Now().Add(keyLife)
+	r.set(key, s.sealNamed(kindKey, r.key, appendKeyRecord(nil, a.ID, until)))
+}
+
+// Allot returns n numbers for a message and its deliveries: the first of them. They are microseconds since 1970 of the
+// machine's clock, raised past every number ever given out, also where the clock was set back across a restart.
+func (s *Store) Allot(n int) mail.Seq {
+	for {
+		last := s.lastSeq.Load()
+		first := max(uint64(wallMicros()), last+1)
+		if s.lastSeq.CompareAndSwap(last, first+uint64(max(n, 1))-1) {
+			return mail.Seq(first)
+		}
+	}
+}
+
+// expired tells whether a remembered key no longer counts.
+func expired(until, now time.Time) bool { return !now.Before(until) }

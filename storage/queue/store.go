@@ -1,0 +1,390 @@
+package queue
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/events"
+	"github.com/ekiden-mta/ekiden/storage/record"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+	"github.com/ekiden-mta/ekiden/storage/stats"
+)
+
+// Store is an open queue. Safe for concurrent use.
+type Store struct {
+	cfg     Config
+	log     *slog.Logger
+	db      *badger.DB
+	ring    *seal.Ring
+	lineage mail.Lineage
+	names   domainNames
+	events  *events.Log
+	stats   *stats.Table
+
+	inbox   inbox
+	c       committer // the committer's goroutine only
+	index   index
+	lastSeq atomic.Uint64
+	space   space
+
+	failure atomic.Pointer[error]
+	damaged atomic.Uint64 // records that did not open
+	bad     quarantined
+	steps   atomic.Uint64 // records that scans looked at, dead ones included
+
+	life    sync.RWMutex // held for reading while somebody reads the database
+	ended   bool         // under life
+	once    sync.Once
+	closing chan struct{}
+	drained chan struct{} // closed by the committer
+	tasks   sync.WaitGroup
+	watch   *fileWatch
+	written int64 // bytes per synced record, from the self-test
+}
+
+const (
+	keyIdentity = string(kindIdentity)
+	keyMark     = string(kindIdentity) + "m"
+	schema      = 1
+)
+
+// Open opens the store in cfg.Dir, or makes one. After a crash it takes up where the last commit ended.
+func Open(cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Ballast == 0 {
+		cfg.Ballast = defaultBallast
+	}
+	s := &Store{cfg: cfg, log: cfg.Log, ring: cfg.Ring, names: domainNames{ring: cfg.Ring},
+		stats: stats.New(cfg.MaxNames), closing: make(chan struct{}), drained: make(chan struct{})}
+	s.index.by = map[destination]*lane{}
+	s.inbox.wake = make(chan struct{}, 1)
+	s.inbox.room = sync.NewCond(&s.inbox.mu)
+	s.c.keys, s.c.shares = map[[16]byte]mail.MessageID{}, map[mail.Seq]int{}
+	if err := s.openFiles(); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", cfg.Dir, err)
+	}
+	go s.run()
+	s.probe()
+	s.tasks.Add(2)
+	go s.watchSpace()
+	go s.collect()
+	return s, nil
+}
+
+// openFiles opens Badger and reads what must be known before the first request.
+func (s *Store) openFiles() (err error) {
+	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	s.watchFiles()
+	if s.db, err = badger.Open(s.options()); err != nil {
+		s.stopWatching()
+		return err
+	}
+	defer func() {
+		if err != nil {
+			s.stopWatching()
+			err = errors.Join(err, s.db.Close())
+		}
+	}()
+	s.adviseRandom()
+	if err := s.restoreKeys(); err != nil {
+		return err
+	}
+	if err := s.loadIdentity(); err != nil {
+		return err
+	}
+	if err := s.loadIndex(); err != nil {
+		return err
+	}
+	if s.c.builder, err = events.NewBuilder(); err != nil {
+		return err
+	}
+	if err := s.loadEvents(); err != nil {
+		return err
+	}
+	return s.openSpace()
+}
+
+// options is how Badger serves a queue; the figures behind each are in storage/DESIGN.md.
+func (s *Store) options() badger.Options {
+	return badger.DefaultOptions(s.cfg.Dir).
+		WithSyncWrites(true).WithDetectConflicts(false).WithNumVersionsToKeep(1).
+		WithValueThreshold(valueMinimum).WithValueLogFileSize(valueLogSize).
+		WithMemTableSize(memTableSize).WithNumMemtables(3).WithNumCompactors(2).
+		WithCompression(options.None).WithBlockCacheSize(0).WithIndexCacheSize(indexCache).
+		WithMetricsEnabled(false).WithLogger(&logger{log: s.log, fail: s.fail})
+}
+
+// restoreKeys gives the ring the data keys that lie in the store.
+func (s *Store) restoreKeys() error {
+	return s.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kindDataKey}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			k := it.Item().Key()
+			if len(k) != 5 {
+				return fmt.Errorf("data key: %w", ErrTampered)
+			}
+			blob, err := it.Item().ValueCopy(nil)
+			if err != nil {
+				return fmt.Errorf("read data key: %w", err)
+			}
+			if err := s.ring.Restore(seal.WrappedKey{ID: binary.BigEndian.Uint32(k[1:]), Blob: blob}); err != nil {
+				return fmt.Errorf("restore data key: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// loadIdentity reads the lineage and the mark, or makes them at the first start.
+func (s *Store) loadIdentity() error {
+	return s.db.Update(func(txn *badger.Txn) error {
+		raw, err := s.small(txn, []byte(keyIdentity), []byte("ekiden store identity"))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return s.newIdentity(txn)
+		}
+		if err != nil {
+			return fmt.Errorf("identity: %w", err)
+		}
+		if len(raw) != 5 || raw[0] != schema {
+			return fmt.Errorf("identity: %w", record.ErrDamaged)
+		}
+		s.lineage = mail.Lineage(binary.BigEndian.Uint32(raw[1:]))
+		mark, err := s.small(txn, []byte(keyMark), s.namedIdentity(kindIdentity, [16]byte{}))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil // nothing was ever put
+		}
+		if err != nil || len(mark) != 8 {
+			return fmt.Errorf("sequence mark: %w", errors.Join(err, ErrTampered))
+		}
+		s.c.mark = mail.Seq(binary.BigEndian.Uint64(mark))
+		s.lastSeq.Store(uint64(s.c.mark))
+		return nil
+	})
+}
+
+func (s *Store) newIdentity(txn *badger.Txn) error {
+	var raw [4]byte
+	for s.lineage == 0 {
+		rand.Read(raw[:])
+		s.lineage = mail.Lineage(binary.BigEndian.Uint32(raw[:]))
+	}
+	plain := binary.BigEndian.AppendUint32([]byte{schema}, uint32(s.lineage))
+	if err := txn.Set([]byte(keyIdentity), s.ring.Seal(nil, plain, []byte("ekiden store identity"))); err != nil {
+		return err
+	}
+	for _, k := range s.ring.TakeNew() {
+		if err := txn.Set(binary.BigEndian.AppendUint32([]byte{kindDataKey}, k.ID), k.Blob); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// small reads and opens one record.
+func (s *Store) small(txn *badger.Txn, key, aad []byte) ([]byte, error) {
+	item, err := txn.Get(key)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.ring.Open(nil, sealed, aad)
+}
+
+func (s *Store) sealMark(m mail.Seq) []byte {
+	plain := binary.BigEndian.AppendUint64(nil, uint64(m))
+	return s.ring.Seal(nil, plain, s.namedIdentity(kindIdentity, [16]byte{}))
+}
+
+// loadIndex counts what waits: one pass over the keys.
+func (s *Store) loadIndex() error {
+	return s.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kindDelivery}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			if at, ok := parseSpot(it.Item().Key()); ok {
+				s.index.put(&at)
+				s.index.live += deliveryWeight
+			}
+		}
+		bodies := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kindBody}})
+		defer bodies.Close()
+		for bodies.Rewind(); bodies.Valid(); bodies.Next() {
+			s.index.live += bodies.Item().EstimatedSize()
+		}
+		return nil
+	})
+}
+
+// loadEvents opens the event log and brings the counters up to its end.
+func (s *Store) loadEvents() error {
+	var from events.Cursor
+	err := s.db.View(func(txn *badger.Txn) error {
+		raw, err := s.small(txn, []byte{kindSnapshot}, s.namedIdentity(kindSnapshot, [16]byte{}))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err == nil && len(raw) > 10 {
+			from = events.Cursor{Day: binary.BigEndian.Uint16(raw), Block: binary.BigEndian.Uint64(raw[2:])}
+			err = s.stats.Restore(raw[10:])
+		}
+		if err != nil { // they are derived: count again what the log still has
+			s.damaged.Add(1)
+			s.log.Error("counters damaged: rebuilt from the event log", "err", err)
+			from = events.Cursor{}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if s.events, err = events.Open(s.db, s.ring, s.lineage, from.Block, s.log); err != nil {
+		return err
+	}
+	if from.Block > 0 {
+		from = from.Next()
+	}
+	s.c.snapped = clock.Wall()
+	return s.events.Replay(from, s.stats.Add)
+}
+
+// sealSnapshot seals the counters as they stand after the newest block committed.
+func (s *Store) sealSnapshot() []byte {
+	end := s.events.End()
+	plain := binary.BigEndian.AppendUint16(s.c.scratch[:0], end.Day)
+	plain = binary.BigEndian.AppendUint64(plain, end.Block)
+	plain = s.stats.Snapshot(plain)
+	s.c.scratch = plain
+	return s.ring.Seal(nil, plain, s.namedIdentity(kindSnapshot, [16]byte{}))
+}
+
+// Close ends the store: requests that wait are still committed, later ones hear ErrClosed.
+func (s *Store) Close() error {
+	var err error
+	s.once.Do(func() {
+		s.inbox.refuse(ErrClosed)
+		close(s.closing)
+		<-s.drained
+		s.tasks.Wait()
+		s.stopWatching()
+		s.events.Close()
+		s.life.Lock()
+		s.ended = true
+		s.life.Unlock()
+		if e := s.db.Close(); e != nil {
+			err = fmt.Errorf("close store: %w", e)
+		}
+	})
+	return err
+}
+
+// enter keeps the database open until leave; false where it is closed.
+func (s *Store) enter() bool {
+	s.life.RLock()
+	if s.ended {
+		s.life.RUnlock()
+		return false
+	}
+	return true
+}
+
+func (s *Store) leave() { s.life.RUnlock() }
+
+// fail makes the store refuse everything from now on. The first reason stays.
+func (s *Store) fail(reason error) {
+	err := fmt.Errorf("%w: %w", ErrFailed, reason)
+	if errors.Is(reason, ErrFailed) {
+		err = reason
+	}
+	if !s.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	s.log.Error("store failed: no more mail is accepted, restart the process", "err", reason)
+	s.inbox.refuse(err)
+	if s.cfg.OnFail != nil {
+		go s.cfg.OnFail(err)
+	}
+}
+
+// Err returns the reason why the store has failed, which wraps ErrFailed, or nil.
+func (s *Store) Err() error {
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Lineage names this store.
+func (s *Store) Lineage() mail.Lineage { return s.lineage }
+
+// Events is the event log.
+func (s *Store) Events() *events.Log { return s.events }
+
+// Counters is the counts of requirement R60, kept up to date with every commit.
+func (s *Store) Counters() *stats.Table { return s.stats }
+
+func (s *Store) id(m mail.Seq) mail.MessageID { return mail.MessageID{Lineage: s.lineage, Seq: m} }
+
+func wallMicros() int64 { return clock.Wall().UnixMicro() }
+
+// Purge deletes the event log of the days before the one t lies in, and idempotency keys past their day, in bounded
+// commits. It ends early with ctx.
+func (s *Store) Purge(ctx context.Context, t time.Time) error {
+	day := uint16(max(t.Unix()/86400, 0))
+	for {
+		keys, err := s.events.Expired(day, purgeBatch)
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			break
+		}
+		if err := s.remove(ctx, keys); err != nil {
+			return err
+		}
+	}
+	s.events.Forgot(day)
+	return s.purgeKeys(ctx)
+}
+
+// Records deleted by one commit of a purge.
+const purgeBatch = 1000
+
+// remove deletes keys in one commit and waits for it.
+func (s *Store) remove(ctx context.Context, keys [][]byte) error {
+	done := make(chan error, 1)
+	r := newRequest(func(err error) { done <- err })
+	for _, k := range keys {
+		r.del(k)
+	}
+	s.submit(r)
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,118 @@
+package stats
+
+import (
+	"encoding/binary"
+
+	"github.com/ekiden-mta/ekiden/storage/record"
+)
+
+const snapshotVersion = 1
+
+// Changed tells whether anything was counted since the last Snapshot.
+func (t *Table) Changed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dirty
+}
+
+// Snapshot appends all counters to dst. Empty windows take no room: about 100 bytes per name under a steady load.
+func (t *Table) Snapshot(dst []byte) []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dirty = false
+	dst = append(dst, snapshotVersion, byte(Counters))
+	dst = appendSeries(dst, &t.all)
+	for _, n := range []*names{&t.groups, &t.domains} {
+		dst = appendSeries(dst, &n.other)
+		dst = binary.AppendUvarint(dst, uint64(len(n.by)))
+		for name, s := range n.by {
+			dst = record.AppendString(dst, name)
+			dst = appendSeries(dst, s)
+		}
+	}
+	return dst
+}
+
+func appendSeries(dst []byte, s *series) []byte {
+	for _, n := range s.total {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	dst = binary.AppendUvarint(dst, uint64(s.last))
+	dst = appendRing(dst, s.hours[:])
+	return appendRing(dst, s.fives[:])
+}
+
+func appendRing(dst []byte, ring []window) []byte {
+	used := 0
+	for i := range ring {
+		if ring[i].start != 0 {
+			used++
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(used))
+	for i := range ring {
+		if ring[i].start == 0 {
+			continue
+		}
+		dst = binary.AppendUvarint(dst, uint64(ring[i].start))
+		for _, n := range ring[i].counts {
+			dst = binary.AppendUvarint(dst, uint64(n))
+		}
+	}
+	return dst
+}
+
+// Restore replaces all counters by those of a snapshot. A snapshot of another version is ErrDamaged: the counters are
+// then empty and the caller rebuilds them from events.
+func (t *Table) Restore(snapshot []byte) error {
+	r := record.NewReader(string(snapshot))
+	if r.Byte() != snapshotVersion || r.Byte() != byte(Counters) {
+		r.Fail()
+	}
+	fresh := New(t.groups.max)
+	readSeries(&r, &fresh.all)
+	for _, n := range []*names{&fresh.groups, &fresh.domains} {
+		readSeries(&r, &n.other)
+		for left := r.Uint(); left > 0 && r.Err() == nil; left-- {
+			name, s := r.String(), &series{}
+			readSeries(&r, s)
+			if len(n.by) < n.max { // the bound may be smaller than it was
+				n.by[string([]byte(name))] = s
+			} else {
+				n.other.merge(s)
+			}
+		}
+	}
+	if r.Left() > 0 {
+		r.Fail()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := r.Err(); err != nil {
+		fresh = New(t.groups.max)
+		t.all, t.groups, t.domains = fresh.all, fresh.groups, fresh.domains
+		return err
+	}
+	t.all, t.groups, t.domains = fresh.all, fresh.groups, fresh.domains
+	return nil
+}
+
+func readSeries(r *record.Reader, s *series) {
+	for i := range s.total {
+		s.total[i] = r.Uint()
+	}
+	s.last = int64(r.UintMax(1 << 40))
+	readRing(r, s.hours[:])
+	readRing(r, s.fives[:])
+}
+
+func readRing(r *record.Reader, ring []window) {
+	for used := r.UintMax(uint64(len(ring))); used > 0; used-- {
+		start := int64(r.UintMax(1 << 40))
+		w := &ring[int(start%int64(len(ring)))]
+		w.start = start
+		for i := range w.counts {
+			w.counts[i] = uint32(r.UintMax(1<<32 - 1))
+		}
+	}
+}
