@@ -210,3 +210,20 @@ func TestKeyringEntryIsForItsOwnerOnly(t *testing.T) {
 		t.Errorf("key is described as %q", text)
 	}
 }
+
+// Where memfd_secret is missing the key lies in an ordinary page, locked if the limits allow.
+func TestPageWithoutSecretMemory(t *testing.T) {
+	p, err := lockedPage(os.Getpagesize())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.kind != "mlock" && p.kind != "none" {
+		t.Errorf("kind %q", p.kind)
+	}
+	copy(p.mem, "secret")
+	for range 2 {
+		if err := p.close(); err != nil || p.mem != nil {
+			t.Fatalf("close: %v", err)
+		}
+	}
+}
