@@ -1,0 +1,420 @@
+package smtpd
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/smtpd/wire"
+)
+
+// grantAge is how long an answer of the Directory holds inside a session.
+const grantAge = time.Second
+
+// session is one client's connection: go-smtp's Session and AuthSession, and wire's Policy. Its fields belong to the
+// connection's goroutine, but for those under peers.mu.
+type session struct {
+	srv  *Server
+	role Role
+	conn *wire.Conn
+	wire atomic.Pointer[wire.Conn] // for the sweeper
+
+	// Under peers.mu.
+	claimed  composition
+	counted  netip.Addr
+	stranger bool
+	evicted  bool
+
+	remote   netip.Addr
+	network  []Grant // of the client's address
+	user     string
+	byUser   Grant
+	asked    time.Duration // when network and byUser were looked up, on the coarse clock
+	failures int
+
+	from      mail.Address // also the last one, while decided
+	to        []mail.Address
+	grant     Grant // of this transaction
+	decided   bool  // grant holds for from until the next look-up
+	began     time.Time
+	submitted mail.Submission
+}
+
+var (
+	replyRelayDenied = temporary(550, 5, 7, 1, "Relaying denied: your address is not registered here")
+	replyAuthFirst   = temporary(530, 5, 7, 0, "Authentication required")
+	replySenderWrong = temporary(501, 5, 1, 7, "Sender address is malformed")
+	replySenderNot   = temporary(553, 5, 7, 1, "This FROM domain is not registered")
+	replySourceRoute = temporary(553, 5, 1, 3, "Source routes are not supported")
+	replyTooLarge    = temporary(552, 5, 3, 4, "Message too large")
+	replyNotOurs     = temporary(550, 5, 7, 1, "No mail is received for this domain")
+	replyOneTenant   = temporary(452, 4, 5, 3, "Send this recipient in a transaction of its own")
+	replyTrouble     = temporary(451, 4, 3, 0, "Local trouble, try again")
+	replyEncrypt     = temporary(538, 5, 7, 11, "AUTH needs STARTTLS here")
+)
+
+// Open is asked before the greeting.
+func (s *session) Open(c *wire.Conn) smtp.Reply {
+	s.remote = c.Remote()
+	if ok, r := s.srv.gate.Ready(); !ok && r.Code == 421 {
+		s.srv.stats.TurnedAway.Add(1)
+		return r
+	}
+	if c.Secure() {
+		s.srv.stats.TLS.Add(1)
+	}
+	s.lookUp(c)
+	registered := len(s.network) > 0
+	if !s.srv.peers.admit(s, s.remote, registered) {
+		s.srv.stats.TurnedAway.Add(1)
+		return replyFull
+	}
+	if registered && s.role == RoleRelay && !s.claimAny() {
+		s.srv.stats.TurnedAway.Add(1)
+		return replyCrowded
+	}
+	return smtp.Reply{}
+}
+
+// claimAny counts the session for the first composition of its network that has room; MAIL corrects the choice.
+func (s *session) claimAny() bool {
+	for i := range s.network {
+		g := &s.network[i]
+		if s.srv.peers.claim(s, composition{g.Tenant, g.Composition}, g.Sessions) {
+			return true
+		}
+	}
+	return false
+}
+
+// lookUp asks the Directory again what this client may do.
+func (s *session) lookUp(c *wire.Conn) {
+	s.asked = s.srv.env.Now()
+	s.decided = false
+	s.network = nil
+	if c.Trusted() { // a balancer that names no client vouches for nobody
+		s.network = s.srv.directory.ByNetwork(s.remote)
+	}
+	if s.user != "" {
+		g, _, ok := s.srv.directory.ByUser(s.user)
+		if s.byUser = g; !ok {
+			s.user = "" // removed meanwhile
+		}
+	}
+}
+
+// Allow is asked before every command that could do something.
+func (s *session) Allow(c *wire.Conn, v wire.Verb) smtp.Reply {
+	switch v {
+	case wire.VerbHelo, wire.VerbEhlo:
+		if ok, r := s.srv.gate.Ready(); !ok && r.Code == 421 {
+			return r
+		}
+	case wire.VerbMail:
+		if ok, r := s.srv.gate.Ready(); !ok {
+			return r
+		}
+		if s.srv.env.Now()-s.asked > grantAge {
+			s.lookUp(c)
+		}
+		return s.barred()
+	case wire.VerbRcpt, wire.VerbData, wire.VerbBdat:
+		if !c.InMail() {
+			return s.barred()
+		}
+	case wire.VerbAuth:
+		if s.role == RoleBounce {
+			return smtp.Reply{}
+		}
+		if s.Mechanisms(c) == "" {
+			return replyEncrypt
+		}
+	}
+	return smtp.Reply{}
+}
+
+// barred refuses whoever can have no right to send whatever the sender address (requirements R1, R4, R5).
+func (s *session) barred() smtp.Reply {
+	switch {
+	case s.role == RoleBounce:
+		return smtp.Reply{}
+	case s.user != "":
+		if s.byUser.Access == "network" || s.byUser.Access == "both" {
+			if !s.inNetworkOf(&s.byUser) {
+				return replyRelayDenied
+			}
+		}
+		return smtp.Reply{}
+	case s.role == RoleSubmission:
+		return replyAuthFirst
+	case len(s.network) == 0:
+		return replyRelayDenied
+	}
+	for i := range s.network {
+		if s.network[i].Access != "both" {
+			return smtp.Reply{}
+		}
+	}
+	return replyAuthFirst
+}
+
+func (s *session) inNetworkOf(g *Grant) bool {
+	for i := range s.network {
+		if s.network[i].Tenant == g.Tenant && s.network[i].Composition == g.Composition {
+			return true
+		}
+	}
+	return false
+}
+
+// choose finds the composition for a sender: the AUTH user's; else the first of the network's that admits the
+// sender's domain (requirement R2). The null sender is admitted everywhere.
+func (s *session) choose(from mail.Address) (Grant, smtp.Reply) {
+	domain := from.Domain()
+	admits := func(g *Grant) bool {
+		return from.IsNull() || len(g.FromDomains) == 0 || slices.Contains(g.FromDomains, domain)
+	}
+	if s.user != "" {
+		if !admits(&s.byUser) {
+			return Grant{}, replySenderNot
+		}
+		return s.byUser, smtp.Reply{}
+	}
+	refusal := replySenderNot
+	for i := range s.network {
+		switch g := &s.network[i]; {
+		case !admits(g):
+		case g.Access == "both":
+			refusal = replyAuthFirst
+		default:
+			return *g, smtp.Reply{}
+		}
+	}
+	return Grant{}, refusal
+}
+
+// Size is the largest message announced.
+func (s *session) Size() int {
+	switch {
+	case s.user != "":
+		return s.byUser.size()
+	case len(s.network) > 0:
+		most := 0
+		for i := range s.network {
+			most = max(most, s.network[i].size())
+		}
+		return most
+	}
+	return (&Grant{}).size()
+}
+
+func (g *Grant) size() int {
+	if g.SizeKB <= 0 {
+		return 10240 << 10
+	}
+	return g.SizeKB << 10
+}
+
+// Mechanisms lists what AUTH may use now: nothing in the clear where the listener has TLS.
+func (s *session) Mechanisms(c *wire.Conn) string {
+	if s.role == RoleBounce || !c.Secure() && c.TLSMode() != wire.TLSNone {
+		return ""
+	}
+	return "PLAIN LOGIN"
+}
+
+// Closed forgets the connection.
+func (s *session) Closed() {
+	if s.srv.peers.leave(s) {
+		s.srv.stats.Open.Add(-1)
+	}
+}
+
+// forget is what STARTTLS does to a session (RFC 3207 §4.2): all that was said in the clear is gone.
+func (s *session) forget() {
+	s.user, s.byUser, s.decided = "", Grant{}, false
+	s.Reset()
+	s.srv.stats.TLS.Add(1)
+}
+
+// Reset drops the transaction.
+func (s *session) Reset() { s.to = nil }
+
+// Logout does nothing: Closed does.
+func (s *session) Logout() error { return nil }
+
+// Mail begins a transaction. go-smtp's arguments are placeholders; what the client wrote is in the connection.
+func (s *session) Mail(string, *gosmtp.MailOptions) error {
+	args := s.conn.Mail()
+	if string(args.Path) != string(s.from) || !s.decided {
+		if r := s.sender(mail.Address(args.Path)); !r.IsZero() {
+			return told(r)
+		}
+	}
+	limit := s.grant.size()
+	if args.Size > int64(limit) {
+		return told(replyTooLarge)
+	}
+	s.conn.Limit(limit)
+	if s.grant.Interval > 0 {
+		s.began = clock.Wall()
+	}
+	return nil
+}
+
+// sender checks a sender address and decides what composition its mail belongs to.
+func (s *session) sender(from mail.Address) smtp.Reply {
+	s.decided = false
+	if !from.IsNull() {
+		if from[0] == '@' {
+			return replySourceRoute
+		}
+		if from.Check() != nil {
+			return replySenderWrong
+		}
+	}
+	if s.role == RoleBounce {
+		s.from, s.grant = from, Grant{}
+		return smtp.Reply{}
+	}
+	g, r := s.choose(from)
+	if !r.IsZero() {
+		return r
+	}
+	if !s.srv.peers.claim(s, composition{g.Tenant, g.Composition}, g.Sessions) {
+		return replyCrowded
+	}
+	s.from, s.grant, s.decided = from, g, true
+	return smtp.Reply{}
+}
+
+// Rcpt adds a recipient as the client wrote it (requirements E-36, E-41).
+func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
+	path := s.conn.Rcpt()
+	if path[0] == '@' {
+		return told(replySourceRoute)
+	}
+	to := mail.Address(path)
+	if s.role == RoleBounce {
+		if r := s.inbound(to); !r.IsZero() {
+			return told(r)
+		}
+	}
+	s.to = append(s.to, to)
+	return nil
+}
+
+// inbound decides whose a recipient of the bounce listener is.
+func (s *session) inbound(to mail.Address) smtp.Reply {
+	in, ok := s.srv.directory.(Inbound)
+	if !ok {
+		return replyNotOurs
+	}
+	g, ok := in.ByRecipientDomain(to.Domain())
+	switch {
+	case !ok:
+		return replyNotOurs
+	case len(s.to) == 0:
+		s.grant = g
+		s.conn.Limit(g.size())
+	case g.Tenant != s.grant.Tenant || g.Composition != s.grant.Composition:
+		return replyOneTenant
+	}
+	return smtp.Reply{}
+}
+
+// Data takes the message off the connection and hands it over.
+func (s *session) Data(io.Reader) error {
+	body, refusal := s.conn.Body()
+	if !refusal.IsZero() {
+		s.count(refusal.Code)
+		return told(refusal)
+	}
+	sub := &s.submitted
+	*sub = mail.Submission{
+		Tenant: s.grant.Tenant, Composition: s.grant.Composition, User: s.user, Client: s.remote,
+		Helo: s.conn.Helo(), Protocol: s.protocol(), From: s.from, To: s.to,
+		EightBit: s.conn.EightBit(), UTF8: s.conn.Mail().UTF8, Data: body, At: s.srv.cfg.Clock.Now(),
+	}
+	id, err := s.srv.submitter.Submit(s.srv.ctx, sub)
+	size := int64(len(body))
+	s.conn.ReleaseBody()
+	sub.Data, sub.To = nil, nil
+	s.pace()
+	if err != nil {
+		return s.submitError(err)
+	}
+	s.srv.stats.Messages.Add(1)
+	s.srv.stats.Octets.Add(size)
+	s.conn.Accepted(id.String())
+	return nil
+}
+
+// submitError turns a Submitter's error into a reply. Details stay here.
+func (s *session) submitError(err error) error {
+	var r *Refusal
+	if errors.As(err, &r) && r.Reply.Code >= 400 {
+		s.count(r.Reply.Code)
+		return told(r.Reply)
+	}
+	s.srv.cfg.Log.Error("smtp submit", "client", s.remote, "tenant", s.grant.Tenant, "error", err)
+	s.count(451)
+	return told(replyTrouble)
+}
+
+func (s *session) count(code int) {
+	if code >= 500 {
+		s.srv.stats.Refused.Add(1)
+	} else {
+		s.srv.stats.Deferred.Add(1)
+	}
+}
+
+// pace makes a mail take as long as its composition wants (requirement R9).
+func (s *session) pace() {
+	if s.grant.Interval > 0 {
+		s.wait(s.grant.Interval - clock.Since(s.began))
+	}
+}
+
+// wait waits, or until the server closes.
+func (s *session) wait(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.srv.ctx.Done():
+	}
+}
+
+// protocol is the word of RFC 3848 for the Received header.
+func (s *session) protocol() string {
+	switch {
+	case !s.conn.ESMTP():
+		return "SMTP"
+	case s.conn.Secure() && s.user != "":
+		return "ESMTPSA"
+	case s.conn.Secure():
+		return "ESMTPS"
+	case s.user != "":
+		return "ESMTPA"
+	}
+	return "ESMTP"
+}
+
+// told makes go-smtp answer r.
+func told(r smtp.Reply) error {
+	e := gosmtp.EnhancedCode{int(r.Enhanced.Class), int(r.Enhanced.Subject), int(r.Enhanced.Detail)}
+	return &gosmtp.SMTPError{Code: r.Code, EnhancedCode: e, Message: wire.Printable(r.Text, 400)}
+}

@@ -1,0 +1,507 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strconv"
+
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+)
+
+// maxWaste is how much of an endless command line is read before the connection ends.
+const maxWaste = 64 << 10
+
+// next makes the next octets for go-smtp: it takes commands, answers those that must not pass, and returns at the
+// first one that may. It returns false when the connection is over.
+func (c *Conn) next() bool {
+	for {
+		if c.closing {
+			return false
+		}
+		if c.inBody {
+			if !c.bodyReady {
+				c.takeData() // the session did not want it
+			}
+			c.inBody, c.bodyReady = false, false
+			c.feed = dotLine
+			return !c.closing
+		}
+		whole, line, ok := c.line()
+		if !ok {
+			return false
+		}
+		if c.authLine {
+			c.authLine = false
+			if !validBase64(line) {
+				whole = cancelLine // go-smtp answers 501 to a cancelled exchange
+			}
+			c.feed = whole
+			return true
+		}
+		c.command(whole, line)
+		if len(c.feed) > 0 {
+			return true
+		}
+	}
+}
+
+var (
+	dotLine    = []byte(".\r\n")
+	cancelLine = []byte("*\r\n")
+	ehloLine   = []byte("EHLO x\r\n")
+	heloLine   = []byte("HELO x\r\n")
+	mailLine   = []byte("MAIL FROM:<>\r\n")
+	rcptLine   = []byte("RCPT TO:<x@x>\r\n")
+	dataLine   = []byte("DATA\r\n")
+	rsetLine   = []byte("RSET\r\n")
+	quitLine   = []byte("QUIT\r\n")
+)
+
+// line takes the next line off the input. whole is the line with its end, line without.
+func (c *Conn) line() (whole, line []byte, ok bool) {
+	for {
+		i := bytes.IndexByte(c.buf, '\n')
+		limit := smtp.MaxPathCommand
+		if c.authLine || len(c.buf) >= 4 && isWord(c.buf[:4], "AUTH") {
+			limit = smtp.MaxAuthLine
+		}
+		if i >= limit || i < 0 && len(c.buf) >= limit {
+			if !c.waste() {
+				return nil, nil, false
+			}
+			continue
+		}
+		if i < 0 {
+			if !c.fill() {
+				return nil, nil, false
+			}
+			continue
+		}
+		whole, line = c.buf[:i+1], c.buf[:i]
+		if i > 0 && line[i-1] == '\r' {
+			line = line[:i-1]
+		} else if !c.opts.Normalize {
+			c.end(replyBareLF)
+			return nil, nil, false
+		}
+		c.buf = c.buf[i+1:]
+		c.phase.Store(phaseBusy)
+		return whole, line, true
+	}
+}
+
+// waste reads to the end of a line that is too long and refuses it.
+func (c *Conn) waste() bool {
+	reply := replyLong
+	if isWord(c.buf[:4], "MAIL") || isWord(c.buf[:4], "RCPT") {
+		reply = replyLongPath
+	}
+	c.authLine = false
+	for n := 0; n < maxWaste; {
+		if i := bytes.IndexByte(c.buf, '\n'); i >= 0 {
+			c.buf = c.buf[i+1:]
+			c.refuse(reply)
+			return true
+		}
+		n += len(c.buf)
+		c.buf = c.buf[len(c.buf)-1:] // one octet stays, so that waiting counts as being inside a command
+		if !c.fill() {
+			return false
+		}
+	}
+	c.end(reply)
+	return false
+}
+
+// command checks one command and answers it, or leaves a plain form of it in feed for go-smtp.
+func (c *Conn) command(whole, line []byte) {
+	if c.commands++; c.commands > c.env.limits.Commands {
+		c.end(replyTooMany)
+		return
+	}
+	line = bytes.TrimRight(line, " \t") // RFC 5321 §4.1.1 tolerates trailing white space
+	word, arg, hasArg := bytes.Cut(line, []byte{' '})
+	verb, ok := c.verbOf(word, line)
+	if !ok {
+		return
+	}
+	if len(line)+2 > smtp.MaxCommandLine && verb != VerbMail && verb != VerbRcpt && verb != VerbAuth {
+		c.refuse(replyLong)
+		return
+	}
+	if verb == VerbNone {
+		c.other(word, hasArg)
+		return
+	}
+	if c.opts.TLS == TLSRequired && !c.secure && verb > VerbEhlo && verb != VerbQuit {
+		if verb == VerbBdat {
+			c.chunk(arg, replyTLSFirst)
+			return
+		}
+		c.refuse(replyTLSFirst)
+		return
+	}
+	if verb != VerbRset && verb != VerbQuit {
+		if r := c.policy.Allow(c, verb); !r.IsZero() {
+			c.deny(verb, arg, r)
+			return
+		}
+	}
+	c.pass(verb, whole, line, arg, hasArg)
+}
+
+// deny refuses a command by order of the policy. A refused BDAT still takes its chunk away (threat G10).
+func (c *Conn) deny(verb Verb, arg []byte, r smtp.Reply) {
+	text := string(AppendReply(nil, r))
+	switch {
+	case r.Code == 421:
+		c.end(text)
+	case verb == VerbBdat:
+		c.chunk(arg, text)
+	case r.Transient():
+		c.say(text)
+	default:
+		c.refuse(text)
+	}
+}
+
+// pass brings a known command into the order of RFC 5321 §4.1.4.
+func (c *Conn) pass(verb Verb, whole, line, arg []byte, hasArg bool) {
+	switch verb {
+	case VerbHelo, VerbEhlo:
+		c.greet(verb, arg)
+	case VerbMail:
+		c.mailCommand(line)
+	case VerbRcpt:
+		c.rcptCommand(line)
+	case VerbData:
+		switch {
+		case hasArg:
+			c.refuse(replyArgument)
+		case c.chunked:
+			c.refuse(replyInChunks)
+		case !c.mail:
+			c.refuse(replyMailFirst)
+		case c.rcpts == 0:
+			c.refuse(replyRcptFirst)
+		default:
+			c.give(verb, dataLine)
+		}
+	case VerbBdat:
+		c.chunk(arg, "")
+	case VerbAuth:
+		c.authCommand(whole, arg)
+	case VerbRset, VerbQuit:
+		if hasArg {
+			c.refuse(replyArgument)
+			return
+		}
+		if verb == VerbQuit {
+			c.give(verb, quitLine)
+		} else if c.idle() {
+			c.give(verb, rsetLine)
+		}
+	}
+}
+
+// give hands a command to go-smtp.
+func (c *Conn) give(verb Verb, plain []byte) { c.verb, c.feed = verb, plain }
+
+// verbOf names the command. It refuses lines that hold what no command may hold.
+func (c *Conn) verbOf(word, line []byte) (Verb, bool) {
+	eightBit := false
+	for _, b := range line {
+		if b < 0x20 || b == 0x7f {
+			c.refuse(replyControl)
+			return 0, false
+		}
+		eightBit = eightBit || b >= 0x80
+	}
+	verb := VerbNone
+	if len(word) == 4 {
+		switch string([]byte{word[0] &^ 0x20, word[1] &^ 0x20, word[2] &^ 0x20, word[3] &^ 0x20}) {
+		case "HELO":
+			verb = VerbHelo
+		case "EHLO":
+			verb = VerbEhlo
+		case "MAIL":
+			verb = VerbMail
+		case "RCPT":
+			verb = VerbRcpt
+		case "DATA":
+			verb = VerbData
+		case "BDAT":
+			verb = VerbBdat
+		case "AUTH":
+			verb = VerbAuth
+		case "RSET":
+			verb = VerbRset
+		case "QUIT":
+			verb = VerbQuit
+		}
+	}
+	if eightBit && verb != VerbMail && verb != VerbRcpt {
+		c.refuse(replyEightBit)
+		return 0, false
+	}
+	return verb, true
+}
+
+// other answers commands that go-smtp need not know.
+func (c *Conn) other(word []byte, hasArg bool) {
+	switch {
+	case isWord(word, "NOOP"):
+		if c.idle() {
+			c.say(replyNoop)
+		}
+	case isWord(word, "VRFY"):
+		if c.idle() {
+			c.say(replyVrfy)
+		}
+	case isWord(word, "HELP"):
+		if c.idle() {
+			c.say(replyHelp)
+		}
+	case isWord(word, "STARTTLS"):
+		c.startTLS(hasArg)
+	case isWord(word, "EXPN"), isWord(word, "ETRN"), isWord(word, "TURN"), isWord(word, "SEND"),
+		isWord(word, "SOML"), isWord(word, "SAML"):
+		c.refuse(replyNotHere)
+	case isWord(word, "PROXY"), isWord(word, "GET"), isWord(word, "POST"), isWord(word, "CONNECT"),
+		isWord(word, "PUT"), isWord(word, "HEAD"), isWord(word, "OPTIONS"):
+		c.end(replyForbidden) // a browser's or a balancer's bytes: what follows is not SMTP (threat T17)
+	default:
+		c.refuse(replySyntax)
+	}
+}
+
+// idle counts commands that do nothing.
+func (c *Conn) idle() bool {
+	if c.idles++; c.idles > c.env.limits.Idles {
+		c.end(replyTooMany)
+		return false
+	}
+	return true
+}
+
+func (c *Conn) greet(verb Verb, arg []byte) {
+	if len(arg) == 0 || len(arg) > 255 || bytes.IndexByte(arg, ' ') >= 0 {
+		c.refuse(replyHeloArg)
+		return
+	}
+	if c.hello && !c.idle() {
+		return
+	}
+	if string(arg) != c.helo {
+		c.helo = string(arg)
+	}
+	if verb == VerbEhlo {
+		c.give(verb, ehloLine)
+	} else {
+		c.give(verb, heloLine)
+	}
+}
+
+func (c *Conn) mailCommand(line []byte) {
+	if !c.hello {
+		c.refuse(replyHelloFirst)
+		return
+	}
+	if c.mail {
+		c.refuse(replyMailTwice)
+		return
+	}
+	args, err := smtp.ParseMail(line)
+	if err != nil {
+		c.refuse(pathReply(err, false))
+		return
+	}
+	c.mailArgs = args
+	c.give(VerbMail, mailLine)
+}
+
+func (c *Conn) rcptCommand(line []byte) {
+	switch {
+	case !c.mail:
+		c.refuse(replyMailFirst)
+		return
+	case c.chunked:
+		c.refuse(replyInChunks)
+		return
+	case c.rcpts >= c.env.limits.Recipients:
+		if c.over++; c.over > c.env.limits.Recipients {
+			c.end(replyTooMany)
+			return
+		}
+		c.say(replyTooManyRcpt)
+		return
+	}
+	args, err := smtp.ParseRcpt(line, c.utf8)
+	if err != nil {
+		c.refuse(pathReply(err, true))
+		return
+	}
+	c.rcptPath = args.Path
+	c.give(VerbRcpt, rcptLine)
+}
+
+func (c *Conn) authCommand(whole, arg []byte) {
+	_, initial, ok := bytes.Cut(arg, []byte{' '})
+	switch {
+	case !c.hello:
+		c.refuse(replyHelloFirst)
+	case c.mail:
+		c.refuse(replyAuthInMail)
+	case c.policy.Mechanisms(c) == "":
+		c.refuse(replyAuthNone)
+	case len(arg) == 0, ok && !validBase64(initial):
+		c.refuse(replyAuthSyntax)
+	default:
+		c.give(VerbAuth, whole)
+	}
+}
+
+// validBase64 accepts what RFC 4954 §4 allows a client to send: base64, "=" for the empty string, "*" to cancel.
+func validBase64(s []byte) bool {
+	if len(s) == 1 && (s[0] == '=' || s[0] == '*') {
+		return true
+	}
+	dst := make([]byte, base64.StdEncoding.DecodedLen(len(s)))
+	_, err := base64.StdEncoding.Strict().Decode(dst, s)
+	clear(dst)
+	return err == nil && bytes.IndexByte(s, '\r') < 0
+}
+
+// Write takes go-smtp's reply to the command at hand. Its code decides what happens; its words are mostly replaced,
+// because they repeat what the client sent or offer what only this side knows.
+func (c *Conn) Write(b []byte) (int, error) {
+	if c.verb == verbGreeting {
+		c.verb = VerbNone
+		c.open()
+		return len(b), nil
+	}
+	if len(b) < 4 {
+		return len(b), nil
+	}
+	if b[3] != ' ' { // a line of a longer reply
+		if c.verb != VerbEhlo && c.verb != verbSilent {
+			c.out = append(c.out, b...)
+		}
+		return len(b), nil
+	}
+	c.reply(b, string(b[:3]))
+	if c.ending {
+		c.closing = true
+	}
+	return len(b), nil
+}
+
+func (c *Conn) reply(b []byte, code string) {
+	verb := c.verb
+	switch {
+	case verb == verbSilent:
+		c.resetTransaction()
+		return
+	case code == "421":
+		c.ending = true
+	case verb == VerbEhlo && code == "250", verb == VerbHelo && code == "250":
+		c.hello, c.esmtp = true, verb == VerbEhlo
+		c.resetTransaction()
+		c.keywords()
+		return
+	case verb == VerbMail && code == "250":
+		c.mail, c.utf8 = true, c.mailArgs.UTF8
+		c.say(replySender)
+		return
+	case verb == VerbRcpt && code == "250":
+		c.rcpts++
+		c.say(replyRecipient)
+		return
+	case verb == VerbMail && code[0] == '5', verb == VerbRcpt && code[0] == '5':
+		c.refuse(string(b))
+		return
+	case verb == VerbData && code == "354":
+		c.inBody = true
+		if !c.bodyReady {
+			c.say(replyGoAhead)
+		}
+		return
+	case verb == VerbData:
+		c.dataReply(b, code)
+		return
+	case verb == VerbRset:
+		c.resetTransaction()
+		c.say(replyReset)
+		return
+	case verb == VerbQuit:
+		b = []byte(replyBye)
+	case verb == VerbAuth && code == "334":
+		c.authLine = true
+	case verb == VerbAuth && code == "235":
+		b = []byte(replyAuthOK)
+	}
+	c.out = append(c.out, b...)
+}
+
+// dataReply ends a transaction.
+func (c *Conn) dataReply(b []byte, code string) {
+	if len(c.final) > 0 {
+		b, code = c.final, string(c.final[:3])
+		c.out = append(c.out, b...)
+		c.final = c.final[:0]
+	} else {
+		c.out = append(c.out, b...)
+	}
+	if code == "250" {
+		c.junk, c.idles, c.commands = 0, 0, 0
+	}
+	c.resetTransaction()
+}
+
+// resetTransaction forgets MAIL and what followed.
+func (c *Conn) resetTransaction() {
+	c.mail, c.chunked, c.bodyReady, c.utf8 = false, false, false, false
+	c.rcpts, c.over = 0, 0
+	c.ReleaseBody()
+}
+
+// Accepted composes the reply to a body that was taken: 250 with the message's id.
+func (c *Conn) Accepted(id string) {
+	c.final = append(append(append(c.final[:0], "250 2.0.0 OK id="...), id...), '\r', '\n')
+}
+
+// keywords answers EHLO or HELO.
+func (c *Conn) keywords() {
+	if !c.esmtp {
+		c.out = append(append(append(c.out, "250 "...), c.env.Hostname...), '\r', '\n')
+		return
+	}
+	c.out = append(append(append(c.out, "250-"...), c.env.Hostname...), "\r\n250-PIPELINING\r\n250-SIZE "...)
+	c.out = strconv.AppendInt(c.out, int64(c.policy.Size()), 10)
+	c.out = append(c.out, "\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n"...)
+	if c.offersTLS() {
+		c.out = append(c.out, "250-STARTTLS\r\n"...)
+	}
+	if c.opts.TLS != TLSRequired || c.secure {
+		if m := c.policy.Mechanisms(c); m != "" {
+			c.out = append(append(append(c.out, "250-AUTH "...), m...), '\r', '\n')
+		}
+	}
+	c.out = append(c.out, "250 CHUNKING\r\n"...)
+}
+
+// isWord compares without regard to ASCII case.
+func isWord(s []byte, upper string) bool {
+	if len(s) != len(upper) {
+		return false
+	}
+	for i, b := range s {
+		if b >= 'a' && b <= 'z' {
+			b -= 0x20
+		}
+		if b != upper[i] {
+			return false
+		}
+	}
+	return true
+}

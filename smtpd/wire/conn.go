@@ -1,0 +1,418 @@
+package wire
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+)
+
+// Verb is a command that a Policy is asked about.
+type Verb uint8
+
+// The verbs.
+const (
+	VerbNone Verb = iota
+	VerbHelo
+	VerbEhlo
+	VerbMail
+	VerbRcpt
+	VerbData
+	VerbBdat
+	VerbAuth
+	VerbRset
+	VerbQuit
+	verbGreeting // go-smtp's first words
+	verbSilent   // a command of our own to go-smtp, whose reply goes nowhere
+)
+
+// Policy decides what the connection may do. All methods are called from the connection's goroutine.
+type Policy interface {
+	// Open is asked once, before the greeting, when the peer's address is known. A reply refuses the connection.
+	Open(*Conn) smtp.Reply
+	// Allow is asked before each of EHLO, HELO, MAIL, RCPT, DATA, BDAT and AUTH. A reply refuses the command.
+	Allow(*Conn, Verb) smtp.Reply
+	// Size is the largest body in octets, for the SIZE keyword.
+	Size() int
+	// Mechanisms is the AUTH keyword's list, "" = AUTH is not offered now.
+	Mechanisms(*Conn) string
+	// Closed is called once when the connection is gone for good.
+	Closed()
+}
+
+// What the connection is doing, for the sweeper.
+const (
+	phaseBusy  uint32 = iota // the server's turn
+	phaseOpen                // PROXY header or TLS handshake
+	phaseIdle                // waiting for a command to begin, no transaction open
+	phaseWait                // the same inside a transaction
+	phaseLine                // inside a command
+	phaseData                // inside a body
+	phaseWrite               // waiting for the peer to take a reply
+	phaseClosed
+)
+
+// Conn is one strict SMTP connection; go-smtp drives it as a net.Conn. All but the methods said to be safe belong to
+// the connection's goroutine.
+type Conn struct {
+	env    *Env
+	opts   *Options
+	policy Policy
+	below  net.Conn        // TCP, or TLS above it
+	tcp    net.Conn        // the TCP connection, for deadlines
+	raw    syscall.RawConn // nil above TLS and on anything but TCP
+	remote netip.AddrPort
+	proxy  bool // a PROXY header comes first
+	local  bool // the PROXY header named nobody: not to be trusted for its address
+
+	buf   []byte         // octets read and not taken
+	big   *[bigSize]byte // what buf lies in, nil = in small
+	small []byte         // keeps an unfinished line while waiting; the read buffer above TLS
+	read  func(uintptr) bool
+	readN int
+	readE error
+
+	out  []byte // replies not yet written
+	feed []byte // octets for go-smtp
+	verb Verb   // the command go-smtp is working on
+
+	opened    bool // the greeting is decided
+	upgraded  bool // carries on after STARTTLS: no greeting
+	moved     bool // another Conn carries on after STARTTLS
+	ending    bool // close behind the reply to the command at hand
+	closing   bool // no further reads
+	closed    bool
+	secure    bool // TLS is on
+	hello     bool // EHLO or HELO was accepted
+	esmtp     bool
+	mail      bool // a transaction is open
+	chunked   bool // with BDAT
+	bodyReady bool // its body is complete (BDAT LAST) before go-smtp knows of it
+	inBody    bool // go-smtp waits for the end of the body
+	authLine  bool // the next line answers an AUTH challenge
+
+	rcpts, over           int // recipients accepted, and refused as too many
+	junk, idles, commands int // since the last accepted message
+	discarded             int64
+	helo                  string
+	mailArgs              smtp.MailArgs
+	rcptPath              []byte
+	utf8                  bool
+	limit                 int // octets of this transaction's body
+	body                  bodyReader
+	final                 []byte // the reply to the body, composed beforehand
+
+	phase atomic.Uint32
+	since atomic.Int64 // env.now when the phase began or octets came last
+	begun atomic.Int64 // env.now when the command or body began
+	got   atomic.Int64 // octets of the body
+	cut   atomic.Pointer[string]
+}
+
+// New wraps an accepted connection. proxied tells that a PROXY header comes first.
+func New(env *Env, c net.Conn, o *Options, p Policy, proxied bool) *Conn {
+	w := &Conn{env: env, opts: o, policy: p, below: c, tcp: c, proxy: proxied, verb: verbGreeting}
+	w.attach()
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		w.remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	w.enter(phaseOpen)
+	w.begun.Store(env.now.Load())
+	return w
+}
+
+// attach prepares reading: straight from the socket where below is one, so that a buffer is needed only once octets
+// are there; through a buffer of its own otherwise.
+func (c *Conn) attach() {
+	c.raw = nil
+	if sc, ok := c.below.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			c.raw, c.read = raw, c.readSocket
+			return
+		}
+	}
+	if cap(c.small) < 4096 {
+		c.small = append(make([]byte, 0, 4096), c.small...)
+	}
+}
+
+func (c *Conn) enter(phase uint32) {
+	c.since.Store(c.env.now.Load())
+	c.phase.Store(phase)
+}
+
+// Read gives go-smtp its next octets: one command, or the end of a body.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.feed) == 0 {
+		if !c.next() {
+			c.enter(phaseBusy)
+			return 0, io.EOF
+		}
+		c.enter(phaseBusy)
+	}
+	n := copy(p, c.feed)
+	c.feed = c.feed[n:]
+	return n, nil
+}
+
+// fill waits for more octets and appends them to buf, after writing what is owed.
+func (c *Conn) fill() bool {
+	if !c.flush() {
+		return false
+	}
+	switch {
+	case c.phase.Load() == phaseData, c.phase.Load() == phaseOpen:
+		c.since.Store(c.env.now.Load())
+	case len(c.buf) > 0 || c.authLine:
+		if c.phase.Load() != phaseLine {
+			c.begun.Store(c.env.now.Load())
+		}
+		c.enter(phaseLine)
+	default:
+		if c.env.draining.Load() && !c.mail {
+			c.end(replyShutdown)
+			return false
+		}
+		if c.mail {
+			c.enter(phaseWait)
+		} else {
+			c.enter(phaseIdle)
+		}
+	}
+	if c.cut.Load() != nil {
+		c.endCut()
+		return false
+	}
+	if c.raw == nil {
+		return c.fillSmall()
+	}
+	c.small = append(c.small[:0], c.buf...)
+	c.drop()
+	c.readN, c.readE = 0, nil
+	if err := c.raw.Read(c.read); err != nil {
+		c.readE = err
+	}
+	if c.readN <= 0 {
+		c.lost(c.readE)
+		return false
+	}
+	return true
+}
+
+// readSocket is called when the socket may have octets; it borrows a buffer only for the ones that are there.
+func (c *Conn) readSocket(fd uintptr) bool {
+	big := c.env.big.Get().(*[bigSize]byte)
+	kept := copy(big[:], c.small)
+	for {
+		n, err := syscall.Read(int(fd), big[kept:])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case n > 0:
+			c.big, c.buf, c.readN = big, big[:kept+n], n
+			return true
+		}
+		c.env.big.Put(big)
+		if err == syscall.EAGAIN {
+			return false
+		}
+		c.readN, c.readE = 0, err
+		if err == nil {
+			c.readE = io.EOF
+		}
+		return true
+	}
+}
+
+// fillSmall reads through the buffer of our own.
+func (c *Conn) fillSmall() bool {
+	kept := copy(c.small[:cap(c.small)], c.buf)
+	if kept > cap(c.small)/2 {
+		c.small = append(make([]byte, 0, 2*cap(c.small)), c.small[:kept]...)
+	}
+	n, err := c.below.Read(c.small[kept:cap(c.small)])
+	c.buf = c.small[:kept+n]
+	if n <= 0 {
+		c.lost(err)
+		return false
+	}
+	return true
+}
+
+// drop gives the read buffer back.
+func (c *Conn) drop() {
+	if c.big != nil {
+		c.env.big.Put(c.big)
+		c.big = nil
+	}
+	c.buf = nil
+}
+
+// lost ends the connection after a failed read.
+func (c *Conn) lost(err error) {
+	c.drop()
+	if c.cut.Load() != nil {
+		c.endCut()
+		return
+	}
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() {
+		c.end(replyIdle)
+		return
+	}
+	c.closing = true
+	c.out = c.out[:0]
+}
+
+// end says the last words and makes every further read fail.
+func (c *Conn) end(reply string) {
+	if c.closing {
+		return
+	}
+	c.out = append(c.out, reply...)
+	c.closing = true
+}
+
+func (c *Conn) endCut() {
+	// The read deadline that woke us holds for reads only; the last words get a short time of their own.
+	_ = c.tcp.SetWriteDeadline(clock.Wall().Add(min(c.env.limits.Write, 2*time.Second)))
+	c.end(*c.cut.Load())
+}
+
+// flush writes the replies gathered so far.
+func (c *Conn) flush() bool {
+	if len(c.out) == 0 {
+		return !c.closing
+	}
+	phase := c.phase.Load()
+	c.enter(phaseWrite)
+	_, err := c.below.Write(c.out)
+	c.phase.Store(phase)
+	c.out = c.out[:0]
+	if cap(c.out) > 4096 {
+		c.out = nil
+	}
+	if err != nil {
+		c.closing = true
+	}
+	return !c.closing
+}
+
+// say queues a reply of ours.
+func (c *Conn) say(reply string) {
+	c.out = append(c.out, reply...)
+	if len(c.out) > 16<<10 { // a client that pipelines much: do not let its replies pile up
+		c.flush()
+	}
+}
+
+// refuse queues a reply to a command that should not have come, and loses patience in the end.
+func (c *Conn) refuse(reply string) {
+	c.say(reply)
+	if c.junk++; c.junk >= c.env.limits.Junk {
+		c.end(replyTooMany)
+	}
+}
+
+// sayReply queues r.
+func (c *Conn) sayReply(r smtp.Reply) { c.out = AppendReply(c.out, r) }
+
+// Close ends the connection: replies still owed are written, and what the client still sends is read for a moment, so
+// that the last reply is not lost to a reset.
+func (c *Conn) Close() error {
+	if c.moved || c.closed {
+		return nil
+	}
+	c.closed = true
+	forced := c.closing && len(c.out) > 0
+	c.closing = false
+	c.flush()
+	c.drop()
+	c.env.release(c.body.buf)
+	c.body.buf = nil
+	c.phase.Store(phaseClosed)
+	if forced {
+		c.linger()
+	}
+	err := c.below.Close()
+	c.policy.Closed()
+	return err
+}
+
+// linger waits shortly for the client to read our last words and to close.
+func (c *Conn) linger() {
+	cw, ok := c.below.(interface{ CloseWrite() error })
+	if !ok || cw.CloseWrite() != nil {
+		return
+	}
+	_ = c.tcp.SetReadDeadline(clock.Wall().Add(500 * time.Millisecond))
+	var waste [1024]byte
+	for n := 0; n < 256<<10; {
+		m, err := c.tcp.Read(waste[:])
+		if err != nil {
+			return
+		}
+		n += m
+	}
+}
+
+// Remote is the client's address: what the PROXY header said where one was believed. Trusted is false where the header
+// named nobody, so that the address is a proxy's.
+func (c *Conn) Remote() netip.Addr { return c.remote.Addr() }
+
+// Trusted tells whether Remote is the client's own address.
+func (c *Conn) Trusted() bool { return !c.local }
+
+// Secure tells whether TLS is on.
+func (c *Conn) Secure() bool { return c.secure }
+
+// Helo is what the client called itself; ESMTP tells that it said EHLO.
+func (c *Conn) Helo() string { return c.helo }
+
+// ESMTP tells whether the client said EHLO.
+func (c *Conn) ESMTP() bool { return c.esmtp }
+
+// Policy returns what New was given.
+func (c *Conn) Policy() Policy { return c.policy }
+
+// Mail is the MAIL command go-smtp is working on. Its path is valid until the session's Mail returns.
+func (c *Conn) Mail() smtp.MailArgs { return c.mailArgs }
+
+// Rcpt is the path of the RCPT command go-smtp is working on, valid until the session's Rcpt returns.
+func (c *Conn) Rcpt() []byte { return c.rcptPath }
+
+// LocalAddr, RemoteAddr and the deadlines belong to net.Conn. go-smtp sets no deadlines: the sweeper watches instead.
+func (c *Conn) LocalAddr() net.Addr              { return c.tcp.LocalAddr() }
+func (c *Conn) RemoteAddr() net.Addr             { return net.TCPAddrFromAddrPort(c.remote) }
+func (c *Conn) SetDeadline(time.Time) error      { return nil }
+func (c *Conn) SetReadDeadline(time.Time) error  { return nil }
+func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
+
+// ConnectionState returns the TLS state, false where TLS is not on.
+func (c *Conn) ConnectionState() (tls.ConnectionState, bool) {
+	t, ok := c.below.(*tls.Conn)
+	if !ok {
+		return tls.ConnectionState{}, false
+	}
+	return t.ConnectionState(), true
+}
+
+// EndAfterReply closes the connection once the reply to the command at hand is out.
+func (c *Conn) EndAfterReply() { c.ending = true }
+
+// InMail tells whether a transaction is open.
+func (c *Conn) InMail() bool { return c.mail }
+
+// TLSMode is the listener's.
+func (c *Conn) TLSMode() TLSMode { return c.opts.TLS }
+
+// Kill closes the socket under whatever goes on. Safe for concurrent use.
+func (c *Conn) Kill() { _ = c.tcp.Close() }
