@@ -1,0 +1,245 @@
+// Package actorstest holds a store in memory and couriers to script, for tests of the negotiation. It must never be
+// imported by anything but tests and bench.
+package actorstest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Queue is a store in memory that keeps count of what was settled. Its Settle commits when Commit is called, or at
+// once where Manual is false.
+type Queue struct {
+	Manual bool // settlements wait for Commit
+	Fail   error
+
+	mu      sync.Mutex
+	by      map[mail.Domain]map[mail.Seq]mail.Delivery
+	bodies  map[mail.MessageID][]byte
+	final   map[mail.Seq]mail.Event
+	events  []mail.Event
+	waiting []func()
+	keep    bool
+	faults  []error
+}
+
+// NewQueue returns an empty store; with keep it remembers every event.
+func NewQueue(keep bool) *Queue {
+	return &Queue{by: map[mail.Domain]map[mail.Seq]mail.Delivery{}, bodies: map[mail.MessageID][]byte{},
+		final: map[mail.Seq]mail.Event{}, keep: keep}
+}
+
+// Put stores deliveries of one message.
+func (q *Queue) Put(body []byte, ds ...mail.Delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, d := range ds {
+		m := q.by[d.Domain]
+		if m == nil {
+			m = map[mail.Seq]mail.Delivery{}
+			q.by[d.Domain] = m
+		}
+		m[d.Seq] = d
+		q.bodies[d.Message] = body
+	}
+}
+
+// place is the cursor: everything up to it has been listed.
+type place struct {
+	rank uint8
+	due  int64
+	seq  mail.Seq
+}
+
+func placeOf(d *mail.Delivery) place { return place{255 - d.Priority, d.Due.UnixMilli(), d.Seq} }
+
+func (a place) compare(b place) int {
+	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.due, b.due), cmp.Compare(a.seq, b.seq))
+}
+
+// marks is a cursor: how far each priority has been listed.
+type marks map[uint8]place
+
+// Scan implements protocol.Queue.
+func (q *Queue) Scan(d mail.Domain, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.Fail != nil {
+		return nil, nil, false, time.Time{}, q.Fail
+	}
+	at := marks{}
+	if m, ok := c.(marks); ok {
+		for k, v := range m {
+			at[k] = v
+		}
+	}
+	var due []mail.Delivery
+	var next time.Time
+	for _, x := range q.by[d] {
+		if x.Due.After(until) {
+			if next.IsZero() || x.Due.Before(next) {
+				next = x.Due
+			}
+			continue
+		}
+		if m, ok := at[x.Priority]; ok && placeOf(&x).compare(m) <= 0 {
+			continue
+		}
+		due = append(due, x)
+	}
+	slices.SortFunc(due, func(a, b mail.Delivery) int { return placeOf(&a).compare(placeOf(&b)) })
+	more := len(due) > n
+	due = due[:min(n, len(due))]
+	for i := range due {
+		at[due[i].Priority] = placeOf(&due[i])
+	}
+	return due, at, more, next, nil
+}
+
+// Rewind implements protocol.Queue.
+func (q *Queue) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
+	m, ok := c.(marks)
+	if !ok {
+		return nil
+	}
+	p := placeOf(d)
+	if at, ok := m[d.Priority]; !ok || at.compare(p) < 0 {
+		return c
+	}
+	out := marks{}
+	for k, v := range m {
+		out[k] = v
+	}
+	p.seq--
+	out[d.Priority] = p
+	return out
+}
+
+// Body implements protocol.Queue.
+func (q *Queue) Body(id mail.MessageID) ([]byte, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b, ok := q.bodies[id]
+	if !ok {
+		return nil, errors.New("no such message")
+	}
+	return b, nil
+}
+
+// Settle implements protocol.Queue.
+func (q *Queue) Settle(s mail.Settlement, done func(error)) {
+	q.mu.Lock()
+	commit := func() { done(q.commit(&s)) }
+	if q.Manual {
+		q.waiting = append(q.waiting, commit)
+		q.mu.Unlock()
+		return
+	}
+	q.mu.Unlock()
+	commit()
+}
+
+func (q *Queue) commit(s *mail.Settlement) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.Fail != nil {
+		return q.Fail
+	}
+	d := s.Delivery
+	if _, ok := q.by[d.Domain][d.Seq]; !ok {
+		q.faults = append(q.faults, fmt.Errorf("delivery %d settled as %v, but it is not in the queue (before: %v)", d.Seq, s.Event.Kind, q.final[d.Seq].Kind))
+		return nil
+	}
+	if s.Next != nil {
+		q.by[d.Domain][d.Seq] = *s.Next
+	} else {
+		delete(q.by[d.Domain], d.Seq)
+		q.final[d.Seq] = s.Event
+	}
+	if q.keep {
+		q.events = append(q.events, s.Event)
+	}
+	return nil
+}
+
+// Commit makes durable what waits, and tells how much that was.
+func (q *Queue) Commit() int {
+	q.mu.Lock()
+	w := q.waiting
+	q.waiting = nil
+	q.mu.Unlock()
+	for _, f := range w {
+		f()
+	}
+	return len(w)
+}
+
+// Drop forgets the settlements that wait, as a store does that fails before the commit.
+func (q *Queue) Drop() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := len(q.waiting)
+	q.waiting = nil
+	return n
+}
+
+// Left is how many deliveries of d are queued; "" = of all.
+func (q *Queue) Left(d mail.Domain) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if d != "" {
+		return len(q.by[d])
+	}
+	n := 0
+	for _, m := range q.by {
+		n += len(m)
+	}
+	return n
+}
+
+// List returns what is queued for d, in no order.
+func (q *Queue) List(d mail.Domain) []mail.Delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var out []mail.Delivery
+	for _, x := range q.by[d] {
+		out = append(out, x)
+	}
+	return out
+}
+
+// Final returns the last event of a delivery.
+func (q *Queue) Final(s mail.Seq) (mail.Event, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e, ok := q.final[s]
+	return e, ok
+}
+
+// Finals is how many deliveries have a final outcome.
+func (q *Queue) Finals() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.final)
+}
+
+// Events returns what was remembered.
+func (q *Queue) Events() []mail.Event {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.events)
+}
+
+// Faults lists what must not happen: something settled twice.
+func (q *Queue) Faults() []error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.faults)
+}

@@ -1,0 +1,103 @@
+package destination
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Env is what all destinations of a node share. It is set up once and not changed afterwards.
+type Env struct {
+	Queue protocol.Queue
+	// Gate tells whether a delivery may be sent as far as its group is concerned; nil = always.
+	Gate func(*mail.Delivery) bool
+	// Suspensions are the operator's; required.
+	Suspensions *Suspensions
+	// Sources lists the candidates of a pool; never empty (an invalid address stands for "the system chooses").
+	Sources func(pool string) []netip.Addr
+	// Rand gives numbers in [0,1) for jitter; safe for concurrent use.
+	Rand func() float64
+	// Budget bounds the bodies held in memory; required.
+	Budget *Budget
+	// Counters are told what happens; required.
+	Counters *Counters
+
+	Window  int           // deliveries in memory per destination and pool
+	Batch   int           // deliveries per scan
+	PerSlot int           // waiting deliveries that justify one more session
+	AskFor  time.Duration // how long an ask waits in line
+	Retry   time.Duration // pause after trouble where the mail does not say
+	Look    time.Duration // the shortest time between two scans that a due time causes
+	Settled func(*mail.Settlement, error)
+}
+
+// Defaults fills what is zero.
+func (e *Env) Defaults() {
+	set(&e.Window, 1024)
+	set(&e.Batch, 512)
+	set(&e.PerSlot, 8)
+	set(&e.AskFor, 30*time.Second)
+	set(&e.Retry, time.Minute)
+	set(&e.Look, 250*time.Millisecond)
+}
+
+func set[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// fewSessions is how many sessions a destination may have without a backlog that deserves them: a slow one must not
+// hold up the others.
+const fewSessions = 4
+
+// deserves is how many sessions a shelf with so much waiting and so many sessions, all of them busy, should have.
+func (e *Env) deserves(waiting, have int) int {
+	return max((waiting+e.PerSlot-1)/e.PerSlot, min(have+waiting, fewSessions))
+}
+
+// mark is how much must wait until a shelf with so many sessions deserves one more.
+func (e *Env) mark(have int) int {
+	if have < fewSessions {
+		return 1
+	}
+	return e.PerSlot*have + 1
+}
+
+// Counters are what the destinations of a node did since it started.
+type Counters struct {
+	InDoubt  atomic.Int64 // attempts cut after the final dot (rule D7)
+	Expired  atomic.Int64 // deliveries whose lifetime ended while they waited
+	Restarts atomic.Int64 // destination actors that failed and were restarted
+	Scans    atomic.Int64 // looks at the disk
+	StoreErr atomic.Int64 // outcomes the store did not take
+}
+
+// Budget bounds the octets of bodies that wait in memory over all destinations. Above it only references stay, and a
+// body is read from the store when its turn comes.
+type Budget struct {
+	Limit int64
+	used  atomic.Int64
+}
+
+// take charges n octets, or refuses.
+func (b *Budget) take(n int) bool {
+	if b.used.Add(int64(n)) > b.Limit {
+		b.used.Add(-int64(n))
+		return false
+	}
+	return true
+}
+
+func (b *Budget) give(n int) {
+	if n != 0 {
+		b.used.Add(-int64(n))
+	}
+}
+
+// Used is what is charged at the moment, in octets.
+func (b *Budget) Used() int64 { return b.used.Load() }

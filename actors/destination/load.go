@@ -1,0 +1,179 @@
+package destination
+
+import (
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Load is one look at the disk: begin it, scan without any lock held, and merge what it brought.
+type Load struct {
+	Cursor protocol.Cursor
+	Until  time.Time
+	N      int
+}
+
+// BeginLoad starts a look at what is due by now. From here to Merge the outbox remembers what is settled, because the
+// scan may still show it. false where one is under way already.
+func (b *Outbox) BeginLoad(now time.Time) (Load, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k := &b.disk
+	if k.loading {
+		return Load{}, false
+	}
+	k.loading, k.more, k.missed = true, false, false
+	k.until = now
+	b.env.Counters.Scans.Add(1)
+	return Load{Cursor: k.cursor, Until: now, N: b.env.Batch}, true
+}
+
+// Merge ends a load with what the scan brought.
+func (b *Outbox) Merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, more bool, nextDue time.Time) {
+	wakes, tell := b.merge(now, ds, next, more, nextDue)
+	for _, w := range wakes {
+		w.Wake()
+	}
+	if tell {
+		b.tell(protocol.Arrived{})
+	}
+}
+
+func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, more bool, due time.Time) (wakes []protocol.Waker, tell bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k := &b.disk
+	known := b.known()
+	for i := range ds {
+		d := &ds[i]
+		k.newest = max(k.newest, d.Seq)
+		if _, ok := known[d.Seq]; ok {
+			continue
+		}
+		if b.closed(now, d, noSource, "") && !expired(now, d) {
+			b.held = true
+			continue
+		}
+		s := b.shelves[b.shelf(d.Pool)]
+		if len(s.waiting) >= 2*b.env.Window {
+			s.skipped = true
+			continue
+		}
+		s.waiting.push(refTo(&protocol.Parcel{Job: mail.Job{Delivery: *d}}))
+		if w, t := b.rouse(s); w != nil {
+			wakes = append(wakes, w)
+		} else if t {
+			tell = true
+		}
+	}
+	b.endLoad(next, more)
+	if more && len(ds) > 0 {
+		k.top = max(k.top, ds[len(ds)-1].Priority)
+	}
+	if !due.IsZero() && b.setNextDue(due) {
+		tell = true
+	}
+	return wakes, tell
+}
+
+// endLoad moves the cursor on, but not past what was kept out of the window meanwhile.
+func (b *Outbox) endLoad(next protocol.Cursor, more bool) {
+	k := &b.disk
+	if !k.more {
+		k.top = 0
+	}
+	k.cursor = next
+	for i := range k.late {
+		if d := &k.late[i]; !d.Due.After(k.until) && k.cursor != nil {
+			k.cursor = b.env.Queue.Rewind(k.cursor, d)
+		}
+	}
+	if k.missed {
+		k.cursor = nil
+		k.top = 255
+	}
+	k.loading, k.more = false, k.more || more
+	k.ghosts, k.late, k.missed = nil, nil, false
+}
+
+// FailLoad ends a load that brought nothing because the store failed. The next one starts where this one did.
+func (b *Outbox) FailLoad() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k := &b.disk
+	k.top = 255
+	cursor := k.cursor
+	b.endLoad(cursor, true)
+}
+
+// known is what a scan must not bring back: what is in memory, and what was settled while it ran.
+func (b *Outbox) known() map[mail.Seq]struct{} {
+	n := len(b.flight) + len(b.disk.ghosts)
+	for _, s := range b.shelves {
+		n += len(s.waiting)
+	}
+	m := make(map[mail.Seq]struct{}, n)
+	for _, s := range b.shelves {
+		for i := range s.waiting {
+			m[mail.Seq(s.waiting[i].seq)] = struct{}{}
+		}
+	}
+	for _, p := range b.flight {
+		m[p.Job.Delivery.Seq] = struct{}{}
+	}
+	for _, seq := range b.disk.ghosts {
+		m[seq] = struct{}{}
+	}
+	return m
+}
+
+// Recover makes the outbox believe nothing but the disk, where waiting deliveries are and the first is due at due: at
+// the start of a node, and when its actor has failed. What is in flight stays in flight.
+func (b *Outbox) Recover(waiting int, due time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.shelves {
+		for i := range s.waiting {
+			b.drop(s.waiting[i].p)
+		}
+		s.waiting, s.asked, s.skipped = nil, 0, false
+	}
+	if waiting > 0 {
+		b.total = waiting
+	}
+	b.told, b.quiet, b.alarm = false, false, time.Time{}
+	b.nextDue = due
+	b.rewind()
+	if b.disk.loading { // its answer comes to an actor that has forgotten it asked
+		b.disk.missed = true
+	}
+}
+
+// Reopen makes what was passed over because of a gate or a suspension come up again.
+func (b *Outbox) Reopen() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held {
+		b.held = false
+		b.rewind()
+		if b.disk.loading {
+			b.disk.missed = true
+		}
+	}
+}
+
+// idle tells whether nothing is left that the destination would have to be remembered for.
+func (b *Outbox) idle(now time.Time, after time.Duration) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.disk.more || b.disk.loading || b.told || b.held || len(b.flight) > 0 || !b.nextDue.IsZero() || now.Sub(b.touched) < after {
+		return false
+	}
+	for _, s := range b.shelves {
+		if len(s.waiting) > 0 || s.sessions > 0 || s.asked > 0 || s.skipped {
+			return false
+		}
+	}
+	return true
+}

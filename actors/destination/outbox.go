@@ -1,0 +1,415 @@
+package destination
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Outbox is the window of a destination's due deliveries, shared between the actor, who decides, and the sessions, who
+// carry. It is a small structure under one mutex because a message to an actor costs as much as a mail. Its memory is
+// bounded whatever waits on disk.
+//
+// The disk is the truth. A delivery is in the window, in flight, or only on disk; what was kept out of the window is
+// found again by a scan from the cursor, and a scan never brings back what is in memory or was settled while it ran.
+// No method calls a session's or a source's code with the mutex held, except Wake, which only signals.
+type Outbox struct {
+	domain mail.Domain
+	env    *Env
+	tell   func(any)
+
+	mu      sync.Mutex
+	shelves []*shelf           // one per pool, mostly one
+	flight  []*protocol.Parcel // taken and not yet durably settled; Parcel.Index is the place
+	told    bool               // an Arrived or Drained is on its way to the actor
+	quiet   bool               // the actor has set an alarm and does not want to hear of arrivals
+	alarm   time.Time          // when the actor looks again by itself; zero = never
+	disk    disk
+	nextDue time.Time // earliest due time on disk that lies ahead, as far as known; zero = none
+	total   int       // deliveries without a final outcome, memory and disk
+	retries int       // of these, such as were deferred before
+	held    bool      // deliveries were passed over because a gate or tenant is closed
+	touched time.Time
+	status  Status
+}
+
+// shelf is the part of the window that belongs to one pool.
+type shelf struct {
+	pool     string
+	waiting  window
+	sessions int
+	asked    int
+	mark     int // tell the actor when this many wait
+	skipped  bool
+	lingers  []protocol.Waker
+}
+
+// disk is what the outbox knows of the part of the queue that is not in memory.
+type disk struct {
+	more    bool            // something due may be there that is not in memory
+	loading bool            // a scan is under way
+	cursor  protocol.Cursor // where the next scan starts
+	until   time.Time       // up to which due time the last scan looked
+	top     uint8           // nothing on disk beyond the window has a larger priority
+	newest  mail.Seq        // largest Seq a scan ever brought
+	ghosts  []mail.Seq      // durably settled while the scan was under way: it may still show them
+	late    []mail.Delivery // kept out of the window while the scan was under way
+	missed  bool            // too many of those to remember
+}
+
+// lateMost bounds disk.late.
+const lateMost = 64
+
+// never is a mark no window reaches.
+const never = int(^uint(0) >> 1)
+
+var _ protocol.Outbox = (*Outbox)(nil)
+
+// NewOutbox returns an empty outbox; tell sends to the actor and must not block.
+func NewOutbox(d mail.Domain, env *Env, tell func(any)) *Outbox {
+	return &Outbox{domain: d, env: env, tell: tell}
+}
+
+// Domain is the destination's name.
+func (b *Outbox) Domain() mail.Domain { return b.domain }
+
+// Tell sends a message to the destination's actor.
+func (b *Outbox) Tell(msg any) { b.tell(msg) }
+
+// Push takes a delivery that was just stored. It stays in memory where there is room and nothing on disk comes before
+// it.
+func (b *Outbox) Push(now time.Time, j *mail.Job) {
+	wake, tell := b.push(now, j)
+	if wake != nil {
+		wake.Wake()
+	}
+	if tell {
+		b.tell(protocol.Arrived{})
+	}
+}
+
+func (b *Outbox) push(now time.Time, j *mail.Job) (protocol.Waker, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	d := &j.Delivery
+	b.total++
+	b.touched = now
+	if d.Due.After(now) {
+		return nil, b.setNextDue(d.Due)
+	}
+	i := b.shelf(d.Pool)
+	s := b.shelves[i]
+	// A scan may have seen this delivery already, sent it even. Only the disk knows whether it is still there.
+	seen := d.Seq <= b.disk.newest
+	if seen && b.inMemory(d.Seq) {
+		return nil, false
+	}
+	if seen || !b.room(s, d) {
+		b.keepOut(d)
+		return nil, b.wants(s) || (!b.quiet && !b.told && b.low())
+	}
+	p := &protocol.Parcel{Job: *j}
+	if n := len(j.Body); b.env.Budget.take(n) {
+		p.Cost = n
+	} else {
+		p.Job.Body = nil
+	}
+	s.waiting.push(refTo(p))
+	return b.rouse(s)
+}
+
+// rouse picks who learns that s has work: a session that lingers, else the actor if it wants to.
+func (b *Outbox) rouse(s *shelf) (protocol.Waker, bool) {
+	if n := len(s.lingers); n > 0 {
+		w := s.lingers[n-1]
+		s.lingers[n-1] = nil
+		s.lingers = s.lingers[:n-1]
+		return w, false
+	}
+	return nil, b.wants(s)
+}
+
+// wants tells whether the actor must be told of s now, and notes that it is.
+func (b *Outbox) wants(s *shelf) bool {
+	if b.told || b.quiet || (s.sessions+s.asked > 0 && len(s.waiting) < s.mark) {
+		return false
+	}
+	b.told = true
+	return true
+}
+
+// room tells whether d may enter the window: it is not full, and nothing on disk should go first. Mail of a larger
+// priority than anything on disk overtakes, up to a second window's worth (R35).
+func (b *Outbox) room(s *shelf, d *mail.Delivery) bool {
+	if b.disk.more || b.disk.loading {
+		return d.Priority > b.disk.top && len(s.waiting) < 2*b.env.Window
+	}
+	return len(s.waiting) < b.env.Window
+}
+
+// keepOut notes that d is due and on disk only.
+func (b *Outbox) keepOut(d *mail.Delivery) {
+	k := &b.disk
+	if !k.more && !k.loading {
+		k.top = 0
+	}
+	k.more = true
+	k.top = max(k.top, d.Priority)
+	switch {
+	case k.loading && len(k.late) < lateMost:
+		k.late = append(k.late, position(d))
+	case k.loading:
+		k.missed = true
+	case !d.Due.After(k.until) && k.cursor != nil:
+		k.cursor = b.env.Queue.Rewind(k.cursor, d)
+	}
+}
+
+// position is as much of d as a cursor needs.
+func position(d *mail.Delivery) mail.Delivery {
+	return mail.Delivery{Seq: d.Seq, Message: d.Message, Domain: d.Domain, Due: d.Due, Priority: d.Priority}
+}
+
+// setNextDue notes that something on disk becomes due at t; true where the actor must hear of it.
+func (b *Outbox) setNextDue(t time.Time) bool {
+	if b.nextDue.IsZero() || t.Before(b.nextDue) {
+		b.nextDue = t
+	}
+	if b.told || (!b.alarm.IsZero() && !t.Before(b.alarm)) {
+		return false
+	}
+	b.told = true
+	return true
+}
+
+func (b *Outbox) shelf(pool string) int {
+	for i, s := range b.shelves {
+		if s.pool == pool {
+			return i
+		}
+	}
+	b.shelves = append(b.shelves, &shelf{pool: pool})
+	return len(b.shelves) - 1
+}
+
+// inMemory looks for seq in the window and in flight. It is slow and asked seldom.
+func (b *Outbox) inMemory(seq mail.Seq) bool {
+	for _, s := range b.shelves {
+		for i := range s.waiting {
+			if s.waiting[i].seq == uint64(seq) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(b.flight, func(p *protocol.Parcel) bool { return p.Job.Delivery.Seq == seq })
+}
+
+// low tells whether the window should be filled from disk.
+func (b *Outbox) low() bool {
+	if b.disk.loading {
+		return false
+	}
+	room := len(b.shelves) == 0
+	for _, s := range b.shelves {
+		if len(s.waiting) >= b.env.Window/2 {
+			continue
+		}
+		room = true
+		if s.skipped { // what did not fit on this shelf lies behind the cursor
+			s.skipped = false
+			b.rewind()
+		}
+	}
+	return room && b.disk.more
+}
+
+// rewind makes the next scan start from the beginning.
+func (b *Outbox) rewind() {
+	b.disk.more, b.disk.cursor, b.disk.top = true, nil, 255
+}
+
+// Join answers one ask: a session works shelf i from now on.
+func (b *Outbox) Join(i int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.shelves[i]
+	s.asked = max(0, s.asked-1)
+	s.sessions++
+}
+
+// Leave ends what Join began and gives back what was not begun. Where more waits than the remaining sessions can
+// carry, or where there is news, the actor learns of it.
+func (b *Outbox) Leave(now time.Time, i int, back []*protocol.Parcel, news any) {
+	b.mu.Lock()
+	s := b.shelves[i]
+	s.sessions--
+	b.touched = now
+	for _, p := range back {
+		b.land(p)
+		s.waiting.push(refTo(p))
+	}
+	var wakes []protocol.Waker
+	for n := min(len(s.lingers), len(s.waiting)); n > 0; n-- {
+		w, _ := b.rouse(s)
+		wakes = append(wakes, w)
+	}
+	if news == nil && b.behind(s) {
+		news = protocol.Arrived{}
+	}
+	b.mu.Unlock()
+	for _, w := range wakes {
+		w.Wake()
+	}
+	if news != nil {
+		b.tell(news)
+	}
+}
+
+// Withdraw answers n sessions' worth of an ask with nothing. The source says why in a message of its own.
+func (b *Outbox) Withdraw(i, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.shelves[i]
+	s.asked = max(0, s.asked-n)
+}
+
+func (b *Outbox) behind(s *shelf) bool {
+	if have := s.sessions + s.asked; b.told || b.quiet || b.env.deserves(len(s.waiting), have) <= have {
+		return false
+	}
+	b.told = true
+	return true
+}
+
+// takeExpired bounds how many deliveries that outlived themselves one Take settles.
+const takeExpired = 64
+
+// Take gives the next due parcel of shelf i. It settles what it meets that has outlived itself, and passes over what
+// may not be sent at the moment.
+func (b *Outbox) Take(now time.Time, i int, source netip.Addr, receiver string) *protocol.Parcel {
+	p, dead, tell := b.take(now, i, source, receiver)
+	for _, x := range dead {
+		b.expire(now, x, receiver)
+	}
+	if tell {
+		b.tell(protocol.Arrived{})
+	}
+	return p
+}
+
+func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) (p *protocol.Parcel, dead []*protocol.Parcel, tell bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.shelves[i]
+	if x := b.env.Suspensions.match(now, b.domain, receiver, source, ""); x != nil {
+		return nil, nil, false
+	}
+	for len(s.waiting) > 0 && len(dead) < takeExpired {
+		x := s.waiting.pop()
+		d := &x.Job.Delivery
+		if expired(now, d) {
+			b.launch(x)
+			dead = append(dead, x)
+			continue
+		}
+		if b.closed(now, d, source, receiver) {
+			b.drop(x)
+			b.held = true
+			continue
+		}
+		b.launch(x)
+		p = x
+		break
+	}
+	if len(s.waiting) < b.env.Window/2 && !b.told && !b.quiet && (b.disk.more || s.skipped) && b.low() {
+		b.told, tell = true, true
+	}
+	return p, dead, tell
+}
+
+// closed tells whether d may not be sent now for a reason of its own.
+func (b *Outbox) closed(now time.Time, d *mail.Delivery, source netip.Addr, receiver string) bool {
+	if b.env.Gate != nil && !b.env.Gate(d) {
+		return true
+	}
+	return b.env.Suspensions.match(now, b.domain, receiver, source, d.Tenant) != nil
+}
+
+// launch notes p as in flight.
+func (b *Outbox) launch(p *protocol.Parcel) {
+	p.Index = len(b.flight)
+	b.flight = append(b.flight, p)
+}
+
+// land takes p out of flight.
+func (b *Outbox) land(p *protocol.Parcel) {
+	last := len(b.flight) - 1
+	moved := b.flight[last]
+	b.flight[p.Index] = moved
+	moved.Index = p.Index
+	b.flight[last] = nil
+	b.flight = b.flight[:last]
+}
+
+// drop forgets a parcel of the window; it stays on disk.
+func (b *Outbox) drop(p *protocol.Parcel) {
+	b.env.Budget.give(p.Cost)
+	p.Cost, p.Job.Body = 0, nil
+}
+
+// Linger puts w in line for the next arrival on shelf i; false where work waits.
+func (b *Outbox) Linger(i int, w protocol.Waker) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.shelves[i]
+	if len(s.waiting) > 0 {
+		return false
+	}
+	s.lingers = append(s.lingers, w)
+	return true
+}
+
+// Unlinger takes w out of the line.
+func (b *Outbox) Unlinger(i int, w protocol.Waker) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.shelves[i]
+	if j := slices.Index(s.lingers, w); j >= 0 {
+		s.lingers = slices.Delete(s.lingers, j, j+1)
+	}
+}
+
+// Fetch reads a body that is not in memory.
+func (b *Outbox) Fetch(p *protocol.Parcel) error {
+	if p.Job.Body != nil {
+		return nil
+	}
+	body, err := b.env.Queue.Body(p.Job.Delivery.Message)
+	p.Job.Body = body
+	return err
+}
+
+// Clear tells whether p's final dot may be sent: its gate is open and nobody has suspended it since.
+func (b *Outbox) Clear(now time.Time, p *protocol.Parcel, source netip.Addr, receiver string) bool {
+	return !b.closed(now, &p.Job.Delivery, source, receiver)
+}
+
+// Return puts a parcel that was not begun back where it was.
+func (b *Outbox) Return(p *protocol.Parcel) {
+	b.mu.Lock()
+	b.land(p)
+	s := b.shelves[b.shelf(p.Job.Delivery.Pool)]
+	s.waiting.push(refTo(p))
+	w, tell := b.rouse(s)
+	b.mu.Unlock()
+	if w != nil {
+		w.Wake()
+	}
+	if tell {
+		b.tell(protocol.Arrived{})
+	}
+}

@@ -1,0 +1,240 @@
+package destination
+
+import (
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Registry knows the destinations that have work. It makes one on its first delivery and lets go of it when it has had
+// none for a while.
+type Registry struct {
+	env    *Env
+	shell  *Shell
+	system *actor.ActorSystem
+	props  func(*entry) *actor.Props
+	seed   maphash.Seed
+	shards [64]shard
+	nextID atomic.Uint64
+}
+
+type shard struct {
+	mu      sync.Mutex
+	entries map[mail.Domain]*entry
+}
+
+// entry is a destination: the shared half and the actor. Both live and die together.
+type entry struct {
+	outbox   *Outbox
+	pid      *actor.PID
+	restarts atomic.Int32
+}
+
+// NewRegistry returns an empty registry whose actors live in system.
+func NewRegistry(system *actor.ActorSystem, env *Env, shell *Shell) *Registry {
+	r := &Registry{env: env, shell: shell, system: system, seed: maphash.MakeSeed()}
+	for i := range r.shards {
+		r.shards[i].entries = map[mail.Domain]*entry{}
+	}
+	r.props = r.newProps
+	return r
+}
+
+func (r *Registry) newProps(e *entry) *actor.Props {
+	root := r.system.Root
+	return actor.PropsFromProducer(func() actor.Actor {
+		v := &voice{entry: e, shell: r.shell, machine: NewMachine(e.outbox.domain, r.env)}
+		v.send = func(msg any) { root.Send(e.pid, msg) }
+		return v
+	}, actor.WithGuardian(&revive{entry: e, env: r.env, log: r.shell.Log}))
+}
+
+// revive restarts a destination that failed and counts it.
+type revive struct {
+	entry *entry
+	env   *Env
+	log   *slog.Logger
+}
+
+// HandleFailure is protoactor's SupervisorStrategy: always restart. The message that failed is lost, which is why no
+// message is ever the only copy of anything.
+func (s *revive) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, child *actor.PID, _ *actor.RestartStatistics, reason, msg any) {
+	s.entry.restarts.Add(1)
+	s.env.Counters.Restarts.Add(1)
+	s.log.Error("destination failed and is restarted from the store",
+		"domain", string(s.entry.outbox.domain), "reason", fmt.Sprint(reason), "message", fmt.Sprintf("%T", msg))
+	sup.RestartChildren(child)
+}
+
+func (r *Registry) shard(d mail.Domain) *shard {
+	return &r.shards[maphash.String(r.seed, string(d))%uint64(len(r.shards))]
+}
+
+// Offer hands over deliveries that were just stored. It never blocks, and keeps no reference to jobs itself; bodies
+// are shared and must not change.
+func (r *Registry) Offer(jobs []mail.Job) {
+	now := r.shell.Clock.Now()
+	for i := range jobs {
+		s := r.shard(jobs[i].Delivery.Domain)
+		s.mu.Lock()
+		r.entry(s, jobs[i].Delivery.Domain, now).outbox.Push(now, &jobs[i])
+		s.mu.Unlock()
+	}
+}
+
+// Recover makes a destination of what the store holds: at the start of a node, once per domain. due is when the first
+// of its deliveries is due.
+func (r *Registry) Recover(d mail.Domain, waiting int, due time.Time) {
+	now := r.shell.Clock.Now()
+	s := r.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := r.entry(s, d, now)
+	e.outbox.Recover(waiting, due)
+	r.system.Root.Send(e.pid, protocol.Restarted{})
+}
+
+// entry finds or makes the destination of d; s is locked.
+func (r *Registry) entry(s *shard, d mail.Domain, now time.Time) *entry {
+	if e, ok := s.entries[d]; ok {
+		return e
+	}
+	e := &entry{}
+	e.outbox = NewOutbox(d, r.env, func(msg any) { r.system.Root.Send(e.pid, msg) })
+	e.outbox.touched = now
+	// Named first: the actor may be told of work before Spawn returns.
+	id := fmt.Sprintf("destination-%d", r.nextID.Add(1))
+	e.pid = r.system.NewLocalPID(id)
+	if _, err := r.system.Root.SpawnNamed(r.props(e), id); err != nil {
+		r.shell.Log.Error("destination could not be started", "domain", string(d), "error", err)
+	}
+	s.entries[d] = e
+	return e
+}
+
+// Passivate lets go of destinations that have had nothing to do for a while, and tells how many. An Offer cannot slip
+// in between: it needs the same lock.
+func (r *Registry) Passivate(after time.Duration) int {
+	now := r.shell.Clock.Now()
+	n := 0
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		for d, e := range s.entries {
+			if e.outbox.idle(now, after) {
+				delete(s.entries, d)
+				r.system.Root.Poison(e.pid)
+				n++
+			}
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// Stop ends all destinations. What they hold is in the store.
+func (r *Registry) Stop() {
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		for d, e := range s.entries {
+			delete(s.entries, d)
+			r.system.Root.Poison(e.pid)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Suspend puts a suspension in force for new asks and before every final dot from now on.
+func (r *Registry) Suspend(s Suspension) {
+	r.env.Suspensions.Add(s)
+	r.Changed()
+}
+
+// Unsuspend lifts the suspension of the same domain, receiver, source and tenant.
+func (r *Registry) Unsuspend(s Suspension) {
+	r.env.Suspensions.Remove(s)
+	r.Changed()
+}
+
+// Suspended lists what is in force.
+func (r *Registry) Suspended() []Suspension { return r.env.Suspensions.List(r.shell.Clock.Now()) }
+
+// Changed makes every destination look again: a gate, a suspension, the rules or the sources are not what they were.
+func (r *Registry) Changed() {
+	r.each(func(e *entry) {
+		e.outbox.Reopen()
+		r.system.Root.Send(e.pid, protocol.Changed{})
+	})
+}
+
+func (r *Registry) each(f func(*entry)) {
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		for _, e := range s.entries {
+			f(e)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Len is how many destinations are in memory.
+func (r *Registry) Len() int {
+	n := 0
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		n += len(s.entries)
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// Standing is what an operator sees of a destination.
+type Standing struct {
+	Domain   mail.Domain
+	Status       // and what binds it
+	Waiting  int // deliveries without a final outcome that are not in delivery, memory and disk
+	InMemory int // of these, such as are in the window
+	Flight   int // in delivery, or waiting for their outcome to be durable
+	Retrying int // deferred at least once since this node started
+	Sessions int
+	Asked    int
+	NextDue  time.Time // of what lies ahead on disk; zero = nothing or unknown
+}
+
+// Snapshot tells how each destination in memory stands, those with work only. d narrows it to one domain.
+func (r *Registry) Snapshot(d mail.Domain) []Standing {
+	var out []Standing
+	r.each(func(e *entry) {
+		if d != "" && e.outbox.domain != d {
+			return
+		}
+		if s := e.outbox.standing(); s.Waiting+s.Flight > 0 || d != "" {
+			out = append(out, s)
+		}
+	})
+	return out
+}
+
+func (b *Outbox) standing() Standing {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := Standing{Domain: b.domain, Status: b.status, Flight: len(b.flight), Retrying: max(0, b.retries), NextDue: b.nextDue}
+	for _, f := range b.shelves {
+		s.InMemory += len(f.waiting)
+		s.Sessions += f.sessions
+		s.Asked += f.asked
+	}
+	s.Waiting = max(s.InMemory, b.total-s.Flight)
+	return s
+}

@@ -1,0 +1,149 @@
+package destination
+
+import (
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Settle turns an outcome into what the store keeps: the event, and the delivery as it waits from now on where it was
+// deferred. The parcel stays in flight until that is durable, so that no scan brings it back before.
+func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, receiver string, done func(error)) {
+	d := &p.Job.Delivery
+	if o.At.IsZero() {
+		o.At = now
+	}
+	s := mail.Settlement{Delivery: d, Event: event(d, &o, receiver)}
+	if o.InDoubt {
+		b.env.Counters.InDoubt.Add(1)
+	}
+	if o.Result == mail.Deferred {
+		next := *d
+		next.Due = nextDue(now, d, o, b.env.Rand())
+		if o.Stage != mail.StageNone && next.Attempts < ^uint16(0) {
+			next.Attempts++
+		}
+		next.InDoubt = next.InDoubt || o.InDoubt
+		s.Next, s.Event.Next = &next, next.Due
+	}
+	b.env.Queue.Settle(s, func(err error) {
+		b.settled(p, s.Next, err)
+		if b.env.Settled != nil {
+			b.env.Settled(&s, err)
+		}
+		if done != nil {
+			done(err)
+		}
+	})
+}
+
+// settled is called once an outcome is durable, or the store failed. In the second case the parcel stays in flight:
+// what the receiver has must not be sent again while this process knows of it.
+func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
+	b.env.Budget.give(p.Cost)
+	p.Cost = 0
+	if err != nil {
+		b.env.Counters.StoreErr.Add(1)
+		return
+	}
+	d := &p.Job.Delivery
+	b.mu.Lock()
+	b.land(p)
+	if b.disk.loading {
+		b.disk.ghosts = append(b.disk.ghosts, d.Seq)
+	}
+	tell := false
+	if next == nil {
+		b.total--
+		if d.Attempts > 0 {
+			b.retries--
+		}
+	} else {
+		if d.Attempts == 0 {
+			b.retries++
+		}
+		tell = b.setNextDue(next.Due)
+	}
+	b.mu.Unlock()
+	if tell {
+		b.tell(protocol.Arrived{})
+	}
+}
+
+// expire fails a delivery whose lifetime has ended (R46, E-26).
+func (b *Outbox) expire(now time.Time, p *protocol.Parcel, receiver string) {
+	b.env.Counters.Expired.Add(1)
+	b.Settle(now, p, mail.Outcome{Result: mail.Failed, Stage: mail.StageNone, Status: mail.StatusTimeout,
+		Detail: "lifetime exceeded", At: now}, receiver, nil)
+}
+
+// event tells what happened to d.
+func event(d *mail.Delivery, o *mail.Outcome, receiver string) mail.Event {
+	e := mail.Event{
+		At: o.At.Truncate(time.Millisecond), Message: d.Message, Delivery: d.Seq, Tenant: d.Tenant, Group: d.Group,
+		From: d.From, To: d.To, Domain: d.Domain, Attempt: d.Attempts, Receiver: receiver, Stage: o.Stage, Status: o.Status,
+		InDoubt: o.InDoubt, Reply: o.Reply, Detail: o.Detail, Source: o.Source, Remote: o.Remote, MX: o.MX, TLS: o.TLS,
+	}
+	if o.Stage != mail.StageNone && e.Attempt < ^uint16(0) {
+		e.Attempt++
+	}
+	switch o.Result {
+	case mail.Delivered:
+		e.Kind = mail.EventDelivered
+	case mail.Failed:
+		e.Kind = mail.EventFailed
+	default:
+		e.Kind = mail.EventDeferred
+	}
+	return e
+}
+
+// Dismiss settles up to n waiting deliveries with one outcome that concerns them all: a domain that does not exist, or
+// hosts nobody could reach. It tells how many it settled.
+func (b *Outbox) Dismiss(now time.Time, o mail.Outcome, receiver string, n int) int {
+	b.mu.Lock()
+	var ps, dead []*protocol.Parcel
+	for _, s := range b.shelves {
+		for len(s.waiting) > 0 && len(ps)+len(dead) < n {
+			p := s.waiting.pop()
+			b.launch(p)
+			if expired(now, &p.Job.Delivery) {
+				dead = append(dead, p)
+			} else {
+				ps = append(ps, p)
+			}
+		}
+	}
+	b.mu.Unlock()
+	for _, p := range ps {
+		b.Settle(now, p, o, receiver, nil)
+	}
+	for _, p := range dead {
+		b.expire(now, p, receiver)
+	}
+	return len(ps) + len(dead)
+}
+
+// Sweep fails up to n deliveries of the window whose lifetime has ended, for a destination that cannot send.
+func (b *Outbox) Sweep(now time.Time, receiver string, n int) int {
+	b.mu.Lock()
+	var dead []*protocol.Parcel
+	for _, s := range b.shelves {
+		s.waiting.filter(func(p *protocol.Parcel) bool {
+			if len(dead) == n || !expired(now, &p.Job.Delivery) {
+				return true
+			}
+			dead = append(dead, p)
+			return false
+		})
+	}
+	for _, p := range dead {
+		b.launch(p)
+	}
+	b.mu.Unlock()
+	for _, p := range dead {
+		b.expire(now, p, receiver)
+	}
+	return len(dead)
+}

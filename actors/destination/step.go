@@ -1,0 +1,423 @@
+package destination
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Figures of the machine.
+const (
+	routeLife    = time.Minute      // how long a route without a life of its own is used before it is asked for again
+	dismissMost  = 256              // deliveries settled in one step for one reason
+	failMost     = 128              // deliveries deferred at once when no host can be reached; the rest waits its turn
+	flightMost   = 2048             // unsettled deliveries above which nothing more is dismissed
+	stuckAfter   = 2 * time.Second  // without progress that deserve one more session
+	troublePause = time.Second      // after a connection that failed while others work
+	storePause   = 5 * time.Second  // after the store failed
+	farAway      = 10 * time.Minute // the longest sleep of a destination that has work
+)
+
+// Step takes one message and the outbox as it is now (see Outbox.Look) and says what to do. The effects are valid
+// until the next step; the plan goes into the outbox (see Outbox.Note).
+func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
+	m.effects = m.effects[:0]
+	switch msg := msg.(type) {
+	case protocol.Resolved:
+		m.onResolved(now, &msg, v)
+	case protocol.Loaded:
+		m.loading = false
+		if msg.Err != nil {
+			m.broken = now.Add(storePause)
+		}
+	case protocol.Refused:
+		o := m.origin(msg.Source)
+		o.reason, o.until, o.failing = msg.Reason, msg.Until, false
+	case protocol.Troubled:
+		m.onTroubled(now, &msg, v)
+	case protocol.Changed:
+		for i := range m.sources {
+			if m.sources[i].reason == protocol.ReasonSuspended {
+				m.sources[i] = origin{addr: m.sources[i].addr}
+			}
+		}
+		m.fresh = time.Time{}
+	case protocol.Restarted:
+		m.state = StateIdle
+	case protocol.Arrived, protocol.Ticked:
+	}
+	m.decide(now, v)
+	return m.effects, m.plan
+}
+
+func (m *Machine) onResolved(now time.Time, r *protocol.Resolved, v *View) {
+	m.resolving = false
+	switch r.Outcome.Result {
+	case mail.Failed:
+		m.dead, m.route, m.key = r.Outcome, mail.Route{}, ""
+		m.fresh = now.Add(routeLife)
+	case mail.Deferred:
+		m.answer = r.Outcome.Detail
+		m.unfound = now.Add(jitter(v.Retry, m.env.Rand()))
+		if !m.usable(now) {
+			m.do(Effect{Kind: EffectDismiss, N: failMost, Outcome: r.Outcome})
+		}
+	default:
+		m.dead, m.unfound = mail.Outcome{}, time.Time{}
+		m.route, m.key, m.limits = r.Route, r.Key, r.Limits
+		m.found, m.fresh = now, now.Add(routeLife)
+		if !r.Route.Until.IsZero() && r.Route.Until.Before(m.fresh) && r.Route.Until.After(now) {
+			m.fresh = r.Route.Until
+		}
+	}
+}
+
+// onTroubled backs off from the source that could not connect. When no candidate is left, what is due is deferred with
+// the reason: that was the attempt.
+func (m *Machine) onTroubled(now time.Time, t *protocol.Troubled, v *View) {
+	o := m.origin(t.Source)
+	o.reason, o.failing = protocol.ReasonConnect, true
+	o.until = now.Add(m.backoff(v))
+	m.trouble = t.Report.Outcome
+	if t.Shelf >= len(v.Shelves) {
+		return
+	}
+	if s := &v.Shelves[t.Shelf]; s.Sessions > 0 { // others get through: it is no more than a connection too many
+		o.until = now.Add(troublePause)
+		return
+	} else if s.Asked > 0 {
+		return
+	}
+	for _, a := range m.env.Sources(v.Shelves[t.Shelf].Pool) {
+		if m.serves(now, a) {
+			return
+		}
+	}
+	out := t.Report.Outcome
+	out.Result = mail.Deferred
+	m.do(Effect{Kind: EffectDismiss, N: failMost, Outcome: out})
+}
+
+// decide says what is to be done with the work as it is, and leaves the machine in the state that fits.
+func (m *Machine) decide(now time.Time, v *View) {
+	m.plan = Plan{Alarm: now.Add(farAway)}
+	if v.Ready == 0 && v.Flight == 0 && !v.Low && !m.loading && v.NextDue.IsZero() && !v.Held {
+		m.plan.Alarm = time.Time{}
+	}
+	if s := m.env.Suspensions.match(now, m.domain, m.Receiver(), noSource, ""); s != nil {
+		m.suspend(now, v, s)
+		return
+	}
+	m.load(now, v)
+	if !v.NextDue.IsZero() {
+		m.wakeBy(later(v.NextDue, m.loaded.Add(m.env.Look)))
+	}
+	if v.Held { // passed over: look again for what has expired there, and whether it may go now
+		if !now.Before(m.swept.Add(v.Retry)) {
+			m.swept = now
+			m.do(Effect{Kind: EffectReopen})
+		}
+		m.wakeBy(m.swept.Add(v.Retry))
+	}
+	switch {
+	case v.Ready == 0:
+		m.rest(now, v)
+	case m.resolve(now, v):
+	default:
+		m.ask(now, v)
+	}
+}
+
+// rest is for a destination without anything due in memory.
+func (m *Machine) rest(now time.Time, v *View) {
+	m.state = StateIdle
+	if v.Flight > 0 {
+		m.state = StateSending
+	}
+	m.plan.Status = Status{State: m.state, Until: v.NextDue}
+	if v.Flight > 0 {
+		m.wakeBy(now.Add(stuckAfter))
+	}
+}
+
+// load fills the window from disk.
+func (m *Machine) load(now time.Time, v *View) {
+	if !v.Low || m.loading {
+		return
+	}
+	if now.Before(m.broken) {
+		m.wakeBy(m.broken)
+		m.plan.Quiet = true
+		m.plan.Status = Status{State: m.state, Reason: protocol.ReasonStorage, Until: m.broken}
+		return
+	}
+	m.loading, m.loaded = true, now
+	m.do(Effect{Kind: EffectLoad})
+}
+
+// resolve sees to the route; true where there is none to use yet.
+func (m *Machine) resolve(now time.Time, v *View) bool {
+	if m.dead.Result == mail.Failed && now.Before(m.fresh) {
+		m.fail(now, v)
+		return true
+	}
+	if now.Before(m.unfound) {
+		if m.usable(now) {
+			return false
+		}
+		m.pause(now, m.unfound, protocol.ReasonDNS, m.answer)
+		return true
+	}
+	if now.Before(m.fresh) {
+		return false
+	}
+	if !m.resolving {
+		m.resolving = true
+		m.do(Effect{Kind: EffectResolve})
+	}
+	if m.usable(now) {
+		return false
+	}
+	m.state = StateResolving
+	m.plan.Quiet = true
+	m.plan.Status = Status{State: m.state, Reason: protocol.ReasonDNS}
+	return true
+}
+
+// usable tells whether the last route may serve on while a new one is looked for.
+func (m *Machine) usable(now time.Time) bool {
+	return m.limits != nil && m.dead.Result == 0 && now.Before(m.found.Add(farAway))
+}
+
+// fail settles a domain that cannot be mailed, some at a time.
+func (m *Machine) fail(now time.Time, v *View) {
+	m.state = StateIdle
+	m.plan.Status = Status{State: m.state, Reason: protocol.ReasonDNS, Detail: m.dead.Detail, Until: m.fresh}
+	if v.Flight > flightMost {
+		m.plan.Quiet = true
+		m.wakeBy(now.Add(m.env.Look))
+		return
+	}
+	m.do(Effect{Kind: EffectDismiss, N: dismissMost, Outcome: m.dead})
+	if v.Ready > dismissMost {
+		m.wakeBy(now)
+	}
+}
+
+// backoff is how long to leave a receiver alone that could not be reached: as long as the mail says, but no longer
+// than its rules want.
+func (m *Machine) backoff(v *View) time.Duration {
+	t := v.Retry
+	if m.limits != nil && m.limits.BlockPause > 0 {
+		t = min(t, m.limits.BlockPause)
+	}
+	return jitter(max(t, time.Second), m.env.Rand())
+}
+
+// ask sees to it that there are as many sessions, working or asked for, as the backlog deserves.
+func (m *Machine) ask(now time.Time, v *View) {
+	if !m.asked.IsZero() && !now.Before(m.asked) {
+		m.asked = time.Time{}
+		m.do(Effect{Kind: EffectForget})
+		for i := range v.Shelves {
+			v.Shelves[i].Asked = 0
+		}
+	}
+	have, wants, served, full := 0, false, false, true
+	if !m.anyAsked(v) {
+		m.asked = time.Time{}
+	}
+	var why origin
+	for i := range v.Shelves {
+		s := &v.Shelves[i]
+		have += s.Sessions + s.Asked
+		if s.Ready == 0 {
+			continue
+		}
+		wants = true
+		sources := m.env.Sources(s.Pool)
+		want := min(m.env.deserves(s.Ready, s.Sessions+s.Asked)+m.extra(now, i, s), m.limits.Connections*len(sources))
+		if want > s.Sessions+s.Asked {
+			n, refusal := m.askSources(now, i, s, sources, want-s.Sessions-s.Asked)
+			have += n
+			if n == 0 {
+				why = refusal
+			}
+		}
+		served = served || s.Sessions+s.Asked > 0
+		full = full && s.Sessions+s.Asked >= m.limits.Connections*len(sources)
+	}
+	if !m.asked.IsZero() {
+		m.wakeBy(m.asked)
+	}
+	m.wakeBy(now.Add(stuckAfter))
+	switch {
+	case have == 0 && wants:
+		detail := ""
+		if why.failing {
+			detail = m.trouble.Detail
+		}
+		m.sweep(now, v)
+		m.pause(now, why.until, why.reason, detail)
+		return
+	case v.Flight > 0:
+		m.state = StateSending
+	default:
+		m.state = StateAsking
+	}
+	m.plan.Status = Status{State: m.state, Full: full && served}
+	if full || !why.until.IsZero() {
+		m.plan.Status.Full = true // nobody could give more for the moment
+		m.plan.Status.Reason, m.plan.Status.Until = protocol.ReasonSlots, why.until
+		if !why.until.IsZero() {
+			m.wakeBy(why.until)
+		}
+	}
+}
+
+// extra is one more session for a shelf whose head has not moved for a while although sessions are at work: they are
+// slow, or the receiver holds them.
+func (m *Machine) extra(now time.Time, i int, s *Shelf) int {
+	for len(m.heads) <= i {
+		m.heads = append(m.heads, head{})
+	}
+	h := &m.heads[i]
+	if h.seq != s.Head || s.Sessions == 0 {
+		*h = head{seq: s.Head, since: now}
+		return 0
+	}
+	if now.Sub(h.since) < stuckAfter || s.Asked > 0 {
+		return 0
+	}
+	h.since = now
+	return max(0, s.Sessions+1-m.env.deserves(s.Ready, s.Sessions))
+}
+
+// askSources spreads an ask for n sessions over the candidates that serve, beginning with the one whose turn it is. It
+// tells how many it asked for, and else what binds the candidate that serves first.
+func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip.Addr, n int) (int, origin) {
+	var first origin
+	serving := 0
+	for _, a := range sources {
+		if m.serves(now, a) {
+			serving++
+		} else if o := m.origin(a); first.until.IsZero() || o.until.Before(first.until) {
+			first = *o
+		}
+	}
+	if serving == 0 {
+		return 0, first
+	}
+	deadline := now.Add(m.env.AskFor)
+	each, rest := n/serving, n%serving
+	for k := range sources {
+		a := sources[(m.turn+k)%len(sources)]
+		if !m.serves(now, a) {
+			continue
+		}
+		want := each
+		if rest > 0 {
+			want++
+			rest--
+		}
+		if want == 0 {
+			continue
+		}
+		m.do(Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant})
+		s.Asked += want
+	}
+	m.turn++
+	if m.asked.IsZero() {
+		m.asked = deadline
+	}
+	return n, origin{}
+}
+
+// serves tells whether source a may be asked now.
+func (m *Machine) serves(now time.Time, a netip.Addr) bool {
+	o := m.origin(a)
+	if s := m.env.Suspensions.match(now, m.domain, m.Receiver(), a, ""); s != nil {
+		o.reason, o.until = protocol.ReasonSuspended, suspendedUntil(now, s)
+		return false
+	}
+	if o.reason != protocol.ReasonNone && !now.Before(o.until) {
+		*o = origin{addr: a}
+	}
+	return o.reason == protocol.ReasonNone
+}
+
+func (m *Machine) origin(a netip.Addr) *origin {
+	for i := range m.sources {
+		if m.sources[i].addr == a {
+			return &m.sources[i]
+		}
+	}
+	m.sources = append(m.sources, origin{addr: a})
+	return &m.sources[len(m.sources)-1]
+}
+
+// pause waits for a moment. Arrivals do not disturb it.
+func (m *Machine) pause(now, until time.Time, why protocol.Reason, detail string) {
+	m.state = StatePaused
+	if !until.After(now) {
+		until = now.Add(time.Second)
+	}
+	m.wakeBy(until)
+	m.plan.Quiet = true
+	m.plan.Status = Status{State: m.state, Reason: why, Detail: detail, Until: until}
+}
+
+// suspend waits for the operator, and lets go of what has expired meanwhile (E-26).
+func (m *Machine) suspend(now time.Time, v *View, s *Suspension) {
+	m.state = StateSuspended
+	m.plan.Quiet = true
+	m.load(now, v)
+	m.sweep(now, v)
+	m.wakeBy(suspendedUntil(now, s))
+	m.plan.Status = Status{State: m.state, Reason: protocol.ReasonSuspended, Detail: s.Reason, Until: s.Until}
+}
+
+// suspendedUntil is when to look at a suspension again.
+func suspendedUntil(now time.Time, s *Suspension) time.Time {
+	if s.Until.IsZero() {
+		return now.Add(farAway)
+	}
+	return s.Until
+}
+
+// sweep fails what has expired in the window of a destination that cannot send, once every retry interval.
+func (m *Machine) sweep(now time.Time, v *View) {
+	if v.Ready > 0 {
+		if next := m.swept.Add(v.Retry); !now.Before(next) {
+			m.swept = now
+			m.do(Effect{Kind: EffectSweep, N: dismissMost})
+		}
+		m.wakeBy(m.swept.Add(v.Retry))
+	}
+}
+
+func (m *Machine) anyAsked(v *View) bool {
+	for i := range v.Shelves {
+		if v.Shelves[i].Asked > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Machine) wakeBy(t time.Time) {
+	if m.plan.Alarm.IsZero() || t.Before(m.plan.Alarm) {
+		m.plan.Alarm = t
+	}
+}
+
+func (m *Machine) do(e Effect) { m.effects = append(m.effects, e) }
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,111 @@
+package destination
+
+import (
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// View is what the machine is told of the outbox before each step.
+type View struct {
+	Shelves []Shelf
+	Ready   int       // waiting in memory and due
+	Flight  int       // taken by sessions
+	Low     bool      // the window should be filled: more is due on disk and there is room
+	NextDue time.Time // earliest due time on disk that lies ahead; zero = none
+	Held    bool      // something was passed over because of a gate or a suspension
+	Retry   time.Duration
+}
+
+// Shelf is one pool's part of the window.
+type Shelf struct {
+	Pool            string
+	Head            mail.Seq
+	Tenant          string // of the head
+	Ready           int
+	Sessions, Asked int
+}
+
+// Look fills v, and takes note that the actor has been told all that there was to tell.
+func (b *Outbox) Look(now time.Time, v *View) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.told = false
+	if !b.nextDue.IsZero() && !b.nextDue.After(now) {
+		b.nextDue = time.Time{}
+		b.disk.more, b.disk.top = true, 255
+	}
+	v.Shelves = v.Shelves[:0]
+	v.Ready, v.Retry = 0, b.env.Retry
+	for _, s := range b.shelves {
+		w := Shelf{Pool: s.pool, Ready: len(s.waiting), Sessions: s.sessions, Asked: s.asked}
+		if len(s.waiting) > 0 {
+			d := &s.waiting[0].p.Job.Delivery
+			w.Tenant, w.Head = d.Tenant, d.Seq
+			if d.RetryEvery > 0 {
+				v.Retry = d.RetryEvery
+			}
+		}
+		v.Shelves = append(v.Shelves, w)
+		v.Ready += w.Ready
+	}
+	v.Flight, v.Held = len(b.flight), b.held
+	v.Low, v.NextDue = b.low(), b.nextDue
+}
+
+// Plan is what the machine leaves behind in the outbox after a step.
+type Plan struct {
+	Quiet  bool      // arrivals are not told; the alarm will do
+	Alarm  time.Time // when the actor looks again by itself
+	Status Status
+}
+
+// Note records the plan, and the marks at which arrivals call the actor.
+func (b *Outbox) Note(p Plan) (again bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.quiet, b.alarm, b.status = p.Quiet, p.Alarm, p.Status
+	for _, s := range b.shelves {
+		s.mark = b.env.mark(s.sessions + s.asked)
+		if p.Status.Full {
+			s.mark = never
+		}
+		// What arrived while the machine thought was told to nobody if it was quiet before.
+		if !b.quiet && !b.told && len(s.waiting) > 0 && s.sessions+s.asked == 0 && p.Status.State != StatePaused {
+			again = true
+		}
+	}
+	if !b.quiet && !b.told && b.low() {
+		again = true
+	}
+	if again {
+		b.told = true
+	}
+	return again
+}
+
+// asking notes sessions asked for before the ask is sent, so that its answer cannot overtake it.
+func (b *Outbox) asking(shelf, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shelves[shelf].asked += n
+}
+
+// forget drops asks whose deadline has passed without an answer.
+func (b *Outbox) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.shelves {
+		s.asked = 0
+	}
+}
+
+// Status is what an operator sees of a destination, and what binds it (N12).
+type Status struct {
+	State  State
+	Reason protocol.Reason
+	Detail string    // the peer's or the operator's words
+	Until  time.Time // when Reason ends; zero = unknown
+	Full   bool      // as many sessions as the limits allow
+}

@@ -1,0 +1,94 @@
+package protocol
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
+)
+
+// Reason says what binds a destination that does not send.
+type Reason uint8
+
+// The reasons, in the order an operator would look for them.
+const (
+	ReasonNone      Reason = iota
+	ReasonSlots            // every connection the limits allow is in use
+	ReasonRate             // connection or message pace
+	ReasonCap              // messages of the day are used up
+	ReasonBlocked          // the receiver blocks this source
+	ReasonSuspended        // an operator said so
+	ReasonConnect          // the receiver's hosts do not answer as they should
+	ReasonDNS              // the domain cannot be resolved at the moment
+	ReasonStorage          // our own store fails
+	ReasonStopping         // the node is on its way down
+	Reasons                // how many there are
+)
+
+var reasonNames = [...]string{"", "slots", "rate", "cap", "blocked", "suspended", "connect", "dns", "storage", "stopping"}
+
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return ""
+}
+
+// Ask asks a source for sessions on an outbox. Destination -> source, when work waits that nobody carries. Answered by
+// Join on the outbox once for every session granted, or by Refused and Withdraw; waits in line until Deadline.
+type Ask struct {
+	Outbox   Outbox
+	Shelf    int             // which of the outbox's pools
+	Want     int             // sessions, at least 1
+	Route    mail.Route      // where to connect
+	Key      string          // Route.Key()
+	Limits   *shaping.Limits // of the receiver; immutable
+	Deadline time.Time       // after it both sides forget the ask
+	Tenant   string          // of the head, for fairness
+}
+
+// Refused says that a source will not serve before Until. Source -> destination, instead of a grant.
+type Refused struct {
+	Source netip.Addr
+	Reason Reason
+	Until  time.Time
+}
+
+// Troubled says that a session ended at the level of its connection before it carried anything. Source -> destination,
+// so that it tries another source or backs off.
+type Troubled struct {
+	Source netip.Addr
+	Shelf  int
+	Report Report
+}
+
+// Reported says that a session has ended. Session -> source, exactly once for each session started.
+type Reported struct {
+	Session uint64
+	Report  Report
+}
+
+// Arrived says that the outbox wants its destination's attention: work that nobody carries, more work than its
+// sessions can carry, or an earlier due time than the alarm set. Outbox -> destination, at most one at a time.
+type Arrived struct{}
+
+// Resolved answers the destination's wish for a route. Resolver's goroutine -> destination.
+type Resolved struct {
+	Route   mail.Route
+	Key     string
+	Limits  *shaping.Limits
+	Outcome mail.Outcome // Result 0 = resolved
+}
+
+// Loaded says that a scan of the disk was merged into the outbox. Loader's goroutine -> destination.
+type Loaded struct{ Err error }
+
+// Changed says that suspensions, gates, rules or sources are not what they were. Registry -> destination.
+type Changed struct{}
+
+// Ticked says that an alarm went off. Clock -> destination or source.
+type Ticked struct{}
+
+// Restarted is the first message a new incarnation of a failed actor gives itself.
+type Restarted struct{}

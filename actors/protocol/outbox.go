@@ -1,0 +1,51 @@
+package protocol
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Parcel is a delivery in memory. Whoever took it from an outbox owns it until Settle or Return.
+type Parcel struct {
+	Job   mail.Job
+	Index int // the outbox's own
+	Cost  int // octets of the body that the memory budget was charged with
+}
+
+// Waker is a session that waits. Wake never blocks and may be called more often than needed.
+type Waker interface{ Wake() }
+
+// Outbox is a destination's work as a session sees it: the shared half of the destination actor. Every method is a
+// short critical section; none waits. Methods are called in the order Join, any of the others, Leave.
+type Outbox interface {
+	Domain() mail.Domain
+
+	// Join answers one session's worth of an Ask; the session works this shelf from now on.
+	Join(shelf int)
+	// Leave ends what Join began and gives back what was not begun. The destination learns of it only where work stays
+	// behind, or where there is news for it.
+	Leave(now time.Time, shelf int, back []*Parcel, news any)
+	// Withdraw answers n sessions' worth of an Ask with nothing.
+	Withdraw(shelf, n int)
+
+	// Take gives the next due parcel, nil where there is none.
+	Take(now time.Time, shelf int, source netip.Addr, receiver string) *Parcel
+	// Linger puts w in line for the next arrival; false where work is there already.
+	Linger(shelf int, w Waker) bool
+	// Unlinger takes w out of the line again.
+	Unlinger(shelf int, w Waker)
+
+	// Fetch reads the parcel's body from the store if it is not in memory.
+	Fetch(p *Parcel) error
+	// Clear tells whether the final dot may be sent now.
+	Clear(now time.Time, p *Parcel, source netip.Addr, receiver string) bool
+	// Settle records an outcome; done is called once it is durable, from another goroutine, and must not block.
+	Settle(now time.Time, p *Parcel, o mail.Outcome, receiver string, done func(error))
+	// Return puts a parcel back that was not begun.
+	Return(p *Parcel)
+
+	// Tell sends a message of this dialogue to the destination's actor.
+	Tell(msg any)
+}

@@ -1,0 +1,316 @@
+package source
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
+)
+
+// Session is one connection's right to exist, and its way from outbox to outbox.
+//
+//	             assigned              dry, somebody waits on this road
+//	started ───────────────▶ working ─────────────────────────────────▶ working for the next
+//	                         │     ▲
+//	       dry, nobody waits ▼     │ arrival on its outbox, or assigned another
+//	                        lingering ──▶ parked (off the outbox) ──▶ ended
+//
+// It ends when its allowance is not renewed, when others need the slot for another road, when it has been idle for too
+// long, or when the courier says so. The fields are the session's own goroutine's, but for those marked otherwise.
+type Session struct {
+	ID   uint64
+	road *road
+
+	box    protocol.Outbox
+	shelf  int
+	turn   int // messages taken in this destination's turn
+	left   int // messages the grant still holds
+	until  time.Time
+	queued bool // in the outbox's line of lingerers
+
+	quit    atomic.Bool                     // must end
+	started atomic.Bool                     // has a goroutine
+	ended   atomic.Pointer[protocol.Report] // how it ended
+
+	// Guarded by the book.
+	nextBox    protocol.Outbox
+	nextShelf  int
+	nextTenant string
+	parked     bool // in road.idle
+
+	// The last answer that was no success, so that a report of the same does not count twice.
+	answered bool
+	stage    mail.Stage
+	code     int
+
+	waker protocol.Waker // wakes its goroutine
+}
+
+// Verdict says what a session finds when it looks for work.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Busy Verdict = iota // a parcel
+	Dry                 // nothing now; it may wait
+	Hold                // work waits, but the pace does not allow it before a moment
+	End                 // it must end
+)
+
+// Trip is what the session needs to connect.
+func (s *Session) Trip(b *Book) protocol.Trip {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := s.road.lane.limits
+	return protocol.Trip{Source: b.source, Route: s.road.route, Receiver: l.Receiver, PerConnection: l.PerConnection,
+		Interval: l.Interval, TLS: l.TLS}
+}
+
+// Receiver names whom the session talks to.
+func (s *Session) Receiver() string { return s.road.lane.receiver }
+
+// Wake wakes the session's goroutine.
+func (s *Session) Wake() { s.waker.Wake() }
+
+// Waker is what Config.NewWaker made for the session.
+func (s *Session) Waker() protocol.Waker { return s.waker }
+
+// Next looks for work for s: on its present outbox while its turn and its allowance last, then on that of whoever is
+// next in line. With block, a session that finds nothing is registered as idle: the caller must wait for a wake and
+// then call Woken. Without, nil only means "not now". Effects are to be run after the call, whatever the verdict.
+func (b *Book) Next(now time.Time, s *Session, block bool) (p *protocol.Parcel, v Verdict, at time.Time, effects []Effect) {
+	for range maxRounds {
+		if s.quit.Load() {
+			v = End
+			break
+		}
+		dry := s.box == nil
+		if !dry && s.nextBox == nil && s.turn < b.cfg.Quantum && s.left > 0 && now.Before(s.until) {
+			if p = s.box.Take(now, s.shelf, b.source, s.Receiver()); p != nil {
+				s.left--
+				s.turn++
+				return p, Busy, at, effects
+			}
+			dry = true
+			if block {
+				s.queued = s.box.Linger(s.shelf, s)
+				dry = s.queued // else something came in between
+			}
+		}
+		var again bool
+		var es []Effect
+		v, at, again, es = b.change(now, s, dry, block)
+		effects = append(effects, es...)
+		if !again {
+			break
+		}
+	}
+	if v == Busy { // the rounds are over: something keeps work in sight and out of reach
+		v = End
+	}
+	if v == End && block {
+		b.leave(now, s, nil, nil)
+	}
+	return nil, v, at, effects
+}
+
+// maxRounds bounds one call of Next: each round takes a parcel, another outbox or a fresh allowance, or ends.
+const maxRounds = 64
+
+// change is what a session does when it cannot simply go on: it takes up the outbox assigned to it, renews its
+// allowance, makes place for the next in line, or becomes idle. again = look once more.
+func (b *Book) change(now time.Time, s *Session, dry, block bool) (Verdict, time.Time, bool, []Effect) {
+	b.mu.Lock()
+	s.road.forget(s)
+	if s.nextBox == nil {
+		v, at, again := b.advance(now, s, dry, block)
+		if s.nextBox == nil {
+			effects := b.flush()
+			b.mu.Unlock()
+			if again && s.queued { // dry no more
+				s.box.Unlinger(s.shelf, s)
+				s.queued = false
+			}
+			return v, at, again, effects
+		}
+	}
+	box, shelf := s.nextBox, s.nextShelf
+	s.nextBox = nil
+	effects := b.flush()
+	b.mu.Unlock()
+	if s.box == box && s.shelf == shelf { // it works that outbox already
+		if s.queued {
+			s.box.Unlinger(s.shelf, s)
+			s.queued = false
+		}
+		box.Withdraw(shelf, 1)
+	} else {
+		b.leave(now, s, nil, nil)
+		box.Join(shelf)
+		s.box, s.shelf = box, shelf
+	}
+	s.turn = 0
+	return Busy, time.Time{}, true, effects
+}
+
+// advance decides for a session nothing was assigned to. It may assign: see nextBox.
+func (b *Book) advance(now time.Time, s *Session, dry, block bool) (v Verdict, at time.Time, again bool) {
+	l := s.road.lane
+	if v, at, ok := b.renew(now, s, l); !ok {
+		return v, at, false
+	}
+	if !dry && s.turn < b.cfg.Quantum {
+		return Busy, at, true
+	}
+	s.turn = 0
+	switch {
+	case l.waiting > 0 && s.road.trim(now):
+		a := s.road.take()
+		b.assign(s, &a)
+		s.road.put(a)
+	case l.waiting > 0 && b.otherRoad(now, l, s.road):
+		return End, at, false // who waits needs the slot for other hosts
+	case !dry:
+		return Busy, at, true
+	case block:
+		s.road.park(s)
+		return Dry, at, false
+	default:
+		return Dry, at, false
+	}
+	return Busy, at, true
+}
+
+// renew sees to the allowance; false where there is none to be had now.
+func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bool) {
+	if s.left > 0 && now.Before(s.until) {
+		return Busy, time.Time{}, true
+	}
+	if s.left > 0 {
+		l.control.Release(now, 0, s.left)
+		s.left = 0
+	}
+	want := b.cfg.Quantum
+	if l.limits.Rate > 0 { // who sends at a pace holds little, so that the others have their share
+		want = max(1, min(want, int(l.limits.Rate/float64(4*max(l.open, 1)))))
+	}
+	n, until := l.control.Renew(now, want)
+	if n == 0 {
+		if l.control.Refusal() == shaping.Rate && until.Sub(now) < b.cfg.Patience {
+			return Hold, until, false
+		}
+		return End, until, false
+	}
+	s.left, s.until = n, until
+	return Busy, time.Time{}, true
+}
+
+// otherRoad tells whether asks wait on a road that has no free session, and no slot is left for it.
+func (b *Book) otherRoad(now time.Time, l *lane, own *road) bool {
+	for _, r := range l.busy {
+		if r != own && r.trim(now) {
+			return l.open >= l.limits.Connections
+		}
+	}
+	return false
+}
+
+// leave takes s off its outbox, together with parcels it gives back; news is told to the destination.
+func (b *Book) leave(now time.Time, s *Session, back []*protocol.Parcel, news any) {
+	if s.box == nil {
+		return
+	}
+	if s.queued {
+		s.box.Unlinger(s.shelf, s)
+		s.queued = false
+	}
+	s.box.Leave(now, s.shelf, back, news)
+	s.box = nil
+}
+
+// Woken is called by a session that comes back from waiting: it is not idle any more. It tells whether another outbox
+// was assigned to it.
+func (b *Book) Woken(s *Session) bool {
+	if s.queued {
+		s.box.Unlinger(s.shelf, s)
+		s.queued = false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.road.forget(s)
+	return s.nextBox != nil
+}
+
+// Park takes an idle session off its outbox, so that the destination may rest; it stays ready for whoever asks.
+func (b *Book) Park(now time.Time, s *Session) { b.leave(now, s, nil, nil) }
+
+// Close ends a session for everybody but the slot, which Reported frees: it gives its parcels back, leaves its outbox
+// with the news, if there is any, and answers what was assigned to it meanwhile.
+func (b *Book) Close(now time.Time, s *Session, back []*protocol.Parcel, news any) {
+	b.Woken(s)
+	if box, shelf := s.nextBox, s.nextShelf; box != nil {
+		s.nextBox = nil
+		box.Join(shelf)
+		if s.box != nil {
+			box.Leave(now, shelf, nil, nil)
+		} else {
+			s.box, s.shelf = box, shelf
+		}
+	}
+	b.leave(now, s, back, news)
+}
+
+// Outbox is where the session is at work, nil = nowhere, and the shelf.
+func (s *Session) Outbox() (protocol.Outbox, int) { return s.box, s.shelf }
+
+// Settled tells the controller what the receiver answered. Deliveries are told only after trouble, because a
+// controller without trouble learns nothing from them.
+func (b *Book) Settled(now time.Time, s *Session, o *mail.Outcome) []Effect {
+	l := s.road.lane
+	delivered := o.Result == mail.Delivered
+	if delivered && l.watch.Load() <= 0 {
+		return nil
+	}
+	if s.answered = !delivered; s.answered {
+		s.stage, s.code = o.Stage, o.Reply.Code
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.observe(now, l, *o, true)
+	return b.flush()
+}
+
+func (r *road) park(s *Session) {
+	s.parked = true
+	r.idle = append(r.idle, s)
+}
+
+// unpark takes the session that became idle last: its connection is the warmest.
+func (r *road) unpark() *Session {
+	n := len(r.idle)
+	if n == 0 {
+		return nil
+	}
+	s := r.idle[n-1]
+	r.idle[n-1] = nil
+	r.idle = r.idle[:n-1]
+	s.parked = false
+	return s
+}
+
+// forget takes s out of the idle ones.
+func (r *road) forget(s *Session) {
+	if !s.parked {
+		return
+	}
+	s.parked = false
+	if i := slices.Index(r.idle, s); i >= 0 {
+		last := len(r.idle) - 1
+		r.idle[i] = r.idle[last]
+		r.idle[last] = nil
+		r.idle = r.idle[:last]
+	}
+}

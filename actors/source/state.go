@@ -1,0 +1,175 @@
+// Package source is the guardian of one source IP's reputation: how many connections it holds to each receiver, at
+// what pace, and whether the receiver lets it. It starts the sessions that carry mail and hands them from destination
+// to destination.
+//
+// It must never exceed a receiver's limits, whatever order things happen in, and never let a slot leak: a slot is a
+// live session, nothing else. Read state.go for what it keeps, step.go for what it decides, session.go for a session's
+// way through it.
+package source
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
+)
+
+// Controller is what is left of a receiver's limits for one source: pure, and never called concurrently.
+// *shaping.Machine is one with static limits; one that learns fits behind the same methods.
+type Controller interface {
+	// Grant asks for connections for want messages; with 0 slots Refusal says why, and until when to ask again.
+	Grant(now time.Time, want int) (slots, messages int, until time.Time)
+	// Renew asks for more messages on a connection that is out.
+	Renew(now time.Time, want int) (messages int, until time.Time)
+	// Release gives slots back, and messages that were not begun.
+	Release(now time.Time, slots, unused int)
+	Observe(now time.Time, o mail.Outcome, connected bool)
+	State() (shaping.State, time.Time)
+	Refusal() shaping.Reason
+}
+
+var _ Controller = (*shaping.Machine)(nil)
+
+// Book is everything a source knows, shared between the actor and the sessions under one mutex, because a session that
+// runs dry must find its next destination without a message. The actor owns its life: asks and ends of sessions go
+// through it.
+//
+//	lane (receiver): controller, slots ──┬── road (route key): asks in line, idle sessions
+//	                                     └── road …
+//
+// A destination's turn on a session lasts Quantum messages while others wait in the lane; then it goes to the end of
+// the line. So a receiver shared by 10,000 small domains serves each, and a big tenant no faster than a small one.
+type Book struct {
+	source   netip.Addr
+	cfg      *Config
+	counters *Counters
+
+	mu       sync.Mutex
+	lanes    map[string]*lane
+	order    []*lane             // as they were met: what is done to all is done in this order
+	live     map[uint64]*Session // a slot is one of these
+	lastID   uint64
+	stopping bool
+	effects  []Effect
+}
+
+// Config is how sources work.
+type Config struct {
+	Quantum    int // messages of one destination's turn, and of one renewal; default 100
+	Controller func(shaping.Limits) Controller
+	NewWaker   func() protocol.Waker // for each session; default a channel
+	Patience   time.Duration         // an ask that cannot be served within this is refused; default 30 s
+}
+
+// Defaults fills what is zero.
+func (c *Config) Defaults() {
+	if c.Quantum == 0 {
+		c.Quantum = 100
+	}
+	if c.Patience == 0 {
+		c.Patience = 30 * time.Second
+	}
+	if c.NewWaker == nil {
+		c.NewWaker = func() protocol.Waker { return make(wakeChan, 1) }
+	}
+	if c.Controller == nil {
+		c.Controller = func(l shaping.Limits) Controller { m := shaping.NewMachine(l); return &m }
+	}
+}
+
+// Counters are what the sources of a node did since it started.
+type Counters struct {
+	Granted  atomic.Int64                   // sessions put to work on an outbox
+	Opened   atomic.Int64                   // connections begun
+	Refused  [protocol.Reasons]atomic.Int64 // sessions' worth of asks refused, by reason
+	Blocks   atomic.Int64                   // times a receiver was found to block a source
+	Restarts atomic.Int64                   // source actors that failed and were restarted
+	Lost     atomic.Int64                   // sessions whose courier failed
+}
+
+// lane is one receiver.
+type lane struct {
+	receiver string
+	limits   *shaping.Limits
+	control  Controller
+	open     int
+	waiting  int // asks in line on all roads
+	roads    map[string]*road
+	all      []*road
+	busy     []*road // with asks in line, in the order of their turns
+	alarm    time.Time
+	used     time.Time    // last ask or end of a session
+	watch    atomic.Int32 // successes still to be told to the controller; see Settled
+}
+
+// road is one set of hosts: sessions on it serve every destination with the same route key.
+type road struct {
+	lane   *lane
+	key    string
+	route  mail.Route
+	line   line
+	inTurn bool // in lane.busy
+	idle   []*Session
+}
+
+// line is asks in the order they came.
+type line struct {
+	asks []protocol.Ask
+	head int
+}
+
+func (l *line) len() int             { return len(l.asks) - l.head }
+func (l *line) first() *protocol.Ask { return &l.asks[l.head] }
+
+func (l *line) push(a protocol.Ask) {
+	if l.head > 32 && l.head*2 > len(l.asks) {
+		n := copy(l.asks, l.asks[l.head:])
+		clear(l.asks[n:])
+		l.asks, l.head = l.asks[:n], 0
+	}
+	l.asks = append(l.asks, a)
+}
+
+func (l *line) pop() protocol.Ask {
+	a := l.asks[l.head]
+	l.asks[l.head] = protocol.Ask{}
+	l.head++
+	if l.head == len(l.asks) {
+		l.asks, l.head = l.asks[:0], 0
+	}
+	return a
+}
+
+// EffectKind says what whoever called the book must do, after the lock is gone.
+type EffectKind uint8
+
+// The effects.
+const (
+	EffectStart  EffectKind = iota // start a goroutine for Session
+	EffectWake                     // wake Session: it has something to do, or must end
+	EffectRefuse                   // tell Outbox that it was Refused, and withdraw Want of Shelf
+	EffectAlarm                    // call Tick at At
+)
+
+// Effect is one thing to do.
+type Effect struct {
+	Kind    EffectKind
+	Session *Session
+	Outbox  protocol.Outbox
+	Shelf   int
+	Want    int
+	Refused protocol.Refused
+	At      time.Time
+}
+
+// NewBook returns the book of source, invalid for "the system chooses".
+func NewBook(source netip.Addr, cfg *Config, counters *Counters) *Book {
+	return &Book{source: source, cfg: cfg, counters: counters, lanes: map[string]*lane{}, live: map[uint64]*Session{}}
+}
+
+// Source is the address the book keeps.
+func (b *Book) Source() netip.Addr { return b.source }
