@@ -15,7 +15,8 @@ import (
 
 // Counters is everything the sink counted since it started or was reset.
 type Counters struct {
-	Messages   int64                       `json:"messages"` // answered with 250
+	Messages   int64                       `json:"messages"`   // answered with 250
+	Deliveries int64                       `json:"deliveries"` // recipients of them
 	Bytes      int64                       `json:"bytes"`
 	Refused    int64                       `json:"refused"` // recipients, messages and connections
 	Open       int64                       `json:"open"`
@@ -58,7 +59,7 @@ func (c Counters) Violated() int64 {
 func (s *Server) Counters() Counters {
 	t := &s.totals
 	c := Counters{
-		Messages: t.messages.Load(), Bytes: t.bytes.Load(), Refused: t.refused.Load(), Open: s.open.Load(),
+		Messages: t.messages.Load(), Deliveries: t.deliveries.Load(), Bytes: t.bytes.Load(), Refused: t.refused.Load(), Open: s.open.Load(),
 		MaxOpen: t.maxOpen.Load(), Violations: map[string]int64{}, Receivers: map[string]ReceiverCounters{},
 	}
 	if n := t.first.Load(); n != 0 {
@@ -127,7 +128,7 @@ func (c *ReceiverCounters) add(o SourceCounters) {
 // Reset starts the counters anew; open connections stay counted, blocks and deferrals are forgotten.
 func (s *Server) Reset() {
 	t := &s.totals
-	for _, v := range []interface{ Store(int64) }{&t.messages, &t.bytes, &t.refused, &t.first, &t.last} {
+	for _, v := range []interface{ Store(int64) }{&t.messages, &t.deliveries, &t.bytes, &t.refused, &t.first, &t.last} {
 		v.Store(0)
 	}
 	t.maxOpen.Store(s.open.Load())

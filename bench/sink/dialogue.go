@@ -301,6 +301,7 @@ func (s *session) dot() error {
 	}
 	t := &s.srv.totals
 	t.messages.Add(1)
+	t.deliveries.Add(int64(len(s.rcpts)))
 	t.bytes.Add(s.body.size)
 	t.last.Store(now.UnixNano())
 	st.accept(now)

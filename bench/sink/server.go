@@ -55,10 +55,10 @@ type Server struct {
 
 // totals are the counters over all receivers; see Counters.
 type totals struct {
-	messages, bytes, refused atomic.Int64
-	first, last              atomic.Int64 // unix nanoseconds of the first MAIL and the last accepted dot
-	maxOpen                  atomic.Int64
-	violations               [violationKinds]atomic.Int64
+	messages, deliveries, bytes, refused atomic.Int64
+	first, last                          atomic.Int64 // unix nanoseconds of the first MAIL and the last accepted dot
+	maxOpen                              atomic.Int64
+	violations                           [violationKinds]atomic.Int64
 }
 
 type listener struct {

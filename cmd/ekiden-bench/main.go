@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/ekiden-mta/ekiden/bench/load"
+	"github.com/ekiden-mta/ekiden/bench/relay"
 	"github.com/ekiden-mta/ekiden/bench/sink"
 )
 
@@ -28,8 +29,9 @@ const (
 
 // commands is the whole command line.
 type commands struct {
-	Load loadCommand `cmd:"" help:"Send messages to a relay and keep a ledger of its 250s."`
-	Sink sinkCommand `cmd:"" help:"Play the internet: take mail as receivers do and record it."`
+	Load  loadCommand  `cmd:"" help:"Send messages to a relay and keep a ledger of its 250s."`
+	Sink  sinkCommand  `cmd:"" help:"Play the internet: take mail as receivers do and record it."`
+	Relay relayCommand `cmd:"" help:"Measure a relay: rate, cost, loss, duplicates."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -61,7 +63,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, load.ErrConfig) || errors.Is(err, sink.ErrModel):
+	case errors.Is(err, load.ErrConfig) || errors.Is(err, sink.ErrModel) || errors.Is(err, relay.ErrConfig):
 		fmt.Fprintln(stderr, "ekiden-bench:", err)
 		return exitUsage
 	}

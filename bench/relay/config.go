@@ -1,0 +1,120 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// Config is one run.
+type Config struct {
+	Messages      int
+	Size          int // octets
+	Sessions      int
+	Domains       int
+	Recipients    int
+	PerConnection int    // 0 = connections are kept
+	Pipeline      bool   // the load pipelines
+	Engine        string // binary; "" = the ekiden beside Self
+	Target, Sink  string // an engine that already runs, and where it delivers to; both or neither
+	TLS           bool   // STARTTLS on both sides
+	DKIM          bool   // sign with a fresh key
+	Tool          string // "" or postfix: smtp-source and smtp-sink as load and sink
+	Connections   int    // the engine may hold at the sink, default 20
+	Backlog       int    // accept this many with receivers down instead
+	Drain         bool   // then let the receivers come back
+	Restart       bool   // with a kill -9 before
+	Self          string // this program, for load and sink
+	Dir           string // data of the run; "" = a temporary one, removed
+	Quiet         time.Duration
+	Progress      io.Writer // what is being done, nil = silent
+}
+
+// ErrConfig is reported for a run that makes no sense.
+var ErrConfig = errors.New("bad benchmark configuration")
+
+func (c Config) withDefaults() (Config, error) {
+	c.Messages, c.Size, c.Sessions = orElse(c.Messages, 100000), orElse(c.Size, 1024), orElse(c.Sessions, 100)
+	c.Domains, c.Recipients, c.Connections = orElse(c.Domains, 1), orElse(c.Recipients, 1), orElse(c.Connections, 20)
+	if c.Quiet == 0 {
+		c.Quiet = 30 * time.Second
+	}
+	if c.Progress == nil {
+		c.Progress = io.Discard
+	}
+	if c.Self == "" {
+		var err error
+		if c.Self, err = os.Executable(); err != nil {
+			return c, fmt.Errorf("relay: %w", err)
+		}
+	}
+	switch {
+	case (c.Target == "") != (c.Sink == ""):
+		return c, fmt.Errorf("%w: --target and --sink go together: where an engine listens and where it delivers to", ErrConfig)
+	case c.Tool != "" && c.Tool != "postfix":
+		return c, fmt.Errorf("%w: tool %q: want postfix", ErrConfig, c.Tool)
+	case c.Tool != "" && (c.Domains > 1 || c.Recipients > 1 || c.TLS):
+		return c, fmt.Errorf("%w: postfix's smtp-source sends to one recipient in the clear", ErrConfig)
+	case c.Backlog > 0 && c.Target != "":
+		return c, fmt.Errorf("%w: a backlog needs an engine of its own", ErrConfig)
+	case (c.Drain || c.Restart) && c.Backlog == 0:
+		return c, fmt.Errorf("%w: --drain and --restart go with --accept-only", ErrConfig)
+	}
+	return c, nil
+}
+
+func orElse(n, standard int) int {
+	if n <= 0 {
+		return standard
+	}
+	return n
+}
+
+func (c Config) say(format string, args ...any) { fmt.Fprintf(c.Progress, format+"\n", args...) }
+
+// settings are the engine's for a measurement: one receiver that bears everything, so that nothing but the engine is
+// measured, and a short pause once it was found dead.
+func (c Config) settings() string {
+	dkim := ""
+	if c.DKIM {
+		dkim = "\n        dkim: [{domain: load.example, selector: bench}]"
+	}
+	return fmt.Sprintf(`tenants:
+  - name: default
+    compositions:
+      - name: default
+        networks: ["127.0.0.0/8"]
+        retry: {interval: 1s, lifetime: 2h}%s
+receivers:
+  - {name: bench, domains: ["*"], connections: %d, per_connection: -1, rate: -1, connection_rate: -1, tls: opportunistic, block_pause: 1s}
+`, dkim, c.Connections)
+}
+
+// workDir returns where the engine's data goes (a real disk) and where ledgers go (memory, so that writing them down
+// does not disturb the disk that is measured), and what removes both.
+func (c Config) workDir() (data, notes string, remove func(), err error) {
+	if data, err = os.MkdirTemp(c.Dir, "ekiden-bench-"); err != nil {
+		return "", "", nil, fmt.Errorf("relay: %w", err)
+	}
+	notes, err = os.MkdirTemp("/dev/shm", "ekiden-bench-")
+	if err != nil {
+		notes = data
+	}
+	return data, notes, func() {
+		_ = os.RemoveAll(data)
+		_ = os.RemoveAll(notes)
+	}, nil
+}
+
+// freePort returns a loopback address on which nothing listens.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("relay: %w", err)
+	}
+	addr := l.Addr().String()
+	return addr, l.Close()
+}

@@ -1,0 +1,69 @@
+package relay
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestConfig(t *testing.T) {
+	for name, c := range map[string]Config{
+		"target without sink":      {Target: "127.0.0.1:1"},
+		"unknown tool":             {Tool: "swaks"},
+		"smtp-source has one rcpt": {Tool: "postfix", Domains: 2},
+		"drain of nothing":         {Drain: true},
+		"backlog elsewhere":        {Backlog: 1, Target: "a", Sink: "b"},
+	} {
+		if _, err := c.withDefaults(); !errors.Is(err, ErrConfig) {
+			t.Errorf("%s: error %v, want ErrConfig", name, err)
+		}
+	}
+}
+
+// TestLine holds the line to the form of contract 9.
+func TestLine(t *testing.T) {
+	r := Result{Size: 1024, Messages: 100000, Rate: 12000, EngineCPU: 81, Direct: 24000, Ratio: .5, P50: 12.25, P99: 99, RSS: 300}
+	const want = `^relay size=1024 msgs=100000 rate=12000/s hour=43\.2M engine_cpu_us=81 direct=24000/s ratio=0\.50 lost=0 dup=0 ` +
+		`p50_ms=12\.[23] p99_ms=99\.0 rss_mb=300 `
+	if line := r.Line(); !regexp.MustCompile(want).MatchString(line) {
+		t.Errorf("line %q", line)
+	}
+	if line := (Result{Size: 1}).Line(); !strings.Contains(line, "p50_ms=- ") {
+		t.Errorf("what was not measured must be told so: %q", line)
+	}
+}
+
+func TestLedgerTimes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger")
+	text := "t2 2026-11-22T10:00:02Z x\nt1 2026-11-22T10:00:01.5Z x\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	times, err := ledgerTimes(path)
+	if err != nil || len(times) != 2 || times[1].Sub(times[0]) != 500*time.Millisecond {
+		t.Errorf("times %v, %v", times, err)
+	}
+}
+
+func TestPostfixCount(t *testing.T) {
+	for text, want := range map[string]int64{
+		"": 0,
+		"sess=    1 quit=    0 mesg=    7\rsess=    1 quit=    0 mesg=   12\r":  12,
+		"sess=    1 quit=    0 mesg=   12\rsess=    1 quit=    0 mesg=   13345": 12,
+	} {
+		f, err := os.Create(filepath.Join(t.TempDir(), "counts"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := (&postfixSink{counts: f}).count(); err != nil || got != want {
+			t.Errorf("%q counts %d (%v), want %d", text, got, err, want)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/bench/relay"
+)
+
+// errVerdict ends a measurement that lost, duplicated or changed mail.
+var errVerdict = errors.New("the relay did not keep its promise")
+
+type relayCommand struct {
+	Messages      int           `help:"Messages to relay." default:"100000"`
+	Size          int           `help:"Octets of a message." default:"1024"`
+	Sessions      int           `help:"Client sessions at once." default:"100"`
+	Domains       int           `help:"Recipient domains." default:"1"`
+	Recipients    int           `help:"Recipients per message." default:"1"`
+	PerConnection int           `help:"Messages per client connection, 0: connections are kept." default:"0"`
+	Connections   int           `help:"Connections the engine may hold at the sink." default:"20"`
+	Pipeline      bool          `help:"The load pipelines."`
+	Engine        string        `help:"Engine's binary (default: ekiden beside this program)." placeholder:"PATH"`
+	Target        string        `help:"Measure the engine that listens here instead of starting one." placeholder:"ADDR"`
+	Sink          string        `help:"Where that engine delivers to: the sink listens here." placeholder:"ADDR"`
+	TLS           bool          `help:"STARTTLS on both sides." name:"tls"`
+	DKIM          bool          `help:"Sign every message." name:"dkim"`
+	Tool          string        `help:"postfix: smtp-source and smtp-sink of Debian's package as load and sink." default:""`
+	AcceptOnly    bool          `help:"All receivers are down: accept --backlog messages."`
+	Backlog       int           `help:"Messages to let wait with --accept-only." default:"1000000"`
+	Restart       bool          `help:"With --accept-only: kill -9, start again, time to the first delivery."`
+	Drain         bool          `help:"With --accept-only: then let receivers come back."`
+	Quiet         time.Duration `help:"Give up when the sink took nothing for so long." default:"30s"`
+	Dir           string        `help:"Where the engine's data goes (default: the system's temporary directory)." placeholder:"DIR"`
+	JSON          bool          `help:"Print the result as JSON." name:"json"`
+}
+
+// Help is the example shown with --help.
+func (relayCommand) Help() string {
+	return `Starts engine, load and sink as separate processes with fsync, encryption and delivery log on, measures from the
+first MAIL to the last message at the sink, after measuring load straight into sink, and ends with one line.
+
+Examples:
+  ekiden-bench relay --messages 100000 --sessions 100
+  ekiden-bench relay --tool postfix
+  ekiden-bench relay --accept-only --backlog 1000000 --restart --drain`
+}
+
+func (c *relayCommand) config(io *streams) relay.Config {
+	return relay.Config{
+		Messages: c.Messages, Size: c.Size, Sessions: c.Sessions, Domains: c.Domains, Recipients: c.Recipients,
+		PerConnection: c.PerConnection, Connections: c.Connections, Pipeline: c.Pipeline, Engine: c.Engine,
+		Target: c.Target, Sink: c.Sink, TLS: c.TLS, DKIM: c.DKIM, Tool: c.Tool, Restart: c.Restart, Drain: c.Drain,
+		Quiet: c.Quiet, Dir: c.Dir, Progress: io.err,
+	}
+}
+
+func (c *relayCommand) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	if c.AcceptOnly {
+		cfg.Backlog = c.Backlog
+		r, err := relay.RunBacklog(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return io.json(r)
+		}
+		fmt.Fprintln(io.out, r.Line())
+		if r.Lost+r.Duplicates+r.Wrong > 0 && !c.Restart {
+			return errVerdict
+		}
+		return nil
+	}
+	r, err := relay.Run(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = io.json(r)
+	} else {
+		fmt.Fprintln(io.out, r.Line())
+	}
+	if err == nil && !r.OK() {
+		for _, e := range r.Examples {
+			fmt.Fprintln(io.err, e)
+		}
+		err = errVerdict
+	}
+	return err
+}
