@@ -1,0 +1,7 @@
+// Package dns answers the two questions mail asks of the DNS: which hosts take mail for a domain, and which addresses
+// a host has. It asks the configured resolvers over UDP with TCP behind it, remembers answers for their TTL, and
+// tells "there is none" from "nobody knows at the moment".
+//
+// It must never dial a mail host, judge an address (the guard of package delivery does, on the address actually
+// dialled) or follow more of an answer than its caps allow. Read Resolver first.
+package dns
