@@ -102,6 +102,7 @@ type System struct {
 	env          *destination.Env
 	pools        atomic.Pointer[map[string][]netip.Addr]
 	cancel       context.CancelFunc
+	dispatch     *dispatcher
 	stop         chan struct{}
 	once         sync.Once
 	swept        sync.WaitGroup
@@ -117,17 +118,18 @@ func New(cfg Config) (*System, error) {
 	s.SetSources(cfg.Sources)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
+	s.dispatch = newDispatcher()
 	quiet := slog.New(level{cfg.Log.Handler(), slog.LevelError})
 	s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return quiet }))
 	run := &source.Runner{Courier: cfg.Courier, Clock: cfg.Clock, Log: cfg.Log, Context: ctx}
-	s.sources = source.NewSources(s.actors, source.Config{Quantum: cfg.Quantum, Controller: cfg.Controller}, run, &s.counters.Source)
+	s.sources = source.NewSources(s.actors, s.dispatch, source.Config{Quantum: cfg.Quantum, Controller: cfg.Controller}, run, &s.counters.Source)
 	s.sources.Hook = cfg.OnSource
 	s.env = &destination.Env{
 		Queue: cfg.Queue, Gate: cfg.Gate, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
 	}
 	s.env.Defaults()
-	s.destinations = destination.NewRegistry(s.actors, s.env, &destination.Shell{
+	s.destinations = destination.NewRegistry(s.actors, s.dispatch, s.env, &destination.Shell{
 		Clock: cfg.Clock, Log: cfg.Log, Resolver: cfg.Resolver, Rules: cfg.Rules, Ask: s.sources.Ask, Context: ctx,
 		Lookups: make(chan struct{}, cfg.Lookups), Hook: cfg.OnDestination,
 	})
@@ -213,6 +215,7 @@ func (s *System) Stop(ctx context.Context) error {
 		s.destinations.Stop()
 		s.cancel()
 		s.actors.Shutdown()
+		s.dispatch.close()
 	})
 	return err
 }

@@ -25,13 +25,13 @@ type Env struct {
 	// Counters are told what happens; required.
 	Counters *Counters
 
-	Window  int           // deliveries in memory per destination and pool
-	Batch   int           // deliveries per scan
-	PerSlot int           // waiting deliveries that justify one more session
-	AskFor  time.Duration // how long an ask waits in line
-	Retry   time.Duration // pause after trouble where the mail does not say
-	Look    time.Duration // the shortest time between two scans that a due time causes
-	Settled func(*mail.Settlement, error)
+	Window  int                           // deliveries in memory per destination and pool
+	Batch   int                           // deliveries per scan
+	PerSlot int                           // waiting deliveries that justify one more session
+	AskFor  time.Duration                 // how long an ask waits in line
+	Retry   time.Duration                 // pause after trouble where the mail does not say
+	Look    time.Duration                 // the shortest time between two scans that a due time causes
+	Settled func(*mail.Settlement, error) // hears of every settlement once the store has answered; nil = nobody
 }
 
 // Defaults fills what is zero.

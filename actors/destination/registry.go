@@ -17,13 +17,13 @@ import (
 // Registry knows the destinations that have work. It makes one on its first delivery and lets go of it when it has had
 // none for a while.
 type Registry struct {
-	env    *Env
-	shell  *Shell
-	system *actor.ActorSystem
-	props  func(*entry) *actor.Props
-	seed   maphash.Seed
-	shards [64]shard
-	nextID atomic.Uint64
+	env     *Env
+	shell   *Shell
+	system  *actor.ActorSystem
+	threads actor.Dispatcher
+	seed    maphash.Seed
+	shards  [64]shard
+	nextID  atomic.Uint64
 }
 
 type shard struct {
@@ -38,23 +38,22 @@ type entry struct {
 	restarts atomic.Int32
 }
 
-// NewRegistry returns an empty registry whose actors live in system.
-func NewRegistry(system *actor.ActorSystem, env *Env, shell *Shell) *Registry {
-	r := &Registry{env: env, shell: shell, system: system, seed: maphash.MakeSeed()}
+// NewRegistry returns an empty registry whose actors live in system and run on threads.
+func NewRegistry(system *actor.ActorSystem, threads actor.Dispatcher, env *Env, shell *Shell) *Registry {
+	r := &Registry{env: env, shell: shell, system: system, threads: threads, seed: maphash.MakeSeed()}
 	for i := range r.shards {
 		r.shards[i].entries = map[mail.Domain]*entry{}
 	}
-	r.props = r.newProps
 	return r
 }
 
-func (r *Registry) newProps(e *entry) *actor.Props {
+func (r *Registry) props(e *entry) *actor.Props {
 	root := r.system.Root
 	return actor.PropsFromProducer(func() actor.Actor {
 		v := &voice{entry: e, shell: r.shell, machine: NewMachine(e.outbox.domain, r.env)}
 		v.send = func(msg any) { root.Send(e.pid, msg) }
 		return v
-	}, actor.WithGuardian(&revive{entry: e, env: r.env, log: r.shell.Log}))
+	}, actor.WithGuardian(&revive{entry: e, env: r.env, log: r.shell.Log}), actor.WithDispatcher(r.threads))
 }
 
 // revive restarts a destination that failed and counts it.

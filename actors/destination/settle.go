@@ -27,15 +27,31 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 		next.InDoubt = next.InDoubt || o.InDoubt
 		s.Next, s.Event.Next = &next, next.Due
 	}
-	b.env.Queue.Settle(s, func(err error) {
-		b.settled(p, s.Next, err)
-		if b.env.Settled != nil {
-			b.env.Settled(&s, err)
-		}
+	b.env.Queue.Settle(s, b.durable(p, s.Next, b.watched(&s, done)))
+}
+
+// durable is what the store calls once a settlement is safe.
+func (b *Outbox) durable(p *protocol.Parcel, next *mail.Delivery, done func(error)) func(error) {
+	return func(err error) {
+		b.settled(p, next, err)
 		if done != nil {
 			done(err)
 		}
-	})
+	}
+}
+
+// watched adds Env.Settled to done. The settlement is copied only where somebody wants to see it.
+func (b *Outbox) watched(s *mail.Settlement, done func(error)) func(error) {
+	if b.env.Settled == nil {
+		return done
+	}
+	kept := *s
+	return func(err error) {
+		b.env.Settled(&kept, err)
+		if done != nil {
+			done(err)
+		}
+	}
 }
 
 // settled is called once an outcome is durable, or the store failed. In the second case the parcel stays in flight:

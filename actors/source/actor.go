@@ -16,6 +16,7 @@ import (
 // Sources are the source actors of a node, one per address, made when first asked.
 type Sources struct {
 	system   *actor.ActorSystem
+	threads  actor.Dispatcher
 	cfg      Config
 	run      *Runner
 	counters *Counters
@@ -36,9 +37,9 @@ type warden struct {
 }
 
 // NewSources returns no sources yet.
-func NewSources(system *actor.ActorSystem, cfg Config, run *Runner, counters *Counters) *Sources {
+func NewSources(system *actor.ActorSystem, threads actor.Dispatcher, cfg Config, run *Runner, counters *Counters) *Sources {
 	cfg.Defaults()
-	return &Sources{system: system, cfg: cfg, run: run, counters: counters, all: map[netip.Addr]*warden{}}
+	return &Sources{system: system, threads: threads, cfg: cfg, run: run, counters: counters, all: map[netip.Addr]*warden{}}
 }
 
 // Ask hands an ask to a source.
@@ -55,7 +56,7 @@ func (x *Sources) warden(source netip.Addr) *warden {
 	id := "source-" + source.String()
 	w.pid = x.system.NewLocalPID(id)
 	props := actor.PropsFromProducer(func() actor.Actor { return (*voice)(w) },
-		actor.WithGuardian(&revive{warden: w, log: x.run.Log}))
+		actor.WithGuardian(&revive{warden: w, log: x.run.Log}), actor.WithDispatcher(x.threads))
 	if _, err := x.system.Root.SpawnNamed(props, id); err != nil {
 		x.run.Log.Error("source could not be started", "source", source.String(), "error", err)
 	}
