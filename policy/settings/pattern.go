@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 )
 
@@ -22,6 +23,9 @@ func CompilePattern(pattern string) (*regexp.Regexp, error) {
 	}
 	if what := unsupported(pattern); what != "" {
 		return nil, fmt.Errorf("pattern uses %s, which is not supported: a match must take linear time", what)
+	}
+	if _, err := syntax.Parse(pattern, syntax.Perl); err != nil { // alone, so that it cannot close our group
+		return nil, fmt.Errorf("pattern cannot be read: %w", err)
 	}
 	re, err := regexp.Compile(`(?s)\A(?:` + pattern + `)\z`)
 	if err != nil {

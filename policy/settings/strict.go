@@ -16,7 +16,7 @@ import (
 
 // Bounds of a file read by Strict: files of an operator are far below them, files made to exhaust us are not.
 const (
-	maxFile  = 16 << 20
+	maxFile  = 4 << 20
 	maxDepth = 32
 )
 
@@ -42,10 +42,15 @@ type fromNode interface {
 // Strict decodes one YAML document into the struct that into points to, by its `yaml` tags. Unknown and repeated keys,
 // anchors, aliases, tags and values of the wrong type are errors, and all of them are reported, each with its line and
 // what would be allowed there. Keys that are absent leave into as it was. The error is an Errors.
-func Strict(src []byte, into any) (Lines, error) {
+func Strict(src []byte, into any) (lines Lines, err error) {
 	if len(src) > maxFile {
-		return nil, Errors{{Text: "file is larger than 16 MiB"}}
+		return nil, Errors{{Text: "file is larger than 4 MiB"}}
 	}
+	defer func() { // the YAML parser is given whatever someone wrote; a fault of its must not end the node
+		if r := recover(); r != nil {
+			lines, err = nil, Errors{{Text: fmt.Sprintf("not YAML: %v", r)}}
+		}
+	}()
 	file, err := parser.ParseBytes(src, 0)
 	if err != nil {
 		return nil, Errors{syntaxError(err)}

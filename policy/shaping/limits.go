@@ -14,12 +14,13 @@ type Limits struct {
 	ConnectionRate float64       // new connections a second; the bucket holds a minute's worth, at most Connections
 	DailyCap       int           // messages a UTC day
 	TLS            string        // "opportunistic", "required", "none"
-	BlockPause     time.Duration // how long to leave the receiver alone once it blocks; doubles while probes fail
+	BlockPause     time.Duration // how long to leave the receiver alone once it blocks; doubles while probes fail …
+	BlockPauseMax  time.Duration // … up to this; 0 = four times BlockPause, so that a lifetime of half an hour survives
 	TopOfHour      time.Duration // new connections keep off a random part of that long after every full hour
 }
 
 // RouteConnections is how many connections a static route may use at once: it names a relay the operator owns.
 const RouteConnections = 64
 
-// routeBlockPause is short: a relay of one's own that refuses is down, not offended.
-const routeBlockPause = 5 * time.Second
+// routeBlockPause is short and stays so: a relay of one's own that refuses is down, not offended.
+const routeBlockPause = 2 * time.Second

@@ -58,9 +58,6 @@ const (
 	// signalWeight and blockAt: three signals without a success between them block; every success takes one back.
 	signalWeight = 4
 	blockAt      = 3 * signalWeight
-
-	// maxPauses bounds the doubling of the block pause: 2^6 times its first length.
-	maxPauses = 6
 )
 
 // Machine is what is left of one receiver's limits for one source. It is a pure value: copy it to try a step. What is
@@ -229,8 +226,17 @@ func (m *Machine) success() {
 }
 
 func (m *Machine) block(now time.Time) {
-	pause := max(m.l.BlockPause, time.Second) << m.pauses
-	m.pauses = min(m.pauses+1, maxPauses)
+	pause := max(m.l.BlockPause, time.Second)
+	most := m.l.BlockPauseMax
+	if most == 0 {
+		most = 4 * pause
+	}
+	for range m.pauses {
+		pause = min(2*pause, most)
+	}
+	if pause < most {
+		m.pauses++
+	}
 	m.state, m.until, m.weight, m.probing, m.old = Blocked, now.Add(pause), 0, false, m.used
 }
 

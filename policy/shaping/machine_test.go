@@ -284,3 +284,45 @@ func TestNeverAboveALimit(t *testing.T) {
 		}
 	})
 }
+
+func TestPauseGrows(t *testing.T) {
+	tests := []struct {
+		name   string
+		limits Limits
+		want   []time.Duration
+	}{
+		{"four times at most", Limits{BlockPause: time.Minute}, []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 4 * time.Minute}},
+		{"own bound", Limits{BlockPause: time.Minute, BlockPauseMax: 90 * time.Second}, []time.Duration{time.Minute, 90 * time.Second, 90 * time.Second}},
+		{"stays", Limits{BlockPause: 2 * time.Second, BlockPauseMax: 2 * time.Second}, []time.Duration{2 * time.Second, 2 * time.Second}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m, now := NewMachine(tt.limits), noon
+			for range 2 {
+				m.Observe(now, reply(mail.StageGreeting, 421), false)
+			}
+			for i, want := range tt.want {
+				m.Observe(now, reply(mail.StageGreeting, 421), false)
+				m.Release(now, 1, 1)
+				state, until := m.State()
+				if state != Blocked || until.Sub(now) != want {
+					t.Fatalf("block %d: %v for %v, want %v", i, state, until.Sub(now), want)
+				}
+				now = until
+				if slots, _, _ := m.Grant(now, 1); slots != 1 {
+					t.Fatalf("block %d: no probe: %q", i, m.Refusal())
+				}
+			}
+			m.Observe(now, reply(mail.StageDot, 250), true)
+			if state, _ := m.State(); state != Open {
+				t.Fatalf("%v after a success", state)
+			}
+			for range 3 {
+				m.Observe(now, reply(mail.StageGreeting, 421), false)
+			}
+			if _, until := m.State(); until.Sub(now) != tt.want[0] {
+				t.Errorf("the pause starts at %v again", until.Sub(now))
+			}
+		})
+	}
+}

@@ -175,7 +175,7 @@ func (r *Rules) ByRoute(d mail.Domain, route mail.Route) Limits {
 			Queue:       l.Queue,
 			Connections: RouteConnections,
 			TLS:         l.TLS,
-			BlockPause:  routeBlockPause,
+			BlockPause:  routeBlockPause, BlockPauseMax: routeBlockPause,
 		}
 	}
 	l.Receiver = "mx:" + h.Name
