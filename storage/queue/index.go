@@ -70,9 +70,12 @@ func (x *index) put(s *spot) {
 	if c.scans > 0 && s.at.less(c.low) {
 		c.low = s.at
 	}
-	for g := range c.gaps {
-		if gap := &c.gaps[g]; !s.at.less(gap.from) && s.at.less(gap.to) {
-			gap.to = s.at
+	for i := range c.gaps {
+		if g := &c.gaps[i]; !s.at.less(g.from) && s.at.less(g.to) {
+			behind := gap{s.at.next(), g.to, g.dead}
+			g.to = s.at
+			c.remember(behind)
+			return
 		}
 	}
 }

@@ -85,7 +85,8 @@ func (w *walker) walk(views []view) error {
 		case w.cursor.set && v.inv < w.cursor.inv: // served before: only when the next one is due matters
 			start, behind = place{w.until + 1, 0}, true
 		case w.cursor.set && v.inv == w.cursor.inv && !w.cursor.at.less(v.head):
-			start, behind = w.cursor.at.next(), true
+			// A cursor beyond until passes over what is not due yet, which still tells when something will be.
+			start, behind = minPlace(w.cursor.at.next(), place{w.until + 1, 0}), true
 		}
 		if start.less(v.head) {
 			start, behind = v.head, false
@@ -116,16 +117,16 @@ func (w *walker) class(v *view, start place, fromHead bool) error {
 		}
 		first, last = false, at.at
 		if item.IsDeletedOrExpired() {
-			if dead++; dead == 1 {
-				if to := v.skip(at.at); to != at.at {
-					if to == lastPlace {
-						break
-					}
-					at.at = to
-					w.key = appendSpot(w.key[:0], &at)
-					w.it.Seek(w.key)
-					continue
-				}
+			dead++
+			to := v.skip(at.at)
+			if to == lastPlace {
+				break
+			}
+			if to != at.at {
+				at.at = to
+				w.key = appendSpot(w.key[:0], &at)
+				w.it.Seek(w.key)
+				continue
 			}
 			w.it.Next()
 			continue

@@ -23,7 +23,8 @@ type rig struct {
 	cfg Config
 	key []byte
 	*Store
-	log *logBuffer
+	roots []*seal.Root
+	log   *logBuffer
 }
 
 type logBuffer struct {
@@ -53,6 +54,9 @@ func newRig(t testing.TB) *rig {
 		if err := r.Store.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
+		for _, root := range r.roots {
+			_ = root.Close()
+		}
 		if t.Failed() {
 			t.Log(r.log.String())
 		}
@@ -60,19 +64,20 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-func mustRing(t testing.TB, key []byte) *seal.Ring {
-	t.Helper()
+// ring returns a ring as a new process would make it; its root lives until the store was closed for good.
+func (r *rig) ring(key []byte) *seal.Ring {
+	r.t.Helper()
 	root, err := seal.RootFrom(bytes.Clone(key))
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = root.Close() })
+	r.roots = append(r.roots, root)
 	return seal.NewRing(root)
 }
 
 func (r *rig) open() {
 	r.t.Helper()
-	r.cfg.Ring = mustRing(r.t, r.key)
+	r.cfg.Ring = r.ring(r.key)
 	s, err := Open(r.cfg)
 	if err != nil {
 		r.t.Fatal(err)

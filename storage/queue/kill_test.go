@@ -1,0 +1,217 @@
+package queue
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+)
+
+// killEnv names the directory in which the test binary, started again, works until it is killed.
+const killEnv = "EKIDEN_QUEUE_KILL_DIR"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(killEnv); dir != "" {
+		if err := workUntilKilled(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// workUntilKilled puts, defers and settles as fast as it can and writes a line for everything it was told is done:
+// "P seq deliveries hash", "S seq" and, before it asks, "s seq".
+func workUntilKilled(dir string) error {
+	root, err := seal.RootFrom(bytes.Repeat([]byte{7}, seal.KeySize))
+	if err != nil {
+		return err
+	}
+	s, err := Open(Config{Dir: dir, Ring: seal.NewRing(root), Clock: &clock.Clock{}, MinFree: 1, Ballast: -1})
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	say := func(format string, args ...any) {
+		line := fmt.Sprintf(format, args...)
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = os.Stdout.WriteString(line) // one write each: the pipe is the ledger
+	}
+	var wg sync.WaitGroup
+	for w := range 16 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				body := random(200 + rand.IntN(3000))
+				to := make([]mail.Address, 1+rand.IntN(3))
+				for j := range to {
+					to[j] = mail.Address(fmt.Sprintf("u%d@d%d.example.jp", j, w%4))
+				}
+				a := newMessage(s, s.cfg.Clock.Now(), body, to...)
+				if wait(func(done func(error)) { s.Put(a, done) }) != nil {
+					return
+				}
+				sum := sha256.Sum256(body)
+				say("P %d %d %s\n", a.ID.Seq, len(to), hex.EncodeToString(sum[:]))
+				for j := range a.Deliveries {
+					d := &a.Deliveries[j]
+					m := delivered(d, s.cfg.Clock.Now())
+					switch rand.IntN(4) {
+					case 0: // stays
+						continue
+					case 1: // is deferred first
+						next := *d
+						next.Due = next.Due.Add(time.Minute)
+						if wait(func(done func(error)) { s.Settle(mail.Settlement{Delivery: d, Next: &next}, done) }) != nil {
+							return
+						}
+						m.Delivery = &next
+					}
+					say("s %d\n", d.Seq)
+					if wait(func(done func(error)) { s.Settle(m, done) }) != nil {
+						return
+					}
+					say("S %d\n", d.Seq)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return s.Err()
+}
+
+// ledger is what the child was told, kept by the parent.
+type ledger struct {
+	bodies  map[mail.Seq]string // by message
+	message map[mail.Seq]mail.Seq
+	asked   map[mail.Seq]bool // settlement asked for, and so possibly done
+	settled map[mail.Seq]bool
+}
+
+func (l *ledger) read(t *testing.T, line string) {
+	f := strings.Fields(line)
+	var seq mail.Seq
+	if _, err := fmt.Sscan(f[1], &seq); err != nil {
+		t.Fatalf("ledger line %q", line)
+	}
+	switch f[0] {
+	case "P":
+		var n int
+		_, _ = fmt.Sscan(f[2], &n)
+		l.bodies[seq] = f[3]
+		for i := range n {
+			l.message[seq+mail.Seq(i)] = seq
+		}
+	case "s":
+		l.asked[seq] = true
+	case "S":
+		l.settled[seq] = true
+	}
+}
+
+func TestKill(t *testing.T) {
+	rounds := 10
+	if testing.Short() {
+		rounds = 2
+	}
+	r := newRig(t)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l := ledger{map[mail.Seq]string{}, map[mail.Seq]mail.Seq{}, map[mail.Seq]bool{}, map[mail.Seq]bool{}}
+	for round := range rounds {
+		l.run(t, r.cfg.Dir, 50+rand.IntN(2000))
+		r.open()
+		l.check(t, r, round)
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.open()
+	t.Logf("%d messages, %d deliveries settled, %d left", len(l.bodies), len(l.settled), r.Waiting())
+}
+
+// run lets a child work and kills it after so many lines.
+func (l *ledger) run(t *testing.T, dir string, lines int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), killEnv+"="+dir)
+	cmd.Stderr = os.Stderr
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(pipe)
+	for n := 0; ; n++ {
+		line, err := in.ReadString('\n')
+		if err == io.EOF {
+			break // a line without its end was not written in full: nobody was told
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.read(t, line)
+		if n == lines {
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_ = cmd.Wait() // killed
+	if !cmd.ProcessState.Exited() == (cmd.ProcessState.ExitCode() != -1) {
+		t.Fatalf("child ended by itself: %v", cmd.ProcessState)
+	}
+}
+
+// check compares the store with the ledger.
+func (l *ledger) check(t *testing.T, r *rig, round int) {
+	t.Helper()
+	found := map[mail.Seq]bool{}
+	for i := range 4 {
+		for _, d := range r.scan(mail.Domain(fmt.Sprintf("d%d.example.jp", i)), Cursor{}, far(r.cfg.Clock.Now()), 1<<30) {
+			if found[d.Seq] {
+				t.Errorf("round %d: delivery %d is there twice", round, d.Seq)
+			}
+			found[d.Seq] = true
+			body, err := r.Body(d.Message)
+			if err != nil {
+				t.Errorf("round %d: body of %d: %v", round, d.Seq, err)
+				continue
+			}
+			sum := sha256.Sum256(body)
+			if want, told := l.bodies[d.Message.Seq]; told && want != hex.EncodeToString(sum[:]) {
+				t.Errorf("round %d: body of %d differs", round, d.Seq)
+			}
+		}
+	}
+	for seq := range l.message {
+		switch {
+		case l.settled[seq] && found[seq]:
+			t.Errorf("round %d: %d is back after its settlement", round, seq)
+		case !l.asked[seq] && !found[seq]:
+			t.Errorf("round %d: %d is lost", round, seq)
+		}
+	}
+	if len(found) != r.Waiting() {
+		t.Errorf("round %d: scanned %d, waiting %d", round, len(found), r.Waiting())
+	}
+	if r.damaged.Load() != 0 || r.Events().Damaged() != 0 {
+		t.Errorf("round %d: damaged records", round)
+	}
+}
