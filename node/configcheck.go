@@ -13,10 +13,10 @@ import (
 
 // Problem is one thing wrong with a node file.
 type Problem struct {
-	File string // "" where the value came from a flag or a default
-	Line int    // 1 = first; 0 = unknown
-	Key  string // path of the key: smtp.listeners[0].role
-	Text string // what is wrong and which values are allowed
+	File string `json:"file,omitempty"` // "" where the value came from a flag or a default
+	Line int    `json:"line,omitempty"` // 1 = first; 0 = unknown
+	Key  string `json:"key,omitempty"`  // path of the key: smtp.listeners[0].role
+	Text string `json:"text"`           // what is wrong and which values are allowed
 }
 
 func (p Problem) String() string {

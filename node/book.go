@@ -1,0 +1,118 @@
+package node
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
+	"github.com/ekiden-mta/ekiden/smtpd"
+)
+
+// edition is one state of the settings with everything derived from it; immutable.
+type edition struct {
+	index  *settings.Index
+	rules  *shaping.Rules
+	grants map[*settings.Member]smtpd.Grant
+	nets   []netip.Addr // sources of the node, for pools that name none
+	number uint64
+}
+
+// book holds the edition in force. The rooms ask it at every use, so a new edition counts from the next message on.
+type book struct {
+	now atomic.Pointer[edition]
+}
+
+// load reads the settings file (or the built-in settings where path is empty) and puts it in force.
+func (b *book) load(path string, sources []netip.Addr) error {
+	s := settings.Default()
+	if path != "" {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("node: read settings: %w", err)
+		}
+		if s, err = settings.Decode(raw, func(name string) ([]byte, error) {
+			if !filepath.IsAbs(name) {
+				name = filepath.Join(filepath.Dir(path), name)
+			}
+			return os.ReadFile(name)
+		}); err != nil {
+			return fmt.Errorf("node: %s: %w", path, err)
+		}
+	}
+	return b.use(s, sources)
+}
+
+func (b *book) use(s *settings.Settings, sources []netip.Addr) error {
+	index, err := settings.NewIndex(s)
+	if err != nil {
+		return fmt.Errorf("node: settings: %w", err)
+	}
+	rules, err := shaping.NewRules(s.Receivers.Rules)
+	if err != nil {
+		return fmt.Errorf("node: receivers: %w", err)
+	}
+	e := &edition{index: index, rules: rules, grants: map[*settings.Member]smtpd.Grant{}, nets: sources}
+	for _, m := range index.Members() {
+		e.grants[m] = smtpd.Grant{
+			Tenant: m.Tenant.Name, Composition: m.Composition.Name, FromDomains: m.FromDomains,
+			Access:   m.Composition.Access,
+			Sessions: m.Composition.Intake.Sessions, Interval: time.Duration(m.Composition.Intake.Interval),
+			SizeKB: m.Composition.Intake.SizeKB,
+		}
+	}
+	if old := b.now.Load(); old != nil {
+		e.number = old.number + 1
+	}
+	b.now.Store(e)
+	return nil
+}
+
+// ByNetwork implements smtpd.Directory.
+func (b *book) ByNetwork(ip netip.Addr) []smtpd.Grant {
+	e := b.now.Load()
+	members := e.index.ByNetwork(ip)
+	grants := make([]smtpd.Grant, len(members))
+	for i, m := range members {
+		grants[i] = e.grants[m]
+	}
+	return grants
+}
+
+// ByUser implements smtpd.Directory: users who may use SMTP.
+func (b *book) ByUser(name string) (smtpd.Grant, string, bool) {
+	e := b.now.Load()
+	m, u := e.index.ByUser(name)
+	if m == nil || !slices.Contains(u.Permissions, "smtp") {
+		return smtpd.Grant{}, "", false
+	}
+	return e.grants[m], u.SecretHash, true
+}
+
+// sources lists the source IPs a pool may use; one invalid address stands for "the system chooses".
+func (b *book) sources(pool string) []netip.Addr {
+	e := b.now.Load()
+	if ips, ok := e.index.Pool(pool); ok && len(ips) > 0 {
+		return ips
+	}
+	if len(e.nets) > 0 {
+		return e.nets
+	}
+	return systemChooses
+}
+
+var systemChooses = []netip.Addr{{}}
+
+// queueOf names the classic queue of a domain (requirement R63).
+func (b *book) queueOf(d mail.Domain) string {
+	if l, ok := b.now.Load().rules.ByDomain(d); ok && l.Queue != "" {
+		return l.Queue
+	}
+	return "pc"
+}

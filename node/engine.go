@@ -1,0 +1,281 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors"
+	"github.com/ekiden-mta/ekiden/actors/destination"
+	"github.com/ekiden-mta/ekiden/actors/intake"
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/delivery"
+	"github.com/ekiden-mta/ekiden/delivery/dns"
+	"github.com/ekiden-mta/ekiden/delivery/smtpc"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/bounce"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
+	"github.com/ekiden-mta/ekiden/storage/queue"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+)
+
+// engine is what exists only while the node has its keys: the store, and everything that takes work from it.
+type engine struct {
+	store  *queue.Store
+	actors *actors.System
+	intake *intake.Intake
+	full   atomic.Bool // the disk is short
+	stop   chan struct{}
+	done   sync.WaitGroup
+}
+
+// Names under which the node keeps small things in the store.
+const (
+	metaCertificate = "smtp-certificate"
+	metaSuspensions = "suspensions"
+)
+
+// openEngine opens the store, finds the work in it and starts to deliver. It is called once, with the keys present.
+func (n *Node) openEngine() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.engine.Load() != nil {
+		return nil
+	}
+	e := &engine{stop: make(chan struct{})}
+	var err error
+	e.store, err = queue.Open(queue.Config{Dir: n.cfg.Node.Data + "/store", Ring: seal.NewRing(n.vault.Root()),
+		Clock: n.clock, Log: n.log, OnFail: n.storeFailed,
+		OnCommit: func(seconds float64, _ int) { n.metrics.StoreCommitSeconds.Observe(seconds) }})
+	if err != nil {
+		return fmt.Errorf("node: open store: %w", err)
+	}
+	if err := n.assembleEngine(e); err != nil {
+		return errors.Join(err, e.store.Close())
+	}
+	n.numbers.found.Store(int64(e.store.Waiting()))
+	e.actors.Start()
+	if err := e.recover(); err != nil {
+		return errors.Join(err, e.close(context.Background()))
+	}
+	e.done.Go(func() { e.watchDisk() })
+	n.engine.Store(e)
+	n.door.closed.Store(nil)
+	return nil
+}
+
+func (n *Node) storeFailed(err error) {
+	n.log.Error("the store has failed for good: no mail is taken any more; mend the disk and restart", "error", err)
+	n.mindDoor()
+	select {
+	case n.failed <- err:
+	default:
+	}
+}
+
+// assembleEngine builds everything above the open store.
+func (n *Node) assembleEngine(e *engine) error {
+	resolver, courier, err := n.assembleDelivery()
+	if err != nil {
+		return err
+	}
+	e.actors, err = actors.New(actors.Config{
+		Queue: actorStore{e.store}, Courier: courierAdapter{courier}, Resolver: resolver,
+		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },
+		Sources: n.pools(), Clock: n.clock, Log: n.log,
+		Settled: func(s *mail.Settlement, err error) {
+			if err == nil {
+				n.numbers.settled(s)
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("node: assemble actors: %w", err)
+	}
+	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers},
+		Settings: func() *settings.Index { return n.book.now.Load().index },
+		Offer:    e.actors.Offer, Hostname: n.cfg.Node.Hostname, Clock: n.clock, Log: n.log})
+	if err != nil {
+		return fmt.Errorf("node: assemble intake: %w", err)
+	}
+	if err := e.restoreSuspensions(); err != nil {
+		return err
+	}
+	return n.keepCertificate(e)
+}
+
+func (n *Node) assembleDelivery() (*delivery.Resolver, *delivery.Courier, error) {
+	rules := make([]delivery.RouteRule, len(n.cfg.Delivery.Routes))
+	for i, r := range n.cfg.Delivery.Routes {
+		rules[i] = delivery.RouteRule{Domain: r.Domain, To: withPort(r.To, n.cfg.Delivery.Port)}
+	}
+	routes, err := delivery.ParseRoutes(rules)
+	if err != nil {
+		return nil, nil, fmt.Errorf("node: delivery.%w", err)
+	}
+	servers := make([]string, len(n.cfg.DNS.Servers))
+	for i, s := range n.cfg.DNS.Servers {
+		servers[i] = s.String()
+	}
+	names, err := dns.New(dns.Config{Servers: servers, Timeout: n.cfg.DNS.Timeout, Log: n.log, Notify: n.looked})
+	if err != nil {
+		return nil, nil, fmt.Errorf("node: assemble resolver: %w", err)
+	}
+	helo := n.cfg.Delivery.Helo
+	if helo == "" {
+		helo = n.cfg.Node.Hostname
+	}
+	verdicts, err := bounce.New()
+	if err != nil {
+		return nil, nil, fmt.Errorf("node: rules of replies: %w", err)
+	}
+	courier := delivery.New(delivery.Config{DNS: names, Clock: n.clock, Log: n.log,
+		Guard:   delivery.NewGuard(n.cfg.Delivery.AllowPrivate, n.ownAddresses()),
+		Session: smtpc.Config{Helo: helo, Clock: n.clock, Classify: verdicts.Classify}})
+	return &delivery.Resolver{Routes: routes, DNS: names, Port: uint16(n.cfg.Delivery.Port), Clock: n.clock}, courier, nil
+}
+
+// withPort gives a route's target the node's delivery port where it names none.
+func withPort(to string, port int) string {
+	if _, _, err := net.SplitHostPort(to); err == nil {
+		return to
+	}
+	if len(to) > 1 && to[0] == '[' && to[len(to)-1] == ']' {
+		to = to[1 : len(to)-1]
+	}
+	return net.JoinHostPort(to, strconv.Itoa(port))
+}
+
+// ownAddresses are the SMTP listeners with a fixed address: mail must not be handed to ourselves (threat T14).
+func (n *Node) ownAddresses() []netip.AddrPort {
+	var own []netip.AddrPort
+	for _, l := range n.cfg.SMTP.Listeners {
+		if a, err := netip.ParseAddrPort(l.Address); err == nil && a.Port() != 0 {
+			own = append(own, a)
+		}
+	}
+	return own
+}
+
+// pools lists the sources by pool, as the settings name them; pools without sources use the node's.
+func (n *Node) pools() map[string][]netip.Addr {
+	pools := map[string][]netip.Addr{actors.DefaultPool: n.book.sources(actors.DefaultPool)}
+	for _, p := range n.book.now.Load().index.Settings.Pools {
+		pools[p.Name] = n.book.sources(p.Name)
+	}
+	return pools
+}
+
+// recover makes destinations of what the store holds.
+func (e *engine) recover() error {
+	err := e.store.Destinations(func(d mail.Domain, waiting int, due time.Time) error {
+		e.actors.Recover(d, waiting, due)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("node: look through the queue: %w", err)
+	}
+	return nil
+}
+
+// watchDisk knows whether there is room, without a system call per message.
+func (e *engine) watchDisk() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		e.full.Store(e.store.Usage().Full)
+		select {
+		case <-e.stop:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// close ends delivery, then the store. What was not finished stays queued.
+func (e *engine) close(ctx context.Context) error {
+	close(e.stop)
+	e.done.Wait()
+	err := e.actors.Stop(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = nil // sessions were cut: their mail stays queued
+	}
+	return errors.Join(err, e.store.Close())
+}
+
+// keepCertificate serves the pair made at the first start, which lies sealed in the store, unless the operator gave one.
+func (n *Node) keepCertificate(e *engine) error {
+	if n.cfg.SMTP.TLS.Cert != "" {
+		return nil
+	}
+	pair, err := e.store.Meta(metaCertificate)
+	if err != nil {
+		return fmt.Errorf("node: read certificate: %w", err)
+	}
+	if pair == nil {
+		if pair, err = selfSigned(n.cfg.Node.Hostname); err != nil {
+			return err
+		}
+		if err := e.keep(context.Background(), metaCertificate, pair); err != nil {
+			return err
+		}
+	}
+	return n.smtpTLS.use(pair)
+}
+
+// keep stores a small value and waits until it is durable.
+func (e *engine) keep(ctx context.Context, name string, value []byte) error {
+	done := make(chan error, 1)
+	e.store.SetMeta(name, value, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("node: keep %s: %w", name, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("node: keep %s: %w", name, ctx.Err())
+	}
+}
+
+// keepSuspensions writes what is suspended, so that a restart does not let it go.
+func (e *engine) keepSuspensions(ctx context.Context) error {
+	raw, err := json.Marshal(e.actors.Destinations().Suspended())
+	if err != nil {
+		return fmt.Errorf("node: encode suspensions: %w", err)
+	}
+	return e.keep(ctx, metaSuspensions, raw)
+}
+
+func (e *engine) restoreSuspensions() error {
+	raw, err := e.store.Meta(metaSuspensions)
+	if err != nil || raw == nil {
+		return err
+	}
+	var list []destination.Suspension
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return fmt.Errorf("node: read suspensions: %w", err)
+	}
+	for _, s := range list {
+		e.actors.Destinations().Suspend(s)
+	}
+	return nil
+}
+
+// courierAdapter is delivery's courier as the actors know it.
+type courierAdapter struct{ c *delivery.Courier }
+
+// Run implements protocol.Courier.
+func (a courierAdapter) Run(ctx context.Context, t protocol.Trip, w protocol.Work) protocol.Report {
+	r := a.c.Run(ctx, delivery.Trip{Source: t.Source, Route: t.Route, Receiver: t.Receiver,
+		PerConnection: t.PerConnection, Interval: t.Interval, TLS: t.TLS}, w)
+	return protocol.Report{Connected: r.Connected, Outcome: r.Outcome, Messages: r.Messages}
+}

@@ -1,0 +1,65 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/ekiden-mta/ekiden/actors/intake"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/smtpd"
+	"github.com/ekiden-mta/ekiden/storage/queue"
+)
+
+// doorkeeper implements smtpd.Gate: the one answer to "does this node take mail now", kept where asking costs a load.
+type doorkeeper struct{ closed atomic.Pointer[smtp.Reply] }
+
+// Ready implements smtpd.Gate.
+func (k *doorkeeper) Ready() (bool, smtp.Reply) {
+	if r := k.closed.Load(); r != nil {
+		return false, *r
+	}
+	return true, smtp.Reply{}
+}
+
+// The replies of a node that takes no mail. Those with 421 end the connection, so that a balancer moves on.
+var (
+	replySealed   = smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 2}, Text: "sealed: waiting for its keys, try another host or later"}
+	replyDraining = smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 2}, Text: "going down for maintenance, try another host or later"}
+	replyFailed   = smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 0}, Text: "storage trouble, try another host or later"}
+	replyFull     = smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 1}, Text: "short of disk space, try again later"}
+)
+
+// submitter implements smtpd.Submitter over the intake of the engine, which exists only while the node is unsealed.
+type submitter struct{ engine *atomic.Pointer[engine] }
+
+// Submit implements smtpd.Submitter.
+func (s submitter) Submit(ctx context.Context, m *mail.Submission) (mail.MessageID, error) {
+	e := s.engine.Load()
+	if e == nil {
+		return mail.MessageID{}, &smtpd.Refusal{Reply: replySealed}
+	}
+	id, err := e.intake.Submit(ctx, m)
+	return id, told(err)
+}
+
+// told turns what intake and store refuse into what the client should hear.
+func told(err error) error {
+	if err == nil {
+		return nil
+	}
+	var refused *intake.Refusal
+	if errors.As(err, &refused) {
+		return &smtpd.Refusal{Reply: refused.SMTPReply()}
+	}
+	switch {
+	case errors.Is(err, queue.ErrDiskFull):
+		return &smtpd.Refusal{Reply: replyFull}
+	case errors.Is(err, queue.ErrFailed):
+		return &smtpd.Refusal{Reply: replyFailed}
+	case errors.Is(err, queue.ErrClosed):
+		return &smtpd.Refusal{Reply: replyDraining}
+	}
+	return err
+}

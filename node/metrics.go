@@ -1,0 +1,151 @@
+package node
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/actors/source"
+	"github.com/ekiden-mta/ekiden/delivery/dns"
+	"github.com/ekiden-mta/ekiden/internal/metrics"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
+)
+
+// exportNumbers lets /metrics read what the rooms know.
+func (n *Node) exportNumbers() {
+	n.metrics.Sealed.From(func() float64 {
+		if n.engine.Load() == nil && !n.draining.Load() {
+			return 1
+		}
+		return 0
+	})
+	n.metrics.ConservationGap.From(func() float64 {
+		e := n.engine.Load()
+		if e == nil {
+			return 0
+		}
+		return n.numbers.gap(e.store.Waiting())
+	})
+	n.metrics.QueueDeliveries.From(n.queueDeliveries)
+	n.metrics.DuplicatesBound.From(func() float64 {
+		bound := 0
+		if e := n.engine.Load(); e != nil {
+			for _, s := range e.actors.Destinations().Snapshot("") {
+				bound += s.Flight
+			}
+		}
+		return float64(bound)
+	})
+}
+
+// scrape serves /metrics.
+func (n *Node) scrape() http.Handler {
+	m := &mirror{node: n, connections: map[pair]int{}, blocked: map[pair]bool{}}
+	page := n.metrics.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.refresh()
+		page.ServeHTTP(w, r)
+	})
+}
+
+// queueDeliveries tells how many deliveries are queued, by state.
+func (n *Node) queueDeliveries(report func(string, float64)) {
+	var waiting, retrying, flight int
+	if e := n.engine.Load(); e != nil {
+		for _, s := range e.actors.Destinations().Snapshot("") {
+			flight += s.Flight
+			retrying += s.Retrying
+		}
+		// The store knows the sum; what an actor has not told yet counts as waiting.
+		waiting = max(0, e.store.Waiting()-flight-retrying)
+	}
+	report("waiting", float64(waiting))
+	report("retry", float64(retrying))
+	report("in_delivery", float64(flight))
+}
+
+// looked counts a question to the DNS.
+func (n *Node) looked(l dns.Lookup) { n.metrics.DNSLookups.With(l.Status).Inc() }
+
+type pair struct{ receiver, source string }
+
+// mirror brings the metrics that are kept by increments up to what the rooms count, whenever somebody looks.
+type mirror struct {
+	node *Node
+
+	mu          sync.Mutex
+	connections map[pair]int
+	blocked     map[pair]bool
+	granted     int64
+	restarts    [2]int64
+	refused     [protocol.Reasons]int64
+	smtp        [3]int64
+}
+
+func (m *mirror) refresh() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	set := m.node.metrics
+	s := m.node.smtp.Stats()
+	catchUp(&m.smtp[0], s.Connections.Load(), set.SMTPConnections.With("accepted"))
+	catchUp(&m.smtp[1], s.TurnedAway.Load(), set.SMTPConnections.With("refused"))
+	catchUp(&m.smtp[2], s.AuthFailures.Load(), set.SMTPRefusals.With("auth"))
+	e := m.node.engine.Load()
+	if e == nil {
+		return
+	}
+	c := e.actors.Counters()
+	catchUp(&m.granted, c.Source.Granted.Load(), set.SlotsGranted)
+	catchUp(&m.restarts[0], c.Destination.Restarts.Load(), set.ActorRestarts.With("destination"))
+	catchUp(&m.restarts[1], c.Source.Restarts.Load(), set.ActorRestarts.With("source"))
+	for r := range m.refused {
+		if name := protocol.Reason(r).String(); name != "" {
+			catchUp(&m.refused[r], c.Source.Refused[r].Load(), set.SlotsRefused.With(name))
+		}
+	}
+	m.standings(e.actors.Sources().Snapshot())
+}
+
+// catchUp adds to a counter what was counted elsewhere since the last time.
+func catchUp(last *int64, now int64, c metrics.Counter) {
+	if now > *last {
+		c.Add(int(now - *last))
+		*last = now
+	}
+}
+
+func (m *mirror) standings(reports []source.Report) {
+	seen := map[pair]bool{}
+	for _, r := range reports {
+		ip := "system"
+		if r.Source.IsValid() {
+			ip = r.Source.String()
+		}
+		for _, s := range r.Receivers {
+			p := pair{s.Receiver, ip}
+			seen[p] = true
+			m.set(p, s.Connections, s.State == shaping.Blocked)
+		}
+	}
+	for p := range m.connections {
+		if !seen[p] {
+			m.set(p, 0, false)
+			delete(m.connections, p)
+			delete(m.blocked, p)
+		}
+	}
+}
+
+func (m *mirror) set(p pair, connections int, blocked bool) {
+	set := m.node.metrics
+	set.Connections.With(p.receiver, p.source).Add(connections - m.connections[p])
+	m.connections[p] = connections
+	g := set.Blocks.With(p.receiver, p.source)
+	switch {
+	case blocked && !m.blocked[p]:
+		g.Inc()
+	case !blocked && m.blocked[p]:
+		g.Dec()
+	}
+	m.blocked[p] = blocked
+}

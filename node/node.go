@@ -1,0 +1,306 @@
+// Package node is one member, assembled: it opens the rooms in the order they need one another, passes what one says
+// to the next, and closes them in the opposite order. It is the only room that knows them all.
+//
+// It must never decide about mail: decisions are in policy, effects in the rooms. Read Node first, then engine.go (what
+// exists only while the node is unsealed).
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/internal/metrics"
+	"github.com/ekiden-mta/ekiden/smtpd"
+	"github.com/ekiden-mta/ekiden/smtpd/wire"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+)
+
+// Node is a member that runs. Its fronts listen from Start on; its engine exists from the moment it has its keys.
+type Node struct {
+	cfg     Config
+	version string
+	log     *slog.Logger
+	clock   *clock.Clock
+	started time.Time
+
+	book    book
+	metrics *metrics.Set
+	numbers *numbers
+	vault   *seal.Vault
+	smtpTLS certificate
+	httpTLS certificate
+	door    doorkeeper
+	smtp    *smtpd.Server
+	http    *admin.Server
+	engine  atomic.Pointer[engine]
+
+	mu       sync.Mutex // guards opening and closing the engine
+	draining atomic.Bool
+	stopped  chan struct{}
+	failed   chan error
+	watchers sync.WaitGroup
+}
+
+// Options are what a main may add to a Config.
+type Options struct {
+	Version string
+	Log     *slog.Logger
+	// Code is called once with the recovery code, before anything listens, at the first start of a data directory.
+	Code func(code string)
+}
+
+// New checks cfg and prepares a node; nothing listens yet and nothing is opened but the keys. At the first start it
+// makes them.
+func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{cfg: cfg, version: o.Version, log: o.Log, clock: &clock.Clock{}, started: clock.Wall(),
+		metrics: metrics.New(o.Version), stopped: make(chan struct{}), failed: make(chan error, 1)}
+	n.numbers = &numbers{set: n.metrics}
+	for _, w := range cfg.Warnings() {
+		n.log.Warn(w)
+	}
+	if err := n.book.load(cfg.Settings, cfg.Node.SourceIPs); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Node.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("node: make data directory: %w", err)
+	}
+	for _, err := range seal.Harden() {
+		n.log.Warn("process could not be hardened", "error", err)
+	}
+	if err := n.openVault(ctx, o.Code); err != nil {
+		return nil, err
+	}
+	return n, n.assembleFronts()
+}
+
+// openVault opens the keys, or makes them at the first start.
+func (n *Node) openVault(ctx context.Context, tell func(string)) error {
+	var providers []seal.Provider
+	for _, u := range n.cfg.Keys.Unseal {
+		p := seal.Provider{Kind: u.Kind}
+		switch u.Kind {
+		case UnsealExec:
+			p.Command = u.Arg
+		case UnsealFile:
+			p.Path = u.Arg
+		}
+		providers = append(providers, p)
+	}
+	v, err := seal.OpenVault(n.cfg.Node.Data, seal.Config{Providers: providers, Loopback: n.cfg.OnLoopback(), Log: n.log})
+	if err != nil {
+		return fmt.Errorf("node: open keys: %w", err)
+	}
+	n.vault = v
+	if v.State() == seal.New {
+		code, err := v.Init(ctx)
+		if err != nil {
+			return fmt.Errorf("node: make keys: %w", err)
+		}
+		if tell != nil {
+			tell(code)
+		}
+		return nil
+	}
+	by, err := v.AutoUnseal(ctx)
+	switch {
+	case err == nil:
+		n.log.Info("unsealed", "by", by)
+	case errors.Is(err, seal.ErrSealed):
+		n.log.Warn("sealed: waiting for unseal")
+	default:
+		n.log.Warn("sealed: waiting for unseal", "error", err)
+	}
+	return nil
+}
+
+// assembleFronts builds the listeners without opening them.
+func (n *Node) assembleFronts() error {
+	if err := n.loadCertificates(); err != nil {
+		return err
+	}
+	listeners := make([]smtpd.Listener, len(n.cfg.SMTP.Listeners))
+	for i, l := range n.cfg.SMTP.Listeners {
+		listeners[i] = smtpd.Listener{Address: l.Address, Role: roles[l.Role], TLS: tlsModes[l.TLS]}
+	}
+	var err error
+	n.smtp, err = smtpd.New(smtpd.Config{Hostname: n.cfg.Node.Hostname, Listeners: listeners,
+		ProxyFrom: n.cfg.SMTP.ProxyProtocolFrom, TLS: n.smtpTLS.config(), Log: n.log, Clock: n.clock,
+	}, &n.book, submitter{&n.engine}, &n.door)
+	if err != nil {
+		return fmt.Errorf("node: assemble smtp: %w", err)
+	}
+	token, err := admin.Token(n.cfg.Node.Data)
+	if err != nil {
+		return fmt.Errorf("node: admin token: %w", err)
+	}
+	c := admin.Config{Address: n.cfg.HTTP.Address, Token: token, Metrics: n.scrape(),
+		Testing: n.cfg.Testing.Enabled, Services: n.services(), Clock: n.clock, Log: n.log}
+	if n.cfg.HTTP.TLS.Cert != "" {
+		c.TLS = n.httpTLS.config()
+	}
+	if n.http, err = admin.New(c); err != nil {
+		return fmt.Errorf("node: assemble http: %w", err)
+	}
+	n.exportNumbers()
+	return nil
+}
+
+// loadCertificates reads the operator's files. Without files SMTP serves a pair that is made now and replaced by the
+// one kept in the store as soon as that can be read.
+func (n *Node) loadCertificates() error {
+	if f := n.cfg.HTTP.TLS; f.Cert != "" {
+		if err := n.httpTLS.load(f); err != nil {
+			return err
+		}
+	}
+	if f := n.cfg.SMTP.TLS; f.Cert != "" {
+		return n.smtpTLS.load(f)
+	}
+	if n.smtpTLS.pair.Load() != nil {
+		return nil
+	}
+	pair, err := selfSigned(n.cfg.Node.Hostname)
+	if err != nil {
+		return err
+	}
+	return n.smtpTLS.use(pair)
+}
+
+// Start opens the listeners and, where the node has its keys, the engine. A sealed node listens as well: it says so.
+func (n *Node) Start(ctx context.Context) error {
+	n.door.closed.Store(&replySealed)
+	if err := n.http.Start(); err != nil {
+		return fmt.Errorf("node: listen for http: %w", err)
+	}
+	if n.vault.State() == seal.Unsealed {
+		if err := n.openEngine(); err != nil {
+			return err
+		}
+	}
+	if err := n.smtp.Start(); err != nil {
+		return fmt.Errorf("node: listen for smtp: %w", err)
+	}
+	n.watchers.Go(n.watch)
+	return nil
+}
+
+// Ready is the line that "ekiden serve" prints when it serves.
+type Ready struct {
+	Name, HTTP, State string
+	SMTP              []string
+}
+
+// Ready tells where the node listens.
+func (n *Node) Ready() Ready {
+	s := n.status()
+	state := s.State
+	if state != StateSealed {
+		state = StateUnsealed
+	}
+	return Ready{Name: s.Name, SMTP: s.SMTP, HTTP: s.HTTP, State: state}
+}
+
+// Failed delivers the reason why the store has failed for good, if that ever happens.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// Reload rereads certificates and settings; what cannot be read keeps its old state and is reported.
+func (n *Node) Reload() error {
+	err := errors.Join(n.loadCertificates(), n.book.load(n.cfg.Settings, n.cfg.Node.SourceIPs))
+	if e := n.engine.Load(); e != nil {
+		e.actors.SetSources(n.pools())
+		e.actors.Destinations().Changed()
+	}
+	return err
+}
+
+// Stop ends the node: accepts no more, finishes open transactions both ways while ctx lasts, closes the store.
+func (n *Node) Stop(ctx context.Context) error {
+	n.draining.Store(true)
+	n.door.closed.Store(&replyDraining)
+	err := n.smtp.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		n.log.Warn("some clients did not finish in time")
+		err = nil
+	}
+	close(n.stopped)
+	n.watchers.Wait()
+	n.mu.Lock()
+	if e := n.engine.Swap(nil); e != nil {
+		err = errors.Join(err, e.close(ctx))
+	}
+	n.mu.Unlock()
+	err = errors.Join(err, n.http.Stop(ctx), n.vault.Close())
+	if err != nil {
+		return fmt.Errorf("node: stop: %w", err)
+	}
+	return nil
+}
+
+// watch keeps the door and the daily work up to date.
+func (n *Node) watch() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var purged time.Time
+	for {
+		select {
+		case <-n.stopped:
+			return
+		case <-tick.C:
+		}
+		n.mindDoor()
+		if now := n.clock.Now(); now.Sub(purged) > time.Hour {
+			purged = now
+			if e := n.engine.Load(); e != nil {
+				n.purge(e)
+			}
+		}
+	}
+}
+
+// mindDoor opens or closes intake by how the node is.
+func (n *Node) mindDoor() {
+	reasons := n.reasons()
+	if len(reasons) == 0 {
+		n.door.closed.Store(nil)
+		return
+	}
+	switch reasons[0].Code {
+	case "sealed":
+		n.door.closed.Store(&replySealed)
+	case "draining":
+		n.door.closed.Store(&replyDraining)
+	case "disk":
+		n.door.closed.Store(&replyFull)
+	default:
+		n.door.closed.Store(&replyFailed)
+	}
+}
+
+func addresses(list []net.Addr) []string {
+	out := make([]string, len(list))
+	for i, a := range list {
+		out[i] = a.String()
+	}
+	return out
+}
+
+var roles = map[string]smtpd.Role{"": smtpd.RoleRelay, "relay": smtpd.RoleRelay,
+	"submission": smtpd.RoleSubmission, "bounce": smtpd.RoleBounce}
+
+var tlsModes = map[string]wire.TLSMode{"none": wire.TLSNone, "": wire.TLSOptional, "optional": wire.TLSOptional,
+	"required": wire.TLSRequired, "implicit": wire.TLSImplicit}

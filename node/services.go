@@ -1,0 +1,404 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/destination"
+	"github.com/ekiden-mta/ekiden/admin"
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+	"github.com/ekiden-mta/ekiden/storage/events"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+	"github.com/ekiden-mta/ekiden/storage/stats"
+)
+
+// Words of Ready.State.
+const (
+	StateSealed   = service.StateSealed
+	StateUnsealed = service.StateUnsealed
+)
+
+func (n *Node) services() admin.Services {
+	return admin.Services{Node: nodeService{n}, Numbers: numberService{n}, Log: logService{n}, Groups: groupService{n},
+		Gates: gateService{n}, Settings: settingsService{n}, Jobs: jobService{n}}
+}
+
+// running returns the engine, or why there is none.
+func (n *Node) running() (*engine, error) {
+	if e := n.engine.Load(); e != nil {
+		return e, nil
+	}
+	return nil, service.ErrSealed
+}
+
+type nodeService struct{ *Node }
+
+// Status implements service.Node.
+func (n nodeService) Status() service.Status { return n.status() }
+
+func (n *Node) status() service.Status {
+	s := service.Status{Name: n.cfg.Node.Name, Version: n.version, Started: n.started, Data: n.cfg.Node.Data,
+		State: StateUnsealed, Reasons: n.reasons(), HTTP: n.http.Addr(), SMTP: addresses(n.smtp.Addrs())}
+	for _, r := range s.Reasons {
+		switch r.Code {
+		case "sealed":
+			s.State = StateSealed
+		case "store":
+			s.State = service.StateFailed
+		case "draining":
+			s.State = service.StateDraining
+		}
+	}
+	return s
+}
+
+// reasons tells why the node takes no mail, the gravest first.
+func (n *Node) reasons() []service.Reason {
+	var out []service.Reason
+	e := n.engine.Load()
+	if e != nil {
+		if err := e.store.Err(); err != nil {
+			out = append(out, service.Reason{Code: "store", Detail: err.Error()})
+		}
+	}
+	if n.draining.Load() {
+		out = append(out, service.Reason{Code: "draining", Detail: "the node is going down or was told to drain"})
+	}
+	if e == nil && len(out) == 0 {
+		return append(out, service.Reason{Code: "sealed", Detail: "waiting for unseal"})
+	}
+	if e != nil && e.full.Load() {
+		out = append(out, service.Reason{Code: "disk", Detail: "free space is below the threshold"})
+	}
+	return out
+}
+
+// Unseal implements service.Node.
+func (n nodeService) Unseal(ctx context.Context, code string) error {
+	if n.engine.Load() != nil {
+		return service.ErrNotSealed
+	}
+	err := n.vault.Unseal(ctx, n.clock.Now(), code)
+	switch {
+	case errors.Is(err, seal.ErrWrongCode), errors.Is(err, seal.ErrTypo):
+		return fmt.Errorf("%w: %w", service.ErrWrongCode, err)
+	case errors.Is(err, seal.ErrTooSoon):
+		return fmt.Errorf("%w: %w", service.ErrTooSoon, err)
+	case err != nil:
+		return fmt.Errorf("node: unseal: %w", err)
+	}
+	if err := n.openEngine(); err != nil {
+		return err
+	}
+	n.mindDoor()
+	n.log.Info("unsealed", "by", "recovery code")
+	return nil
+}
+
+// Drain implements service.Node.
+func (n nodeService) Drain(context.Context) error {
+	n.draining.Store(true)
+	n.mindDoor()
+	return nil
+}
+
+type numberService struct{ *Node }
+
+// Counters implements service.Numbers.
+func (n numberService) Counters(_ context.Context, q service.CounterQuery) ([]service.CounterBucket, error) {
+	e, err := n.running()
+	if err != nil {
+		return nil, err
+	}
+	unit := map[string]stats.Unit{service.UnitTotal: stats.Total, service.UnitHour: stats.Hour, service.UnitFive: stats.Five}[q.Unit]
+	buckets := e.store.Counters().Buckets(unit, q.Group, q.Domain, n.clock.Now())
+	out := make([]service.CounterBucket, len(buckets))
+	for i, b := range buckets {
+		out[i] = service.CounterBucket{Start: b.Start, Counters: countersOf(b.Counts)}
+	}
+	// The gauges are of now: they stand in the newest bucket. They are kept by domain, not by group.
+	if q.Group == "" && len(out) > 0 {
+		last := &out[len(out)-1].Counters
+		for _, s := range e.actors.Destinations().Snapshot(q.Domain) {
+			last[service.Undelivered] += int64(s.Waiting - s.Retrying)
+			last[service.Retry] += int64(s.Retrying)
+			last[service.InDelivery] += int64(s.Flight)
+		}
+	}
+	return out, nil
+}
+
+// countersOf puts the counts behind the three gauges.
+func countersOf(c stats.Counts) (out service.Counters) {
+	for i := stats.Succeeded; i <= stats.Interrupted; i++ {
+		out[service.Succeeded+int(i)] = int64(c[i])
+	}
+	return out
+}
+
+// queueNames are the rows of requirement R63 in its order.
+var queueNames = [...]string{"docomo", "ezweb", "softbank", "disney", "vodafone", "pc", "docomo_cleaning",
+	"ezweb_cleaning", "softbank_cleaning", "disney_cleaning", "vodafone_cleaning", "pc_cleaning"}
+
+// Queues implements service.Numbers. Cleaning mail waits in its carrier's normal row until cleaning has queues of its own.
+func (n numberService) Queues(context.Context) ([]service.Queue, error) {
+	e, err := n.running()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]service.Queue, len(queueNames))
+	for i, name := range queueNames {
+		out[i].Name = name
+	}
+	for _, s := range e.actors.Destinations().Snapshot("") {
+		if i := slices.Index(queueNames[:], n.book.queueOf(s.Domain)); i >= 0 {
+			out[i].Waiting += int64(s.Waiting + s.Flight)
+		}
+	}
+	return out, nil
+}
+
+// Receivers implements service.Numbers.
+func (n numberService) Receivers(context.Context) ([]service.Receiver, error) {
+	e, err := n.running()
+	if err != nil {
+		return nil, err
+	}
+	var out []service.Receiver
+	for _, report := range e.actors.Sources().Snapshot() {
+		for _, s := range report.Receivers {
+			r := service.Receiver{Receiver: s.Receiver, Source: report.Source, State: s.State.String(), Waiting: int64(s.Waiting),
+				Connections: s.Connections, Until: s.Until}
+			r.Delivered, r.Deferred, r.Failed = n.numbers.of(s.Receiver)
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b service.Receiver) int {
+		return cmp.Or(cmp.Compare(a.Receiver, b.Receiver), a.Source.Compare(b.Source))
+	})
+	return out, nil
+}
+
+type logService struct{ *Node }
+
+// Search implements service.Log.
+func (n logService) Search(ctx context.Context, q service.EventQuery, yield func(mail.Event, string) bool) error {
+	e, err := n.running()
+	if err != nil {
+		return err
+	}
+	after, err := events.ParseCursor(q.After)
+	if err != nil {
+		return fmt.Errorf("%w: after: %w", service.ErrInvalid, err)
+	}
+	query := events.Query{Message: q.Message, To: string(q.To), From: string(q.From), Group: q.Group, Tenant: q.Tenant,
+		Domain: q.Domain, Since: q.Since, Until: q.Until, After: after}
+	if q.Kind != 0 {
+		query.Kinds = []mail.EventKind{q.Kind}
+	}
+	return e.store.Events().Search(ctx, query, func(ev mail.Event, c events.Cursor) bool { return yield(ev, c.String()) })
+}
+
+// Trace implements service.Log.
+func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Trace, error) {
+	e, err := n.running()
+	if err != nil {
+		return service.Trace{}, err
+	}
+	var t service.Trace
+	open := map[mail.Seq]*mail.Event{}
+	err = e.store.Events().Search(ctx, events.Query{Message: q.Message, To: string(q.Address)}, func(ev mail.Event, _ events.Cursor) bool {
+		t.Events = append(t.Events, ev)
+		if ev.Kind.IsFinal() {
+			delete(open, ev.Delivery)
+		} else {
+			open[ev.Delivery] = &t.Events[len(t.Events)-1]
+		}
+		return true
+	})
+	if err != nil {
+		return service.Trace{}, fmt.Errorf("node: trace: %w", err)
+	}
+	if len(t.Events) == 0 {
+		return service.Trace{}, service.ErrNotFound
+	}
+	for _, ev := range t.Events { // in the order of acceptance
+		if last, ok := open[ev.Delivery]; ok && ev.Kind == mail.EventAccepted {
+			t.Waiting = append(t.Waiting, n.waiting(e, last))
+		}
+	}
+	if q.Limit > 0 && len(t.Events) > q.Limit {
+		t.Events = t.Events[len(t.Events)-q.Limit:]
+	}
+	return t, nil
+}
+
+// waiting tells what binds a delivery whose newest event is ev (requirement N12).
+func (n *Node) waiting(e *engine, ev *mail.Event) service.Waiting {
+	w := service.Waiting{Receiver: ev.Receiver, Binding: "in_delivery", Delivery: mail.Delivery{Seq: ev.Delivery,
+		Message: ev.Message, Tenant: ev.Tenant, Group: ev.Group, From: ev.From, To: ev.To, Domain: ev.Domain,
+		Attempts: ev.Attempt}}
+	now := n.clock.Now()
+	switch due := ev.Next; {
+	case ev.Kind == mail.EventDeferred && due.After(now):
+		w.Binding, w.Until, w.Detail = "retry", due, cmp.Or(ev.Reply.String(), ev.Detail)
+		return w
+	case ev.Kind == mail.EventAccepted && ev.Due.After(now):
+		w.Binding, w.Until = "reservation", ev.Due
+		return w
+	}
+	for _, s := range e.actors.Destinations().Snapshot(ev.Domain) {
+		if why := bindings[s.Reason.String()]; why != "" {
+			w.Binding, w.Until, w.Detail = why, s.Until, s.Detail
+		}
+	}
+	return w
+}
+
+// bindings translates the destination's reasons into the words of the trace.
+var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "pace", "blocked": "block",
+	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk"}
+
+type groupService struct{ *Node }
+
+// Groups implements service.Groups.
+func (n groupService) Groups(context.Context) ([]service.Group, error) {
+	e, err := n.running()
+	if err != nil {
+		return nil, err
+	}
+	var out []service.Group
+	e.store.Counters().Groups(func(name string, total stats.Counts) {
+		out = append(out, service.Group{Name: name, State: "open", Counters: countersOf(total)})
+	})
+	slices.SortFunc(out, func(a, b service.Group) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+type gateService struct{ *Node }
+
+// Suspend implements service.Gates. It returns once the suspension is on disk and in force.
+func (n gateService) Suspend(ctx context.Context, s service.Suspension) error {
+	e, err := n.running()
+	if err != nil {
+		return err
+	}
+	d, err := suspensionOf(s.Subject)
+	if err != nil {
+		return err
+	}
+	d.Until, d.Reason, d.Author = s.Until, s.Reason, s.Author
+	e.actors.Destinations().Suspend(d)
+	return e.keepSuspensions(ctx)
+}
+
+// Unsuspend implements service.Gates.
+func (n gateService) Unsuspend(ctx context.Context, s service.Subject) error {
+	e, err := n.running()
+	if err != nil {
+		return err
+	}
+	d, err := suspensionOf(s)
+	if err != nil {
+		return err
+	}
+	known := slices.ContainsFunc(e.actors.Destinations().Suspended(), func(o destination.Suspension) bool { return subjectOf(o) == s })
+	if !known {
+		return service.ErrNotFound
+	}
+	e.actors.Destinations().Unsuspend(d)
+	return e.keepSuspensions(ctx)
+}
+
+// Suspensions implements service.Gates.
+func (n gateService) Suspensions(context.Context) ([]service.Suspension, error) {
+	e, err := n.running()
+	if err != nil {
+		return nil, err
+	}
+	var out []service.Suspension
+	for _, s := range e.actors.Destinations().Suspended() {
+		out = append(out, service.Suspension{Subject: subjectOf(s), Reason: s.Reason, Author: s.Author, Until: s.Until})
+	}
+	return out, nil
+}
+
+func suspensionOf(s service.Subject) (destination.Suspension, error) {
+	switch s.Kind {
+	case service.SubjectDomain:
+		return destination.Suspension{Domain: mail.Domain(s.Value)}, nil
+	case service.SubjectReceiver:
+		return destination.Suspension{Receiver: s.Value}, nil
+	case service.SubjectTenant:
+		return destination.Suspension{Tenant: s.Value}, nil
+	}
+	ip, err := netip.ParseAddr(s.Value)
+	if err != nil {
+		return destination.Suspension{}, fmt.Errorf("%w: %q is no IP address", service.ErrInvalid, s.Value)
+	}
+	return destination.Suspension{Source: ip}, nil
+}
+
+func subjectOf(s destination.Suspension) service.Subject {
+	switch {
+	case s.Domain != "":
+		return service.Subject{Kind: service.SubjectDomain, Value: string(s.Domain)}
+	case s.Receiver != "":
+		return service.Subject{Kind: service.SubjectReceiver, Value: s.Receiver}
+	case s.Tenant != "":
+		return service.Subject{Kind: service.SubjectTenant, Value: s.Tenant}
+	}
+	return service.Subject{Kind: service.SubjectSource, Value: s.Source.String()}
+}
+
+type settingsService struct{ *Node }
+
+// Settings implements service.Settings.
+func (n settingsService) Settings(context.Context) ([]byte, uint64, error) {
+	e := n.book.now.Load()
+	raw, err := settings.Encode(e.index.Settings)
+	return raw, e.number, err
+}
+
+type jobService struct{ *Node }
+
+// RunJob implements service.Jobs.
+func (n jobService) RunJob(_ context.Context, name string) error {
+	e, err := n.running()
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "retention":
+		return n.purge(e)
+	case "nightly", "blocklist", "unsubscribe":
+		return service.ErrNotYet
+	}
+	return service.ErrNotFound
+}
+
+// purge deletes the event log of days past every tenant's retention.
+func (n *Node) purge(e *engine) error {
+	days := 1
+	for _, t := range n.book.now.Load().index.Settings.Tenants {
+		days = max(days, t.RetentionDays)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	start := clock.Wall()
+	// Day N is kept and day N+1 deleted (E-11): Purge keeps the day of the moment it is given.
+	if err := e.store.Purge(ctx, n.clock.Now().AddDate(0, 0, -days)); err != nil {
+		n.log.Warn("retention did not finish", "error", err)
+		return fmt.Errorf("node: retention: %w", err)
+	}
+	n.log.Debug("retention done", "days", days, "took", clock.Since(start))
+	return nil
+}

@@ -1,0 +1,50 @@
+package node
+
+import (
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/queue"
+)
+
+// intakeStore is the store as intake sees it: it counts what was promised.
+type intakeStore struct {
+	*queue.Store
+	numbers *numbers
+}
+
+// Put implements intake.Store.
+func (s intakeStore) Put(a *mail.Accepted, done func(error)) {
+	accepted, failed := 0, 0
+	for i := range a.Events {
+		switch a.Events[i].Kind {
+		case mail.EventAccepted:
+			accepted++
+		case mail.EventFailed:
+			failed++
+		}
+	}
+	s.Store.Put(a, func(err error) {
+		if err == nil {
+			s.numbers.accepted(accepted, failed)
+		}
+		done(err)
+	})
+}
+
+// actorStore is the store as destinations see it.
+type actorStore struct{ *queue.Store }
+
+// Scan implements protocol.Queue.
+func (s actorStore) Scan(d mail.Domain, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
+	from, _ := c.(queue.Cursor)
+	ds, next, more, due, err := s.Store.Scan(d, from, until, n)
+	return ds, next, more, due, err
+}
+
+// Rewind implements protocol.Queue.
+func (s actorStore) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
+	from, _ := c.(queue.Cursor)
+	return queue.Rewind(from, d)
+}
