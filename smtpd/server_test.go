@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,7 +134,20 @@ func mustStart(t *testing.T, cfg Config, b *book) *rig {
 	if b == nil {
 		b = openBook()
 	}
-	r := &rig{box: &box{}, door: &door{}, book: b}
+	r := mustStartWith(t, cfg, b)
+	r.book = b
+	return r
+}
+
+// swapBook is a Directory whose entries change.
+type swapBook struct{ book atomic.Pointer[book] }
+
+func (s *swapBook) ByNetwork(ip netip.Addr) []Grant          { return s.book.Load().ByNetwork(ip) }
+func (s *swapBook) ByUser(name string) (Grant, string, bool) { return s.book.Load().ByUser(name) }
+
+func mustStartWith(t *testing.T, cfg Config, d Directory) *rig {
+	t.Helper()
+	r := &rig{box: &box{}, door: &door{}}
 	if cfg.Hostname == "" {
 		cfg.Hostname = "mx.test"
 	}
@@ -148,7 +162,7 @@ func mustStart(t *testing.T, cfg Config, b *book) *rig {
 	if cfg.TLS == nil {
 		cfg.TLS = mustTLS(t)
 	}
-	s, err := New(cfg, b, r.box, r.door)
+	s, err := New(cfg, d, r.box, r.door)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,10 +51,11 @@ func ParseMail(line []byte) (MailArgs, error) {
 			break
 		}
 		bit, err := m.param(key, value)
-		if err == ErrUnsupported {
-			later = err
-		} else if err != nil || seen&bit != 0 {
+		if seen&bit != 0 || err != nil && err != ErrUnsupported {
 			return m, ErrParameter
+		}
+		if err != nil {
+			later = err
 		}
 		seen |= bit
 	}
@@ -122,10 +123,11 @@ func ParseRcpt(line []byte, utf8OK bool) (RcptArgs, error) {
 			break
 		}
 		bit, err := rcptParam(key, value)
-		if err == ErrUnsupported {
-			later = err
-		} else if err != nil || seen&bit != 0 {
+		if seen&bit != 0 || err != nil && err != ErrUnsupported {
 			return r, ErrParameter
+		}
+		if err != nil {
+			later = err
 		}
 		seen |= bit
 	}
@@ -188,6 +190,9 @@ func validNotify(value []byte) bool {
 
 // unknownParam tells a parameter that is well formed (RFC 5321 §4.1.2 esmtp-param) from one that is not.
 func unknownParam(key, value []byte) error {
+	if len(key) == 0 {
+		return ErrParameter
+	}
 	for i, c := range key {
 		alnum := c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
 		if !alnum && (c != '-' || i == 0) {

@@ -380,7 +380,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 		c.open()
 		return len(b), nil
 	}
-	if len(b) < 4 {
+	if len(b) < 4 || c.closing { // the last words are said
 		return len(b), nil
 	}
 	if b[3] != ' ' { // a line of a longer reply

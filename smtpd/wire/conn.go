@@ -282,6 +282,10 @@ func (c *Conn) end(reply string) {
 }
 
 func (c *Conn) endCut() {
+	if c.phase.Load() == phaseOpen { // no greeting, no words
+		c.closing = true
+		return
+	}
 	// The read deadline that woke us holds for reads only; the last words get a short time of their own.
 	_ = c.tcp.SetWriteDeadline(clock.Wall().Add(min(c.env.limits.Write, 2*time.Second)))
 	c.end(*c.cut.Load())
