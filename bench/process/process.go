@@ -29,6 +29,7 @@ type Process struct {
 	lines chan string
 	ended chan struct{}
 	err   error // of Wait, once ended is closed
+	said  []string
 }
 
 // Start runs path with args. Its standard error goes to stderr (nil: nowhere); its standard output is read by Line.
@@ -85,6 +86,9 @@ func (p *Process) Line(ctx context.Context, prefix string, d time.Duration) (str
 			if strings.HasPrefix(line, prefix) {
 				return line, nil
 			}
+			if len(p.said) < keptLines {
+				p.said = append(p.said, line)
+			}
 		case <-t.C:
 			return "", fmt.Errorf("%s: said no %q within %s", p.name, prefix, d)
 		case <-ctx.Done():
@@ -92,6 +96,9 @@ func (p *Process) Line(ctx context.Context, prefix string, d time.Duration) (str
 		}
 	}
 }
+
+// Said returns the lines that calls of Line passed over. For the goroutine that calls Line.
+func (p *Process) Said() []string { return p.said }
 
 func errOr(err, other error) error {
 	if err != nil {

@@ -8,7 +8,21 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ekiden-mta/ekiden/policy/settings"
 )
+
+func TestSettingsAreAccepted(t *testing.T) {
+	for _, c := range []Config{{Connections: 20}, {Connections: 20, DKIM: true}} {
+		s, err := settings.Decode([]byte(c.settings()), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Receivers.Rules) != 1 || s.Receivers.Rules[0].Rate != -1 {
+			t.Errorf("rules %+v", s.Receivers.Rules)
+		}
+	}
+}
 
 func TestConfig(t *testing.T) {
 	for name, c := range map[string]Config{

@@ -29,9 +29,11 @@ const (
 
 // commands is the whole command line.
 type commands struct {
-	Load  loadCommand  `cmd:"" help:"Send messages to a relay and keep a ledger of its 250s."`
-	Sink  sinkCommand  `cmd:"" help:"Play the internet: take mail as receivers do and record it."`
-	Relay relayCommand `cmd:"" help:"Measure a relay: rate, cost, loss, duplicates."`
+	Load    loadCommand    `cmd:"" help:"Send messages to a relay and keep a ledger of its 250s."`
+	Sink    sinkCommand    `cmd:"" help:"Play the internet: take mail as receivers do and record it."`
+	Relay   relayCommand   `cmd:"" help:"Measure a relay: rate, cost, loss, duplicates."`
+	Figures figuresCommand `cmd:"" help:"Measure the table of goals, row by row."`
+	Demo    demoCommand    `cmd:"" help:"Show a relay at work against a pretend internet."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -1,0 +1,152 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// Figure is one row of the table of goals.
+type Figure struct {
+	What     string `json:"what"`
+	AtLeast  string `json:"at_least"`
+	Measured string `json:"measured"`
+	Met      bool   `json:"met"`
+}
+
+// figures gathers rows.
+type figures struct {
+	base  Config
+	scale int // every size is divided by it
+	rows  []Figure
+}
+
+// Figures measures every row of the table of goals. quick divides the sizes by ten; what depends on size (memory,
+// disk) is then only an indication. Rows that could not be measured say why. row is called as rows come.
+func Figures(ctx context.Context, base Config, quick bool, row func(Figure)) ([]Figure, error) {
+	f := &figures{base: base, scale: 1}
+	if quick {
+		f.scale = 10
+	}
+	for _, step := range []func(context.Context) error{f.kept, f.domains, f.singles, f.large, f.backlog} {
+		before := len(f.rows)
+		if err := step(ctx); err != nil {
+			if ctx.Err() != nil {
+				return f.rows, err
+			}
+			f.rows = append(f.rows, Figure{What: "not measured", Measured: err.Error()})
+		}
+		for _, r := range f.rows[before:] {
+			row(r)
+		}
+	}
+	return f.rows, nil
+}
+
+func (f *figures) add(what, atLeast string, met bool, format string, args ...any) {
+	f.rows = append(f.rows, Figure{What: what, AtLeast: atLeast, Measured: fmt.Sprintf(format, args...), Met: met})
+}
+
+func (f *figures) run(ctx context.Context, messages int, change func(*Config)) (Result, error) {
+	c := f.base
+	c.Messages, c.Size, c.Sessions = messages/f.scale, 1024, 100
+	change(&c)
+	return Run(ctx, c)
+}
+
+// promise tells loss and duplicates only where there are any.
+func promise(r Result) string {
+	if r.OK() {
+		return ""
+	}
+	return fmt.Sprintf(" — lost %d, duplicates %d, wrong %d, violations %d", r.Lost, r.Duplicates, r.Wrong, r.Violations)
+}
+
+func (f *figures) kept(ctx context.Context) error {
+	r, err := f.run(ctx, 100000, func(c *Config) { c.Tool = "postfix" })
+	if err != nil {
+		return fmt.Errorf("100 kept sessions with Postfix's tools: %w", err)
+	}
+	f.add("1 KB, 100 kept sessions, one domain, smtp-source and smtp-sink", "10,000 msg/s", r.Rate >= 10000 && r.OK(),
+		"%.0f msg/s (%.1f M/hour; straight %.0f)%s", r.Rate, r.Rate*3600/1e6, r.Direct, promise(r))
+	f.add("… engine CPU to smtp-source CPU, same run", "at most 2.3", r.EngineSource <= 2.3, "%.2f (%.0f us to %.0f us)",
+		r.EngineSource, r.EngineCPU, r.SourceCPU)
+	return nil
+}
+
+func (f *figures) domains(ctx context.Context) error {
+	one, err := f.run(ctx, 100000, func(*Config) {})
+	if err != nil {
+		return fmt.Errorf("one domain: %w", err)
+	}
+	f.add("bytes written to disk per message of 1 KB", "at most 2.6 KB", one.IO <= 2600, "%.2f KB", one.IO/1000)
+	many, err := f.run(ctx, 100000, func(c *Config) { c.Domains = 10000 })
+	if err != nil {
+		return fmt.Errorf("10,000 domains: %w", err)
+	}
+	share := 0.0
+	if one.Rate > 0 {
+		share = many.Rate / one.Rate * 100
+	}
+	f.add("10,000 domains", "90 % of the one-domain rate", share >= 90 && many.OK(), "%.0f %% (%.0f to %.0f msg/s)%s", share, many.Rate,
+		one.Rate, promise(many))
+	return nil
+}
+
+func (f *figures) singles(ctx context.Context) error {
+	r, err := f.run(ctx, 40000, func(c *Config) { c.PerConnection, c.Sessions = 1, 50 })
+	if err != nil {
+		return fmt.Errorf("one message per connection: %w", err)
+	}
+	f.add("one message per connection, 50 sessions", "4,000 msg/s", r.Rate >= 4000 && r.OK(), "%.0f msg/s%s", r.Rate, promise(r))
+	return nil
+}
+
+func (f *figures) large(ctx context.Context) error {
+	r, err := f.run(ctx, 40000, func(c *Config) { c.Size = 16384 })
+	if err != nil {
+		return fmt.Errorf("16 KB: %w", err)
+	}
+	f.add("16 KB", "4,500 msg/s", r.Rate >= 4500 && r.OK(), "%.0f msg/s%s", r.Rate, promise(r))
+	return nil
+}
+
+func (f *figures) backlog(ctx context.Context) error {
+	c := f.base
+	c.Backlog, c.Size, c.Sessions, c.Drain = 1000000/f.scale, 1024, 100, true
+	r, err := RunBacklog(ctx, c)
+	if err != nil {
+		return fmt.Errorf("backlog: %w", err)
+	}
+	n := fmt.Sprintf("%d", c.Backlog)
+	f.add("accept only, receivers down, until "+n+" wait", "12,000 msg/s", r.AcceptRate >= 12000, "%.0f msg/s", r.AcceptRate)
+	kept := 0.0
+	if r.AcceptStart > 0 {
+		kept = r.AcceptEnd / r.AcceptStart * 100
+	}
+	f.add("… at the end against the begin", "90 %", kept >= 90, "%.0f %% (%.0f to %.0f msg/s)", kept, r.AcceptEnd, r.AcceptStart)
+	f.add(n+" waiting: memory beyond page cache", "at most 400 MB", r.Anon <= 400, "%.0f MB", r.Anon)
+	f.add(n+" waiting: disk", "at most 2.5 × the live bytes", r.DiskRatio <= 2.5, "%.2f × (%.0f MB)", r.DiskRatio, mega(r.Disk))
+	f.add("drain of that backlog", "15,000 msg/s", r.Drain >= 15000 && r.Lost+r.Duplicates+r.Wrong == 0, "%.0f msg/s, lost %d, duplicates %d",
+		r.Drain, r.Lost, r.Duplicates)
+	c.Restart, c.Drain = true, false
+	if r, err = RunBacklog(ctx, c); err != nil {
+		return fmt.Errorf("restart: %w", err)
+	}
+	f.add("restart after kill -9 with "+n+" waiting, to the first delivery", "at most 5 s", r.Restart > 0 && r.Restart <= 5000, "%.1f s", r.Restart/1000)
+	return nil
+}
+
+// Header writes the head of the markdown table; Row one line of it.
+func Header(w io.Writer) {
+	fmt.Fprintln(w, "| what | at least | measured | |\n|---|---|---|---|")
+}
+
+// Row writes one line of the table.
+func (f Figure) Row(w io.Writer) {
+	met := "missed"
+	if f.Met {
+		met = "met"
+	}
+	fmt.Fprintf(w, "| %s | %s | %s | %s |\n", f.What, f.AtLeast, f.Measured, met)
+}
