@@ -108,6 +108,9 @@ func (a Address) Wire() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if len(wire) == len(local) && isASCII(domain) {
+		return string(a), nil
+	}
 	if isASCII(domain) { // keep the case the customer used: receivers do not care, readers of logs do
 		return wire + "@" + domain, nil
 	}
