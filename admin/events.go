@@ -46,7 +46,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			out.More = true
 			return false
 		}
-		raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(rpc.Event(&e))
+		raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(rpc.Event(&e))
 		if err != nil {
 			broken = err
 			return false
