@@ -1,0 +1,199 @@
+package stats
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+)
+
+// TestCounters is the scripted sink of requirement R60: one event of each kind gives exactly one in each.
+func TestCounters(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		e    mail.Event
+		want []Counter
+	}{
+		{"delivered", mail.Event{Kind: mail.EventDelivered, Stage: mail.StageDot}, []Counter{Succeeded}},
+		{"user unknown", mail.Event{Kind: mail.EventFailed, Stage: mail.StageRcpt, Status: mail.StatusUserUnknown,
+			Reply: smtp.Reply{Code: 550}}, []Counter{Failed}},
+		{"malformed", mail.Event{Kind: mail.EventFailed, Status: mail.StatusFormat}, []Counter{Failed}},
+		{"4xx", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageRcpt, Reply: smtp.Reply{Code: 450}}, []Counter{Temporary}},
+		{"cut in DATA", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageDot, InDoubt: true}, []Counter{Temporary}},
+		{"put off by ourselves", mail.Event{Kind: mail.EventDeferred}, nil},
+		{"SERVFAIL", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageDNS}, []Counter{DNSTemporary}},
+		{"NXDOMAIN", mail.Event{Kind: mail.EventFailed, Stage: mail.StageDNS, Status: mail.StatusHostUnknown}, []Counter{DNSFailed}},
+		{"refused", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageConnect}, []Counter{ConnectFailed}},
+		{"banner 421", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageGreeting, Reply: smtp.Reply{Code: 421}}, []Counter{ConnectError}},
+		{"handshake", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageTLS}, []Counter{ConnectError}},
+		{"banner 554", mail.Event{Kind: mail.EventFailed, Stage: mail.StageGreeting, Status: mail.StatusRefused}, []Counter{Failed, ConnectError}},
+		{"expired", mail.Event{Kind: mail.EventFailed, Status: mail.StatusTimeout}, []Counter{Expired}},
+		{"expired in DNS", mail.Event{Kind: mail.EventFailed, Stage: mail.StageDNS, Status: mail.StatusTimeout}, []Counter{Expired}},
+		{"discarded", mail.Event{Kind: mail.EventDiscarded}, []Counter{Interrupted}},
+		{"interrupted", mail.Event{Kind: mail.EventFailed, Status: mail.StatusInterrupted}, []Counter{Interrupted}},
+		{"suppressed", mail.Event{Kind: mail.EventSuppressed, Status: mail.StatusBlockListed}, []Counter{Suppressed}},
+		{"accepted", mail.Event{Kind: mail.EventAccepted}, []Counter{Accepted}},
+		{"unknown kind", mail.Event{Kind: 99, Stage: mail.StageRcpt}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := New(0)
+			c.e.At = time.Unix(1e9, 0)
+			table.Add(&c.e)
+			var want Counts
+			for _, n := range c.want {
+				want[n]++
+			}
+			got := table.Buckets(Total, "", "", c.e.At)[0].Counts
+			if got != want {
+				t.Errorf("counted %v, want %v", got, want)
+			}
+			if final := c.e.Kind.IsFinal() && c.e.Kind <= mail.EventDiscarded; (got.Finished() == 1) != final {
+				t.Errorf("%d finished", got.Finished())
+			}
+		})
+	}
+}
+
+func randomEvent(r *rand.Rand, at time.Time) mail.Event {
+	return mail.Event{At: at, Kind: mail.EventKind(1 + r.IntN(6)), Stage: mail.Stage(r.IntN(10)),
+		Status: []mail.Status{0, 1, 2, 3, 7, 12}[r.IntN(6)], Reply: smtp.Reply{Code: 400 + r.IntN(200)},
+		Group: []string{"", "g1", "g2"}[r.IntN(3)], Domain: mail.Domain(fmt.Sprintf("d%d.example", r.IntN(5)))}
+}
+
+// TestBruteForce compares every window of every name with a count over all events, under a clock that only goes on, and
+// across snapshots.
+func TestBruteForce(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	table := New(0)
+	now := time.Unix(1_700_000_000, 0).UTC()
+	var all []mail.Event
+	for step := range 200 {
+		for range r.IntN(20) {
+			e := randomEvent(r, now)
+			all = append(all, e)
+			table.Add(&e)
+		}
+		now = now.Add(time.Duration(r.IntN(900)) * time.Second)
+		if step%20 == 7 { // a restart
+			next := New(0)
+			if err := next.Restore(table.Snapshot(nil)); err != nil {
+				t.Fatal(err)
+			}
+			table = next
+		}
+		for _, u := range []Unit{Total, Hour, Five} {
+			for _, who := range []struct {
+				group  string
+				domain mail.Domain
+			}{{}, {group: "g1"}, {domain: "d3.example"}, {domain: "never.example"}} {
+				for i, b := range table.Buckets(u, who.group, who.domain, now) {
+					if want := brute(all, u, b.Start, who.group, who.domain); b.Counts != want {
+						t.Fatalf("step %d unit %d bucket %d (%v) of %v: %v, want %v", step, u, i, b.Start, who, b.Counts, want)
+					}
+				}
+			}
+		}
+	}
+	if n := len(table.Buckets(Hour, "", "", now)); n != 6 {
+		t.Errorf("%d hours", n)
+	}
+	fives := table.Buckets(Five, "", "", now)
+	if last := fives[len(fives)-1]; len(fives) != 12 || now.Before(last.Start) || now.Sub(last.Start) >= 5*time.Minute {
+		t.Errorf("%d fives, the last from %v at %v", len(fives), last.Start, now)
+	}
+}
+
+func brute(all []mail.Event, u Unit, start time.Time, group string, domain mail.Domain) (c Counts) {
+	length := map[Unit]time.Duration{Hour: time.Hour, Five: 5 * time.Minute}[u]
+	for i := range all {
+		e := &all[i]
+		if group != "" && e.Group != group || domain != "" && e.Domain != domain ||
+			u != Total && (e.At.Before(start) || !e.At.Before(start.Add(length))) {
+			continue
+		}
+		a, b := countersOf(e)
+		for _, n := range []Counter{a, b} {
+			if n != none {
+				c[n]++
+			}
+		}
+	}
+	return c
+}
+
+// TestBound fills the table far beyond its bound: memory stays bounded, and the sum over domains stays the total.
+func TestBound(t *testing.T) {
+	table := New(100)
+	now := time.Unix(1_700_000_000, 0)
+	for i := range 1000 {
+		e := mail.Event{At: now, Kind: mail.EventDelivered, Domain: mail.Domain(fmt.Sprintf("d%d.example", i))}
+		table.Add(&e)
+		now = now.Add(30 * time.Second)
+	}
+	smaller := New(10)
+	if err := smaller.Restore(table.Snapshot(nil)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		table *Table
+		bound int
+	}{{"filled", table, 100}, {"restored under a smaller bound", smaller, 10}} {
+		var sum uint64
+		named := 0
+		c.table.Domains(func(_ string, n Counts) {
+			sum += n[Succeeded]
+			named++
+		})
+		if sum != 1000 || named > c.bound+1 {
+			t.Errorf("%s: %d names, sum %d", c.name, named, sum)
+		}
+	}
+	if got := table.Buckets(Total, "", "d999.example", now)[0].Counts[Succeeded]; got != 1 {
+		t.Errorf("newest domain counted %d", got)
+	}
+}
+
+func FuzzRestore(f *testing.F) {
+	table := New(0)
+	e := mail.Event{At: time.Unix(1e9, 0), Kind: mail.EventDelivered, Group: "g", Domain: "d.example"}
+	table.Add(&e)
+	f.Add(table.Snapshot(nil))
+	f.Add([]byte{snapshotVersion, byte(Counters), 1})
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		first := New(0)
+		if first.Restore(raw) != nil {
+			if !first.all.total.isZero() {
+				t.Error("counters of a damaged snapshot were kept")
+			}
+			return
+		}
+		again := New(0)
+		if err := again.Restore(first.Snapshot(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if len(again.domains.by) != len(first.domains.by) || again.all.total != first.all.total {
+			t.Error("a snapshot of what was restored differs")
+		}
+	})
+}
+
+func TestRestoreDamaged(t *testing.T) {
+	table := New(0)
+	e := mail.Event{At: time.Unix(1e9, 0), Kind: mail.EventDelivered, Group: "g", Domain: "d.example"}
+	table.Add(&e)
+	good := table.Snapshot(nil)
+	for i := range good {
+		if err := New(0).Restore(good[:i]); err == nil {
+			t.Errorf("the first %d bytes of %d were taken", i, len(good))
+		}
+	}
+	if err := New(0).Restore(append(bytes.Clone(good), 0)); err == nil {
+		t.Error("a byte too many was taken")
+	}
+}
