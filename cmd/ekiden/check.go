@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/ekiden-mta/ekiden/node"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+)
+
+// maxSettings is the largest settings file that is read, in octets.
+const maxSettings = 64 << 20
+
+type checkCmd struct {
+	Config   string `short:"c" help:"Node file." placeholder:"FILE" xor:"file" required:""`
+	Settings string `short:"f" help:"Settings file." placeholder:"FILE" xor:"file" required:""`
+}
+
+func (checkCmd) Help() string { return "Example: ekiden check -c node.yaml" }
+
+// Run validates the file and changes nothing.
+func (c checkCmd) Run(a *app) error {
+	path, problems := c.Config, []node.Problem(nil)
+	var warnings []string
+	var err error
+	if c.Settings != "" {
+		path = c.Settings
+		problems, err = checkSettings(path)
+	} else {
+		warnings, problems, err = checkNodeFile(path)
+	}
+	if err != nil {
+		return badUsage(err)
+	}
+	if a.json {
+		out := struct {
+			File     string         `json:"file"`
+			OK       bool           `json:"ok"`
+			Problems []node.Problem `json:"problems"`
+			Warnings []string       `json:"warnings"`
+		}{path, len(problems) == 0, append([]node.Problem{}, problems...), append([]string{}, warnings...)}
+		if err := printJSON(a.out, out); err != nil {
+			return err
+		}
+		if len(problems) > 0 {
+			return &coded{exitUsage, errSilent}
+		}
+		return nil
+	}
+	for _, w := range warnings {
+		fmt.Fprintf(a.err, "ekiden: warning: %s\n", printable(w))
+	}
+	if len(problems) > 0 {
+		return badUsage(&node.ConfigError{Problems: problems})
+	}
+	_, err = fmt.Fprintf(a.out, "%s: ok\n", printable(path))
+	return err
+}
+
+func checkNodeFile(path string) (warnings []string, problems []node.Problem, err error) {
+	c, err := node.ReadConfig(path)
+	if err == nil {
+		err = c.Validate()
+	}
+	var bad *node.ConfigError
+	if errors.As(err, &bad) {
+		return nil, bad.Problems, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.Settings != "" {
+		if problems, err = checkSettings(c.Settings); err != nil {
+			return nil, nil, err
+		}
+	}
+	return c.Warnings(), problems, nil
+}
+
+func checkSettings(path string) ([]node.Problem, error) {
+	src, err := readBounded(path)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(path)
+	_, err = settings.Decode(src, func(name string) ([]byte, error) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		return readBounded(name)
+	})
+	var bad settings.Errors
+	if !errors.As(err, &bad) {
+		return nil, err
+	}
+	var problems []node.Problem
+	for _, e := range bad {
+		p := node.Problem{File: path, Line: e.Line, Key: e.Key, Text: e.Text}
+		if e.File != "" {
+			p.File = e.File
+		}
+		problems = append(problems, p)
+	}
+	return problems, nil
+}
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, maxSettings+1))
+	if err == nil && len(src) > maxSettings {
+		err = fmt.Errorf("%s is larger than 64 MiB", path)
+	}
+	return src, err
+}
+
+// release is the version this source calls itself.
+const release = "0.1.0"
+
+type versionCmd struct{}
+
+func (versionCmd) Help() string { return "Example: ekiden version --json" }
+
+// Run prints the version.
+func (versionCmd) Run(a *app) error {
+	if a.json {
+		return printJSON(a.out, map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+	}
+	_, err := fmt.Fprintf(a.out, "ekiden %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+// version is the release, with the revision it was built from where the build knows it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return release
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return release + "+" + s.Value[:12]
+		}
+	}
+	return release
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/node"
+)
+
+type doctorCmd struct {
+	serverFlags
+	Config   string   `short:"c" help:"Node file, for its data directory, name servers and source addresses." placeholder:"FILE"`
+	Domain   []string `help:"Sender domain to check; may be repeated." placeholder:"DOMAIN"`
+	Source   []string `help:"Source IP address to check; may be repeated. Default: those of the node file." placeholder:"IP"`
+	Selector string   `help:"DKIM selector of the domain." placeholder:"NAME"`
+}
+
+func (doctorCmd) Help() string {
+	return "Example: ekiden doctor --domain shop.example --source 192.0.2.7 --selector s1\n\nExits 1 when a check fails."
+}
+
+// The levels of a finding.
+const (
+	pass = "PASS"
+	warn = "WARN"
+	fail = "FAIL"
+)
+
+// finding is one line of the doctor.
+type finding struct {
+	Level  string `json:"level"`
+	Check  string `json:"check"`
+	Text   string `json:"text"`
+	Advice string `json:"advice,omitempty"`
+}
+
+// doctor gathers findings.
+type doctor struct {
+	ctx      context.Context
+	resolver *net.Resolver
+	timeout  time.Duration // of one question
+	config   node.Config
+	findings []finding
+}
+
+func (d *doctor) say(level, check, advice, format string, args ...any) {
+	d.findings = append(d.findings, finding{level, check, fmt.Sprintf(format, args...), advice})
+}
+
+// Run checks and prints.
+func (c doctorCmd) Run(a *app) error {
+	cfg := node.DefaultConfig()
+	if c.Config != "" {
+		var err error
+		if cfg, err = node.ReadConfig(c.Config); err != nil {
+			return badUsage(err)
+		}
+	}
+	cfg = cfg.Override(node.Overrides{Data: c.Data})
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	domains, sources, err := c.subjects(cfg)
+	if err != nil {
+		return err
+	}
+	d := &doctor{ctx: a.ctx, resolver: resolverOf(cfg), timeout: cfg.DNS.Timeout, config: cfg}
+	d.node(c.serverFlags)
+	d.clock()
+	d.disk()
+	d.limits()
+	d.memory()
+	for _, ip := range sources {
+		d.source(ip)
+	}
+	for _, domain := range domains {
+		d.domain(string(domain), c.Selector, sources)
+	}
+	return d.print(a)
+}
+
+func (c doctorCmd) subjects(cfg node.Config) ([]mail.Domain, []netip.Addr, error) {
+	var domains []mail.Domain
+	for _, s := range c.Domain {
+		domain, err := mail.ParseDomain(s)
+		if err != nil {
+			return nil, nil, badUsage(fmt.Errorf("--domain %q: %w", s, err))
+		}
+		domains = append(domains, domain)
+	}
+	var sources []netip.Addr
+	for _, s := range c.Source {
+		ip, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, nil, badUsage(fmt.Errorf("--source %q is no IP address", s))
+		}
+		sources = append(sources, ip.Unmap())
+	}
+	if len(sources) == 0 {
+		sources = cfg.Node.SourceIPs
+	}
+	return domains, sources, nil
+}
+
+func (d *doctor) print(a *app) error {
+	failed := 0
+	for _, f := range d.findings {
+		if f.Level == fail {
+			failed++
+		}
+	}
+	if a.json {
+		if err := printJSON(a.out, map[string]any{"ok": failed == 0, "checks": d.findings}); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range d.findings {
+			fmt.Fprintf(a.out, "%s  %-14s %s\n", f.Level, f.Check, printable(f.Text))
+			if f.Advice != "" && f.Level != pass {
+				fmt.Fprintf(a.out, "      %-14s -> %s\n", "", printable(f.Advice))
+			}
+		}
+	}
+	if failed > 0 {
+		return errSilent
+	}
+	return nil
+}
+
+// resolverOf asks the name servers of the node file, else the system's.
+func resolverOf(cfg node.Config) *net.Resolver {
+	if len(cfg.DNS.Servers) == 0 {
+		return net.DefaultResolver
+	}
+	var next atomic.Uint32 // the resolver asks for A and AAAA at the same time
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		server := cfg.DNS.Servers[int(next.Add(1)-1)%len(cfg.DNS.Servers)]
+		return (&net.Dialer{Timeout: cfg.DNS.Timeout}).DialContext(ctx, network, server.String())
+	}}
+}
+
+// node asks the running node how it is.
+func (d *doctor) node(f serverFlags) {
+	cl, err := f.client()
+	if err != nil {
+		d.say(warn, "node", "", "%v", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(d.ctx, d.timeout)
+	defer cancel()
+	st, err := cl.GetStatus(ctx, &adminpb.GetStatusRequest{})
+	if err != nil {
+		d.say(warn, "node", "start it with: ekiden serve", "%s: %s", f.Server, explain(err))
+		return
+	}
+	for _, r := range st.Reasons {
+		d.say(fail, "node", "", "%s takes no mail: %s: %s", st.Name, r.Code, r.Detail)
+	}
+	if len(st.Reasons) == 0 {
+		d.say(pass, "node", "", "%s is %s and takes mail on %s", st.Name, st.State, strings.Join(st.Smtp, ", "))
+	}
+}
+
+// clock compares the machine's time with what the kernel says of it, and with this binary's age.
+func (d *doctor) clock() {
+	const advice = "run chrony or systemd-timesyncd: signatures, schedules and leases need the right time"
+	now := clock.Wall()
+	if exe, err := os.Executable(); err == nil {
+		if st, err := os.Stat(exe); err == nil && now.Before(st.ModTime().Add(-time.Hour)) {
+			d.say(fail, "clock", advice, "the clock (%s) is behind the time this program was built", now.Format(time.RFC3339))
+			return
+		}
+	}
+	synced, known := clockSynced()
+	switch {
+	case !known:
+		d.say(warn, "clock", advice, "%s; whether it is synchronised cannot be told here", now.Format(time.RFC3339))
+	case !synced:
+		d.say(warn, "clock", advice, "%s; the kernel says it is not synchronised", now.Format(time.RFC3339))
+	default:
+		d.say(pass, "clock", "", "%s, synchronised", now.Format(time.RFC3339))
+	}
+}
+
+// within runs one question with the time-out of a question.
+func within[T any](d *doctor, ask func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(d.ctx, d.timeout)
+	defer cancel()
+	return ask(ctx)
+}
+
+// absent tells whether err says that the name or the record does not exist, as against trouble with asking.
+func absent(err error) bool {
+	var e *net.DNSError
+	return errors.As(err, &e) && e.IsNotFound
+}

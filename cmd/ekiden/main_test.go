@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ekiden-mta/ekiden/admin"
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ekiden": main})
+}
+
+const scriptToken = "script-token-script-token-script-token-0123"
+
+// TestScripts runs the commands as an operator does, against a served front over plain facts: $EKIDEN_SERVER, with
+// the token in $WORK/data. Without a script of its own setting, nothing listens at $NOBODY.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			f := &facts{code: "AAAA-BBBB"}
+			front, err := admin.New(admin.Config{Address: "127.0.0.1:0", Token: scriptToken, Clock: &clock.Clock{},
+				Log: slog.New(slog.DiscardHandler), Services: admin.Services{Node: f, Numbers: f, Log: f, Groups: f, Gates: f, Settings: f}})
+			if err != nil {
+				return err
+			}
+			srv := httptest.NewServer(front.Handler())
+			e.Defer(srv.Close)
+			gone := httptest.NewServer(nil)
+			gone.Close()
+			e.Setenv("EKIDEN_SERVER", srv.URL)
+			e.Setenv("NOBODY", gone.URL)
+			e.Setenv("TZ", "UTC")
+			data := filepath.Join(e.WorkDir, "ekiden-data")
+			if err := os.Mkdir(data, 0o700); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(data, admin.TokenFile), []byte(scriptToken+"\n"), 0o600)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
+
+// exits CODE command…: runs ekiden and compares its exit code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec("ekiden", args[1:]...)
+	got := 0
+	if err != nil {
+		if _, e := fmt.Sscanf(err.Error(), "exit status %d", &got); e != nil {
+			ts.Fatalf("%v", err)
+		}
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// facts is a node made of plain facts.
+type facts struct {
+	mu          sync.Mutex
+	code        string
+	unsealed    bool
+	suspensions []service.Suspension
+}
+
+func (f *facts) Status() service.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := service.Status{Name: "n1", Version: "test", State: service.StateUnsealed, SMTP: []string{"127.0.0.1:2525"}, Started: clock.Wall()}
+	if !f.unsealed {
+		s.State, s.Reasons = service.StateSealed, []service.Reason{{Code: "sealed", Detail: "waits for the recovery code"}}
+	}
+	return s
+}
+
+func (f *facts) Unseal(_ context.Context, code string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case code == "SOON":
+		return service.ErrTooSoon
+	case code != f.code:
+		return service.ErrWrongCode
+	case f.unsealed:
+		return service.ErrNotSealed
+	}
+	f.unsealed = true
+	return nil
+}
+
+func (f *facts) Drain(context.Context) error { return service.ErrNotYet }
+
+func (f *facts) Counters(_ context.Context, q service.CounterQuery) ([]service.CounterBucket, error) {
+	n := map[string]int{service.UnitTotal: 1, service.UnitHour: 6, service.UnitFive: 12}[q.Unit]
+	out := make([]service.CounterBucket, n)
+	for i := range out {
+		if q.Unit != service.UnitTotal {
+			out[i].Start = time.Unix(int64(1_000_000_000+3600*i), 0)
+		}
+		for j := range out[i].Counters {
+			out[i].Counters[j] = int64(1000 + j)
+		}
+		if q.Domain == "empty.example" {
+			out[i].Counters = service.Counters{}
+		}
+	}
+	return out, nil
+}
+
+func (f *facts) Queues(context.Context) ([]service.Queue, error) {
+	return []service.Queue{{Name: "docomo", Waiting: 298}, {Name: "pc"}}, nil
+}
+
+func (f *facts) Receivers(context.Context) ([]service.Receiver, error) {
+	return []service.Receiver{
+		{Receiver: "google", State: "open", Connections: 2, Limit: 10},
+		{Receiver: "docomo", Source: netip.MustParseAddr("127.0.0.2"), State: "blocked", Waiting: 7, Detail: "421 \x1b[31mbusy"},
+	}, nil
+}
+
+// log is two messages: one delivered at the second try, one that waits; the reply tries to write on the terminal.
+func (f *facts) log() []mail.Event {
+	at := time.Unix(1_000_000_000, 0)
+	one, two := mail.MessageID{Lineage: 1, Seq: 10}, mail.MessageID{Lineage: 1, Seq: 20}
+	return []mail.Event{
+		{At: at, Kind: mail.EventAccepted, Message: one, Delivery: 10, From: "a@b.example", To: "one@example.jp", Group: "g1", Size: 1024},
+		{At: at.Add(time.Second), Kind: mail.EventDeferred, Message: one, Delivery: 10, Attempt: 1, From: "a@b.example", To: "one@example.jp", Group: "g1",
+			Stage: mail.StageRcpt, Source: netip.MustParseAddr("127.0.0.2"), Remote: netip.MustParseAddrPort("[2001:db8::1]:25"), MX: "mx.example.jp",
+			Reply: smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 7}, Text: "busy\r\n\x1b]0;pwned\a\u202eok\ttab"}, Next: at.Add(time.Minute)},
+		{At: at.Add(time.Minute), Kind: mail.EventDelivered, Message: one, Delivery: 10, Attempt: 2, From: "a@b.example", To: "one@example.jp", Group: "g1",
+			Stage: mail.StageDot, Source: netip.MustParseAddr("127.0.0.2"), Remote: netip.MustParseAddrPort("192.0.2.1:25"), Reply: smtp.Reply{Code: 250, Text: "ok"}},
+		{At: at.Add(2 * time.Minute), Kind: mail.EventFailed, Message: two, Delivery: 20, From: "=cmd|x@b.example", To: "two@example.jp",
+			Stage: mail.StageDNS, Detail: "no such domain"},
+	}
+}
+
+func (f *facts) Search(_ context.Context, q service.EventQuery, yield func(mail.Event, string) bool) error {
+	after := -1
+	if q.After != "" {
+		n, err := strconv.Atoi(q.After)
+		if err != nil {
+			return service.ErrInvalid
+		}
+		after = n
+	}
+	for i, e := range f.log() {
+		if i <= after || q.To != "" && q.To.Fold() != e.To.Fold() || q.Kind != 0 && q.Kind != e.Kind ||
+			!q.Since.IsZero() && e.At.Before(q.Since) || !q.Until.IsZero() && !e.At.Before(q.Until) {
+			continue
+		}
+		if !yield(e, strconv.Itoa(i)) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (f *facts) Trace(_ context.Context, q service.TraceQuery) (service.Trace, error) {
+	var t service.Trace
+	for _, e := range f.log() {
+		if e.Message == q.Message || q.Address != "" && e.To.Fold() == q.Address.Fold() {
+			t.Events = append(t.Events, e)
+		}
+	}
+	if q.Address.Fold() == "waits@example.jp" {
+		t.Waiting = []service.Waiting{{Delivery: mail.Delivery{Message: mail.MessageID{Lineage: 1, Seq: 30}, To: q.Address, Attempts: 3},
+			Receiver: "docomo", Binding: "suspension", Detail: "their MX is down \x1b[2J(operator)", Until: time.Unix(1_000_003_600, 0)}}
+	}
+	return t, nil
+}
+
+func (f *facts) Groups(context.Context) ([]service.Group, error) {
+	return []service.Group{{Name: "g1", Tenant: "default", State: "open", Counters: service.Counters{service.Undelivered: 5}}}, nil
+}
+
+func (f *facts) Suspend(_ context.Context, s service.Suspension) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.suspensions = append(f.suspensions, s)
+	return nil
+}
+
+func (f *facts) Unsuspend(_ context.Context, s service.Subject) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, have := range f.suspensions {
+		if have.Subject == s {
+			f.suspensions = append(f.suspensions[:i], f.suspensions[i+1:]...)
+			return nil
+		}
+	}
+	return service.ErrNotFound
+}
+
+func (f *facts) Suspensions(context.Context) ([]service.Suspension, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.suspensions, nil
+}
+
+func (f *facts) Settings(context.Context) ([]byte, uint64, error) {
+	return []byte("tenants: []\n"), 3, nil
+}
+
+func TestPrintable(t *testing.T) {
+	tests := []struct{ name, in, want string }{
+		{"plain", "250 2.0.0 ok", "250 2.0.0 ok"},
+		{"Japanese", "日本語 ok", "日本語 ok"},
+		{"escape sequence", "\x1b[2Jx", `\x1b[2Jx`},
+		{"lines", "a\r\nb\tc", `a\r\nb\tc`},
+		{"C1 control", "a\u009b2J", `a\u009b2J`},
+		{"direction override", "a\u202eb", `a\u202eb`},
+		{"line separator", "a\u2028b", `a\u2028b`},
+		{"broken UTF-8", "a\xffb", `a\xffb`},
+		{"delete", "a\x7f", `a\x7f`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := printable(tt.in); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for in, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1000: "-1,000", -100: "-100"} {
+		if got := number(in); got != want {
+			t.Errorf("%d: got %s, want %s", in, got, want)
+		}
+	}
+}
+
+// TestEveryCommandHasHelpWithAnExample keeps the promise of the contract for commands to come, too.
+func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
+	for _, line := range strings.Split("serve|check|apply|settings export|settings schema|group list|group status|group stop|group resume|"+
+		"group discard|suspend|unsuspend|queue|top|trace|log|suppress list|suppress add|suppress remove|suppress import|suppress reset|"+
+		"reservation list|reservation cancel|probe|cluster members|cluster drain|cluster leave|cluster takeover|cluster recover|cluster init|"+
+		"unseal|account list|account add|account passwd|account remove|token create|token list|token revoke|dkim create|dkim list|doctor|version", "|") {
+		var out, errs strings.Builder
+		code := run(append(strings.Fields(line), "--help"), stdio{strings.NewReader(""), &out, &errs})
+		if code != 0 || !strings.Contains(out.String(), "Example: ekiden "+strings.Fields(line)[0]) || !strings.Contains(out.String(), "--json") {
+			t.Errorf("%s --help: code %d\n%s%s", line, code, out.String(), errs.String())
+		}
+	}
+}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/node"
+)
+
+// stopTime is how long open transactions may take after SIGTERM; the process ends within 10 s (contract: commands).
+const stopTime = 9 * time.Second
+
+type serveCmd struct {
+	Config string `short:"c" help:"Node file; without, everything runs on loopback with data in ./ekiden-data." placeholder:"FILE" env:"EKIDEN_CONFIG"`
+	Data   string `help:"Data directory." placeholder:"DIR"`
+	SMTP   string `name:"smtp" help:"Address to take mail on." placeholder:"ADDR"`
+	HTTP   string `name:"http" help:"Address of health, metrics and the operator's calls." placeholder:"ADDR"`
+	Name   string `help:"Name of the node." placeholder:"NAME"`
+}
+
+func (serveCmd) Help() string {
+	return "Example: ekiden serve --data ./ekiden-data --smtp 127.0.0.1:2525\n\n" +
+		"Prints one line when it serves; logs are JSON on standard error. SIGTERM stops gracefully, a second one at once; " +
+		"SIGHUP rereads certificates and the node file."
+}
+
+// engine is a node as serve drives it: *node.Node.
+type engine interface {
+	Start(ctx context.Context) error
+	Ready() node.Ready
+	Stop(ctx context.Context) error
+	Reload() error
+}
+
+// Run serves until a signal ends it.
+func (c serveCmd) Run(a *app) error {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: logLevel(cfg.Log.Level)}))
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	s := &server{app: a, log: log, file: c.Config, signals: signals}
+	err = s.start(func(ctx context.Context) (engine, error) {
+		return node.New(ctx, cfg, node.Options{Version: version(), Log: log, Code: func(code string) { s.code = code }})
+	})
+	if tellErr := s.tell(err == nil); err == nil && tellErr != nil {
+		return errors.Join(fmt.Errorf("tell that the node serves: %w", tellErr), s.stop())
+	}
+	switch {
+	case errors.Is(err, errStopped):
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.serve()
+}
+
+func (c serveCmd) config() (node.Config, error) {
+	cfg := node.DefaultConfig()
+	if c.Config != "" {
+		var err error
+		if cfg, err = node.ReadConfig(c.Config); err != nil {
+			return cfg, badUsage(err)
+		}
+	}
+	cfg = cfg.Override(node.Overrides{Data: c.Data, SMTP: c.SMTP, HTTP: c.HTTP, Name: c.Name})
+	return cfg, cfg.Validate()
+}
+
+// server runs one engine under the process's signals.
+type server struct {
+	*app
+	log     *slog.Logger
+	engine  engine
+	code    string // recovery code, where this start made one
+	file    string // node file, "" = none
+	signals <-chan os.Signal
+}
+
+var errStopped = errors.New("stopped while starting")
+
+// start makes and starts the engine; a stop signal meanwhile gives up.
+func (s *server) start(open func(context.Context) (engine, error)) error {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	started := make(chan error, 1)
+	go func() {
+		var err error
+		if s.engine, err = open(ctx); err == nil {
+			err = s.engine.Start(ctx)
+		}
+		started <- err
+	}()
+	stopping := false
+	for {
+		select {
+		case err := <-started:
+			if !stopping {
+				return err
+			}
+			if err == nil {
+				err = s.stop()
+			}
+			s.log.Info("stopped while starting", "error", err)
+			return errStopped
+		case sig := <-s.signals:
+			switch {
+			case sig == syscall.SIGHUP: // everything is being read just now
+			case stopping:
+				return &coded{exitFailed, fmt.Errorf("stopped at once by a second %v", sig)}
+			default:
+				stopping = true
+				cancel()
+			}
+		}
+	}
+}
+
+// tell prints the recovery code, if one was made, and the ready line in one write: whoever waits for the ready line
+// has then seen the code. A code is told even if the start failed after it was made, for it is never told again.
+// It goes to standard output because standard error is the log, and logs are kept.
+func (s *server) tell(ready bool) error {
+	var text strings.Builder
+	if s.code != "" {
+		text.WriteString("recovery code: " + s.code + "\n")
+		s.code = ""
+	}
+	if ready {
+		r := s.engine.Ready()
+		if s.json {
+			line := map[string]any{"name": r.Name, "smtp": r.SMTP, "http": r.HTTP, "state": r.State}
+			if err := printJSON(&text, line); err != nil {
+				return err
+			}
+		} else {
+			fmt.Fprintf(&text, "ekiden ready name=%s smtp=%s http=%s state=%s\n", r.Name, strings.Join(r.SMTP, ","), r.HTTP, r.State)
+		}
+	}
+	if text.Len() == 0 {
+		return nil
+	}
+	_, err := io.WriteString(s.out, text.String())
+	return err
+}
+
+// serve waits for the signals that reload and end.
+func (s *server) serve() error {
+	for sig := range s.signals {
+		if sig != syscall.SIGHUP {
+			s.log.Info("stopping", "signal", sig.String())
+			break
+		}
+		s.reload()
+	}
+	return s.stop()
+}
+
+// reload rereads what may change; a file with a mistake changes nothing.
+func (s *server) reload() {
+	if s.file != "" {
+		cfg, err := node.ReadConfig(s.file)
+		if err == nil {
+			err = cfg.Validate()
+		}
+		if err != nil {
+			s.log.Error("node file not reread", "error", err)
+			return
+		}
+	}
+	if err := s.engine.Reload(); err != nil {
+		s.log.Error("reload failed", "error", err)
+		return
+	}
+	s.log.Info("reloaded")
+}
+
+// stop ends the engine: gracefully within stopTime, at once at a second signal.
+func (s *server) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.engine.Stop(ctx) }()
+	// Past its time the engine is left behind: what it has not finished stays queued, as after a crash.
+	late := time.NewTimer(stopTime + 500*time.Millisecond)
+	defer late.Stop()
+	for {
+		select {
+		case err := <-stopped:
+			if errors.Is(err, context.DeadlineExceeded) {
+				s.log.Warn("stopped with transactions open; they are tried again", "error", err)
+				return nil
+			}
+			return err
+		case <-late.C:
+			s.log.Warn("stopped with work unfinished; it stays queued")
+			return nil
+		case sig := <-s.signals:
+			if sig != syscall.SIGHUP {
+				return &coded{exitFailed, fmt.Errorf("stopped at once by a second %v", sig)}
+			}
+		}
+	}
+}
+
+func logLevel(word string) slog.Level {
+	switch word {
+	case "debug":
+		return slog.LevelDebug
+	case "warn":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}

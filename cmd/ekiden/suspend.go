@@ -1,0 +1,139 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/ekiden-mta/ekiden/admin/adminpb"
+)
+
+// subjectFlags name whom a suspension concerns.
+type subjectFlags struct {
+	Domain   string `help:"Destination domain." placeholder:"DOMAIN" xor:"subject"`
+	Receiver string `help:"Receiver, as the log and the metrics call it." placeholder:"NAME" xor:"subject"`
+	Source   string `help:"Source IP address." placeholder:"IP" xor:"subject"`
+	Tenant   string `help:"Tenant." placeholder:"NAME" xor:"subject"`
+}
+
+func (f subjectFlags) subject() (*adminpb.Subject, error) {
+	switch {
+	case f.Domain != "":
+		return &adminpb.Subject{Kind: &adminpb.Subject_Domain{Domain: f.Domain}}, nil
+	case f.Receiver != "":
+		return &adminpb.Subject{Kind: &adminpb.Subject_Receiver{Receiver: f.Receiver}}, nil
+	case f.Source != "":
+		return &adminpb.Subject{Kind: &adminpb.Subject_Source{Source: f.Source}}, nil
+	case f.Tenant != "":
+		return &adminpb.Subject{Kind: &adminpb.Subject_Tenant{Tenant: f.Tenant}}, nil
+	}
+	return nil, badUsage(errors.New("one of --domain, --receiver, --source, --tenant is needed"))
+}
+
+type suspendCmd struct {
+	serverFlags
+	subjectFlags
+	For    time.Duration `help:"End it by itself after this time; without, it lasts until it is lifted." placeholder:"1h"`
+	Reason string        `help:"Why; shown to whoever asks what a mail waits for." placeholder:"TEXT"`
+	List   bool          `help:"List what is suspended."`
+}
+
+func (suspendCmd) Help() string {
+	return "Example: ekiden suspend --domain example.jp --for 1h --reason \"their MX is down\""
+}
+
+// Run suspends, or lists what is suspended.
+func (c suspendCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	if c.List {
+		r, err := cl.ListSuspensions(a.ctx, &adminpb.ListSuspensionsRequest{})
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return printProto(a.out, r)
+		}
+		rows := [][]string{{"KIND", "SUBJECT", "SINCE", "UNTIL", "AUTHOR", "REASON"}}
+		for _, s := range r.Suspensions {
+			kind, name := subjectWords(s.Subject)
+			until := "lifted"
+			if s.Until != nil {
+				until = moment(s.Until)
+			}
+			rows = append(rows, []string{kind, name, moment(s.Since), until, s.Author, s.Reason})
+		}
+		return table(a.out, rows)
+	}
+	subject, err := c.subject()
+	if err != nil {
+		return err
+	}
+	req := &adminpb.SuspendRequest{Subject: subject, Reason: c.Reason}
+	if c.For < 0 {
+		return badUsage(errors.New("--for must be longer than 0s"))
+	}
+	if c.For > 0 {
+		req.For = durationpb.New(c.For)
+	}
+	r, err := cl.Suspend(a.ctx, req)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printProto(a.out, r.Suspension)
+	}
+	kind, name := subjectWords(r.Suspension.Subject)
+	until := "until it is lifted"
+	if r.Suspension.Until != nil {
+		until = "until " + moment(r.Suspension.Until)
+	}
+	_, err = fmt.Fprintf(a.out, "%s %s suspended %s\n", kind, printable(name), until)
+	return err
+}
+
+type unsuspendCmd struct {
+	serverFlags
+	subjectFlags
+}
+
+func (unsuspendCmd) Help() string { return "Example: ekiden unsuspend --domain example.jp" }
+
+// Run lifts a suspension.
+func (c unsuspendCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	subject, err := c.subject()
+	if err != nil {
+		return err
+	}
+	if _, err := cl.Unsuspend(a.ctx, &adminpb.UnsuspendRequest{Subject: subject}); err != nil {
+		return err
+	}
+	kind, name := subjectWords(subject)
+	if a.json {
+		return printJSON(a.out, map[string]string{"kind": kind, "subject": name, "state": "open"})
+	}
+	_, err = fmt.Fprintf(a.out, "%s %s no longer suspended\n", kind, printable(name))
+	return err
+}
+
+func subjectWords(s *adminpb.Subject) (kind, name string) {
+	switch k := s.GetKind().(type) {
+	case *adminpb.Subject_Domain:
+		return "domain", k.Domain
+	case *adminpb.Subject_Receiver:
+		return "receiver", k.Receiver
+	case *adminpb.Subject_Source:
+		return "source", k.Source
+	case *adminpb.Subject_Tenant:
+		return "tenant", k.Tenant
+	}
+	return "", ""
+}
