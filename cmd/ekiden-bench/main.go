@@ -31,6 +31,7 @@ const (
 type commands struct {
 	Load    loadCommand    `cmd:"" help:"Send messages to a relay and keep a ledger of its 250s."`
 	Sink    sinkCommand    `cmd:"" help:"Play the internet: take mail as receivers do and record it."`
+	Faults  faultsCommand  `cmd:"" help:"Hurt an engine and look whether it keeps its promises."`
 	Relay   relayCommand   `cmd:"" help:"Measure a relay: rate, cost, loss, duplicates."`
 	Figures figuresCommand `cmd:"" help:"Measure the table of goals, row by row."`
 	Demo    demoCommand    `cmd:"" help:"Show a relay at work against a pretend internet."`
