@@ -54,9 +54,9 @@ func (g *gate) failure() error {
 func (g *gate) wait() error {
 	for {
 		g.mu.Lock()
-		if g.pending <= 0 || g.err != nil {
-			defer g.mu.Unlock()
-			return g.err
+		if err := g.err; g.pending <= 0 || err != nil {
+			g.mu.Unlock()
+			return err
 		}
 		if g.wake == nil {
 			g.wake = make(chan struct{}, 1)
