@@ -16,9 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"connectrpc.com/connect"
-
-	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
@@ -497,103 +494,6 @@ func TestEventsArePagedByCursor(t *testing.T) {
 		if a := f.call("GET", "/v1/events?"+bad, "", bearer); a.status != 400 {
 			t.Errorf("%.30s: got %d, want 400", bad, a.status)
 		}
-	}
-}
-
-func TestStopGroupByCurlSaysWhichReleaseBringsIt(t *testing.T) {
-	f := mustFront(t, nil)
-	a := f.call("POST", calls+"StopGroup", `{"group":"g1"}`, bearer, asJSON)
-	if a.status != 501 || !strings.Contains(a.body, `"code":"unimplemented"`) || !strings.Contains(a.body, "comes with") {
-		t.Errorf("got %d %s", a.status, a.body)
-	}
-}
-
-func TestJSONCallsUseTheContractsNames(t *testing.T) {
-	f := mustFront(t, nil)
-	f.node.events = someEvents(1)
-	a := f.call("POST", calls+"GetCounters", `{"unit":"hour"}`, bearer, asJSON)
-	if a.status != 200 || !strings.Contains(a.body, `"in_delivery":`) || strings.Contains(a.body, "inDelivery") {
-		t.Errorf("got %d %s", a.status, a.body)
-	}
-	if a := f.call("POST", calls+"SearchEvents", `{}`, bearer, asJSON); a.status != 200 || !strings.Contains(a.body, `"next_cursor":`) {
-		t.Errorf("got %d %s", a.status, a.body)
-	}
-}
-
-func TestConnectAndGRPCClients(t *testing.T) {
-	f := mustFront(t, nil)
-	f.node.events = someEvents(1)
-	f.node.waiting = []service.Waiting{{Delivery: mail.Delivery{Message: mail.MessageID{Lineage: 1, Seq: 1}, To: "user@example.jp", Due: time.Unix(1e9, 0)},
-		Receiver: "docomo", Binding: "block", Detail: "421 slow down", Until: time.Unix(1e9+60, 0)}}
-	ctx := context.Background()
-	token := connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
-		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-			req.Header().Set("Authorization", "Bearer "+testToken)
-			return next(ctx, req)
-		}
-	})
-	var h2c http.Protocols
-	h2c.SetUnencryptedHTTP2(true)
-	clients := map[string]adminpb.AdminServiceClient{
-		"connect": adminpb.NewAdminServiceClient(http.DefaultClient, f.url, connect.WithInterceptors(token)),
-		"grpc": adminpb.NewAdminServiceClient(&http.Client{Transport: &http.Transport{Protocols: &h2c}}, f.url,
-			connect.WithGRPC(), connect.WithInterceptors(token)),
-	}
-	for name, c := range clients {
-		t.Run(name, func(t *testing.T) {
-			st, err := c.GetStatus(ctx, &adminpb.GetStatusRequest{})
-			if err != nil || st.Name != "n1" || st.Now == nil {
-				t.Fatalf("status: %v %v", st, err)
-			}
-			tr, err := c.Trace(ctx, &adminpb.TraceRequest{Address: "user@example.jp"})
-			if err != nil || len(tr.Events) != 1 || tr.Waiting[0].Binding != "block" || tr.Waiting[0].Until.Seconds != 1e9+60 {
-				t.Fatalf("trace: %v %v", tr, err)
-			}
-			subject := &adminpb.Subject{Kind: &adminpb.Subject_Domain{Domain: "Example.JP"}}
-			s, err := c.Suspend(ctx, &adminpb.SuspendRequest{Subject: subject, Reason: "asked"})
-			if err != nil || s.Suspension.Subject.GetDomain() != "example.jp" || s.Suspension.Until != nil {
-				t.Fatalf("suspend: %v %v", s, err)
-			}
-			if l, err := c.ListSuspensions(ctx, &adminpb.ListSuspensionsRequest{}); err != nil || len(l.Suspensions) != 1 {
-				t.Fatalf("list: %v %v", l, err)
-			}
-			if _, err := c.Unsuspend(ctx, &adminpb.UnsuspendRequest{Subject: subject}); err != nil {
-				t.Fatal(err)
-			}
-			codes := map[string]connect.Code{}
-			_, err = c.Unsuspend(ctx, &adminpb.UnsuspendRequest{Subject: subject})
-			codes["not suspended"] = connect.CodeOf(err)
-			_, err = c.Unseal(ctx, &adminpb.UnsealRequest{Code: "wrong"})
-			codes["wrong code"] = connect.CodeOf(err)
-			f.node.tooSoon = true
-			_, err = c.Unseal(ctx, &adminpb.UnsealRequest{Code: "right"})
-			codes["too soon"] = connect.CodeOf(err)
-			f.node.tooSoon = false
-			_, err = c.Suspend(ctx, &adminpb.SuspendRequest{})
-			codes["no subject"] = connect.CodeOf(err)
-			_, err = c.Trace(ctx, &adminpb.TraceRequest{Message: "zz"})
-			codes["bad id"] = connect.CodeOf(err)
-			_, err = c.Takeover(ctx, &adminpb.TakeoverRequest{Node: "n2"})
-			codes["unbuilt"] = connect.CodeOf(err)
-			want := map[string]connect.Code{"not suspended": connect.CodeNotFound, "wrong code": connect.CodePermissionDenied,
-				"too soon": connect.CodeResourceExhausted, "no subject": connect.CodeInvalidArgument,
-				"bad id": connect.CodeInvalidArgument, "unbuilt": connect.CodeUnimplemented}
-			for k, w := range want {
-				if codes[k] != w {
-					t.Errorf("%s: got %v, want %v", k, codes[k], w)
-				}
-			}
-		})
-	}
-	if _, err := clients["connect"].Unseal(ctx, &adminpb.UnsealRequest{Code: "right"}); err != nil {
-		t.Errorf("right code: %v", err)
-	}
-	if strings.Contains(f.log.String(), `"right"`) {
-		t.Error("the recovery code stands in the log")
-	}
-	anonymous := adminpb.NewAdminServiceClient(http.DefaultClient, f.url)
-	if _, err := anonymous.GetStatus(ctx, &adminpb.GetStatusRequest{}); connect.CodeOf(err) != connect.CodeUnauthenticated {
-		t.Errorf("without token: %v", err)
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package adminpb holds the messages and stubs generated from admin.proto, the operator's RPC, and nothing else.
-// Nothing here is written by hand but this file; change admin.proto and run "make gen".
+// Package adminpb holds the messages and stubs generated from admin.proto, the operator's RPC. It must never hold
+// anything written by hand but this file; change admin.proto and run "make gen".
 //
 // The generators, installed once:
 //
