@@ -3,7 +3,9 @@ package actors_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,7 +35,7 @@ func newBed(t testing.TB, change func(*actors.Config)) *bed {
 	}
 	b := &bed{queue: actorstest.NewQueue(false), courier: &actorstest.Courier{}, resolver: &actorstest.Resolver{},
 		clock: &clock.Clock{}, seq: mail.Seq(clock.Wall().UnixMicro())}
-	cfg := actors.Config{Queue: b.queue, Courier: b.courier, Resolver: b.resolver, Clock: b.clock,
+	cfg := actors.Config{Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Queue: b.queue, Courier: b.courier, Resolver: b.resolver, Clock: b.clock,
 		Rules: func() *shaping.Rules { return rules }}
 	if change != nil {
 		change(&cfg)

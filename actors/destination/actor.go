@@ -97,11 +97,11 @@ func (v *voice) run(now time.Time, e *Effect) {
 		}
 	case EffectAsk:
 		route, key, limits := v.machine.Way()
-		b.asking(e.Shelf, e.Want)
+		b.Asking(e.Shelf, e.Want)
 		v.shell.Ask(e.Source, protocol.Ask{Outbox: b, Shelf: e.Shelf, Want: e.Want, Route: route, Key: key,
 			Limits: limits, Deadline: e.Deadline, Tenant: e.Tenant})
 	case EffectForget:
-		b.forget()
+		b.Forget()
 	case EffectDismiss:
 		b.Dismiss(now, e.Outcome, v.machine.Receiver(), e.N)
 	case EffectSweep:

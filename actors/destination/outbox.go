@@ -26,6 +26,7 @@ type Outbox struct {
 	shelves []*shelf           // one per pool, mostly one
 	flight  []*protocol.Parcel // taken and not yet durably settled; Parcel.Index is the place
 	told    bool               // an Arrived or Drained is on its way to the actor
+	full    bool               // the actor cannot get more sessions, however much waits
 	quiet   bool               // the actor has set an alarm and does not want to hear of arrivals
 	alarm   time.Time          // when the actor looks again by itself; zero = never
 	disk    disk
@@ -43,7 +44,6 @@ type shelf struct {
 	waiting  window
 	sessions int
 	asked    int
-	mark     int // tell the actor when this many wait
 	skipped  bool
 	lingers  []protocol.Waker
 }
@@ -63,9 +63,6 @@ type disk struct {
 
 // lateMost bounds disk.late.
 const lateMost = 64
-
-// never is a mark no window reaches.
-const never = int(^uint(0) >> 1)
 
 var _ protocol.Outbox = (*Outbox)(nil)
 
@@ -135,7 +132,8 @@ func (b *Outbox) rouse(s *shelf) (protocol.Waker, bool) {
 
 // wants tells whether the actor must be told of s now, and notes that it is.
 func (b *Outbox) wants(s *shelf) bool {
-	if b.told || b.quiet || (s.sessions+s.asked > 0 && len(s.waiting) < s.mark) {
+	have := s.sessions + s.asked
+	if b.told || b.quiet || have > 0 && (b.full || len(s.waiting) < b.env.mark(have)) {
 		return false
 	}
 	b.told = true

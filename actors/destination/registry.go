@@ -218,14 +218,15 @@ func (r *Registry) Snapshot(d mail.Domain) []Standing {
 		if d != "" && e.outbox.domain != d {
 			return
 		}
-		if s := e.outbox.standing(); s.Waiting+s.Flight > 0 || d != "" {
+		if s := e.outbox.Standing(); s.Waiting+s.Flight > 0 || d != "" {
 			out = append(out, s)
 		}
 	})
 	return out
 }
 
-func (b *Outbox) standing() Standing {
+// Standing tells how the destination stands.
+func (b *Outbox) Standing() Standing {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := Standing{Domain: b.domain, Status: b.status, Flight: len(b.flight), Retrying: max(0, b.retries), NextDue: b.nextDue}

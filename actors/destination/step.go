@@ -111,6 +111,7 @@ func (m *Machine) decide(now time.Time, v *View) {
 		return
 	}
 	m.load(now, v)
+	m.await(now, v)
 	if !v.NextDue.IsZero() {
 		m.wakeBy(later(v.NextDue, m.loaded.Add(m.env.Look)))
 	}
@@ -127,6 +128,29 @@ func (m *Machine) decide(now time.Time, v *View) {
 	case m.resolve(now, v):
 	default:
 		m.ask(now, v)
+	}
+}
+
+// await sees to asks that are out: whoever has not answered by the deadline never will.
+func (m *Machine) await(now time.Time, v *View) {
+	asked := 0
+	for i := range v.Shelves {
+		asked += v.Shelves[i].Asked
+	}
+	switch {
+	case asked == 0:
+		m.asked = time.Time{}
+	case m.asked.IsZero(): // a former incarnation's
+		m.asked = now.Add(m.env.AskFor)
+	case !now.Before(m.asked):
+		m.asked = time.Time{}
+		m.do(Effect{Kind: EffectForget})
+		for i := range v.Shelves {
+			v.Shelves[i].Asked = 0
+		}
+	}
+	if !m.asked.IsZero() {
+		m.wakeBy(m.asked)
 	}
 }
 
@@ -218,17 +242,7 @@ func (m *Machine) backoff(v *View) time.Duration {
 
 // ask sees to it that there are as many sessions, working or asked for, as the backlog deserves.
 func (m *Machine) ask(now time.Time, v *View) {
-	if !m.asked.IsZero() && !now.Before(m.asked) {
-		m.asked = time.Time{}
-		m.do(Effect{Kind: EffectForget})
-		for i := range v.Shelves {
-			v.Shelves[i].Asked = 0
-		}
-	}
 	have, wants, served, full := 0, false, false, true
-	if !m.anyAsked(v) {
-		m.asked = time.Time{}
-	}
 	var why origin
 	for i := range v.Shelves {
 		s := &v.Shelves[i]
@@ -396,15 +410,6 @@ func (m *Machine) sweep(now time.Time, v *View) {
 		}
 		m.wakeBy(m.swept.Add(v.Retry))
 	}
-}
-
-func (m *Machine) anyAsked(v *View) bool {
-	for i := range v.Shelves {
-		if v.Shelves[i].Asked > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func (m *Machine) wakeBy(t time.Time) {

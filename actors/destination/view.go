@@ -61,16 +61,12 @@ type Plan struct {
 	Status Status
 }
 
-// Note records the plan, and the marks at which arrivals call the actor.
+// Note records the plan. It tells whether something arrived meanwhile that the actor must look at again.
 func (b *Outbox) Note(p Plan) (again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.quiet, b.alarm, b.status = p.Quiet, p.Alarm, p.Status
+	b.quiet, b.alarm, b.status, b.full = p.Quiet, p.Alarm, p.Status, p.Status.Full
 	for _, s := range b.shelves {
-		s.mark = b.env.mark(s.sessions + s.asked)
-		if p.Status.Full {
-			s.mark = never
-		}
 		// What arrived while the machine thought was told to nobody if it was quiet before.
 		if !b.quiet && !b.told && len(s.waiting) > 0 && s.sessions+s.asked == 0 && p.Status.State != StatePaused {
 			again = true
@@ -85,15 +81,15 @@ func (b *Outbox) Note(p Plan) (again bool) {
 	return again
 }
 
-// asking notes sessions asked for before the ask is sent, so that its answer cannot overtake it.
-func (b *Outbox) asking(shelf, n int) {
+// Asking notes sessions asked for before the ask is sent, so that its answer cannot overtake it.
+func (b *Outbox) Asking(shelf, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.shelves[shelf].asked += n
 }
 
-// forget drops asks whose deadline has passed without an answer.
-func (b *Outbox) forget() {
+// Forget drops asks whose deadline has passed without an answer.
+func (b *Outbox) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.shelves {

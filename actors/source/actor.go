@@ -123,7 +123,7 @@ func (w *warden) act(effects []Effect) {
 
 // start gives a session its goroutine, once.
 func (w *warden) start(s *Session) {
-	if !s.started.CompareAndSwap(false, true) {
+	if !s.Begin() {
 		return
 	}
 	w.all.mu.Lock()

@@ -70,7 +70,7 @@ func (r *Runner) carry(b *Book, s *Session, act func([]Effect), report func(prot
 		}
 	}
 	b.Close(now, s, own, news)
-	s.ended.Store(&rep)
+	s.Finish(rep)
 	report(protocol.Reported{Session: s.ID, Report: rep})
 }
 

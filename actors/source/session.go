@@ -314,3 +314,12 @@ func (r *road) forget(s *Session) {
 		r.idle = r.idle[:last]
 	}
 }
+
+// Assigned is the outbox that waits for the session to take it up, nil = none, and the shelf. For sessions that end.
+func (s *Session) Assigned() (protocol.Outbox, int) { return s.nextBox, s.nextShelf }
+
+// Begin tells whether the caller is the one to run the session: true once.
+func (s *Session) Begin() bool { return s.started.CompareAndSwap(false, true) }
+
+// Finish keeps how the session ended where a failing actor cannot lose it; before Reported is sent.
+func (s *Session) Finish(r protocol.Report) { s.ended.Store(&r) }

@@ -1,0 +1,193 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/actors/source"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// sess is a session without a goroutine: a courier of the simplest kind.
+type sess struct {
+	w       *world
+	b       *source.Book
+	s       *source.Session
+	trip    protocol.Trip
+	to      *receiver
+	waiting bool
+	gen     int // of the present wait
+	began   time.Time
+	hand    *protocol.Parcel
+	box     protocol.Outbox
+	cleared bool
+	report  protocol.Report
+	over    bool
+}
+
+// waker wakes a sess.
+type waker struct {
+	w *world
+	x *sess
+}
+
+// Wake implements protocol.Waker.
+func (k *waker) Wake() {
+	if x := k.x; x != nil && x.waiting {
+		gen := x.gen
+		k.w.later(k.w.upTo(time.Millisecond), func() {
+			if x.waiting && x.gen == gen {
+				x.rise()
+			}
+		})
+	}
+}
+
+func (w *world) startSession(b *source.Book, s *source.Session) {
+	if !s.Begin() {
+		return
+	}
+	x := &sess{w: w, b: b, s: s, trip: s.Trip(b)}
+	s.Waker().(*waker).x = x
+	x.to = w.receiverOf(x.trip.Route)
+	w.sessions++
+	w.live[x] = w.sessions
+	x.to.open(x)
+	w.later(10*time.Millisecond+w.upTo(40*time.Millisecond), func() {
+		if o := x.to.greet(x); o.Result != 0 {
+			x.report.Outcome = o
+			x.end()
+			return
+		}
+		x.report.Connected = true
+		x.next()
+	})
+}
+
+// rise comes back from waiting.
+func (x *sess) rise() {
+	x.waiting = false
+	x.gen++
+	x.b.Woken(x.s)
+	x.next()
+}
+
+func (x *sess) next() {
+	w := x.w
+	if x.over {
+		return
+	}
+	if x.trip.PerConnection > 0 && x.report.Messages >= x.trip.PerConnection {
+		x.end()
+		return
+	}
+	p, v, at, effects := x.b.Next(w.now, x.s, true)
+	w.act(x.b, effects)
+	switch v {
+	case source.Busy:
+		x.hand = p
+		x.box, _ = x.s.Outbox()
+		if err := x.box.Fetch(p); err != nil {
+			w.fail(err)
+			return
+		}
+		x.to.begin(x, p)
+		w.later(5*time.Millisecond+w.upTo(100*time.Millisecond), x.dot)
+	case source.Hold:
+		w.later(max(0, at.Sub(w.now)), x.next)
+	case source.Dry:
+		x.rest()
+	case source.End:
+		x.end()
+	}
+}
+
+// rest lingers, parks, and ends.
+func (x *sess) rest() {
+	w := x.w
+	x.waiting = true
+	x.gen++
+	gen := x.gen
+	w.later(80*time.Millisecond, func() {
+		if x.waiting && x.gen == gen {
+			x.b.Park(w.now, x.s)
+		}
+	})
+	w.later(5*time.Second, func() {
+		if !x.waiting || x.gen != gen {
+			return
+		}
+		x.waiting = false
+		if x.b.Woken(x.s) {
+			x.next()
+			return
+		}
+		x.end()
+	})
+}
+
+// dot finishes a transaction.
+func (x *sess) dot() {
+	w := x.w
+	if x.over {
+		return
+	}
+	p := x.hand
+	if !x.box.Clear(w.now, p, x.trip.Source, x.trip.Receiver) {
+		x.end()
+		return
+	}
+	x.cleared = true
+	o := x.to.answer(x, p)
+	if o.Result == 0 { // the connection went before the dot: the delivery was not begun
+		x.cleared = false
+		x.report.Outcome = mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Detail: "connection reset"}
+		x.end()
+		return
+	}
+	o.Source, o.At = x.trip.Source, w.now
+	x.hand, x.cleared = nil, false
+	x.report.Messages++
+	effects := x.b.Settled(w.now, x.s, &o)
+	node := w.node
+	x.box.Settle(w.now, p, o, x.trip.Receiver, func(error) {
+		if w.node == node {
+			w.later(x.trip.Interval, x.next) // rule D6: not before the outcome is durable
+		}
+	})
+	w.act(x.b, effects)
+}
+
+// end gives back what is in hand and frees the slot.
+func (x *sess) end() {
+	w := x.w
+	if x.over {
+		return
+	}
+	x.over = true
+	delete(w.live, x)
+	x.to.close(x)
+	box, shelf := x.s.Outbox()
+	if box == nil {
+		box, shelf = x.s.Assigned()
+	}
+	var back []*protocol.Parcel
+	if p := x.hand; p != nil {
+		if x.cleared {
+			x.box.Settle(w.now, p, mail.Outcome{Result: mail.Deferred, Stage: mail.StageDot, InDoubt: true}, x.trip.Receiver, nil)
+		} else if x.box == box {
+			back = append(back, p)
+		} else {
+			x.box.Return(p)
+		}
+	}
+	var news any
+	if box != nil && x.report.Messages == 0 && x.report.Outcome.Result != 0 {
+		news = protocol.Troubled{Source: x.trip.Source, Shelf: shelf, Report: x.report}
+	}
+	x.b.Close(w.now, x.s, back, news)
+	x.s.Finish(x.report)
+	w.later(w.upTo(2*time.Millisecond), func() {
+		w.act(x.b, x.b.Step(w.now, protocol.Reported{Session: x.s.ID, Report: x.report}))
+	})
+}
