@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -120,6 +121,9 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /v1/queues", s.guard.operator(http.HandlerFunc(s.queues)))
 	mux.Handle("GET /v1/events", s.guard.operator(http.HandlerFunc(s.events)))
 	mux.Handle("/v1/", s.guard.operator(http.HandlerFunc(notBuilt)))
+	mux.Handle("GET /debug/pprof/", s.guard.operator(http.HandlerFunc(pprof.Index)))
+	mux.Handle("GET /debug/pprof/profile", s.guard.operator(http.HandlerFunc(pprof.Profile)))
+	mux.Handle("GET /debug/pprof/trace", s.guard.operator(http.HandlerFunc(pprof.Trace)))
 	if s.c.Testing {
 		mux.Handle("GET /testing/clock", localName(http.HandlerFunc(s.showClock)))
 		mux.Handle("POST /testing/clock", localName(http.HandlerFunc(s.steerClock)))
