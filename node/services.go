@@ -295,7 +295,7 @@ func (n gateService) Suspend(ctx context.Context, s service.Suspension) error {
 	if err != nil {
 		return err
 	}
-	d.Until, d.Reason, d.Author = s.Until, s.Reason, s.Author
+	d.Since, d.Until, d.Reason, d.Author = n.clock.Now(), s.Until, s.Reason, s.Author
 	e.actors.Destinations().Suspend(d)
 	return e.keepSuspensions(ctx)
 }
@@ -326,7 +326,7 @@ func (n gateService) Suspensions(context.Context) ([]service.Suspension, error) 
 	}
 	var out []service.Suspension
 	for _, s := range e.actors.Destinations().Suspended() {
-		out = append(out, service.Suspension{Subject: subjectOf(s), Reason: s.Reason, Author: s.Author, Until: s.Until})
+		out = append(out, service.Suspension{Subject: subjectOf(s), Reason: s.Reason, Author: s.Author, Since: s.Since, Until: s.Until})
 	}
 	return out, nil
 }

@@ -16,6 +16,7 @@ type Suspension struct {
 	Receiver string
 	Source   netip.Addr
 	Tenant   string
+	Since    time.Time
 	Until    time.Time // zero: until it is lifted
 	Reason   string
 	Author   string
