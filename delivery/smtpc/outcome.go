@@ -5,16 +5,10 @@ import (
 	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
-// Classify fills Result, Status and Scope of o by the class of its reply alone. A node puts the rules of
-// policy/bounce in its place.
+// Classify fills Status and Scope of o by the class of its reply alone. A node puts the rules of policy/bounce in its
+// place.
 func Classify(_ string, o mail.Outcome, _ mail.Address) mail.Outcome {
 	e := o.Reply.Enhanced
-	switch {
-	case o.Reply.Permanent() && o.Stage >= mail.StageMail:
-		o.Result = mail.Failed
-	case o.Result == 0:
-		o.Result = mail.Deferred
-	}
 	if o.Reply.Code == 421 || o.Reply.IsZero() && o.Result == mail.Deferred {
 		o.Scope = mail.ScopeConnection
 	}
@@ -46,13 +40,19 @@ func (s *Session) outcome(stage mail.Stage, reply smtp.Reply, detail string) mai
 	}
 }
 
-// judge has the policy say what o means for mail to an address. Only a receiver's answer to a transaction can be
-// final: trouble with the connection never is (requirement E-44).
+// judge fixes the result of o, an outcome of mail to an address that is not delivered, and has the policy say what it
+// means. Only a receiver's answer to a transaction can be final: trouble with the connection never is (requirement
+// E-44). The policy may make a refusal deferred, and nothing else of the result.
 func (s *Session) judge(o mail.Outcome, to mail.Address) mail.Outcome {
 	doubt := o.InDoubt
+	o.Result = mail.Deferred
+	if o.Reply.Permanent() && o.Stage >= mail.StageMail {
+		o.Result = mail.Failed
+	}
+	final := o.Result
 	o = s.cfg.Classify(s.peer.Receiver, o, to)
-	if o.Result == 0 || o.Reply.IsZero() || o.Stage < mail.StageMail {
-		o.Result = mail.Deferred
+	if o.Result != mail.Deferred {
+		o.Result = final
 	}
 	o.InDoubt = doubt
 	return o
