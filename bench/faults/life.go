@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -123,6 +124,7 @@ func (r *loading) wait(ctx context.Context) error {
 // sinkProcess is `ekiden-bench sink` as a child.
 type sinkProcess struct {
 	*process.Process
+	addr    string
 	metrics string
 }
 
@@ -142,8 +144,16 @@ func (c Config) sink(ctx context.Context, addr, record string, extra ...string) 
 		p.Kill()
 		return nil, fmt.Errorf("faults: %w", err)
 	}
-	_, at, _ := strings.Cut(line, "metrics=")
-	return &sinkProcess{Process: p, metrics: at}, nil
+	s := &sinkProcess{Process: p}
+	for _, word := range strings.Fields(line) {
+		switch key, value, _ := strings.Cut(word, "="); key {
+		case "smtp":
+			s.addr = value
+		case "metrics":
+			s.metrics = value
+		}
+	}
+	return s, nil
 }
 
 func (s *sinkProcess) counters(ctx context.Context) (sink.Counters, error) {
@@ -235,4 +245,18 @@ func ready(ctx context.Context, e *engine.Engine) (status int, reasons string) {
 		return 0, err.Error()
 	}
 	return status, first(body, 5)
+}
+
+// containsWord tells whether one of the reasons of /readyz is word.
+func containsWord(reasons, word string) bool {
+	return slices.Contains(strings.FieldsFunc(reasons, func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') }), word)
+}
+
+// lastWords returns the end of the engine's log.
+func (l *life) lastWords() string {
+	raw, err := os.ReadFile(filepath.Join(l.dir, "engine.log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw[max(0, len(raw)-1500):])
 }

@@ -14,7 +14,14 @@ var errBroken = errors.New("a promise did not hold")
 
 // faultsCommand groups the faults.
 type faultsCommand struct {
-	Kill faultsKill `cmd:"" help:"kill -9 at random moments under load, restart at once."`
+	All   faultsAll   `cmd:"" help:"Every fault at full size, one after the other (an hour or so; mounts need root)."`
+	Kill  faultsKill  `cmd:"" help:"kill -9 at random moments under load, restart at once."`
+	Power faultsPower `cmd:"" help:"Power cuts: go on from clones of the disk taken at random moments (root)."`
+	Full  faultsFull  `cmd:"" help:"A disk that runs full (root)."`
+	Fsync faultsFsync `cmd:"" help:"A disk whose writes and syncs begin to fail (root)."`
+	Slow  faultsSlow  `cmd:"" help:"Thousands of clients that say an octet every ten seconds."`
+	Dot   faultsDot   `cmd:"" help:"Receivers that reset, answer late or never behind the final dot."`
+	Crowd faultsCrowd `cmd:"" hidden:"" help:"The slow clients of slow, as a process of their own."`
 }
 
 // faultsFlags are common to all faults.
@@ -29,8 +36,12 @@ func (f faultsFlags) config(io *streams) faults.Config {
 	return faults.Config{Engine: f.Engine, Dir: f.Dir, Seed: f.Seed, Progress: io.err}
 }
 
-// report prints what a fault came to; a fault this machine cannot play is told and is no failure.
-func (f faultsFlags) report(io *streams, name string, r faults.Report, err error) error {
+// fault is what all of them look like.
+type fault func(context.Context, faults.Config) (faults.Report, error)
+
+// play plays one fault and prints what it came to; a fault this machine cannot play is told and is no failure.
+func (f faultsFlags) play(ctx context.Context, io *streams, name string, run fault, cfg faults.Config) error {
+	r, err := run(ctx, cfg)
 	if errors.Is(err, faults.ErrMissing) {
 		fmt.Fprintf(io.out, "faults %s skipped: %v\n", name, err)
 		return nil
@@ -59,16 +70,112 @@ type faultsKill struct {
 }
 
 // Help is the example shown with --help.
-func (faultsKill) Help() string {
-	return `Example:
-  ekiden-bench faults kill --runs 100`
-}
+func (faultsKill) Help() string { return "Example:\n  ekiden-bench faults kill --runs 100" }
 
 func (c *faultsKill) Run(ctx context.Context, io *streams) error {
 	cfg := c.config(io)
 	cfg.Runs, cfg.Messages = c.Runs, c.Messages
-	r, err := faults.Kill(ctx, cfg)
-	return c.report(io, "kill", r, err)
+	return c.play(ctx, io, "kill", faults.Kill, cfg)
 }
 
-var _ = time.Second
+type faultsPower struct {
+	faultsFlags
+	Images   int `help:"How many power cuts." default:"20"`
+	Messages int `help:"Messages between two of them, about." default:"4000"`
+}
+
+// Help is the example shown with --help.
+func (faultsPower) Help() string { return "Example:\n  ekiden-bench faults power --images 20" }
+
+func (c *faultsPower) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Runs, cfg.Messages = c.Images, c.Messages
+	return c.play(ctx, io, "power", faults.Power, cfg)
+}
+
+type faultsFull struct{ faultsFlags }
+
+// Help is the example shown with --help.
+func (faultsFull) Help() string { return "Example:\n  ekiden-bench faults full" }
+
+func (c *faultsFull) Run(ctx context.Context, io *streams) error {
+	return c.play(ctx, io, "full", faults.Full, c.config(io))
+}
+
+type faultsFsync struct{ faultsFlags }
+
+// Help is the example shown with --help.
+func (faultsFsync) Help() string { return "Example:\n  ekiden-bench faults fsync" }
+
+func (c *faultsFsync) Run(ctx context.Context, io *streams) error {
+	return c.play(ctx, io, "fsync", faults.Fsync, c.config(io))
+}
+
+type faultsSlow struct {
+	faultsFlags
+	Connections int           `help:"How many slow clients." default:"10000"`
+	Hold        time.Duration `help:"How long they stay." default:"75s"`
+}
+
+// Help is the example shown with --help.
+func (faultsSlow) Help() string { return "Example:\n  ekiden-bench faults slow --connections 10000" }
+
+func (c *faultsSlow) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Connections, cfg.Hold = c.Connections, c.Hold
+	return c.play(ctx, io, "slow", faults.Slow, cfg)
+}
+
+type faultsDot struct {
+	faultsFlags
+	Late time.Duration `help:"How late the late answer is." default:"5s"`
+	Hang bool          `help:"Also a receiver that never answers: takes the engine's ten minutes."`
+}
+
+// Help is the example shown with --help.
+func (faultsDot) Help() string { return "Example:\n  ekiden-bench faults dot --late 590s --hang" }
+
+func (c *faultsDot) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Late, cfg.Hang = c.Late, c.Hang
+	return c.play(ctx, io, "dot", faults.Dot, cfg)
+}
+
+type faultsAll struct{ faultsFlags }
+
+// Help is the example shown with --help.
+func (faultsAll) Help() string { return "Example:\n  ekiden-bench faults all --seed 1" }
+
+// Run plays all of them even where one breaks a promise, and tells at the end.
+func (c *faultsAll) Run(ctx context.Context, io *streams) error {
+	var broken []error
+	for _, one := range []struct {
+		name string
+		run  fault
+	}{
+		{"kill", faults.Kill}, {"power", faults.Power}, {"full", faults.Full}, {"fsync", faults.Fsync}, {"slow", faults.Slow}, {"dot", faults.Dot},
+	} {
+		cfg := c.config(io)
+		cfg.Late, cfg.Hang = 590*time.Second, true
+		broken = append(broken, c.play(ctx, io, one.name, one.run, cfg))
+	}
+	return errors.Join(broken...)
+}
+
+type faultsCrowd struct {
+	Target      string        `required:""`
+	Connections int           `required:""`
+	Interval    time.Duration `default:"10s"`
+	Hold        time.Duration `default:"75s"`
+}
+
+func (c *faultsCrowd) Run(ctx context.Context, io *streams) error {
+	res, err := faults.SlowClients(ctx, faults.SlowConfig{
+		Target: c.Target, Connections: c.Connections, Interval: c.Interval, Hold: c.Hold,
+		Ready: func(open int) { fmt.Fprintf(io.out, "crowd open=%d\n", open) },
+	})
+	if err != nil {
+		return err
+	}
+	return io.json(res)
+}
