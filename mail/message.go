@@ -67,7 +67,7 @@ type Submission struct {
 	Protocol    string     // RFC 3848 word for the Received header: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, HTTP
 	From        Address
 	To          []Address
-	EightBit    bool   // BODY=8BITMIME
+	EightBit    bool   // Data holds octets above 127, whatever BODY= said
 	UTF8        bool   // SMTPUTF8 (RFC 6531)
 	Data        []byte // CRLF line ends, dots unstuffed; read only, valid until Submit returns
 	At          time.Time

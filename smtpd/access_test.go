@@ -15,6 +15,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
 	"github.com/ekiden-mta/ekiden/smtpd/wire"
 )
 
@@ -269,6 +270,23 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 	if got := c.reply(); !strings.HasSuffix(got, "closed") {
 		t.Fatal(got)
 	}
+}
+
+func TestPanicEndsOneConnectionOnly(t *testing.T) {
+	r := mustStart(t, Config{}, nil)
+	other, one, two := r.dial(t, 0).hello(), r.dial(t, 0).hello(), r.dial(t, 0).hello()
+	r.box.mu.Lock()
+	r.box.err = errPanic
+	r.box.mu.Unlock()
+	one.open().ask("DATA", "354")
+	one.raw("x\r\n.\r\n")
+	one.want("421")
+	one.want("closed")
+	r.door.shut(smtp.Reply{Code: panicCode})
+	two.raw("MAIL FROM:<a@shop.test>\r\n")
+	two.want("closed")
+	r.door.shut(smtp.Reply{})
+	other.ask("NOOP", "250")
 }
 
 // TestClients sends with clients that others wrote.

@@ -165,7 +165,11 @@ func (a *authenticator) check(ip netip.Addr, user, secret string) (Grant, authVe
 	if found && a.isKnown(token, now) {
 		return g, authOK
 	}
-	if !a.take(now, "ip "+ip.String(), "user "+user) {
+	from, to := "ip "+household(ip).String(), "user "+user
+	if len(user) > 255 {
+		to = "user" // nobody's
+	}
+	if !a.take(now, from, to) {
 		return Grant{}, authBusy
 	}
 	h := a.dummy.Load()
@@ -189,7 +193,7 @@ func (a *authenticator) check(ip netip.Addr, user, secret string) (Grant, authVe
 	if !match || !found {
 		return Grant{}, authBad
 	}
-	a.succeeded(token, now, "ip "+ip.String(), "user "+user)
+	a.succeeded(token, now, from, to)
 	return g, authOK
 }
 

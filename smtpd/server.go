@@ -62,6 +62,7 @@ func New(cfg Config, d Directory, s Submitter, g Gate) (*Server, error) {
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	srv.inbox = inbox{conns: make(chan net.Conn), done: srv.ctx.Done()}
 	srv.env = wire.NewEnv(cfg.Hostname, cfg.Limits, srv.handover)
+	srv.env.Panicked = func(v any) { cfg.Log.Error("smtp session panicked", "detail", wire.Printable(fmt.Sprint(v), 4000)) }
 	srv.auth = newAuthenticator(d, cfg.Auth)
 	srv.peers.init(cfg.Connections, cfg.PerAddress)
 	srv.inner = gosmtp.NewServer(gosmtp.BackendFunc(srv.session))

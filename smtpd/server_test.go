@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"math/big"
 	"net"
 	"net/netip"
@@ -60,6 +61,7 @@ type box struct {
 	mu   sync.Mutex
 	got  []mail.Submission
 	err  error
+	drop bool          // keep nothing
 	hold chan struct{} // not nil: Submit waits for it
 	came chan struct{} // not nil: told of every Submit
 }
@@ -77,6 +79,12 @@ func (b *box) Submit(ctx context.Context, s *mail.Submission) (mail.MessageID, e
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.drop {
+		return mail.MessageID{Lineage: 1, Seq: 2}, nil
+	}
+	if b.err == errPanic {
+		panic(errPanic)
+	}
 	if b.err != nil {
 		return mail.MessageID{}, b.err
 	}
@@ -92,6 +100,11 @@ func (b *box) messages() []mail.Submission {
 	return slices.Clone(b.got)
 }
 
+// What makes box and door panic.
+var errPanic = errors.New("panic")
+
+const panicCode = -1
+
 // door is a Gate that tests shut.
 type door struct {
 	mu    sync.Mutex
@@ -101,6 +114,9 @@ type door struct {
 func (d *door) Ready() (bool, smtp.Reply) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.reply.Code == panicCode {
+		panic("gate")
+	}
 	return d.reply.IsZero(), d.reply
 }
 

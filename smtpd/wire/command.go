@@ -374,7 +374,8 @@ func validBase64(s []byte) bool {
 
 // Write takes go-smtp's reply to the command at hand. Its code decides what happens; its words are mostly replaced,
 // because they repeat what the client sent or offer what only this side knows.
-func (c *Conn) Write(b []byte) (int, error) {
+func (c *Conn) Write(b []byte) (n int, err error) {
+	defer c.guard(&err)
 	if c.verb == verbGreeting {
 		c.verb = VerbNone
 		c.open()
@@ -411,6 +412,7 @@ func (c *Conn) reply(b []byte, code string) {
 		return
 	case verb == VerbMail && code == "250":
 		c.mail, c.utf8 = true, c.mailArgs.UTF8
+		c.inTx.Store(true)
 		c.say(replySender)
 		return
 	case verb == VerbRcpt && code == "250":
@@ -461,6 +463,7 @@ func (c *Conn) dataReply(b []byte, code string) {
 // resetTransaction forgets MAIL and what followed.
 func (c *Conn) resetTransaction() {
 	c.mail, c.chunked, c.bodyReady, c.utf8 = false, false, false, false
+	c.inTx.Store(false)
 	c.rcpts, c.over = 0, 0
 	c.ReleaseBody()
 }

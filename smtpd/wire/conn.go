@@ -110,6 +110,7 @@ type Conn struct {
 	final                 []byte // the reply to the body, composed beforehand
 
 	phase atomic.Uint32
+	inTx  atomic.Bool  // a transaction is open
 	since atomic.Int64 // env.now when the phase began or octets came last
 	begun atomic.Int64 // env.now when the command or body began
 	got   atomic.Int64 // octets of the body
@@ -150,7 +151,8 @@ func (c *Conn) enter(phase uint32) {
 }
 
 // Read gives go-smtp its next octets: one command, or the end of a body.
-func (c *Conn) Read(p []byte) (int, error) {
+func (c *Conn) Read(p []byte) (n int, err error) {
+	defer c.guard(&err)
 	if len(c.feed) == 0 {
 		if !c.next() {
 			c.enter(phaseBusy)
@@ -158,9 +160,20 @@ func (c *Conn) Read(p []byte) (int, error) {
 		}
 		c.enter(phaseBusy)
 	}
-	n := copy(p, c.feed)
+	n = copy(p, c.feed)
 	c.feed = c.feed[n:]
 	return n, nil
+}
+
+// guard keeps a panic of this package or of the policy inside the connection. go-smtp guards its own calls.
+func (c *Conn) guard(err *error) {
+	if v := recover(); v != nil {
+		c.closing = true
+		*err = io.EOF
+		if c.env.Panicked != nil {
+			c.env.Panicked(v)
+		}
+	}
 }
 
 // fill waits for more octets and appends them to buf, after writing what is owed.

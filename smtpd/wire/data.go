@@ -51,10 +51,18 @@ func (r *bodyReader) feed(p []byte) (used int, done bool) {
 	if r.buf == nil && r.fault == FaultNone {
 		r.buf = r.env.body(min(len(p), bodySizes[2]))
 	}
+	plain := true // run may try
 	for start := 0; start < len(p); {
 		if r.fault != FaultNone {
 			n, done := r.swallow(p[start:])
 			return start + n, done
+		}
+		if plain && r.tail == len(r.buf) {
+			var n int
+			n, plain = r.run(p[start:])
+			if start += n; n > 0 {
+				continue
+			}
 		}
 		i := bytes.IndexByte(p[start:], '\n')
 		if i < 0 {
@@ -79,6 +87,50 @@ func (r *bodyReader) feed(p []byte) (used int, done bool) {
 	}
 	return len(p), false
 }
+
+// run takes as many ordinary lines as p begins with in one go: complete, none with a leading dot, nothing to object
+// to. It leaves everything else to line; plain is false where the rest of p is not worth another try.
+func (r *bodyReader) run(p []byte) (taken int, plain bool) {
+	lines, fields, inHeader := 0, r.fields, r.inHeader
+	for taken < len(p) {
+		first := p[taken]
+		if first == '.' && r.dots {
+			break
+		}
+		i := bytes.IndexByte(p[taken:], '\r')
+		if i < 0 || taken+i+1 >= len(p) || p[taken+i+1] != '\n' || i > r.maxLine {
+			break
+		}
+		if inHeader {
+			if i == 0 {
+				inHeader = false
+			} else if first != ' ' && first != '\t' {
+				fields++
+			}
+			if fields > r.env.limits.HeaderFields || inHeader && len(r.buf)+taken+i+2 > r.env.limits.HeaderBytes {
+				return 0, false
+			}
+		}
+		taken += i + 2
+		lines++
+	}
+	if taken == 0 {
+		return 0, true
+	}
+	// Each CR found above ends a line, so there is a bare LF only if there are more LFs than lines.
+	if bytes.Count(p[:taken], lineFeed) != lines || bytes.IndexByte(p[:taken], 0) >= 0 || len(r.buf)+taken > r.limit {
+		return 0, false
+	}
+	b, ok := r.env.grow(r.buf, taken)
+	if !ok {
+		return 0, false
+	}
+	r.buf = append(b, p[:taken]...)
+	r.tail, r.fields, r.inHeader, r.crlf = len(r.buf), fields, inHeader, true
+	return taken, true
+}
+
+var lineFeed = []byte{'\n'}
 
 // partial keeps the octets of a line that has not ended, or fails and takes none.
 func (r *bodyReader) partial(p []byte) bool {

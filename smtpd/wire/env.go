@@ -99,6 +99,7 @@ type Options struct {
 // Env is what all connections of a server share: limits, buffers, the coarse clock of the sweeper.
 type Env struct {
 	Hostname string
+	Panicked func(v any) // told of a panic that ended a connection; nil = nobody is
 	limits   Limits
 	start    time.Time
 	now      atomic.Int64 // nanoseconds since start, as of the last Tick

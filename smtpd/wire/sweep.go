@@ -51,10 +51,13 @@ func (c *Conn) Cut(reply string) {
 	_ = c.tcp.SetReadDeadline(time.Unix(1, 0))
 }
 
-// CutIdle ends the connection if it waits for a command outside any transaction. Safe for concurrent use.
+// CutIdle ends the connection if it waits for its client outside any transaction. Safe for concurrent use.
 func (c *Conn) CutIdle() {
-	if c.phase.Load() == phaseIdle {
-		c.Cut(replyShutdown)
+	switch c.phase.Load() {
+	case phaseOpen, phaseIdle, phaseLine:
+		if !c.inTx.Load() {
+			c.Cut(replyShutdown)
+		}
 	}
 }
 
