@@ -55,17 +55,9 @@ func set[T comparable](p *T, v T) {
 // hold up the others.
 const fewSessions = 4
 
-// deserves is how many sessions a shelf with so much waiting and so many sessions, all of them busy, should have.
-func (e *Env) deserves(waiting, have int) int {
-	return max((waiting+e.PerSlot-1)/e.PerSlot, min(have+waiting, fewSessions))
-}
-
-// mark is how much must wait until a shelf with so many sessions deserves one more.
-func (e *Env) mark(have int) int {
-	if have < fewSessions {
-		return 1
-	}
-	return e.PerSlot*have + 1
+// deserves is how many sessions a shelf should have with so much waiting and so many sessions that are all busy.
+func (e *Env) deserves(waiting, busy int) int {
+	return max((waiting+e.PerSlot-1)/e.PerSlot, min(busy+waiting, fewSessions))
 }
 
 // Counters are what the destinations of a node did since it started.

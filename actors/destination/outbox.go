@@ -133,7 +133,7 @@ func (b *Outbox) rouse(s *shelf) (protocol.Waker, bool) {
 // wants tells whether the actor must be told of s now, and notes that it is.
 func (b *Outbox) wants(s *shelf) bool {
 	have := s.sessions + s.asked
-	if b.told || b.quiet || have > 0 && (b.full || len(s.waiting) < b.env.mark(have)) {
+	if b.told || b.quiet || have > 0 && (b.full || b.env.deserves(len(s.waiting), s.sessions) <= have) {
 		return false
 	}
 	b.told = true
@@ -276,7 +276,7 @@ func (b *Outbox) Withdraw(i, n int) {
 }
 
 func (b *Outbox) behind(s *shelf) bool {
-	if have := s.sessions + s.asked; b.told || b.quiet || b.env.deserves(len(s.waiting), have) <= have {
+	if have := s.sessions + s.asked; b.told || b.quiet || b.env.deserves(len(s.waiting), s.sessions) <= have {
 		return false
 	}
 	b.told = true

@@ -252,7 +252,7 @@ func (m *Machine) ask(now time.Time, v *View) {
 		}
 		wants = true
 		sources := m.env.Sources(s.Pool)
-		want := min(m.env.deserves(s.Ready, s.Sessions+s.Asked)+m.extra(now, i, s), m.limits.Connections*len(sources))
+		want := min(m.env.deserves(s.Ready, s.Sessions)+m.extra(now, i, s), m.limits.Connections*len(sources))
 		if want > s.Sessions+s.Asked {
 			n, refusal := m.askSources(now, i, s, sources, want-s.Sessions-s.Asked)
 			have += n
@@ -266,7 +266,9 @@ func (m *Machine) ask(now time.Time, v *View) {
 	if !m.asked.IsZero() {
 		m.wakeBy(m.asked)
 	}
-	m.wakeBy(now.Add(stuckAfter))
+	if have > 0 {
+		m.wakeBy(now.Add(stuckAfter))
+	}
 	switch {
 	case have == 0 && wants:
 		detail := ""

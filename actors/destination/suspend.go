@@ -16,7 +16,7 @@ type Suspension struct {
 	Receiver string
 	Source   netip.Addr
 	Tenant   string
-	Since    time.Time
+	Since    time.Time // when it was put in force
 	Until    time.Time // zero: until it is lifted
 	Reason   string
 	Author   string

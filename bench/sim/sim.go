@@ -124,7 +124,11 @@ func (w *world) arrive() {
 	}
 	w.queue.Put([]byte("x\r\n"), d)
 	node := w.node
-	w.after(w.upTo(20*time.Millisecond), func() { // the offer comes later than the commit, or never
+	delay := 20 * time.Millisecond
+	if w.rng.IntN(10) == 0 {
+		delay = 5 * time.Second
+	}
+	w.after(w.upTo(delay), func() { // the offer comes later than the commit, or never
 		if w.node == node {
 			w.dest(d.Domain).box.Push(w.now, &mail.Job{Delivery: d, Body: []byte("x\r\n")})
 		}
