@@ -1,0 +1,212 @@
+package destination
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/ekiden-mta/ekiden/actors/actorstest"
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// TestOutboxAgainstModel lets arrivals, scans, sessions and commits interleave at will. Whatever the order: nothing is
+// handed out twice, nothing is handed out after it was settled, the window stays bounded, and when everything has come
+// to rest the outbox and the store are empty.
+func TestOutboxAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const window = 8
+		q := actorstest.NewQueue(false)
+		q.Manual = true
+		env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{},
+			Budget: &Budget{Limit: 40}, Window: window, Batch: 4}
+		env.Defaults()
+		told := 0
+		b := NewOutbox("a.example", env, func(any) { told++ })
+		now := time.Unix(1_800_000_000, 0)
+		var seq mail.Seq = 100
+		var hand []*protocol.Parcel
+		var offers []mail.Job
+		type scan struct {
+			ds   []mail.Delivery
+			next protocol.Cursor
+			more bool
+			due  time.Time
+		}
+		var running *scan
+		out := map[mail.Seq]bool{}
+		joined := false
+
+		put := func(n int) {
+			for range n {
+				seq++
+				d := mail.Delivery{Seq: seq, Message: mail.MessageID{Lineage: 1, Seq: seq}, Domain: "a.example", Due: now,
+					Expires: now.Add(time.Hour), RetryEvery: time.Minute, Priority: []uint8{50, 90}[rapid.IntRange(0, 1).Draw(t, "priority")]}
+				q.Put([]byte("0123456789"), d)
+				offers = append(offers, mail.Job{Delivery: d, Body: []byte("0123456789")})
+			}
+		}
+		take := func() bool {
+			if len(b.shelves) == 0 {
+				return false
+			}
+			if !joined {
+				b.Join(0)
+				joined = true
+			}
+			p := b.Take(now, 0, netip.Addr{}, "r")
+			if p == nil {
+				return false
+			}
+			s := p.Job.Delivery.Seq
+			if out[s] {
+				t.Fatalf("delivery %d was handed out twice", s)
+			}
+			if e, ok := q.Final(s); ok {
+				t.Fatalf("delivery %d was handed out after %v", s, e.Kind)
+			}
+			out[s] = true
+			hand = append(hand, p)
+			return true
+		}
+		settle := func(r mail.Result) {
+			p := hand[0]
+			hand = hand[1:]
+			s := p.Job.Delivery.Seq
+			b.Settle(now, p, mail.Outcome{Result: r, Stage: mail.StageDot}, "r", func(error) { delete(out, s) })
+		}
+		load := func() {
+			l, ok := b.BeginLoad(now)
+			if !ok {
+				return
+			}
+			s := &scan{}
+			s.ds, s.next, s.more, s.due, _ = q.Scan("a.example", l.Cursor, l.Until, l.N)
+			running = s
+		}
+		merge := func() {
+			b.Merge(now, running.ds, running.next, running.more, running.due)
+			running = nil
+		}
+		var v View
+		look := func() {
+			b.Look(now, &v)
+			if v.Low && running == nil {
+				load()
+			}
+			b.Note(Plan{Alarm: v.NextDue})
+		}
+		for range rapid.IntRange(1, 120).Draw(t, "steps") {
+			switch rapid.IntRange(0, 9).Draw(t, "step") {
+			case 0, 1:
+				put(rapid.IntRange(1, 5).Draw(t, "n"))
+			case 2, 3:
+				if len(offers) > 0 {
+					i := rapid.IntRange(0, len(offers)-1).Draw(t, "which") // offers may overtake one another
+					b.Push(now, &offers[i])
+					offers = append(offers[:i], offers[i+1:]...)
+				}
+			case 4, 5:
+				take()
+			case 6:
+				if len(hand) > 0 {
+					settle([]mail.Result{mail.Delivered, mail.Failed, mail.Deferred}[rapid.IntRange(0, 2).Draw(t, "result")])
+				}
+			case 7:
+				q.Commit()
+				now = now.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "seconds")) * time.Second)
+			case 8:
+				if running != nil {
+					merge()
+				}
+				look()
+			case 9:
+				if rapid.Bool().Draw(t, "restart") {
+					b.Recover(0, time.Time{})
+				} else if len(hand) > 0 {
+					p := hand[0]
+					hand = hand[1:]
+					delete(out, p.Job.Delivery.Seq)
+					b.Return(p)
+				}
+			}
+			for _, s := range b.shelves {
+				if len(s.waiting) > 2*window+4 {
+					t.Fatalf("%d deliveries in a window of %d", len(s.waiting), window)
+				}
+			}
+		}
+		for i := range offers {
+			b.Push(now, &offers[i])
+		}
+		for round := 0; q.Left("") > 0; round++ { // let it come to rest: everything must go, whatever happened before
+			if round > 1000 {
+				t.Fatalf("%d deliveries are out of reach: %+v", q.Left(""), b.Standing())
+			}
+			if running != nil {
+				merge()
+			}
+			look()
+			for take() || len(hand) > 0 {
+				settle(mail.Delivered)
+			}
+			q.Commit()
+			now = now.Add(10 * time.Second)
+		}
+		for _, err := range q.Faults() {
+			t.Error(err)
+		}
+		if u := env.Budget.Used(); u != 0 {
+			t.Errorf("%d octets of the budget are still charged", u)
+		}
+		if s := b.Standing(); s.Flight != 0 || s.InMemory != 0 {
+			t.Errorf("something is left behind: %+v", s)
+		}
+		_ = told
+	})
+}
+
+func TestPriorityOvertakes(t *testing.T) { // R35
+	q := actorstest.NewQueue(false)
+	env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{}, Budget: &Budget{Limit: 1 << 20}, Window: 16}
+	env.Defaults()
+	b := NewOutbox("a.example", env, func(any) {})
+	now := time.Unix(1_800_000_000, 0)
+	for i := range 1000 {
+		b.Push(now, &mail.Job{Delivery: mail.Delivery{Seq: mail.Seq(i + 1), Domain: "a.example", Due: now, Priority: 10}})
+	}
+	b.Push(now, &mail.Job{Delivery: mail.Delivery{Seq: 5000, Domain: "a.example", Due: now, Priority: 90}})
+	b.Join(0)
+	if p := b.Take(now, 0, netip.Addr{}, "r"); p == nil || p.Job.Delivery.Seq != 5000 {
+		t.Fatalf("the mail of priority 90 is not next: %+v", p)
+	}
+}
+
+func TestBudgetKeepsReferencesOnly(t *testing.T) {
+	q := actorstest.NewQueue(false)
+	env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{}, Budget: &Budget{Limit: 10}}
+	env.Defaults()
+	b := NewOutbox("a.example", env, func(any) {})
+	now := time.Unix(1_800_000_000, 0)
+	for i := range 3 {
+		d := mail.Delivery{Seq: mail.Seq(i + 1), Message: mail.MessageID{Seq: mail.Seq(i + 1)}, Domain: "a.example", Due: now}
+		q.Put([]byte("12345678"), d)
+		b.Push(now, &mail.Job{Delivery: d, Body: []byte("12345678")})
+	}
+	if u := env.Budget.Used(); u != 8 {
+		t.Errorf("%d octets in memory, the budget is 10 and a body 8", u)
+	}
+	b.Join(0)
+	for range 3 {
+		p := b.Take(now, 0, netip.Addr{}, "r")
+		if err := b.Fetch(p); err != nil || string(p.Job.Body) != "12345678" {
+			t.Errorf("body %q, %v", p.Job.Body, err)
+		}
+		b.Settle(now, p, mail.Outcome{Result: mail.Delivered}, "r", nil)
+	}
+	if u := env.Budget.Used(); u != 0 {
+		t.Errorf("%d octets still charged", u)
+	}
+}

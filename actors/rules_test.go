@@ -1,0 +1,191 @@
+package actors_test
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors"
+	"github.com/ekiden-mta/ekiden/actors/destination"
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
+)
+
+var fourSources = []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3"),
+	netip.MustParseAddr("127.0.0.4"), netip.MustParseAddr("127.0.0.5")}
+
+// TestRacingOffersAndPassivation is for the race detector: destinations come and go while work arrives for them.
+func TestRacingOffersAndPassivation(t *testing.T) {
+	b := newBed(t, func(c *actors.Config) { c.Passivate = time.Microsecond })
+	b.courier.Idle = time.Millisecond
+	const n, workers = 500, 4
+	jobs := make([][]mail.Job, workers)
+	for w := range workers {
+		for i := range n {
+			j := b.job(many(5)(i))
+			b.queue.Put(j.Body, j.Delivery)
+			jobs[w] = append(jobs[w], j)
+		}
+	}
+	var wait sync.WaitGroup
+	for w := range workers {
+		wait.Go(func() {
+			for i := range jobs[w] {
+				b.Offer(jobs[w][i : i+1])
+				if i%16 == 0 {
+					b.Destinations().Passivate(0)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	b.settle(t, workers*n)
+}
+
+func TestBlockedSourceLeavesTheOthers(t *testing.T) { // R43, R67
+	b := newBed(t, func(c *actors.Config) {
+		c.Sources = map[string][]netip.Addr{"default": fourSources}
+	})
+	var mu sync.Mutex
+	from := map[netip.Addr]int{}
+	b.courier.Connect = func(t protocol.Trip) mail.Outcome {
+		if t.Source == fourSources[0] {
+			return mail.Outcome{Result: mail.Deferred, Stage: mail.StageGreeting, Status: mail.StatusServer, Detail: "connection reset"}
+		}
+		return mail.Outcome{}
+	}
+	b.courier.Answer = func(t protocol.Trip, _ *mail.Job) mail.Outcome {
+		mu.Lock()
+		defer mu.Unlock()
+		from[t.Source]++
+		return mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot}
+	}
+	b.submit(3000, many(300))
+	b.settle(t, 3000)
+	mu.Lock()
+	defer mu.Unlock()
+	for i, a := range fourSources {
+		if (from[a] == 0) != (i == 0) {
+			t.Errorf("%d messages left by %s; only the first source is reset", from[a], a)
+		}
+	}
+	if n := b.Counters().Source.Blocks.Load(); n != 1 {
+		t.Errorf("%d blocks, want the one of %s", n, fourSources[0])
+	}
+	for _, s := range b.Sources().Snapshot() {
+		for _, r := range s.Receivers {
+			if blocked := r.State == shaping.Blocked; blocked != (s.Source == fourSources[0]) {
+				t.Errorf("%s stands %v to %s", s.Source, r.State, r.Receiver)
+			}
+		}
+	}
+}
+
+func TestRetriesUntilLifetimeEnds(t *testing.T) { // R46
+	b := newBed(t, nil)
+	b.courier.Answer = func(protocol.Trip, *mail.Job) mail.Outcome {
+		return mail.Outcome{Result: mail.Deferred, Stage: mail.StageRcpt, Reply: smtp.Reply{Code: 451, Text: "later"}}
+	}
+	b.submit(1, one(""))
+	seq := b.seq
+	b.until(t, func() bool {
+		if b.queue.Finals() == 1 {
+			return true
+		}
+		b.clock.Advance(5 * time.Second)
+		return false
+	})
+	e, _ := b.queue.Final(seq)
+	if e.Kind != mail.EventFailed || e.Status != mail.StatusTimeout {
+		t.Errorf("ended as %v with status %d, want failed with status %d", e.Kind, e.Status, mail.StatusTimeout)
+	}
+	if n := b.courier.Sent.Load(); n < 24 || n > 34 {
+		t.Errorf("%d attempts in 30 minutes, want about 30", n)
+	}
+}
+
+func TestSuspension(t *testing.T) {
+	b := newBed(t, nil)
+	s := destination.Suspension{Domain: "one.example", Reason: "complaints", Author: "root"}
+	b.Destinations().Suspend(s)
+	b.submit(10, one(""))
+	b.submit(10, many(3))
+	b.settle(t, 10)
+	b.until(t, func() bool {
+		st := b.Destinations().Snapshot("one.example")
+		return len(st) == 1 && st[0].State == destination.StateSuspended && st[0].Waiting == 10 && st[0].Detail == "complaints"
+	})
+	b.Destinations().Unsuspend(s)
+	b.settle(t, 20)
+}
+
+func TestGateHoldsBack(t *testing.T) {
+	var open sync.Map
+	b := newBed(t, func(c *actors.Config) {
+		c.Gate = func(d *mail.Delivery) bool { _, ok := open.Load(d.Group); return ok }
+	})
+	open.Store("", true)
+	for i := range 10 {
+		j := b.job("one.example")
+		if i%2 == 0 {
+			j.Delivery.Group = "campaign"
+		}
+		b.queue.Put(j.Body, j.Delivery)
+		b.Offer([]mail.Job{j})
+	}
+	b.settle(t, 5)
+	open.Store("campaign", true)
+	b.Destinations().Changed()
+	b.settle(t, 10)
+}
+
+func TestCourierThatPanicsLosesNothing(t *testing.T) {
+	b := newBed(t, nil)
+	b.courier.Answer = func(protocol.Trip, *mail.Job) mail.Outcome {
+		if n := b.courier.Sent.Load(); n == 5 || n == 9 {
+			b.courier.Sent.Add(1)
+			panic("injected into a courier")
+		}
+		return mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot}
+	}
+	b.submit(20, one(""))
+	b.until(t, func() bool {
+		b.clock.Advance(time.Second) // what was cleared is in doubt, and is tried again after its interval
+		return b.queue.Finals() == 20
+	})
+	if n := b.Counters().Source.Lost.Load(); n == 0 {
+		t.Error("the courier was made to fail and nobody counted it")
+	}
+	if n := b.Counters().Destination.InDoubt.Load(); n == 0 {
+		t.Error("an attempt without an answer is not in doubt")
+	}
+}
+
+func TestLimitsHold(t *testing.T) { // R39: never more connections than the rule allows
+	b := newBed(t, func(c *actors.Config) { c.Sources = map[string][]netip.Addr{"default": fourSources[:2]} })
+	b.resolver.Answer = func(d mail.Domain) (mail.Route, mail.Outcome) {
+		return mail.Route{Hosts: []mail.Host{{Name: "mx.shared.example", Port: 25}}}, mail.Outcome{}
+	}
+	rules, err := shaping.NewRules(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := rules.ByRoute("d1.example", mail.Route{Hosts: []mail.Host{{Name: "mx.shared.example", Port: 25}}})
+	if limits.Rate > 0 {
+		b.clock.Advance(0)
+	}
+	b.submit(100, many(50))
+	b.until(t, func() bool {
+		b.clock.Advance(time.Second)
+		return b.queue.Finals() == 100
+	})
+	for _, a := range fourSources[:2] {
+		most := b.courier.Most(a.String(), limits.Receiver)
+		if most == 0 || most > int64(limits.Connections) {
+			t.Errorf("%d connections at once from %s to %s, it bears %d", most, a, limits.Receiver, limits.Connections)
+		}
+	}
+}
