@@ -91,7 +91,7 @@ const defaultLinger = 3 * time.Second
 // its greeting or at EHLO is left for the next (requirement E-44). If none takes us the outcome is that of the host
 // that came furthest, deferred, and no job was touched. The exception is a route of the DNS that leads nowhere mail
 // may go: no host exists, all addresses are forbidden (threat T15), or it leads back to ourselves (threat T14). Then
-// the outcome is failed, and what w gives is settled with it.
+// the outcome is failed, and what w gives is settled with it. An outcome of StageNone is our own trouble, such as ctx.
 func (c *Courier) Run(ctx context.Context, t Trip, w Work) Report {
 	a := attempt{c: c, t: t}
 	for _, h := range t.Route.Hosts {
@@ -103,6 +103,9 @@ func (c *Courier) Run(ctx context.Context, t Trip, w Work) Report {
 		}
 	}
 	o := a.verdict()
+	if ctx.Err() != nil { // whatever failed last, it was us who broke off
+		o.Result, o.Stage, o.Status, o.Detail = mail.Deferred, mail.StageNone, mail.StatusNone, "stopped"
+	}
 	c.cfg.Log.Debug("no host took the connection", "receiver", t.Receiver, "stage", o.Stage.String(), "detail", o.Detail)
 	r := Report{Outcome: o}
 	if o.Result == mail.Failed {
@@ -155,10 +158,6 @@ type attempt struct {
 // done tells whether to stop in front of h. A host list that holds ourselves ends there, except for hosts preferred
 // more (RFC 5321 §5.1), or two of us would hand the mail to and fro.
 func (a *attempt) done(ctx context.Context, h mail.Host) bool {
-	if ctx.Err() != nil && a.best.Result == 0 {
-		a.trouble(mail.Outcome{Result: mail.Deferred, Stage: mail.StageNone, Detail: "stopped", At: a.c.cfg.Clock.Now()})
-		a.tried = true
-	}
 	return ctx.Err() != nil || a.dials >= a.c.cfg.MaxDials || a.self && h.Pref >= a.pref
 }
 

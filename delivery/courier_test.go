@@ -442,6 +442,17 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// TestStoppedWhileConnecting: breaking off is nobody's failure to connect.
+func TestStoppedWhileConnecting(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	b := newBasket(1)
+	r := New(Config{Guard: NewGuard(true, nil)}).Run(ctx, Trip{Route: at(closedPort(t))}, b)
+	if got := short(r.Outcome); got != "deferred none 0 stopped" || len(b.jobs) != 1 {
+		t.Errorf("%s, %v", got, b.lines)
+	}
+}
+
 // TestStoppedBehindTheDot: a receiver that never answers is cut off, and the message is in doubt.
 func TestStoppedBehindTheDot(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
