@@ -5,5 +5,5 @@
 //
 // go-smtp above it sees one plain, valid command at a time and answers it; what the client really wrote is kept here
 // (Conn.Mail, Conn.Rcpt, Conn.Body). Package wire must never decide who may send what: that is its Policy's. Read
-// Conn first, then command.go (which commands pass) and data.go (what a body may hold).
+// Conn first, then command.go (which commands pass), answer.go (what is said) and data.go (what a body may hold).
 package wire
