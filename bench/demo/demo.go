@@ -259,6 +259,10 @@ func (s *show) unfinished(ctx context.Context, sent bool) (Summary, error) {
 	for _, r := range s.rows() {
 		fmt.Fprintf(s.cfg.Out, "%-9s delivered %d, deferred %d, failed %d, blocks %d\n", r.Receiver, r.Delivered, r.Deferred, r.Failed, r.Blocks)
 	}
-	return Summary{}, fmt.Errorf("%w: after %s all sent: %t; final outcomes %.0f, still waiting %.0f of %d messages", ErrUnfinished,
-		s.cfg.Timeout, sent, m.Final(), m.Waiting(), s.cfg.Messages)
+	v, err := verdict.Check(s.ledger, s.record)
+	if err != nil {
+		return Summary{}, fmt.Errorf("demo: %w", err)
+	}
+	return Summary{Rows: s.rows(), Verdict: v}, fmt.Errorf("%w: after %s all sent: %t; final outcomes %.0f, still waiting %.0f of %d messages; %s",
+		ErrUnfinished, s.cfg.Timeout, sent, m.Final(), m.Waiting(), s.cfg.Messages, v)
 }

@@ -2,11 +2,14 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -80,6 +83,9 @@ alias_database =
 			return "", nil, fmt.Errorf("relay: %w", err)
 		}
 	}
+	if err := giveToPostfix(filepath.Join(dir, "data")); err != nil {
+		return "", nil, err
+	}
 	master, err := os.ReadFile("/usr/share/postfix/master.cf.dist")
 	if err != nil {
 		return "", nil, fmt.Errorf("relay: Debian's package postfix is not installed: %w", err)
@@ -97,7 +103,8 @@ alias_database =
 	command := func(word string) error {
 		out, err := exec.CommandContext(context.WithoutCancel(ctx), "postfix", "-c", config, word).CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("relay: postfix %s: %w: %s", word, err, out)
+			log, _ := os.ReadFile(filepath.Join(dir, "log"))
+			return fmt.Errorf("relay: postfix %s: %w: %s%s", word, err, out, log)
 		}
 		return nil
 	}
@@ -116,4 +123,18 @@ alias_database =
 		stop()
 	}
 	return addr, stop, err
+}
+
+// giveToPostfix makes the user of Debian's package the owner of a directory.
+func giveToPostfix(dir string) error {
+	u, err := user.Lookup("postfix")
+	if err != nil {
+		return fmt.Errorf("relay: Debian's package postfix is not installed: %w", err)
+	}
+	uid, err1 := strconv.Atoi(u.Uid)
+	gid, err2 := strconv.Atoi(u.Gid)
+	if err := errors.Join(err1, err2, os.Chown(dir, uid, gid)); err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	return nil
 }

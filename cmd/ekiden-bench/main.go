@@ -35,6 +35,7 @@ type commands struct {
 	Relay   relayCommand   `cmd:"" help:"Measure a relay: rate, cost, loss, duplicates."`
 	Figures figuresCommand `cmd:"" help:"Measure the table of goals, row by row."`
 	Demo    demoCommand    `cmd:"" help:"Show a relay at work against a pretend internet."`
+	Sim     simCommand     `cmd:"" help:"Simulate the negotiation under a seed, with faults, and check what must hold."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ekiden-bench": main})
+}
+
+// TestScripts runs testdata/*.txtar against the command itself.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"freeport": freePort, "listening": listening,
+		},
+	})
+}
+
+// freePort sets a variable to a loopback address on which nothing listens.
+func freePort(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], l.Addr().String())
+	ts.Check(l.Close())
+}
+
+// listening waits until something listens at an address.
+func listening(ts *testscript.TestScript, _ bool, args []string) {
+	for range 1000 {
+		if c, err := net.Dial("tcp", args[0]); err == nil {
+			ts.Check(c.Close())
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	ts.Fatalf("nothing listens at %s", args[0])
+}
+
+// TestHelp holds every command to contract 2: --help with an example, and --json.
+func TestHelp(t *testing.T) {
+	for _, name := range []string{"load", "sink", "relay", "figures", "demo", "sim"} {
+		var out, errs bytes.Buffer
+		if code := run([]string{name, "--help"}, &out, &errs); code != 0 {
+			t.Errorf("%s --help ends with %d: %s", name, code, errs.String())
+		}
+		if text := out.String(); !strings.Contains(text, "Example") || !strings.Contains(text, "ekiden-bench "+name+" --") || !strings.Contains(text, "--json") {
+			t.Errorf("%s --help shows no example or no --json:\n%s", name, text)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{}, {"unknown"}, {"load"}, {"load", "--target", "x", "--messages", "many"}, {"relay", "--tool", "swaks"},
+		{"load", "--target", "x", "--messages", "1", "--headers", "no colon"}, {"relay", "--target", "x"},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(args, &out, &errs); code != exitUsage || errs.Len() == 0 {
+			t.Errorf("%q ends with %d: %s", args, code, errs.String())
+		}
+	}
+}
+
+// mustBinaries builds the engine and this command into one directory, as make build does.
+func mustBinaries(t *testing.T) (bench string) {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", dir+string(os.PathSeparator), "../ekiden", ".").CombinedOutput(); err != nil {
+		t.Skipf("the engine cannot be built: %v\n%s", err, out)
+	}
+	return filepath.Join(dir, "ekiden-bench")
+}
+
+// TestRelay measures the real engine in small: what it prints is contract 9, and nothing is lost.
+func TestRelay(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	bench := mustBinaries(t)
+	for name, tt := range map[string]struct {
+		args []string
+		want string
+	}{
+		"one domain":            {nil, "msgs=500 "},
+		"recipients and TLS":    {[]string{"--recipients", "3", "--domains", "20", "--tls"}, "msgs=500 "},
+		"one per connection":    {[]string{"--per-connection", "1"}, "msgs=500 "},
+		"receivers down, crash": {[]string{"--accept-only", "--backlog", "500", "--restart", "--drain"}, "lost=0 dup=0 wrong=0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := append([]string{"relay", "--messages", "500", "--sessions", "10", "--dir", t.TempDir()}, tt.args...)
+			cmd := exec.CommandContext(t.Context(), bench, args...)
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("%v\n%s%s", err, out, errs.String())
+			}
+			line := strings.TrimSpace(string(out))
+			if !strings.Contains(line, tt.want) || !regexp.MustCompile(`lost=0 dup=0 `).MatchString(line) {
+				t.Errorf("printed %q", line)
+			}
+			if _, err := fmt.Fprintln(t.Output(), line); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestDemo runs the demonstration in small with the real engine.
+func TestDemo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	out, err := exec.CommandContext(t.Context(), mustBinaries(t), "demo", "--messages", "1000", "--timeout", "1m").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "lost=0 dup=0 wrong=0") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
