@@ -35,7 +35,7 @@ type Config struct {
 
 // Sizes of Badger's files: see performance figures in storage/DESIGN.md.
 const (
-	memTableSize   = 16 << 20
+	memTableSize   = 8 << 20
 	valueLogSize   = 64 << 20
 	valueMinimum   = 512 // bytes from which a value goes to the value log
 	indexCache     = 32 << 20
@@ -48,7 +48,7 @@ const (
 	maxBatchBytes = 1 << 20  // of keys and values; one request may exceed it alone
 	maxPending    = 4096     // requests waiting; Put and Settle block above
 	maxPendBytes  = 64 << 20 // bytes waiting; likewise
-	maxRecipients = 5000     // deliveries of one Put: a commit is one Badger transaction, and that is bounded
+	maxRecipients = 2000     // deliveries of one Put: a commit is one Badger transaction, bounded to 15 % of a memtable
 )
 
 // keyLife is how long an idempotency key is remembered (requirement N10), in product time.

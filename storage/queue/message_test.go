@@ -14,6 +14,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/storage/events"
 )
@@ -149,7 +150,7 @@ func TestAllot(t *testing.T) {
 	if lineage == 0 {
 		t.Fatal("lineage is zero")
 	}
-	before := uint64(time.Now().UnixMicro()) //nolint // compared with the machine's clock on purpose
+	before := uint64(clock.Wall().UnixMicro())
 	first := r.Allot(3)
 	if second := r.Allot(1); second < first+3 {
 		t.Errorf("3 numbers from %d, then %d", first, second)
