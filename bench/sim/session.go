@@ -17,7 +17,6 @@ type sess struct {
 	to      *receiver
 	waiting bool
 	gen     int // of the present wait
-	began   time.Time
 	hand    *protocol.Parcel
 	box     protocol.Outbox
 	cleared bool

@@ -1,0 +1,200 @@
+package source
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
+)
+
+// box is an outbox that only counts.
+type box struct {
+	protocol.Outbox // what is not used panics
+	name            string
+	waiting         int
+	joined, left    int
+	withdrawn       int
+	told            []any
+}
+
+func (b *box) Join(int)                                      { b.joined++ }
+func (b *box) Withdraw(_, n int)                             { b.withdrawn += n }
+func (b *box) Leave(time.Time, int, []*protocol.Parcel, any) { b.left++ }
+func (b *box) Linger(int, protocol.Waker) bool               { return b.waiting == 0 }
+func (b *box) Unlinger(int, protocol.Waker)                  {}
+func (b *box) Tell(m any)                                    { b.told = append(b.told, m) }
+func (b *box) Take(time.Time, int, netip.Addr, string) *protocol.Parcel {
+	if b.waiting == 0 {
+		return nil
+	}
+	b.waiting--
+	return &protocol.Parcel{Job: mail.Job{Delivery: mail.Delivery{Domain: mail.Domain(b.name)}}}
+}
+
+var testStart = time.Date(2026, 1, 1, 12, 30, 0, 0, time.UTC)
+
+func newBook(quantum int) *Book {
+	cfg := Config{Quantum: quantum}
+	cfg.Defaults()
+	return NewBook(netip.MustParseAddr("192.0.2.1"), &cfg, &Counters{})
+}
+
+func askFor(b *box, want int, l *shaping.Limits, key string) protocol.Ask {
+	return protocol.Ask{Outbox: b, Want: want, Key: key, Limits: l, Deadline: testStart.Add(time.Minute)}
+}
+
+func started(es []Effect) (out []*Session) {
+	for _, e := range es {
+		if e.Kind == EffectStart {
+			out = append(out, e.Session)
+		}
+	}
+	return out
+}
+
+func TestSlotsAreGivenUpToTheLimitAndThenInTurn(t *testing.T) {
+	b := newBook(2)
+	l := &shaping.Limits{Receiver: "r", Connections: 1}
+	boxes := []*box{{name: "a", waiting: 5}, {name: "b", waiting: 3}, {name: "c", waiting: 1}}
+	var ss []*Session
+	for _, x := range boxes {
+		ss = append(ss, started(b.Step(testStart, askFor(x, 1, l, "k")))...)
+	}
+	if len(ss) != 1 {
+		t.Fatalf("%d sessions started, the receiver bears one", len(ss))
+	}
+	var order []string
+	for {
+		p, v, _, _ := b.Next(testStart, ss[0], true)
+		if v != Busy {
+			break
+		}
+		order = append(order, string(p.Job.Delivery.Domain))
+		if n := len(order); n == 2 || n == 4 { // who is left with work asks again, as Leave makes the destination do
+			b.Step(testStart, askFor(boxes[(n/2-1)%2], 1, l, "k"))
+		}
+	}
+	want := []string{"a", "a", "b", "b", "c", "a", "a", "b"}
+	if !slices.Equal(order, want) {
+		t.Errorf("served %v, want %v", order, want)
+	}
+}
+
+func TestIdleSessionIsHandedOver(t *testing.T) {
+	b := newBook(10)
+	l := &shaping.Limits{Receiver: "r", Connections: 1}
+	first, second := &box{name: "a", waiting: 1}, &box{name: "b", waiting: 1}
+	s := started(b.Step(testStart, askFor(first, 1, l, "k")))[0]
+	b.Next(testStart, s, true)
+	if _, v, _, _ := b.Next(testStart, s, true); v != Dry {
+		t.Fatalf("verdict %d, want dry", v)
+	}
+	es := b.Step(testStart, askFor(second, 1, l, "k"))
+	if len(es) != 1 || es[0].Kind != EffectWake || es[0].Session != s {
+		t.Fatalf("effects %+v, want a wake of the idle session", es)
+	}
+	if !b.Woken(s) {
+		t.Fatal("nothing was assigned")
+	}
+	p, v, _, _ := b.Next(testStart, s, true)
+	if v != Busy || p.Job.Delivery.Domain != "b" || first.left != 1 || second.joined != 1 {
+		t.Errorf("verdict %d, left %d, joined %d", v, first.left, second.joined)
+	}
+}
+
+func TestIdleSessionOfAnotherRoadMakesRoom(t *testing.T) {
+	b := newBook(10)
+	l := &shaping.Limits{Receiver: "r", Connections: 1}
+	s := started(b.Step(testStart, askFor(&box{name: "a"}, 1, l, "k1")))[0]
+	b.Next(testStart, s, true)
+	es := b.Step(testStart, askFor(&box{name: "b"}, 1, l, "k2"))
+	if len(es) != 1 || es[0].Kind != EffectWake {
+		t.Fatalf("effects %+v, want a wake", es)
+	}
+	if _, v, _, _ := b.Next(testStart, s, true); v != End {
+		t.Fatalf("verdict %d, want the end", v)
+	}
+	b.Close(testStart, s, nil, nil)
+	if ss := started(b.Step(testStart, protocol.Reported{Session: s.ID, Report: protocol.Report{Connected: true}})); len(ss) != 1 {
+		t.Errorf("%d sessions started for who waits", len(ss))
+	}
+}
+
+func TestBlockRefusesWhoWaits(t *testing.T) { // R67
+	b := newBook(10)
+	l := &shaping.Limits{Receiver: "r", Connections: 2, BlockPause: time.Minute}
+	other := &shaping.Limits{Receiver: "other", Connections: 2}
+	x := &box{name: "a", waiting: 9}
+	refused := protocol.Report{Outcome: mail.Outcome{Result: mail.Deferred, Stage: mail.StageConnect, Detail: "connection refused"}}
+	var es []Effect
+	for range 3 {
+		for _, s := range started(b.Step(testStart, askFor(x, 1, l, "k"))) {
+			b.Close(testStart, s, nil, nil)
+			es = b.Step(testStart, protocol.Reported{Session: s.ID, Report: refused})
+		}
+	}
+	if st := b.Snapshot(testStart)[0]; st.State != shaping.Blocked || st.Connections != 0 {
+		t.Fatalf("after three refused connections: %+v, %+v", st, es)
+	}
+	es = b.Step(testStart, askFor(x, 4, l, "k"))
+	if len(es) != 1 || es[0].Kind != EffectRefuse || es[0].Want != 4 || es[0].Refused.Reason != protocol.ReasonBlocked ||
+		!es[0].Refused.Until.Equal(testStart.Add(time.Minute)) {
+		t.Errorf("effects %+v, want a refusal until the probe", es)
+	}
+	if ss := started(b.Step(testStart, askFor(x, 1, other, "o"))); len(ss) != 1 {
+		t.Error("another receiver is blocked as well")
+	}
+	later := testStart.Add(61 * time.Second)
+	a := askFor(x, 4, l, "k")
+	a.Deadline = later.Add(time.Minute)
+	if ss := started(b.Step(later, a)); len(ss) != 1 {
+		t.Errorf("%d probes, want one", len(ss))
+	}
+}
+
+func TestRestartNeitherLeaksNorForgets(t *testing.T) {
+	b := newBook(10)
+	l := &shaping.Limits{Receiver: "r", Connections: 2}
+	x := &box{name: "a", waiting: 100}
+	ss := started(b.Step(testStart, askFor(x, 3, l, "k")))
+	if len(ss) != 2 {
+		t.Fatalf("%d sessions", len(ss))
+	}
+	ss[0].Begin()
+	ss[0].Finish(protocol.Report{Connected: true, Messages: 1}) // its report is lost with the actor, and so is the other's start
+	es := started(b.Step(testStart, protocol.Restarted{}))
+	if len(es) != 2 || !slices.Contains(es, ss[1]) {
+		t.Errorf("%d sessions started, want the one that was lost and one for the slot that is free", len(es))
+	}
+	if n := b.Live(); n != 2 {
+		t.Errorf("%d live sessions", n)
+	}
+}
+
+func TestPaceIsWaitedFor(t *testing.T) {
+	b := newBook(10)
+	l := &shaping.Limits{Receiver: "r", Connections: 2, Rate: 1}
+	s := started(b.Step(testStart, askFor(&box{name: "a", waiting: 5}, 1, l, "k")))[0]
+	now, got := testStart, 0
+	for range 100 {
+		p, v, at, _ := b.Next(now, s, true)
+		switch {
+		case p != nil:
+			got++
+		case v == Hold && at.After(now):
+			now = at
+		default:
+			t.Fatalf("verdict %d, at %v", v, at)
+		}
+		if got == 5 {
+			break
+		}
+	}
+	if d := now.Sub(testStart); d < 4*time.Second || d > 5*time.Second {
+		t.Errorf("five messages took %s at one a second", d)
+	}
+}
