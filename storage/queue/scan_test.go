@@ -254,3 +254,24 @@ func TestDestinations(t *testing.T) {
 		t.Errorf("error of the callback: %v", err)
 	}
 }
+
+func TestRewind(t *testing.T) {
+	r := newRig(t)
+	r.fill(5, "taro@example.jp")
+	until := far(r.cfg.Clock.Now())
+	ds := r.scan("example.jp", Cursor{}, until, 9)
+	for name, c := range map[string]struct {
+		from Cursor
+		want int // deliveries met
+	}{
+		"behind it":        {After(&ds[4]), 3},
+		"on it":            {After(&ds[2]), 3},
+		"before it":        {After(&ds[0]), 4},
+		"at the head":      {Cursor{}, 5},
+		"more urgent ones": {After(&mail.Delivery{Seq: 1, Priority: 99}), 5},
+	} {
+		if got := r.scan("example.jp", Rewind(c.from, &ds[2]), until, 9); len(got) != c.want {
+			t.Errorf("cursor %s: %d deliveries, want %d", name, len(got), c.want)
+		}
+	}
+}
