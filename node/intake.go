@@ -23,6 +23,9 @@ func (k *doorkeeper) Ready() (bool, smtp.Reply) {
 	return true, smtp.Reply{}
 }
 
+func (k *doorkeeper) shut(r smtp.Reply) { k.closed.Store(&r) }
+func (k *doorkeeper) open()             { k.closed.Store(nil) }
+
 // The replies of a node that takes no mail. Those with 421 end the connection, so that a balancer moves on.
 var (
 	replySealed   = smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 2}, Text: "sealed: waiting for its keys, try another host or later"}

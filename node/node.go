@@ -183,7 +183,7 @@ func (n *Node) loadCertificates() error {
 
 // Start opens the listeners and, where the node has its keys, the engine. A sealed node listens as well: it says so.
 func (n *Node) Start(ctx context.Context) error {
-	n.door.closed.Store(&replySealed)
+	n.door.shut(replySealed)
 	if err := n.http.Start(); err != nil {
 		return fmt.Errorf("node: listen for http: %w", err)
 	}
@@ -231,7 +231,7 @@ func (n *Node) Reload() error {
 // Stop ends the node: accepts no more, finishes open transactions both ways while ctx lasts, closes the store.
 func (n *Node) Stop(ctx context.Context) error {
 	n.draining.Store(true)
-	n.door.closed.Store(&replyDraining)
+	n.door.shut(replyDraining)
 	err := n.smtp.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		n.log.Warn("some clients did not finish in time")
@@ -276,18 +276,18 @@ func (n *Node) watch() {
 func (n *Node) mindDoor() {
 	reasons := n.reasons()
 	if len(reasons) == 0 {
-		n.door.closed.Store(nil)
+		n.door.open()
 		return
 	}
 	switch reasons[0].Code {
 	case "sealed":
-		n.door.closed.Store(&replySealed)
+		n.door.shut(replySealed)
 	case "draining":
-		n.door.closed.Store(&replyDraining)
+		n.door.shut(replyDraining)
 	case "disk":
-		n.door.closed.Store(&replyFull)
+		n.door.shut(replyFull)
 	default:
-		n.door.closed.Store(&replyFailed)
+		n.door.shut(replyFailed)
 	}
 }
 

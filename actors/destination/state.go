@@ -89,7 +89,7 @@ type origin struct {
 }
 
 // noSource stands where no source is meant.
-var noSource netip.Addr
+var noSource = netip.Addr{}
 
 // EffectKind says what the shell must do.
 type EffectKind uint8

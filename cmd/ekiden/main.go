@@ -1,7 +1,7 @@
 // Command ekiden is the server and the operator's commands.
 //
-// The main package only reads flags, speaks with a node over its RPC, prints, and chooses the exit code; everything
-// that decides about mail is in the rooms of package node. Read commands first, then serve.go.
+// The main package only reads flags, speaks with a node over its RPC, prints, and chooses the exit code. It must
+// never decide about mail: that is for the rooms of package node. Read commands first, then serve.go.
 package main
 
 import (

@@ -95,7 +95,7 @@ Date: Wed, 01 Jul 2026 12:00:00 +0900
 
 Subject: body
 `)
-	_, h := Scan(msg, &DefaultNames, false)
+	_, h := Scan(msg, defaultNames(), false)
 	if h.Received != 2 || !h.HasDate || h.EightBit || h.Cut != nil {
 		t.Errorf("header %+v", h)
 	}
@@ -111,7 +111,7 @@ Subject: body
 			t.Errorf("%s: %q, want %q", f.name, f.got, f.want)
 		}
 	}
-	_, h = Scan(msg, &DefaultNames, true)
+	_, h = Scan(msg, defaultNames(), true)
 	if left := Append(nil, msg, h.Cut); !bytes.HasPrefix(left, []byte("From: ")) || len(left) != len(msg)-Len(h.Cut) {
 		t.Errorf("Received stripped: %q", left)
 	}
@@ -131,7 +131,7 @@ func TestHeaderEnds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, h := Scan([]byte(tt.msg), &DefaultNames, false); h.End != tt.end {
+			if _, h := Scan([]byte(tt.msg), defaultNames(), false); h.End != tt.end {
 				t.Errorf("header ends at %d, want %d", h.End, tt.end)
 			}
 		})
@@ -203,7 +203,7 @@ func FuzzScan(f *testing.F) {
 	f.Add([]byte("Subject: =?ISO-2022-JP?B?GyRC?=\r\nFrom: \"a\\"))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		orig := bytes.Clone(msg)
-		d, h := Scan(msg, &DefaultNames, true)
+		d, h := Scan(msg, defaultNames(), true)
 		if !bytes.Equal(orig, msg) {
 			t.Fatal("the message was changed")
 		}
@@ -261,9 +261,15 @@ Content-Type: text/plain; charset=utf-8
 	b.ReportAllocs()
 	b.SetBytes(int64(len(msg)))
 	for b.Loop() {
-		_, h := Scan(msg, &DefaultNames, false)
+		_, h := Scan(msg, defaultNames(), false)
 		if h.Cut != nil || HasEightBit(msg[h.End:]) {
 			b.Fatal("cut")
 		}
 	}
+}
+
+// defaultNames is a copy, so that no test can change the names of another.
+func defaultNames() *Names {
+	n := DefaultNames
+	return &n
 }

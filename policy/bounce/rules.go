@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/goccy/go-yaml"
 
@@ -193,21 +192,4 @@ func (r *rule) matches(f *facts) bool {
 
 func (e enhancedRange) holds(c smtp.EnhancedCode) bool {
 	return (e.class == 0 && c.Class != 0 || e.class == c.Class) && e.subject == c.Subject && e.lo <= c.Detail && c.Detail <= e.hi
-}
-
-// standard are the built-in rules, read at first use. They cannot fail: a test reads the same data.
-var standard = sync.OnceValue(func() *Rules {
-	r, err := New()
-	if err != nil {
-		panic(err)
-	}
-	return r
-})
-
-// Classify is (*Rules).Classify with the built-in rules.
-func Classify(receiver string, o mail.Outcome, to mail.Address) mail.Outcome {
-	if o.Result == mail.Delivered {
-		return o
-	}
-	return standard().Classify(receiver, o, to)
 }

@@ -142,30 +142,30 @@ func (s *Store) commit(batch []*request) {
 			s.commit(batch[len(batch)/2:])
 			return
 		}
-		finish(batch, ErrTooMany)
+		s.finish(batch, ErrTooMany)
 		return
 	}
 	if err != nil {
 		s.fail(err)
-		finish(batch, s.Err())
+		s.finish(batch, s.Err())
 		return
 	}
 	s.account(batch)
 	if s.cfg.OnCommit != nil {
 		s.cfg.OnCommit(clock.Since(begun).Seconds(), len(batch))
 	}
-	finish(batch, nil)
+	s.finish(batch, nil)
 }
 
 // finish calls every done.
-func finish(batch []*request, err error) {
+func (s *Store) finish(batch []*request, err error) {
 	for _, r := range batch {
 		if r.err != nil && err == nil {
 			r.done(r.err)
 		} else {
 			r.done(err)
 		}
-		r.free()
+		s.free(r)
 	}
 }
 

@@ -106,7 +106,7 @@ func TestDamage(t *testing.T) {
 		body(4): values[body(6)], body(6): values[body(4)], // bodies exchanged
 		string(appendSpot(nil, &elsewhere)): values[key(5)], // a second key for delivery 5
 	} {
-		req := newRequest(func(error) {})
+		req := r.newRequest(func(error) {})
 		req.set([]byte(k), v)
 		if err := wait(func(done func(error)) { req.done = done; r.submit(req) }); err != nil {
 			t.Fatal(err)

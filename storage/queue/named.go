@@ -113,7 +113,7 @@ func (s *Store) SetMeta(name string, value []byte, done func(error)) {
 		done(ErrTooMany)
 		return
 	}
-	r := newRequest(done)
+	r := s.newRequest(done)
 	h := s.ring.Index("meta", []byte(name))
 	key := append([]byte{kindMeta}, h[:]...)
 	if value == nil {

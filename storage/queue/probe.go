@@ -20,7 +20,7 @@ func (s *Store) probe() {
 	value := bytes.Repeat([]byte{0xa5}, probeSize)
 	done := make(chan error, 1)
 	for i := range probeRounds {
-		r := newRequest(func(err error) { done <- err })
+		r := s.newRequest(func(err error) { done <- err })
 		if i < probeRounds-1 {
 			r.set([]byte{kindProbe}, value)
 		} else {

@@ -26,7 +26,7 @@ func (s *Store) Put(a *mail.Accepted, done func(error)) {
 		done(ErrTooMany)
 		return
 	}
-	r := newRequest(done)
+	r := s.newRequest(done)
 	r.message, r.maxSeq = a.ID.Seq, a.ID.Seq
 	if cap(r.buf) == 0 {
 		r.buf = make([]byte, 0, len(a.Body)+512)
@@ -105,7 +105,7 @@ func (s *Store) open(kind byte, seq mail.Seq, value []byte) ([]byte, error) {
 // m.Delivery must be as the store gave it or took it last: its domain, priority, due time and number find the record.
 // A shared delivery that is not there gives ErrNotQueued. Settlements go on when the disk is short.
 func (s *Store) Settle(m mail.Settlement, done func(error)) {
-	r := newRequest(done)
+	r := s.newRequest(done)
 	d := m.Delivery
 	at := s.spotOf(d)
 	from := len(r.buf)

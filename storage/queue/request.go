@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"sync"
-
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/ekiden-mta/ekiden/mail"
@@ -38,19 +36,20 @@ type request struct {
 	metadata [256]byte // room for the plaintext of small records
 }
 
-var requests = sync.Pool{New: func() any { return new(request) }}
-
 // Buffers above this are not kept for the next request.
 const keepBuffer = 64 << 10
 
-func newRequest(done func(error)) *request {
-	r := requests.Get().(*request)
+func (s *Store) newRequest(done func(error)) *request {
+	r, ok := s.requests.Get().(*request)
+	if !ok {
+		r = new(request)
+	}
 	r.done = done
 	return r
 }
 
-// free gives r back. Badger has copied keys and values by the time a commit returns.
-func (r *request) free() {
+// free keeps r for a later request. Badger has copied keys and values by the time a commit returns.
+func (s *Store) free(r *request) {
 	buf, sets, dels, adds, drops, pack := r.buf, r.sets, r.dels, r.adds, r.drops, r.pack
 	if cap(buf) > keepBuffer || pack.Size() > keepBuffer || cap(sets) > 64 {
 		return
@@ -59,7 +58,7 @@ func (r *request) free() {
 	clear(dels)
 	pack.Reset()
 	*r = request{buf: buf[:0], sets: sets[:0], dels: dels[:0], adds: adds[:0], drops: drops[:0], pack: pack}
-	requests.Put(r)
+	s.requests.Put(r)
 }
 
 // cut returns what was appended to buf since from, safe from later appends.

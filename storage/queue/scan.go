@@ -256,7 +256,7 @@ func (s *Store) quarantine(key, value []byte, at *spot, reason error) {
 	}
 	s.damaged.Add(1)
 	s.log.Error("delivery damaged: moved to quarantine", "delivery", s.id(mail.Seq(at.at.seq)).String(), "err", reason)
-	r := newRequest(func(error) {})
+	r := s.newRequest(func(error) {})
 	r.set(append([]byte{kindQuarantine}, key...), value)
 	r.del(key)
 	r.drops = append(r.drops, *at)

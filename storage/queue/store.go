@@ -34,11 +34,12 @@ type Store struct {
 	events  *events.Log
 	stats   *stats.Table
 
-	inbox   inbox
-	c       committer // the committer's goroutine only
-	index   index
-	lastSeq atomic.Uint64
-	space   space
+	inbox    inbox
+	requests sync.Pool // of *request
+	c        committer // the committer's goroutine only
+	index    index
+	lastSeq  atomic.Uint64
+	space    space
 
 	failure atomic.Pointer[error]
 	damaged atomic.Uint64 // records that did not open
@@ -377,7 +378,7 @@ const purgeBatch = 1000
 // remove deletes keys in one commit and waits for it.
 func (s *Store) remove(ctx context.Context, keys [][]byte) error {
 	done := make(chan error, 1)
-	r := newRequest(func(err error) { done <- err })
+	r := s.newRequest(func(err error) { done <- err })
 	for _, k := range keys {
 		r.del(k)
 	}

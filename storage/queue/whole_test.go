@@ -70,7 +70,7 @@ func TestCountersFollowTheLog(t *testing.T) {
 			r.reopen()
 		case 1: // the counters on disk are older than the log, or gone
 			if err := wait(func(done func(error)) {
-				req := newRequest(done)
+				req := r.newRequest(done)
 				if step > 6 {
 					req.del([]byte{kindSnapshot})
 				} else {
