@@ -64,22 +64,15 @@ func (a place) compare(b place) int {
 	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.due, b.due), cmp.Compare(a.seq, b.seq))
 }
 
-// marks is a cursor: how far each priority has been listed.
-type marks map[uint8]place
-
-// Scan implements protocol.Queue.
+// Scan implements protocol.Queue as the store does: one position for all priorities, so that what comes up before it
+// later is not listed, and nextDue only where everything due was listed.
 func (q *Queue) Scan(d mail.Domain, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.Fail != nil {
 		return nil, nil, false, time.Time{}, q.Fail
 	}
-	at := marks{}
-	if m, ok := c.(marks); ok {
-		for k, v := range m {
-			at[k] = v
-		}
-	}
+	at, set := c.(place)
 	var due []mail.Delivery
 	var next time.Time
 	for _, x := range q.by[d] {
@@ -89,37 +82,32 @@ func (q *Queue) Scan(d mail.Domain, c protocol.Cursor, until time.Time, n int) (
 			}
 			continue
 		}
-		if m, ok := at[x.Priority]; ok && placeOf(&x).compare(m) <= 0 {
+		if set && placeOf(&x).compare(at) <= 0 {
 			continue
 		}
 		due = append(due, x)
 	}
 	slices.SortFunc(due, func(a, b mail.Delivery) int { return placeOf(&a).compare(placeOf(&b)) })
-	more := len(due) > n
+	more := len(due) >= n
 	due = due[:min(n, len(due))]
-	for i := range due {
-		at[due[i].Priority] = placeOf(&due[i])
+	if len(due) > 0 {
+		c = placeOf(&due[len(due)-1])
 	}
-	return due, at, more, next, nil
+	if more {
+		next = time.Time{}
+	}
+	return due, c, more, next, nil
 }
 
 // Rewind implements protocol.Queue.
 func (q *Queue) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
-	m, ok := c.(marks)
-	if !ok {
-		return nil
-	}
+	at, set := c.(place)
 	p := placeOf(d)
-	if at, ok := m[d.Priority]; !ok || at.compare(p) < 0 {
+	if !set || at.compare(p) < 0 {
 		return c
 	}
-	out := marks{}
-	for k, v := range m {
-		out[k] = v
-	}
 	p.seq--
-	out[d.Priority] = p
-	return out
+	return p
 }
 
 // Body implements protocol.Queue.

@@ -24,9 +24,15 @@ func (b *Outbox) BeginLoad(now time.Time) (Load, bool) {
 		return Load{}, false
 	}
 	k.loading, k.more, k.missed = true, false, false
-	k.until = now
+	if !k.pass {
+		k.until = now
+		if k.cursor == nil {
+			k.headed = now
+		}
+	}
+	k.pass = true
 	b.env.Counters.Scans.Add(1)
-	return Load{Cursor: k.cursor, Until: now, N: b.env.Batch}, true
+	return Load{Cursor: k.cursor, Until: k.until, N: b.env.Batch}, true
 }
 
 // Merge ends a load with what the scan brought.
@@ -67,6 +73,9 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 			tell = true
 		}
 	}
+	if len(ds) > 0 {
+		k.edge = ds[len(ds)-1].Priority
+	}
 	b.endLoad(next, more)
 	if more && len(ds) > 0 {
 		k.top = max(k.top, ds[len(ds)-1].Priority)
@@ -83,28 +92,26 @@ func (b *Outbox) endLoad(next protocol.Cursor, more bool) {
 	if !k.more {
 		k.top = 0
 	}
-	k.cursor = next
+	k.cursor, k.pass, k.loading = next, more, false
 	for i := range k.late {
-		if d := &k.late[i]; !d.Due.After(k.until) && k.cursor != nil {
-			k.cursor = b.env.Queue.Rewind(k.cursor, d)
+		if d := &k.late[i]; k.behind(d) {
+			b.rewindTo(d)
 		}
 	}
+	k.more = k.more || more
 	if k.missed {
-		k.cursor = nil
-		k.top = 255
+		b.rewind()
 	}
-	k.loading, k.more = false, k.more || more
 	k.ghosts, k.late, k.missed = nil, nil, false
 }
 
-// FailLoad ends a load that brought nothing because the store failed. The next one starts where this one did.
+// FailLoad ends a load that brought nothing because the store failed. The next one starts from the head.
 func (b *Outbox) FailLoad() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k := &b.disk
-	k.top = 255
-	cursor := k.cursor
-	b.endLoad(cursor, true)
+	b.endLoad(k.cursor, true)
+	b.rewind()
 }
 
 // known is what a scan must not bring back: what is in memory, and what was settled while it ran.
@@ -145,9 +152,6 @@ func (b *Outbox) Recover(waiting int, due time.Time) {
 	b.told, b.quiet, b.alarm = false, false, time.Time{}
 	b.nextDue = due
 	b.rewind()
-	if b.disk.loading { // its answer comes to an actor that has forgotten it asked
-		b.disk.missed = true
-	}
 }
 
 // Reopen makes what was passed over because of a gate or a suspension come up again.
@@ -157,9 +161,6 @@ func (b *Outbox) Reopen() {
 	if b.held {
 		b.held = false
 		b.rewind()
-		if b.disk.loading {
-			b.disk.missed = true
-		}
 	}
 }
 

@@ -53,7 +53,10 @@ type disk struct {
 	more    bool            // something due may be there that is not in memory
 	loading bool            // a scan is under way
 	cursor  protocol.Cursor // where the next scan starts
-	until   time.Time       // up to which due time the last scan looked
+	pass    bool            // the scans since the last rewind have not come to the end: the next goes on with their until
+	until   time.Time       // up to which due time this pass looks; what falls due later is for the next
+	headed  time.Time       // when a pass last began at the head
+	edge    uint8           // priority of the last delivery that scan brought: where the cursor stands
 	top     uint8           // nothing on disk beyond the window has a larger priority
 	newest  mail.Seq        // largest Seq a scan ever brought
 	ghosts  []mail.Seq      // durably settled while the scan was under way: it may still show them
@@ -162,9 +165,14 @@ func (b *Outbox) keepOut(d *mail.Delivery) {
 		k.late = append(k.late, position(d))
 	case k.loading:
 		k.missed = true
-	case !d.Due.After(k.until) && k.cursor != nil:
-		k.cursor = b.env.Queue.Rewind(k.cursor, d)
+	case k.behind(d):
+		b.rewindTo(d)
 	}
+}
+
+// behind tells whether d may lie before the cursor, which stands in the class of priority edge, at until at most.
+func (k *disk) behind(d *mail.Delivery) bool {
+	return k.cursor != nil && (d.Priority > k.edge || !d.Due.After(k.until))
 }
 
 // position is as much of d as a cursor needs.
@@ -225,9 +233,19 @@ func (b *Outbox) low() bool {
 	return room && b.disk.more
 }
 
+// rewindTo sees to it that a scan comes by d. A pass that has begun does not look at what fell due since.
+func (b *Outbox) rewindTo(d *mail.Delivery) {
+	if b.disk.pass && d.Due.After(b.disk.until) {
+		b.rewind()
+		return
+	}
+	b.disk.cursor = b.env.Queue.Rewind(b.disk.cursor, d)
+}
+
 // rewind makes the next scan start from the beginning.
 func (b *Outbox) rewind() {
-	b.disk.more, b.disk.cursor, b.disk.top = true, nil, 255
+	b.disk.more, b.disk.cursor, b.disk.top, b.disk.pass = true, nil, 255, false
+	b.disk.missed = b.disk.loading // the scan that is under way ends with another cursor
 }
 
 // Join answers one ask: a session works shelf i from now on.

@@ -142,7 +142,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 		}
 		for round := 0; q.Left("") > 0; round++ { // let it come to rest: everything must go, whatever happened before
 			if round > 1000 {
-				t.Fatalf("%d deliveries are out of reach: %+v", q.Left(""), b.Standing())
+				t.Fatalf("%d deliveries are out of reach: %+v\n%+v\n%+v, now %v", q.Left(""), b.Standing(), b.disk, q.List("a.example"), now)
 			}
 			if running != nil {
 				merge()

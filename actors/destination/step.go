@@ -113,7 +113,11 @@ func (m *Machine) decide(now time.Time, v *View) {
 	m.load(now, v)
 	m.await(now, v)
 	if !v.NextDue.IsZero() {
-		m.wakeBy(later(v.NextDue, m.loaded.Add(m.env.Look)))
+		at := later(v.NextDue, m.loaded.Add(m.env.Look))
+		if !at.After(now) {
+			at = now.Add(m.env.Look)
+		}
+		m.wakeBy(at)
 	}
 	if v.Held { // passed over: look again for what has expired there, and whether it may go now
 		if !now.Before(m.swept.Add(v.Retry)) {

@@ -32,9 +32,9 @@ func (b *Outbox) Look(now time.Time, v *View) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.told = false
-	if !b.nextDue.IsZero() && !b.nextDue.After(now) {
+	if !b.nextDue.IsZero() && !b.nextDue.After(now) && !now.Before(b.disk.headed.Add(b.env.Look)) {
 		b.nextDue = time.Time{}
-		b.disk.more, b.disk.top = true, 255
+		b.rewind() // what has become due may have a larger priority than what the cursor has come to
 	}
 	v.Shelves = v.Shelves[:0]
 	v.Ready, v.Retry = 0, b.env.Retry
