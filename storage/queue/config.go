@@ -77,6 +77,9 @@ type DuplicateError struct{ ID mail.MessageID }
 
 func (e *DuplicateError) Error() string { return "duplicate of message " + e.ID.String() }
 
+// DuplicateOf is the message that used the key first, for those who cannot import this room.
+func (e *DuplicateError) DuplicateOf() mail.MessageID { return e.ID }
+
 // Validate reports what is missing.
 func (c *Config) Validate() error {
 	switch {

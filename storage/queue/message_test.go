@@ -93,9 +93,9 @@ func TestIdempotency(t *testing.T) {
 		return wait(func(done func(error)) { r.Put(a, done) })
 	}
 	duplicate := func(err error) mail.MessageID {
-		var d *DuplicateError
+		var d interface{ DuplicateOf() mail.MessageID } // as intake asks
 		if errors.As(err, &d) {
-			return d.ID
+			return d.DuplicateOf()
 		}
 		return mail.MessageID{}
 	}
