@@ -348,7 +348,7 @@ func TestMessageArrives(t *testing.T) {
 	g := m[0]
 	if string(g.Data) != "Subject: x\r\n\r\n.dot\r\n\xe3\x81\x82\r\n" || !g.EightBit || g.From != "a@shop.test" ||
 		!slices.Equal(g.To, []mail.Address{`"quoted one"@mx.test`, "a..b@docomo.ne.jp"}) || g.Protocol != "ESMTP" ||
-		g.Helo != "client.test" || g.Client != loopback || g.Tenant != "shop" || g.Composition != "main" || g.At.IsZero() {
+		g.Helo != "client.test" || g.Client != loopback || g.Local != loopback || g.Tenant != "shop" || g.Composition != "main" || g.At.IsZero() {
 		t.Fatalf("%+v", g)
 	}
 }

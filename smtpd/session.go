@@ -33,6 +33,7 @@ type session struct {
 	evicted  bool
 
 	remote   netip.Addr
+	local    netip.Addr
 	network  []Grant // of the client's address
 	user     string
 	byUser   Grant
@@ -62,7 +63,7 @@ var (
 
 // Open is asked before the greeting.
 func (s *session) Open(c *wire.Conn) smtp.Reply {
-	s.remote = c.Remote()
+	s.remote, s.local = c.Remote(), c.Local()
 	if ok, r := s.srv.gate.Ready(); !ok && r.Code == 421 {
 		s.srv.stats.TurnedAway.Add(1)
 		return r
@@ -233,7 +234,7 @@ func (s *session) Data(io.Reader) error {
 	}
 	sub := &s.submitted
 	*sub = mail.Submission{
-		Tenant: s.grant.Tenant, Composition: s.grant.Composition, User: s.user, Client: s.remote,
+		Tenant: s.grant.Tenant, Composition: s.grant.Composition, User: s.user, Client: s.remote, Local: s.local,
 		Helo: s.conn.Helo(), Protocol: s.protocol(), From: s.from, To: s.to,
 		EightBit: s.conn.EightBit(), UTF8: s.conn.Mail().UTF8, Data: body, At: s.srv.cfg.Clock.Now(),
 	}

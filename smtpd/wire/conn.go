@@ -275,6 +275,14 @@ func (c *Conn) linger() {
 // named nobody, so that the address is a proxy's.
 func (c *Conn) Remote() netip.Addr { return c.remote.Addr() }
 
+// Local is the address the client connected to.
+func (c *Conn) Local() netip.Addr {
+	if a, ok := c.tcp.LocalAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
 // Trusted tells whether Remote is the client's own address.
 func (c *Conn) Trusted() bool { return !c.local }
 
