@@ -10,11 +10,12 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-// spread is how far a retry strays from its distance to either side, so that what failed together does not come
-// back together.
-const spread = 0.1
+// spread is how far a retry strays beyond its distance, so that what failed together does not come back together.
+// Never before it: a greylisting receiver that wants three minutes has had them after three distances of one (R47).
+// And little: whoever looks once per distance meets every attempt, so that half an hour of minutes is thirty (R46).
+const spread = 0.01
 
-// Next returns when d is tried again after the deferral o at now: RetryEvery later, give or take 10 %, as jitter in
+// Next returns when d is tried again after the deferral o at now: RetryEvery later and up to 1 % more, as jitter in
 // [0,1) says. Never beyond d's end: where no further attempt fits into the lifetime, ok is false and the
 // delivery has failed with status 3 (R46). A final outcome has no next attempt either.
 func Next(now time.Time, d *mail.Delivery, o mail.Outcome, jitter float64) (due time.Time, ok bool) {
@@ -22,7 +23,7 @@ func Next(now time.Time, d *mail.Delivery, o mail.Outcome, jitter float64) (due 
 		return time.Time{}, false
 	}
 	every := max(d.RetryEvery, time.Second)
-	due = now.Add(time.Duration(float64(every) * (1 - spread + 2*spread*jitter))).Truncate(time.Millisecond)
+	due = now.Add(every + time.Duration(float64(every)*spread*jitter)).Truncate(time.Millisecond)
 	if !d.Expires.IsZero() && due.After(d.Expires) {
 		return time.Time{}, false
 	}

@@ -22,12 +22,12 @@ func TestNext(t *testing.T) {
 		want    time.Duration
 		ok      bool
 	}{
-		{"earliest", time.Minute, time.Hour, deferred, 0, 54 * time.Second, true},
-		{"middle", time.Minute, time.Hour, deferred, 0.5, 60 * time.Second, true},
-		{"just inside the lifetime", time.Minute, time.Minute, deferred, 0.5, time.Minute, true},
-		{"beyond the lifetime", time.Minute, 59 * time.Second, deferred, 0.5, 0, false},
-		{"no lifetime", time.Minute, 0, deferred, 0.5, time.Minute, true},
-		{"no distance is one second", 0, time.Hour, deferred, 0.5, time.Second, true},
+		{"earliest", time.Minute, time.Hour, deferred, 0, 60 * time.Second, true},
+		{"middle", time.Minute, time.Hour, deferred, 0.5, 60_300 * time.Millisecond, true},
+		{"just inside the lifetime", time.Minute, time.Minute, deferred, 0, time.Minute, true},
+		{"beyond the lifetime", time.Minute, time.Minute, deferred, 0.5, 0, false},
+		{"no lifetime", time.Minute, 0, deferred, 0, time.Minute, true},
+		{"no distance is one second", 0, time.Hour, deferred, 0, time.Second, true},
 		{"delivered", time.Minute, time.Hour, mail.Outcome{Result: mail.Delivered}, 0.5, 0, false},
 		{"failed", time.Minute, time.Hour, mail.Outcome{Result: mail.Failed}, 0.5, 0, false},
 	}
@@ -56,12 +56,26 @@ func TestThirtyAttempts(t *testing.T) {
 			if !ok {
 				break
 			}
-			if due.After(d.Expires) || due.Sub(now) < 54*time.Second || due.Sub(now) > 66*time.Second {
+			if due.After(d.Expires) || due.Sub(now) < 60*time.Second || due.Sub(now) > 61*time.Second {
 				t.Fatalf("due %v after %v, end %v", due, now, d.Expires)
 			}
 			now = due
 		}
-		if attempts < 27 || attempts > 34 {
+		if attempts < 29 || attempts > 31 {
+			t.Fatalf("%d attempts", attempts)
+		}
+	})
+}
+
+// TestGreylist: a receiver that puts mail off for three minutes takes the fourth attempt (R47).
+func TestGreylist(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := &mail.Delivery{RetryEvery: time.Minute, Expires: Expires(start, time.Time{}, 30*time.Minute)}
+		now, attempts := start, 1
+		for ; now.Before(start.Add(3 * time.Minute)); attempts++ {
+			now, _ = Next(now, d, mail.Outcome{Result: mail.Deferred}, rapid.Float64Range(0, 0.999).Draw(t, "jitter"))
+		}
+		if attempts != 4 {
 			t.Fatalf("%d attempts", attempts)
 		}
 	})
