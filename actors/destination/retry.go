@@ -16,9 +16,9 @@ func nextDue(now time.Time, d *mail.Delivery, o mail.Outcome, r float64) time.Ti
 	return d.Expires
 }
 
-// jitter spreads t over ±10 %.
+// jitter spreads t by up to 1 %, never shorter: mail that waits for its receiver is due as often as its retry says (R46).
 func jitter(t time.Duration, r float64) time.Duration {
-	return time.Duration(float64(t) * (0.9 + 0.2*r))
+	return time.Duration(float64(t) * (1 + 0.01*r))
 }
 
 // expired tells whether d's lifetime has ended. A zero Expires never ends.
