@@ -53,8 +53,8 @@ bench: build ## the figures of the README, measured on this machine
 	bin/ekiden-bench figures
 
 .PHONY: faults
-faults: build ## the fault runs at full size: kill -9, power cut, full disk, slow clients (long; some need root)
-	EKIDEN_FAULTS=full $(GO) test -count=1 -timeout 4h -run Fault ./...
+faults: build ## the fault runs at full size: kill -9, power cut, full and failing disk, slow clients (an hour; some need root)
+	bin/ekiden-bench faults all --seed $(SEED)
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 type Config struct {
 	Engine      string        // binary; "" = the ekiden beside Self
 	Self        string        // ekiden-bench, for the sink and the slow clients; "" = this program
-	Dir         string        // where data goes, a real disk; "" = a temporary directory, removed
+	Dir         string        // in which a directory for the data is made, and removed; "" = the system's for such things
 	Seed        uint64        // of every schedule; 0 = from the time
 	Runs        int           // kill: runs; power: images
 	Messages    int           // 0 = as the fault has it
@@ -52,7 +53,7 @@ func (r *Report) broke(format string, args ...any) {
 // OK tells whether every promise held.
 func (r *Report) OK() bool { return len(r.Broken) == 0 }
 
-// withDefaults fills in what is open and makes the directory; remove takes a directory of our own away again.
+// withDefaults fills in what is open and makes the directory; remove takes it away again.
 func (c Config) withDefaults() (cfg Config, remove func(), err error) {
 	if c.Self == "" {
 		if c.Self, err = os.Executable(); err != nil {
@@ -69,9 +70,11 @@ func (c Config) withDefaults() (cfg Config, remove func(), err error) {
 		c.Progress = io.Discard
 	}
 	if c.Dir != "" {
-		return c, func() {}, os.MkdirAll(c.Dir, 0o700)
+		if err = os.MkdirAll(c.Dir, 0o700); err != nil {
+			return c, nil, fmt.Errorf("faults: %w", err)
+		}
 	}
-	if c.Dir, err = os.MkdirTemp("", "ekiden-faults-"); err != nil {
+	if c.Dir, err = os.MkdirTemp(c.Dir, "ekiden-faults-"); err != nil {
 		return c, nil, fmt.Errorf("faults: %w", err)
 	}
 	dir := c.Dir
@@ -93,17 +96,28 @@ func or(n, standard int) int {
 // receiverConnections is what the engine may hold at the sink: the largest bound on copies there can be.
 const receiverConnections = 64
 
-// settings let loopback relay, try again soon, and hold many connections to a receiver that bears everything.
-func settings() string {
-	return fmt.Sprintf(`tenants:
-  - name: default
-    compositions:
-      - name: default
-        networks: ["127.0.0.0/8"]
-        retry: {interval: 1s, lifetime: 2h}
+// settings let loopback relay, try again soon, and hold many connections to a receiver that bears everything. Each of
+// crowds is an address with a server composition, and so a hundred sessions (requirement R8), of its own.
+func settings(crowds ...string) string {
+	const composition = `
+      - name: %s
+        networks: ["%s"]
+        retry: {interval: 1s, lifetime: 2h}`
+	var b strings.Builder
+	b.WriteString("tenants:\n  - name: default\n    compositions:")
+	network := "127.0.0.0/8"
+	if len(crowds) > 0 {
+		network = "127.0.0.1/32"
+	}
+	fmt.Fprintf(&b, composition, "default", network)
+	for i, addr := range crowds {
+		fmt.Fprintf(&b, composition, "crowd"+strconv.Itoa(i), addr+"/32")
+	}
+	fmt.Fprintf(&b, `
 receivers:
   - {name: bench, domains: ["*"], connections: %d, per_connection: -1, rate: -1, connection_rate: -1, tls: opportunistic, block_pause: 1s}
 `, receiverConnections)
+	return b.String()
 }
 
 // median returns the middle and the largest of ds in milliseconds, 0 for none.

@@ -14,11 +14,14 @@ import (
 )
 
 // smallDisk is the size of a disk that fills up soon, in octets.
-const smallDisk = 640 << 20
+const smallDisk = 448 << 20
 
-// Full lets the disk run full (goal R4): with the receivers down the engine accepts until there is no room, then has to
-// refuse for the time being, live on, say so, and take mail again once the receivers have made room. At the end somebody
-// else takes the last octet of the disk while mail comes in and goes out.
+// resumption is how long after the drain a disk may stay too full to take mail.
+const resumption = 90 * time.Second
+
+// Full lets the disk run full (goal R4). First somebody else takes the last octet of it while mail comes in and goes out.
+// Then, with the receivers down, the engine accepts until there is no room: it has to refuse for the time being, live on,
+// say so, and take mail again once the receivers have made room.
 func Full(ctx context.Context, cfg Config) (Report, error) {
 	var r Report
 	if err := canMount("mkfs.ext4"); err != nil {
@@ -81,6 +84,13 @@ func (f *full) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { e.Crash() }()
+	again, err := f.outsider(ctx, e)
+	if again != nil {
+		e = again
+	}
+	if err != nil {
+		return err
+	}
 	if err := f.fillUp(ctx, e); err != nil {
 		return err
 	}
@@ -98,30 +108,20 @@ func (f *full) run(ctx context.Context) error {
 	}
 	f.drain, begin = clock.Since(begin), clock.Wall()
 	n := 0
-	if err := until(ctx, e, 3*time.Minute, "intake to resume", func() bool {
+	if err := until(ctx, e, resumption, "intake to resume", func() bool {
 		n++
 		a, err := offer(ctx, f.smtp, fmt.Sprintf("resumed%d", n), 10*time.Second)
 		return err == nil && a.code == 250
 	}); err != nil {
-		f.r.broke("%v", err)
-		return nil
-	}
-	f.resumed = clock.Since(begin)
-	if status, reasons := ready(ctx, e); status != 200 {
+		_, reasons := ready(ctx, e)
+		f.r.broke("the queue is empty, but: %v; /readyz: %s", err, reasons)
+	} else if status, reasons := ready(ctx, e); status != 200 {
 		f.r.broke("/readyz after the drain: %d %s", status, reasons)
 	}
-	again, err := f.outsider(ctx, e, s)
-	if again != nil {
-		e = again
+	f.resumed = clock.Since(begin)
+	if err := drained(ctx, e, s); err != nil {
+		f.r.broke("at the end: %v", err)
 	}
-	if err != nil {
-		return err
-	}
-	c, err := s.counters(ctx)
-	if err != nil {
-		return err
-	}
-	f.open = int(c.MaxOpen)
 	if err := e.Stop(); err != nil {
 		f.r.broke("graceful stop: %v", err)
 	}
@@ -172,7 +172,12 @@ func (f *full) fillUp(ctx context.Context, e *engine.Engine) error {
 // outsider lets another program take all that is left of the disk while mail comes in and goes out. The engine should
 // live on; should the kernel end it (a mapped page without a block behind it is SIGBUS), nothing acknowledged may be lost.
 // It returns the engine that was started in its place.
-func (f *full) outsider(ctx context.Context, e *engine.Engine, s *sinkProcess) (*engine.Engine, error) {
+func (f *full) outsider(ctx context.Context, e *engine.Engine) (*engine.Engine, error) {
+	s, err := f.sink(ctx, "--latency", "5ms")
+	if err != nil {
+		return nil, err
+	}
+	defer s.Kill()
 	l := f.load(ctx, load.Config{Messages: 1e6, Sessions: 20, Size: 8 << 10, Rate: 500, Prefix: "outsider", Reconnect: quiet, Timeout: quiet})
 	defer l.stop()
 	filler := filepath.Join(f.dir, "data", "somebody-elses")
@@ -185,10 +190,10 @@ func (f *full) outsider(ctx context.Context, e *engine.Engine, s *sinkProcess) (
 	}
 	f.cfg.say("full: somebody else took %d MiB, the disk has nothing left", took>>20)
 	begin := clock.Wall()
-	err = until(ctx, e, 20*time.Second, "a full disk to pass", func() bool { return clock.Since(begin) > 10*time.Second })
+	err = until(ctx, e, 20*time.Second, "a full disk to pass", func() bool { return clock.Since(begin) > 5*time.Second })
 	l.stop()
-	if err := os.Remove(filler); err != nil {
-		return nil, err
+	if rerr := os.Remove(filler); rerr != nil {
+		return nil, rerr
 	}
 	var again *engine.Engine
 	if errors.Is(err, errDied) {
@@ -206,5 +211,10 @@ func (f *full) outsider(ctx context.Context, e *engine.Engine, s *sinkProcess) (
 	if err := drained(ctx, e, s); err != nil {
 		f.r.broke("after somebody else's full disk: %v", err)
 	}
-	return again, nil
+	c, err := s.counters(ctx)
+	if err != nil {
+		return again, err
+	}
+	f.open = int(c.MaxOpen)
+	return again, s.Stop()
 }

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,14 +33,15 @@ const (
 // life is an engine's data directory with the ledger of everything promised from it and the record of everything that
 // arrived, over as many crashes as it lives through.
 type life struct {
-	cfg    Config
-	dir    string // of the engine
-	smtp   string
-	http   string
-	sinkAt string
-	ledger string
-	record string
-	close  func()
+	cfg      Config
+	dir      string // of the engine
+	settings string
+	smtp     string
+	http     string
+	sinkAt   string
+	ledger   string
+	record   string
+	close    func()
 }
 
 // newLife makes a fresh one. Its ports are fixed, so that clients find it again.
@@ -48,7 +50,10 @@ func (c Config) newLife(name string, rng *rand.Rand) (*life, error) {
 	if err != nil {
 		return nil, fmt.Errorf("faults: %w", err)
 	}
-	l := &life{cfg: c, dir: filepath.Join(c.Dir, name), ledger: filepath.Join(note, "ledger"), record: filepath.Join(note, "record")}
+	l := &life{
+		cfg: c, dir: filepath.Join(c.Dir, name), settings: settings(),
+		ledger: filepath.Join(note, "ledger"), record: filepath.Join(note, "record"),
+	}
 	l.close = func() {
 		remove()
 		_ = os.RemoveAll(l.dir)
@@ -79,7 +84,7 @@ func pickAddr(rng *rand.Rand) (string, error) {
 // start starts the engine on the life's data and ports.
 func (l *life) start(ctx context.Context) (*engine.Engine, error) {
 	return engine.Start(ctx, engine.Config{
-		Path: l.cfg.Engine, Dir: l.dir, Routes: map[string]string{"*": l.sinkAt}, Settings: settings(), SMTP: l.smtp, HTTP: l.http,
+		Path: l.cfg.Engine, Dir: l.dir, Routes: map[string]string{"*": l.sinkAt}, Settings: l.settings, SMTP: l.smtp, HTTP: l.http,
 	})
 }
 
@@ -252,11 +257,16 @@ func containsWord(reasons, word string) bool {
 	return slices.Contains(strings.FieldsFunc(reasons, func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') }), word)
 }
 
-// lastWords returns the end of the engine's log.
+// lastWords returns what the engine's log says of its death: from the first line the runtime wrote, else the end.
 func (l *life) lastWords() string {
 	raw, err := os.ReadFile(filepath.Join(l.dir, "engine.log"))
 	if err != nil {
 		return err.Error()
+	}
+	for _, word := range []string{"\nunexpected fault", "\nfatal error", "\npanic:", "\nSIG"} {
+		if at := bytes.LastIndex(raw, []byte(word)); at >= 0 {
+			return string(raw[at+1 : min(len(raw), at+1500)])
+		}
 	}
 	return string(raw[max(0, len(raw)-1500):])
 }

@@ -38,6 +38,7 @@ func Slow(ctx context.Context, cfg Config) (Report, error) {
 		return r, err
 	}
 	defer l.close()
+	l.settings = settings(relays(cfg.Connections)...)
 	s, err := l.sink(ctx)
 	if err != nil {
 		return r, err

@@ -109,9 +109,31 @@ func (c *crowd) client(ctx context.Context, n int, gate chan struct{}) {
 	c.open.Add(-1)
 }
 
-// reach connects, from one of many loopback addresses so that ports suffice, and speaks up to the stage.
+// bodiesPerAddress is how many clients that get as far as a body share an address: a server composition takes a
+// hundred sessions (requirement R8).
+const bodiesPerAddress = 90
+
+// address is where client n comes from. Who stays before the envelope is a stranger from one of a hundred addresses,
+// so that ports suffice; who gets as far as a body comes from an address that may relay.
+func address(n int, stage string) net.IP {
+	if stage == "data" || stage == "bdat" {
+		return net.IPv4(127, 0, 2, byte(1+n/len(stages())*2/bodiesPerAddress))
+	}
+	return net.IPv4(127, 0, 1, byte(1+n%100))
+}
+
+// relays returns the addresses that must be let relay for a crowd of n.
+func relays(n int) []string {
+	var out []string
+	for i := 0; i <= n/len(stages())*2/bodiesPerAddress; i++ {
+		out = append(out, net.IPv4(127, 0, 2, byte(1+i)).String())
+	}
+	return out
+}
+
+// reach connects and speaks up to the stage.
 func (c *crowd) reach(ctx context.Context, n int, stage string) (net.Conn, error) {
-	d := net.Dialer{Timeout: 30 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+n%100))}}
+	d := net.Dialer{Timeout: 30 * time.Second, LocalAddr: &net.TCPAddr{IP: address(n, stage)}}
 	conn, err := d.DialContext(ctx, "tcp", c.Target)
 	if err != nil {
 		return nil, err
