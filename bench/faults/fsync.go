@@ -52,8 +52,8 @@ func Fsync(ctx context.Context, cfg Config) (Report, error) {
 	if t.copies > f.open {
 		r.broke("fsync: %d copies, but only %d transactions can have been open", t.copies, f.open)
 	}
-	r.Line = fmt.Sprintf("faults fsync accepted=%d lost=%d dup=%d bound=%d wrong=%d refusal=%q readyz=%q refused_ms=%d died=%d seed=%d",
-		t.Accepted, t.Lost+t.Refused, t.copies, f.open, t.Wrong+t.altered, f.refusal, f.reasons, f.took.Milliseconds(), f.died, cfg.Seed)
+	r.Line = fmt.Sprintf("faults fsync accepted=%d lost=%d dup=%d bound=%d wrong=%d refusal=%q readyz=%q refused_ms=%d stop_ms=%d died=%d seed=%d",
+		t.Accepted, t.Lost+t.Refused, t.copies, f.open, t.Wrong+t.altered, f.refusal, f.reasons, f.took.Milliseconds(), f.peace.Milliseconds(), f.died, cfg.Seed)
 	return r, nil
 }
 
@@ -66,6 +66,7 @@ type sick struct {
 	refusal  string
 	reasons  string
 	took     time.Duration // of the first temporary refusal, from the connect to the reply
+	peace    time.Duration // of its stop
 	died     int
 	open     int
 }
@@ -104,8 +105,8 @@ func (f *sick) run(ctx context.Context) error {
 	if err := e.Stop(); err != nil && f.died == 0 {
 		f.cfg.say("fsync: the failed engine ended so: %v", err)
 	}
-	if d := clock.Since(begin); d > 12*time.Second {
-		f.r.broke("the failed engine took %s to stop", d)
+	if f.peace = clock.Since(begin); f.peace > 10*time.Second {
+		f.r.broke("the failed engine took %s to stop", f.peace)
 	}
 	// The disk is well again: memory is back, and the file system is read anew, as after a change of the cable.
 	if err := errors.Join(f.unmount(data), os.Remove(filepath.Join(f.memoryAt, "filler"))); err != nil {

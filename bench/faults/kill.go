@@ -100,13 +100,14 @@ func (l *life) kill(ctx context.Context, run int, rng *rand.Rand, before tally, 
 	if err := l.strike(ctx, e, run1, moment, delay); err != nil {
 		return k, after, err
 	}
+	struck := clock.Wall()
+	e.Crash()
+	// Asked now: a connection may have come up to the last moment, and the next engine has none yet.
 	c, err := s.counters(ctx)
 	if err != nil {
 		return k, after, err
 	}
 	k.open = int(c.MaxOpen)
-	struck := clock.Wall()
-	e.Crash()
 	again, err := l.start(ctx)
 	if err != nil {
 		return k, after, fmt.Errorf("restart: %w", err)

@@ -18,6 +18,7 @@ const (
 	maxStandings = 200000  // (receiver, source) pairs kept apart; further ones share one
 	maxRetries   = 1 << 20 // recipients whose deferrals are counted; further ones are not deferred
 	idleTimeout  = 5 * time.Minute
+	hangTimeout  = 15 * time.Minute // longer than any sender may wait for an answer (RFC 5321 §4.5.3.2: 10 minutes)
 )
 
 // Config says what the sink listens to and how it answers.

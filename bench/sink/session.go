@@ -200,10 +200,19 @@ func (s *session) wait(d time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-t.C:
+		if d > idleTimeout/10 { // or the answer after a long silence would find its own deadline passed
+			s.extend(idleTimeout)
+		}
 		return nil
 	case <-s.srv.ctx.Done():
 		return errEnd
 	}
+}
+
+// extend moves the connection's deadline to d from now.
+func (s *session) extend(d time.Duration) {
+	s.deadline = clock.Wall().Add(d)
+	_ = s.conn.SetDeadline(s.deadline)
 }
 
 func (s *session) say(line string) { s.out = append(append(s.out, line...), '\r', '\n') }
@@ -262,6 +271,7 @@ func (s *session) act(rule *Rule, rcpt []byte, st *standing) error {
 		if err := s.flush(); err != nil {
 			return err
 		}
+		s.extend(hangTimeout)
 		_, _ = io.Copy(io.Discard, s.conn) // until the peer or the deadline ends it
 	case "delay":
 		return nil
