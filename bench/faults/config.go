@@ -148,7 +148,7 @@ func copyFile(to, from string, n int64) error {
 	return errors.Join(err, out.Close())
 }
 
-// note returns the path of a file of notes of ours, in memory where the machine has it, so that writing it does not
+// notes makes a directory for what is written down meanwhile, in memory where the machine has it, so that it does not
 // disturb the disk that is hurt.
 func notes(dir string) (string, func(), error) {
 	if d, err := os.MkdirTemp("/dev/shm", "ekiden-faults-"); err == nil {
