@@ -68,7 +68,7 @@ func (n *Node) openEngine() error {
 	}
 	e.done.Go(func() { e.watchDisk() })
 	n.engine.Store(e)
-	n.door.closed.Store(nil)
+	n.door.open()
 	return nil
 }
 
