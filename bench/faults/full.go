@@ -17,7 +17,7 @@ import (
 const smallDisk = 448 << 20
 
 // resumption is how long after the drain a disk may stay too full to take mail.
-const resumption = 90 * time.Second
+const resumption = 60 * time.Second
 
 // Full lets the disk run full (goal R4). First somebody else takes the last octet of it while mail comes in and goes out.
 // Then, with the receivers down, the engine accepts until there is no room: it has to refuse for the time being, live on,
