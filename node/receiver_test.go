@@ -1,0 +1,201 @@
+package node_test
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// receiver is a mail server as others run them: plain RFC 5321 on a real socket, that keeps what it got to the octet.
+// It answers each stage as told.
+type receiver struct {
+	net.Listener
+	answer func(stage string, arg string) string // stage: greet mail rcpt dot; "" = accept
+
+	mu       sync.Mutex
+	messages []received
+	attempts map[string]int // RCPT commands by path
+	loose    []string       // octets that no strict sender writes
+	held     map[net.Conn]bool
+}
+
+// received is one message as it came: the paths as written, the content without dots.
+type received struct{ from, to, data string }
+
+func startReceiver(t *testing.T, addr string, answer func(stage, arg string) string) *receiver {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer == nil {
+		answer = func(string, string) string { return "" }
+	}
+	r := &receiver{Listener: l, answer: answer, attempts: map[string]int{}, held: map[net.Conn]bool{}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			r.mu.Lock()
+			r.held[c] = true
+			r.mu.Unlock()
+			wg.Go(func() {
+				r.serve(c)
+				c.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		r.mu.Lock()
+		for c := range r.held {
+			c.Close()
+		}
+		r.mu.Unlock()
+		wg.Wait()
+		if len(r.loose) > 0 {
+			t.Errorf("not strict on the wire: %q", r.loose)
+		}
+	})
+	return r
+}
+
+func (r *receiver) serve(c net.Conn) {
+	in := bufio.NewReader(c)
+	say := func(stage, arg, ok string) bool {
+		a := r.answer(stage, arg)
+		if a == "" {
+			a = ok
+		}
+		_, err := c.Write([]byte(a + "\r\n"))
+		return err == nil && a[0] < '4'
+	}
+	if !say("greet", "", "220 receiver.test ESMTP") {
+		return
+	}
+	var m received
+	for {
+		line, ok := r.line(in)
+		if !ok {
+			return
+		}
+		verb, arg, _ := strings.Cut(line, ":")
+		switch {
+		case strings.HasPrefix(line, "EHLO"):
+			say("ehlo", "", "250-receiver.test\r\n250-PIPELINING\r\n250 8BITMIME")
+		case verb == "MAIL FROM":
+			m.to, m.from = "", path(arg)
+			say("mail", m.from, "250 ok")
+		case verb == "RCPT TO":
+			r.mu.Lock()
+			r.attempts[path(arg)]++
+			r.mu.Unlock()
+			if say("rcpt", path(arg), "250 ok") {
+				m.to = path(arg)
+			}
+		case line == "DATA" && m.to == "":
+			say("data", "", "503 no recipient")
+		case line == "DATA":
+			say("data", "", "354 go")
+			if m.data, ok = r.content(in); !ok {
+				return
+			}
+			if a := r.answer("dot", m.to); a == "" || a[0] == '2' {
+				r.mu.Lock()
+				r.messages = append(r.messages, m)
+				r.mu.Unlock()
+			}
+			say("dot", m.to, "250 taken")
+		case line == "QUIT":
+			say("quit", "", "221 bye")
+			return
+		default:
+			say("other", "", "250 ok")
+		}
+	}
+}
+
+// line reads one command; only CRLF ends it.
+func (r *receiver) line(in *bufio.Reader) (string, bool) {
+	s, err := in.ReadString('\n')
+	if err != nil {
+		return "", false
+	}
+	text, crlf := strings.CutSuffix(s, "\r\n")
+	if !crlf || strings.ContainsAny(text, "\r\x00") {
+		r.mu.Lock()
+		r.loose = append(r.loose, s)
+		r.mu.Unlock()
+	}
+	return text, true
+}
+
+// content reads up to the final dot and takes the doubled ones off.
+func (r *receiver) content(in *bufio.Reader) (string, bool) {
+	var b bytes.Buffer
+	for {
+		l, ok := r.line(in)
+		if !ok {
+			return "", false
+		}
+		if l == "." {
+			return b.String(), true
+		}
+		b.WriteString(strings.TrimPrefix(l, ".") + "\r\n")
+	}
+}
+
+// path is what stands between the outermost brackets.
+func path(arg string) string {
+	return arg[strings.IndexByte(arg, '<')+1 : strings.LastIndexByte(arg, '>')]
+}
+
+func (r *receiver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.messages)
+}
+
+func (r *receiver) tried(to string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attempts[to]
+}
+
+// mustGet waits for the n-th message, counted from 1.
+func (r *receiver) mustGet(t *testing.T, n int) received {
+	t.Helper()
+	mustBecome(t, "message received", func() bool { return r.count() >= n })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.messages[n-1]
+}
+
+// mustBecome waits until ok holds.
+func mustBecome(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	if !becomes(10*time.Second, ok) {
+		t.Fatalf("never: %s", what)
+	}
+}
+
+func becomes(within time.Duration, ok func() bool) bool {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(within)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-late:
+			return ok()
+		}
+	}
+	return true
+}
