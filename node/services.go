@@ -245,14 +245,26 @@ func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Tr
 func (n *Node) waiting(e *engine, ev *mail.Event) service.Waiting {
 	w := service.Waiting{Receiver: ev.Receiver, Binding: "in_delivery", Delivery: mail.Delivery{Seq: ev.Delivery,
 		Message: ev.Message, Tenant: ev.Tenant, Group: ev.Group, From: ev.From, To: ev.To, Domain: ev.Domain,
-		Attempts: ev.Attempt}}
+		Attempts: ev.Attempt, Due: ev.Next}}
+	due := &w.Delivery.Due
+	if ev.Kind == mail.EventAccepted {
+		if *due = ev.Due; due.IsZero() {
+			*due = ev.At
+		}
+	}
 	now := n.clock.Now()
-	switch due := ev.Next; {
+	for _, s := range e.actors.Destinations().Suspended() {
+		if ends := s.Until; (s.Tenant == ev.Tenant || s.Domain == ev.Domain) && (ends.IsZero() || ends.After(*due)) {
+			w.Binding, w.Until, w.Detail = "suspension", ends, s.Reason
+			return w
+		}
+	}
+	switch {
 	case ev.Kind == mail.EventDeferred && due.After(now):
-		w.Binding, w.Until, w.Detail = "retry", due, cmp.Or(ev.Reply.String(), ev.Detail)
+		w.Binding, w.Until, w.Detail = "retry", *due, cmp.Or(ev.Reply.String(), ev.Detail)
 		return w
-	case ev.Kind == mail.EventAccepted && ev.Due.After(now):
-		w.Binding, w.Until = "reservation", ev.Due
+	case ev.Kind == mail.EventAccepted && due.After(now):
+		w.Binding, w.Until = "reservation", *due
 		return w
 	}
 	for _, s := range e.actors.Destinations().Snapshot(ev.Domain) {

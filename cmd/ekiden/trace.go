@@ -55,7 +55,14 @@ func (c traceCmd) Run(a *app) error {
 	}
 	for _, w := range r.Waiting {
 		fmt.Fprintf(a.out, "\n%s to %s waits: %s\n", w.Message, printable(w.To), printable(waitingWords(w)))
-		fmt.Fprintf(a.out, "  due %s, %d tries so far, expires %s\n", moment(w.Due), w.Attempts, moment(w.Expires))
+		fmt.Fprintf(a.out, "  %d tries so far", w.Attempts)
+		if w.Due != nil {
+			fmt.Fprintf(a.out, ", due %s", moment(w.Due))
+		}
+		if w.Expires != nil {
+			fmt.Fprintf(a.out, ", expires %s", moment(w.Expires))
+		}
+		fmt.Fprintln(a.out)
 	}
 	return nil
 }
