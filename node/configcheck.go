@@ -222,6 +222,18 @@ func (k *checker) keys() {
 	}
 }
 
+// badKey is the *ConfigError for entry i of keys.unseal whose key is not usable. It is found at the first start only,
+// see keys.
+func (c Config) badKey(i int, err error) error {
+	k := &checker{c: &c}
+	key := fmt.Sprintf("keys.unseal[%d]", i)
+	if _, listed := c.lines[key]; !listed {
+		key = "keys." + c.Keys.Unseal[i].Kind // the short form
+	}
+	k.bad(key, "%v", err)
+	return newConfigError(k.problems)
+}
+
 func (k *checker) cluster() {
 	c := k.c.Cluster
 	if c.Address == "" {

@@ -108,7 +108,11 @@ func (n *Node) openVault(ctx context.Context, tell func(string)) error {
 	n.vault = v
 	if v.State() == seal.New {
 		code, err := v.Init(ctx)
-		if err != nil {
+		var form *seal.ProviderError
+		switch {
+		case errors.As(err, &form):
+			return n.cfg.badKey(form.Index, form.Err)
+		case err != nil:
 			return fmt.Errorf("node: make keys: %w", err)
 		}
 		if tell != nil {

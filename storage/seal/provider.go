@@ -37,7 +37,20 @@ func DefaultProviders() []Provider {
 // execTimeout is how long a command may take to print a key.
 const execTimeout = 30 * time.Second
 
-var errKeyForm = errors.New("a key must be exactly 32 bytes or 64 hexadecimal digits")
+// What a provider's key can lack besides being there.
+var (
+	errKeyForm  = errors.New("a key must be exactly 32 bytes or 64 hexadecimal digits")
+	errFileForm = errors.New("must be a regular file of exactly 32 bytes")
+)
+
+// ProviderError is an exec or file provider that answers with something that is no key.
+type ProviderError struct {
+	Index int // in Config.Providers
+	Err   error
+}
+
+func (e *ProviderError) Error() string { return e.Err.Error() }
+func (e *ProviderError) Unwrap() error { return e.Err }
 
 // UnmarshalYAML reads `keyring`, `peer`, `recovery-code`, `{exec: "command"}` or `{file: "path"}`. Its signature is the
 // one YAML packages agree on, so that this room needs none of them.
@@ -107,8 +120,11 @@ func execKey(ctx context.Context, command string) ([]byte, error) {
 	cmd.Stdout = out
 	cmd.WaitDelay = time.Second // a grandchild that holds the pipe open does not hold us
 	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = ctx.Err()
+		case out.over: // the command then dies of a broken pipe, which explains nothing
+			err = errKeyForm
 		}
 		return nil, fmt.Errorf("key command %s: %w", words[0], err)
 	}
@@ -121,12 +137,14 @@ func execKey(ctx context.Context, command string) ([]byte, error) {
 
 // keyBuffer takes what a key command prints, in an array that does not grow and so leaves no copies behind.
 type keyBuffer struct {
-	buf [2*KeySize + 2]byte // 64 digits and a line end
-	n   int
+	buf  [2*KeySize + 2]byte // 64 digits and a line end
+	n    int
+	over bool // more was printed than a key has
 }
 
 func (b *keyBuffer) Write(p []byte) (int, error) {
 	if len(p) > len(b.buf)-b.n {
+		b.over = true
 		return 0, errKeyForm
 	}
 	b.n += copy(b.buf[b.n:], p)
@@ -154,8 +172,14 @@ func fileKey(path string) ([]byte, error) {
 		return nil, fmt.Errorf("key file: %w", err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() != KeySize {
-		return nil, fmt.Errorf("key file %s: must be a regular file of exactly 32 bytes", path)
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("key file: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("key file %s: %w", path, errFileForm)
+	case info.Size() != KeySize:
+		return nil, fmt.Errorf("key file %s has %d bytes: %w", path, info.Size(), errFileForm)
 	}
 	key := make([]byte, KeySize)
 	if _, err := io.ReadFull(f, key); err != nil {

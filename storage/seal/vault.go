@@ -163,11 +163,19 @@ func (v *Vault) Identity() string {
 // Init is the first start of a node: it draws the root key, wraps it under a fresh recovery code and under the key of
 // every exec and file provider that answers, and unseals. The code is returned once and is nowhere on disk: show it
 // to the operator before anything is accepted. After a crash in Init the node is either still new or complete.
+//
+// A provider that answers with something that is no key is a *ProviderError, and nothing is made: who starts a node
+// with such a file would meet a sealed one at the next boot.
 func (v *Vault) Init(ctx context.Context) (code string, err error) {
 	v.op.Lock()
 	defer v.op.Unlock()
 	if v.store != nil {
 		return "", ErrNotNew
+	}
+	secrets, err := v.secrets(ctx)
+	defer wipe(secrets)
+	if err != nil {
+		return "", err
 	}
 	store, key, raw := make([]byte, storeIDSize), make([]byte, KeySize), newCode()
 	rand.Read(store)
@@ -183,7 +191,7 @@ func (v *Vault) Init(ctx context.Context) (code string, err error) {
 			root.Close()
 		}
 	}()
-	if err := v.createDir(ctx, store, key, root.check(), raw); err != nil {
+	if err := v.createDir(secrets, store, key, root.check(), raw); err != nil {
 		return "", fmt.Errorf("create keys: %w", err)
 	}
 	v.open(root, key, store)
@@ -191,7 +199,7 @@ func (v *Vault) Init(ctx context.Context) (code string, err error) {
 }
 
 // createDir writes the key files into a new directory and puts it in place whole.
-func (v *Vault) createDir(ctx context.Context, store, key, check []byte, code [codeSize]byte) error {
+func (v *Vault) createDir(secrets [][]byte, store, key, check []byte, code [codeSize]byte) error {
 	fresh := v.dir + ".new"
 	if err := os.RemoveAll(fresh); err != nil { // left by a crash before the rename: nobody saw its code
 		return err
@@ -203,7 +211,7 @@ func (v *Vault) createDir(ctx context.Context, store, key, check []byte, code [c
 	if err := writeSlot(fresh, recoveryFile, s.wrap(s.KDF.key(code), key, check)); err != nil {
 		return err
 	}
-	if err := v.enrol(ctx, fresh, store, key, check); err != nil {
+	if err := enrol(fresh, secrets, store, key, check); err != nil {
 		return err
 	}
 	if err := os.Rename(fresh, v.dir); err != nil {
@@ -212,20 +220,39 @@ func (v *Vault) createDir(ctx context.Context, store, key, check []byte, code [c
 	return syncDir(filepath.Dir(v.dir))
 }
 
-// enrol writes the slots of the exec and file providers that have none in dir. A provider that does not answer is
-// logged and left for the next time; the recovery code makes up for it.
-func (v *Vault) enrol(ctx context.Context, dir string, store, key, check []byte) error {
-	for _, p := range v.cfg.Providers {
+// secrets asks the exec and file providers for their keys, the caller's to wipe. A provider that does not answer is
+// logged and left for the next time; the recovery code makes up for it. One whose answer is no key is the error, a
+// *ProviderError; the keys of the others are returned all the same.
+func (v *Vault) secrets(ctx context.Context) (keys [][]byte, err error) {
+	for i, p := range v.cfg.Providers {
 		if p.Kind != KindExec && p.Kind != KindFile {
 			continue
 		}
-		secret, err := p.key(ctx)
-		if err != nil {
-			v.cfg.Log.Warn("unseal provider not enrolled", "provider", p.Kind, "error", err.Error())
-			continue
+		key, keyErr := p.key(ctx)
+		switch {
+		case keyErr == nil:
+			keys = append(keys, key)
+		case errors.Is(keyErr, errKeyForm) || errors.Is(keyErr, errFileForm):
+			if err == nil {
+				err = &ProviderError{i, keyErr}
+			}
+		default:
+			v.cfg.Log.Warn("unseal provider not enrolled", "provider", p.Kind, "error", keyErr.Error())
 		}
+	}
+	return keys, err
+}
+
+func wipe(keys [][]byte) {
+	for _, k := range keys {
+		clear(k)
+	}
+}
+
+// enrol writes a slot for every secret that has none in dir.
+func enrol(dir string, secrets [][]byte, store, key, check []byte) error {
+	for _, secret := range secrets {
 		name, kek := providerKeys(secret)
-		clear(secret)
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			continue
 		}
@@ -363,7 +390,9 @@ func (v *Vault) Unseal(ctx context.Context, now time.Time, text string) error {
 	if v.root != nil {
 		return nil
 	}
-	if err := v.enrol(ctx, v.dir, v.store, key, s.Check); err != nil {
+	secrets, err := v.secrets(ctx)
+	defer wipe(secrets)
+	if err = errors.Join(err, enrol(v.dir, secrets, v.store, key, s.Check)); err != nil {
 		// The node can serve all the same; only its next start may need the code again.
 		v.cfg.Log.Warn("unseal provider not enrolled", "error", err.Error())
 	}

@@ -251,7 +251,7 @@ func TestExecProvider(t *testing.T) {
 	rows := []struct{ name, text, says string }{
 		{"fails, with a secret on stderr", "echo canary-secret >&2; exit 3", "exit status 3"},
 		{"too short", "printf abc", errKeyForm.Error()},
-		{"too long", "yes", ""},
+		{"too long", "yes", errKeyForm.Error()},
 		{"not hexadecimal", "printf '%064d' 0 | tr 0 g", errKeyForm.Error()},
 		{"33 bytes", "printf '%033d' 0", errKeyForm.Error()},
 	}
@@ -274,6 +274,31 @@ func TestExecProvider(t *testing.T) {
 		v := mustVault(t, t.TempDir(), Config{Providers: []Provider{{Kind: KindExec, Command: "/nonexistent/kms"}}})
 		mustInit(t, v) // the recovery code makes up for it
 	})
+}
+
+// TestMalformedKeyAtFirstStart: a node that started unsealed with such a provider would be sealed at its next boot.
+func TestMalformedKeyAtFirstStart(t *testing.T) {
+	for _, size := range []int{0, 31, 33, 64} {
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, bytes.Repeat([]byte{'a'}, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []Provider{{Kind: KindFile, Path: path}, {Kind: KindExec, Command: "cat " + path}} {
+			if bad.Kind == KindExec && size == 64 {
+				continue // 64 hexadecimal digits are a key where a command prints them
+			}
+			dir := t.TempDir()
+			v := mustVault(t, dir, Config{Loopback: true, Providers: []Provider{{Kind: KindRecovery}, {Kind: KindFile, Path: keyFile(t, 1)}, bad}})
+			code, err := v.Init(t.Context())
+			var form *ProviderError
+			if !errors.As(err, &form) || form.Index != 2 || !strings.Contains(err.Error(), "exactly 32 bytes") || code != "" {
+				t.Errorf("%s of %d bytes: code %q, error %v", bad.Kind, size, code, err)
+			}
+			if len(snapshot(t, dir)) != 0 || v.State() != New {
+				t.Errorf("%s of %d bytes: keys were made", bad.Kind, size)
+			}
+		}
+	}
 }
 
 func TestDamagedKeyFiles(t *testing.T) {
