@@ -27,6 +27,10 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	if h.Received >= directive.MaxReceived {
 		return nil, refuse(554, smtp.EnhancedCode{Class: 5, Subject: 4, Detail: 6}, "too many hops, this message is in a loop")
 	}
+	// MAIL FROM was checked when it was given; the null sender could not be (E-25).
+	if s.From.IsNull() && !m.AllowsFrom(fromDomain(h.From)) {
+		return nil, refuse(553, smtp.EnhancedCode{Class: 5, Subject: 7, Detail: 1}, "this FROM domain is not registered")
+	}
 	to := unique(s.To)
 	if len(to) == 0 {
 		return nil, refuse(554, smtp.EnhancedCode{Class: 5, Subject: 5, Detail: 1}, "no recipients")
@@ -59,6 +63,15 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 		p.split(a, rcpt, a.ID.Seq+mail.Seq(i))
 	}
 	return w, nil
+}
+
+// fromDomain is the domain of a From field's first mailbox, "" where that is no address.
+func fromDomain(value []byte) mail.Domain {
+	a := mail.Address(directive.Mailbox(value))
+	if local, _ := a.Split(); local == "" || local[0] != '"' && strings.ContainsAny(local, " \t<>()@,;:") {
+		return ""
+	}
+	return a.Domain()
 }
 
 // unique drops recipients that repeat an earlier one to the octet; whoever differs in case only is kept, since only

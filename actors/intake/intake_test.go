@@ -403,6 +403,51 @@ func TestRefusals(t *testing.T) {
 	r.mustSubmit(t, submission(strings.Repeat("Received: x\n", 99)+"\n"))
 }
 
+// TestNullSender: where FROM domains are registered, the null sender is judged by the header From (E-25, R2).
+func TestNullSender(t *testing.T) {
+	registered := func(c *settings.Composition) { c.FromDomains = []string{"shop.example", "News.example"} }
+	tests := []struct {
+		name, header string
+		from         mail.Address
+		edit         func(*settings.Composition)
+		taken        bool
+	}{
+		{"registered", "From: Shop <info@Shop.example>\n", "", registered, true},
+		{"registered, bare and folded", "from:\n info@news.example\n", "", registered, true},
+		{"not registered", "From: info@other.example\n", "", registered, false},
+		{"below a registered one", "From: info@a.shop.example\n", "", registered, false},
+		{"registered in the display name only", "From: \"info@shop.example\" <info@other.example>\n", "", registered, false},
+		{"registered in a comment only", "From: info@other.example (info@shop.example)\n", "", registered, false},
+		{"with a comment, as mailer daemons write it", "From: MAILER-DAEMON@shop.example (Mail Delivery System)\n", "", registered, true},
+		{"comment left open", "From: info@other.example (info@shop.example\n", "", registered, false},
+		{"bracket left open", "From: info@other.example <info@shop.example\n", "", registered, false},
+		{"second From", "From: info@other.example\nFrom: info@shop.example\n", "", registered, false},
+		{"no From", "Subject: a\n", "", registered, false},
+		{"no address in From", "From: Shop\n", "", registered, false},
+		{"From is empty", "From: <>\n", "", registered, false},
+		{"none registered: any", "From: info@other.example\n", "", nil, true},
+		{"none registered: no From", "Subject: a\n", "", nil, true},
+		{"an envelope sender decides alone", "From: info@other.example\n", "b@shop.example", registered, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, tt.edit)
+			s := submission(tt.header + "\nbody\n")
+			s.From = tt.from
+			_, err := r.Submit(context.Background(), s)
+			var no *Refusal
+			switch {
+			case tt.taken && err != nil:
+				t.Errorf("refused: %v", err)
+			case !tt.taken && !errors.As(err, &no):
+				t.Errorf("got %v", err)
+			case !tt.taken && (no.SMTPReply().Code != 553 || no.SMTPReply().Enhanced.String() != "5.7.1" || len(r.store.all) > 0):
+				t.Errorf("told %v with %d stored", no.SMTPReply(), len(r.store.all))
+			}
+		})
+	}
+}
+
 func TestIdempotency(t *testing.T) {
 	r := newRig(t, nil)
 	first := r.mustSubmit(t, submission("X-Relay-Idempotency-Key: order 17\n"+plainMail))

@@ -74,8 +74,8 @@ func Clean(s string) string {
 	return b.String()
 }
 
-// Mailbox is the address of the first mailbox in a From field, without display name (R112) and as it is written,
-// at most MaxText octets.
+// Mailbox is the address of the first mailbox in a From field, without display name and comments (R112) and else as
+// it is written, at most MaxText octets.
 func Mailbox(value []byte) []byte {
 	value = bytes.TrimSpace(unfold(value[:min(len(value), maxInput)]))
 	quoted, depth, start := false, 0, -1
@@ -96,10 +96,38 @@ func Mailbox(value []byte) []byte {
 		case c == '>' && start >= 0:
 			return limit(bytes.TrimSpace(value[start:i]))
 		case c == ',' && start < 0:
-			return limit(bytes.TrimSpace(value[:i]))
+			return limit(uncomment(value[:i]))
 		}
 	}
-	return limit(value)
+	return limit(uncomment(value))
+}
+
+// uncomment is b without comments (RFC 5322 §3.2.2) and the white space around it. One that is left open ends b.
+func uncomment(b []byte) []byte {
+	if bytes.IndexByte(b, '(') < 0 {
+		return bytes.TrimSpace(b)
+	}
+	out := make([]byte, 0, len(b))
+	quoted, depth := false, 0
+	for i := 0; i < len(b); i++ {
+		c, n := b[i], 1
+		switch {
+		case c == '\\' && i+1 < len(b):
+			n = 2
+		case c == '"' && depth == 0:
+			quoted = !quoted
+		case c == '(' && !quoted:
+			depth++
+		case c == ')' && !quoted && depth > 0:
+			depth--
+			continue
+		}
+		if depth == 0 {
+			out = append(out, b[i:i+n]...)
+		}
+		i += n - 1
+	}
+	return bytes.TrimSpace(out)
 }
 
 func limit(b []byte) []byte { return b[:min(len(b), MaxText)] }
