@@ -23,14 +23,19 @@ const (
 	MaxCNAME = 8  // aliases followed for one question
 )
 
-// What a question can end with besides an answer. ErrTemporary wraps everything that may be different tomorrow:
-// time-outs, SERVFAIL, REFUSED, answers that make no sense. The other errors are the DNS's last word.
+// What a question can end with besides an answer. ErrTemporary is in everything that may be different tomorrow:
+// time-outs, SERVFAIL, REFUSED, answers that make no sense, aliases that lead nowhere. The other errors are the DNS's
+// last word.
 var (
 	ErrTemporary = errors.New("no DNS answer at the moment")
-	ErrNoName    = errors.New("domain does not exist")                // NXDOMAIN
-	ErrNoData    = errors.New("domain has no such record")            // the name exists
-	ErrNullMX    = errors.New("domain takes no mail (null MX)")       // RFC 7505
-	ErrAliases   = errors.New("domain is an alias of too many names") // a loop, mostly
+	ErrNoName    = errors.New("domain does not exist")          // NXDOMAIN
+	ErrNoData    = errors.New("domain has no such record")      // the name exists
+	ErrNullMX    = errors.New("domain takes no mail (null MX)") // RFC 7505
+
+	// ErrAliases is a loop of CNAMEs, mostly. It is temporary: RFC 5321 §5.1 ends a delivery for a domain that does not
+	// exist or has no host, and a loop says neither (RFC 1034 §3.6.2 calls it an error). A resolver that follows the
+	// aliases itself answers SERVFAIL, which is temporary too, so the verdict does not depend on who follows them.
+	ErrAliases = fmt.Errorf("%w: an alias of too many names", ErrTemporary)
 )
 
 // MX is a host that takes mail for a domain.
@@ -183,7 +188,7 @@ func (r *Resolver) addrs(ctx context.Context, host string, v4, v6 bool) ([]netip
 
 // final tells whether err is the DNS's last word.
 func final(err error) bool {
-	return errors.Is(err, ErrNoName) || errors.Is(err, ErrNoData) || errors.Is(err, ErrNullMX) || errors.Is(err, ErrAliases)
+	return errors.Is(err, ErrNoName) || errors.Is(err, ErrNoData) || errors.Is(err, ErrNullMX)
 }
 
 // Final tells whether err, which a Resolver returned, will not change by asking again soon.

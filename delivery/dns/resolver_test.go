@@ -56,6 +56,22 @@ func aliases() map[string]string {
 	return m
 }
 
+// TestAliasesAreTemporary: a loop is the domain's slip of today, not its word that it takes no mail. RFC 5321 §5.1 lets
+// only "does not exist" and "has no host" end a delivery, and a resolver that chases the loop itself answers SERVFAIL.
+func TestAliasesAreTemporary(t *testing.T) {
+	srv := dnstest.Start(t, dnstest.Zone{CNAME: aliases(), TTL: 60})
+	r := mustResolver(t, Config{Servers: []string{srv.Addr}})
+	for _, name := range []string{"loop.test", "d0.test"} {
+		_, until, err := r.MX(t.Context(), mail.Domain(name))
+		if !errors.Is(err, ErrAliases) || !errors.Is(err, ErrTemporary) || Final(err) || !until.IsZero() {
+			t.Errorf("MX of %s: %v, final %v, remembered until %v", name, err, Final(err), until)
+		}
+		if _, err := r.Addrs(t.Context(), name, true, true); !errors.Is(err, ErrAliases) || Final(err) {
+			t.Errorf("addresses of %s: %v, final %v", name, err, Final(err))
+		}
+	}
+}
+
 // TestMX is table T16 of the threats, and the rules of RFC 5321 §5.1, as far as they concern MX.
 func TestMX(t *testing.T) {
 	srv := dnstest.Start(t, dnstest.Zone{
