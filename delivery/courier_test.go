@@ -387,7 +387,7 @@ func TestResolverRoute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	routes, err := ParseRoutes([]RouteRule{{"*.static.test", "127.0.0.2:2526"}})
+	routes, err := ParseRoutes([]RouteRule{{"*.static.test", "127.0.0.2:2526"}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

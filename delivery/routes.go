@@ -13,7 +13,7 @@ import (
 // RouteRule sends mail for some domains to one host, whatever the DNS says (requirement R42, contract 3).
 type RouteRule struct {
 	Domain string // a domain, "*.suffix" for every domain below suffix, or "*"
-	To     string // "host:port", "ip:port" or "[ipv6]:port"
+	To     string // "host:port", "ip:port" or "[ipv6]:port"; the port may be missing where ParseRoutes is told one
 }
 
 // Routes is a table of static routes. The zero value has none. It is immutable, so safe for concurrent use.
@@ -23,47 +23,82 @@ type Routes struct {
 	fallback *mail.Route
 }
 
-// ParseRoutes builds the table. The error names the entry at fault, counted from 0 as in a path of the node file.
-func ParseRoutes(rules []RouteRule) (*Routes, error) {
+// RouteError is what is wrong with one rule.
+type RouteError struct {
+	Index int    // of the rule, 0 = first
+	Key   string // domain or to
+	Text  string
+}
+
+func (e RouteError) Error() string { return fmt.Sprintf("routes[%d].%s: %s", e.Index, e.Key, e.Text) }
+
+// RouteErrors is everything that is wrong with a table, in the order of its rules; never empty.
+type RouteErrors []RouteError
+
+func (e RouteErrors) Error() string {
+	lines := make([]string, len(e))
+	for i := range e {
+		lines[i] = e[i].Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// ParseRoutes builds the table. port is that of targets which name none, 1-65535; 0 = every target must name one. The
+// error is a RouteErrors.
+func ParseRoutes(rules []RouteRule, port int) (*Routes, error) {
 	r := &Routes{exact: map[mail.Domain]mail.Route{}, suffix: map[mail.Domain]mail.Route{}}
+	var wrong RouteErrors
 	for i, rule := range rules {
-		fail := func(key, format string, args ...any) (*Routes, error) {
-			return nil, fmt.Errorf("routes[%d].%s: %s", i, key, fmt.Sprintf(format, args...))
-		}
-		route, err := parseTarget(rule.To)
+		route, err := parseTarget(rule.To, port)
 		if err != nil {
-			return fail("to", "%v", err)
+			wrong = append(wrong, RouteError{i, "to", err.Error()})
 		}
-		if rule.Domain == "*" {
-			if r.fallback != nil {
-				return fail("domain", "%q stands twice", rule.Domain)
-			}
-			r.fallback = &route
-			continue
+		if err := r.add(rule.Domain, route); err != nil {
+			wrong = append(wrong, RouteError{i, "domain", err.Error()})
 		}
-		name, wild := strings.CutPrefix(rule.Domain, "*.")
-		d, err := mail.ParseDomain(name)
-		if err != nil {
-			return fail("domain", "%q is no domain, \"*.suffix\" or \"*\"", rule.Domain)
-		}
-		table := r.exact
-		if wild {
-			table = r.suffix
-		}
-		if _, twice := table[d]; twice {
-			return fail("domain", "%q stands twice", rule.Domain)
-		}
-		table[d] = route
+	}
+	if len(wrong) > 0 {
+		return nil, wrong
 	}
 	return r, nil
 }
 
-func parseTarget(to string) (mail.Route, error) {
-	host, port, err := net.SplitHostPort(to)
-	if err != nil {
-		return mail.Route{}, fmt.Errorf("%q must be host:port or address:port", to)
+// add enters route for the domains that pattern means.
+func (r *Routes) add(pattern string, route mail.Route) error {
+	twice := fmt.Errorf("%q stands twice", pattern)
+	if pattern == "*" {
+		if r.fallback != nil {
+			return twice
+		}
+		r.fallback = &route
+		return nil
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
+	name, wild := strings.CutPrefix(pattern, "*.")
+	d, err := mail.ParseDomain(name)
+	if err != nil {
+		return fmt.Errorf(`%q must be a domain, "*.suffix" or "*"`, pattern)
+	}
+	table := r.exact
+	if wild {
+		table = r.suffix
+	}
+	if _, there := table[d]; there {
+		return twice
+	}
+	table[d] = route
+	return nil
+}
+
+// parseTarget reads host:port, address:port or [address]:port; with a default port also host, address or [address].
+func parseTarget(to string, port int) (mail.Route, error) {
+	host, portText, err := net.SplitHostPort(to)
+	if err != nil {
+		if port == 0 {
+			return mail.Route{}, fmt.Errorf("%q must be host:port or address:port", to)
+		}
+		host, portText = strings.TrimSuffix(strings.TrimPrefix(to, "["), "]"), strconv.Itoa(port)
+	}
+	n, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil || n == 0 {
 		return mail.Route{}, fmt.Errorf("%q needs a port of 1-65535", to)
 	}

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 func TestRoutes(t *testing.T) {
 	r, err := ParseRoutes([]RouteRule{
 		{"*", "127.0.0.2:2526"}, {"*.test", "a.relay:25"}, {"*.b.test", "b.relay:26"}, {"X.b.test", "[::1]:27"}, {"bücher.example", "c.relay:25"},
-	})
+	}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,8 +42,38 @@ func TestRoutesRefuse(t *testing.T) {
 		`routes[0].to: "a b:25" names`:     {{"a.test", "a b:25"}},
 		`routes[0].to: "[fe80::1%lo]:25"`:  {{"a.test", "[fe80::1%lo]:25"}},
 	} {
-		if _, err := ParseRoutes(rules); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := ParseRoutes(rules, 0); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestRoutesFillInThePort(t *testing.T) {
+	for to, want := range map[string]string{
+		"127.0.0.2:2526": "127.0.0.2:2526", "mx.example": "mx.example:2525", "127.0.0.2": "127.0.0.2:2525",
+		"[::1]:26": "::1:26", "[::1]": "::1:2525", "::1": "::1:2525",
+	} {
+		r, err := ParseRoutes([]RouteRule{{"*", to}}, 2525)
+		if err != nil {
+			t.Errorf("%s: %v", to, err)
+			continue
+		}
+		if got, _ := r.Lookup("x.test"); got.Key() != want {
+			t.Errorf("%s leads to %s, want %s", to, got.Key(), want)
+		}
+	}
+}
+
+func TestRoutesTellEverythingWrong(t *testing.T) {
+	_, err := ParseRoutes([]RouteRule{{"a..b", "a:b:c"}, {"a.test", "x.test"}, {"a.test", "x.test"}}, 25)
+	var wrong RouteErrors
+	if !errors.As(err, &wrong) || strings.Count(err.Error(), "\n") != 2 {
+		t.Fatalf("got %v", err)
+	}
+	for i, want := range []RouteError{{0, "to", `"a:b:c" names neither a host nor an address`},
+		{0, "domain", `"a..b" must be a domain, "*.suffix" or "*"`}, {2, "domain", `"a.test" stands twice`}} {
+		if wrong[i] != want {
+			t.Errorf("got %v, want %v", wrong[i], want)
 		}
 	}
 }

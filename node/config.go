@@ -1,8 +1,6 @@
 package node
 
 import (
-	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/delivery"
 )
 
 // Config is the node file (docs/contract: node file): what one machine needs to know before it can serve. What may
@@ -257,42 +255,11 @@ func (c *Config) resolvePaths() {
 	}
 }
 
-// ParseRoute reads one route: the domain it is for ("" = any; a leading "." = any domain below it, as "*.suffix" is
-// written) and the host it leads to. port is used where to names none.
-func ParseRoute(r RouteConfig, port int) (mail.Domain, mail.Host, error) {
-	domain, err := parsePattern(r.Domain)
-	if err != nil {
-		return "", mail.Host{}, err
+// routes is the table of delivery.routes; the error is a delivery.RouteErrors.
+func (d *DeliveryConfig) routes() (*delivery.Routes, error) {
+	rules := make([]delivery.RouteRule, len(d.Routes))
+	for i, r := range d.Routes {
+		rules[i] = delivery.RouteRule{Domain: r.Domain, To: r.To}
 	}
-	host, portText, err := net.SplitHostPort(r.To)
-	if err != nil {
-		host, portText = strings.Trim(r.To, "[]"), strconv.Itoa(port)
-	}
-	p, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil || p == 0 {
-		return "", mail.Host{}, fmt.Errorf("%q: the port must be a number from 1 to 65535", r.To)
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return domain, mail.Host{Name: ip.String(), Addr: ip.Unmap(), Port: uint16(p)}, nil
-	}
-	name, err := mail.ParseDomain(host)
-	if err != nil {
-		return "", mail.Host{}, fmt.Errorf("%q is neither host:port nor address:port", r.To)
-	}
-	return domain, mail.Host{Name: string(name), Port: uint16(p)}, nil
-}
-
-func parsePattern(s string) (mail.Domain, error) {
-	if s == "*" {
-		return "", nil
-	}
-	suffix, below := strings.CutPrefix(s, "*.")
-	d, err := mail.ParseDomain(suffix)
-	if err != nil {
-		return "", fmt.Errorf(`%q must be a domain, "*.domain" or "*"`, s)
-	}
-	if below {
-		return "." + d, nil
-	}
-	return d, nil
+	return delivery.ParseRoutes(rules, d.Port)
 }

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/ekiden-mta/ekiden/mail"
 )
 
 const fullFile = `
@@ -117,8 +115,11 @@ func TestConfigErrorsNameFileLineKeyAndAllowedValues(t *testing.T) {
 		{"address without port", "http:\n  address: localhost\n", `n.yaml:2: http.address: "localhost" must be host:port`},
 		{"unseal word", "keys:\n  unseal:\n  - tpm\n", `n.yaml:3: keys.unseal[0]: "tpm" is not allowed; allowed: keyring, peer, recovery-code`},
 		{"unseal map", "keys:\n  unseal: [{exce: x}]\n", `n.yaml:2: keys.unseal[0]: "exce" is not allowed; allowed: keyring`},
-		{"route target", "delivery:\n  routes:\n  - {domain: '*', to: 'a:b:c'}\n", `n.yaml:3: delivery.routes[0]: "a:b:c" is neither host:port nor address:port`},
-		{"route domain", "delivery:\n  routes:\n  - {domain: '**', to: 'a:25'}\n", `n.yaml:3: delivery.routes[0]: "**" must be a domain, "*.domain" or "*"`},
+		{"route target", "delivery:\n  routes:\n  - {domain: '*', to: 'a:b:c'}\n", `n.yaml:3: delivery.routes[0].to: "a:b:c" names neither a host nor an address`},
+		{"route port", "delivery:\n  routes:\n  - domain: '*'\n    to: 'a:0'\n", `n.yaml:4: delivery.routes[0].to: "a:0" needs a port of 1-65535`},
+		{"route without a target", "delivery:\n  routes:\n  - {domain: '*', to: a}\n  - {domain: a.example}\n", `n.yaml:4: delivery.routes[1]: to: "" names neither`},
+		{"route twice", "delivery:\n  routes:\n  - {domain: A.example, to: a}\n  - {domain: a.example, to: b}\n", `n.yaml:4: delivery.routes[1].domain: "a.example" stands twice`},
+		{"route domain", "delivery:\n  routes:\n  - {domain: '**', to: 'a:25'}\n", `n.yaml:3: delivery.routes[0].domain: "**" must be a domain, "*.suffix" or "*"`},
 		{"half a pair", "http:\n  tls: {cert: c.pem}\n", "n.yaml:2: http.tls: cert and key must be given together"},
 		{"missing settings", "settings: none.yaml\n", `n.yaml:1: settings: cannot use "none.yaml"`},
 		{"level", "log: {level: loud}\n", `n.yaml:1: log.level: "loud" is not allowed; allowed: debug, info, warn, error`},
@@ -228,25 +229,6 @@ func TestReadConfigResolvesPathsBesideTheFile(t *testing.T) {
 	}
 	if _, err := ReadConfig(filepath.Join(dir, "absent.yaml")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent file: %v", err)
-	}
-}
-
-func TestParseRoute(t *testing.T) {
-	tests := []struct {
-		route  RouteConfig
-		domain mail.Domain
-		host   mail.Host
-	}{
-		{RouteConfig{"*", "127.0.0.2:2526"}, "", mail.Host{Name: "127.0.0.2", Addr: netip.MustParseAddr("127.0.0.2"), Port: 2526}},
-		{RouteConfig{"*.Example.JP", "mx.example"}, ".example.jp", mail.Host{Name: "mx.example", Port: 25}},
-		{RouteConfig{"a.example", "[::1]:26"}, "a.example", mail.Host{Name: "::1", Addr: netip.MustParseAddr("::1"), Port: 26}},
-		{RouteConfig{"a.example", "::1"}, "a.example", mail.Host{Name: "::1", Addr: netip.MustParseAddr("::1"), Port: 25}},
-	}
-	for _, tt := range tests {
-		domain, host, err := ParseRoute(tt.route, 25)
-		if err != nil || domain != tt.domain || host != tt.host {
-			t.Errorf("%v: got %q %+v %v", tt.route, domain, host, err)
-		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ekiden-mta/ekiden/delivery"
 )
 
 // Problem is one thing wrong with a node file.
@@ -186,16 +189,16 @@ func (k *checker) delivery() {
 	if d.Helo != "" && !isHostname(d.Helo) {
 		k.bad("delivery.helo", "%q is no host name", d.Helo)
 	}
-	seen := map[string]bool{}
-	for i, r := range d.Routes {
-		key := fmt.Sprintf("delivery.routes[%d]", i)
-		if _, _, err := ParseRoute(r, d.Port); err != nil {
-			k.bad(key, "%v", err)
+	var wrong delivery.RouteErrors
+	if _, err := d.routes(); errors.As(err, &wrong) {
+		for _, w := range wrong {
+			entry := fmt.Sprintf("delivery.routes[%d]", w.Index)
+			if _, there := k.c.lines[entry+"."+w.Key]; !there {
+				k.bad(entry, "%s: %s", w.Key, w.Text) // not written at all: the entry's line must do
+				continue
+			}
+			k.bad(entry+"."+w.Key, "%s", w.Text)
 		}
-		if seen[r.Domain] {
-			k.bad(key+".domain", "%q stands twice", r.Domain)
-		}
-		seen[r.Domain] = true
 	}
 }
 

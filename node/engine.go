@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,11 +111,7 @@ func (n *Node) assembleEngine(e *engine) error {
 }
 
 func (n *Node) assembleDelivery() (*delivery.Resolver, *delivery.Courier, error) {
-	rules := make([]delivery.RouteRule, len(n.cfg.Delivery.Routes))
-	for i, r := range n.cfg.Delivery.Routes {
-		rules[i] = delivery.RouteRule{Domain: r.Domain, To: withPort(r.To, n.cfg.Delivery.Port)}
-	}
-	routes, err := delivery.ParseRoutes(rules)
+	routes, err := n.cfg.Delivery.routes()
 	if err != nil {
 		return nil, nil, fmt.Errorf("node: delivery.%w", err)
 	}
@@ -141,17 +135,6 @@ func (n *Node) assembleDelivery() (*delivery.Resolver, *delivery.Courier, error)
 		Guard:   delivery.NewGuard(n.cfg.Delivery.AllowPrivate, n.ownAddresses()),
 		Session: smtpc.Config{Helo: helo, Clock: n.clock, Classify: verdicts.Classify}})
 	return &delivery.Resolver{Routes: routes, DNS: names, Port: uint16(n.cfg.Delivery.Port), Clock: n.clock}, courier, nil
-}
-
-// withPort gives a route's target the node's delivery port where it names none.
-func withPort(to string, port int) string {
-	if _, _, err := net.SplitHostPort(to); err == nil {
-		return to
-	}
-	if len(to) > 1 && to[0] == '[' && to[len(to)-1] == ']' {
-		to = to[1 : len(to)-1]
-	}
-	return net.JoinHostPort(to, strconv.Itoa(port))
 }
 
 // ownAddresses are the SMTP listeners with a fixed address: mail must not be handed to ourselves (threat T14).
