@@ -136,7 +136,7 @@ func (p *plan) fill(s *mail.Submission, m *settings.Member, d *directive.Directi
 		Tenant: s.Tenant, Composition: s.Composition, Group: d.Group, Pool: c.Pool, From: s.From,
 		Due: due, Reserved: reserved, Expires: schedule.Expires(now, due, lifetime), RetryEvery: every,
 		Priority: NormalPriority, Cleaning: d.Cleaning || c.CleaningDefault,
-		EightBit: h.EightBit || directive.HasEightBit(s.Data[h.End:]),
+		EightBit: h.EightBit || smtp.HasEightBit(s.Data[h.End:]),
 	}
 	p.event = mail.Event{
 		At: now, Kind: mail.EventAccepted, Tenant: s.Tenant, Group: d.Group, From: s.From,

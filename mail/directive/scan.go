@@ -7,9 +7,10 @@ package directive
 
 import (
 	"bytes"
-	"encoding/binary"
 	"strings"
 	"time"
+
+	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
 // Bounds of what a message may carry (R33, contract 5, RFC 5321 §6.3).
@@ -90,7 +91,7 @@ func Scan(msg []byte, names *Names, stripReceived bool) (d Directives, h Header)
 		pos = end
 	}
 	h.End = pos
-	h.EightBit = HasEightBit(msg[:pos])
+	h.EightBit = smtp.HasEightBit(msg[:pos])
 	return d, h
 }
 
@@ -123,25 +124,6 @@ func fieldEnd(msg []byte, pos int) int {
 			return pos
 		}
 	}
-}
-
-// HasEightBit tells whether b holds octets above 127.
-func HasEightBit(b []byte) bool {
-	const high = 0x8080808080808080
-	for len(b) >= 32 {
-		w := binary.NativeEndian.Uint64(b) | binary.NativeEndian.Uint64(b[8:]) |
-			binary.NativeEndian.Uint64(b[16:]) | binary.NativeEndian.Uint64(b[24:])
-		if w&high != 0 {
-			return true
-		}
-		b = b[32:]
-	}
-	for _, c := range b {
-		if c >= 0x80 {
-			return true
-		}
-	}
-	return false
 }
 
 // field is one header field as it stands in the message.

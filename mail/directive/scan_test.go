@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
 // crlf turns the line ends of a test's text into those of the wire.
@@ -184,22 +186,6 @@ func TestMailbox(t *testing.T) {
 	}
 }
 
-func TestHasEightBit(t *testing.T) {
-	for n := range 100 {
-		b := bytes.Repeat([]byte{0x7f}, n)
-		if HasEightBit(b) {
-			t.Fatalf("%d octets of ASCII", n)
-		}
-		for i := range b {
-			b[i] = 0x80
-			if !HasEightBit(b) {
-				t.Fatalf("octet %d of %d", i, n)
-			}
-			b[i] = 0x7f
-		}
-	}
-}
-
 // FuzzScan: what is left is the message without the fields named, line by line, found by a slow reader of its own.
 func FuzzScan(f *testing.F) {
 	f.Add([]byte("A: b\r\nX-Relay-Group: g\r\n\tfold\r\nX-KAEDE-Cleaning: true\r\n\r\nX-Relay-Group: body\r\n"))
@@ -266,7 +252,7 @@ Content-Type: text/plain; charset=utf-8
 	b.SetBytes(int64(len(msg)))
 	for b.Loop() {
 		_, h := Scan(msg, defaultNames(), false)
-		if h.Cut != nil || HasEightBit(msg[h.End:]) {
+		if h.Cut != nil || smtp.HasEightBit(msg[h.End:]) {
 			b.Fatal("cut")
 		}
 	}

@@ -67,33 +67,33 @@ func ParseMail(line []byte) (MailArgs, error) {
 
 func (m *MailArgs) param(key, value []byte) (bit int, err error) {
 	switch {
-	case foldEqual(key, "SIZE"):
+	case EqualFold(key, "SIZE"):
 		m.Size, err = parseSize(value)
 		return seenSize, err
-	case foldEqual(key, "BODY"):
-		m.EightBit = foldEqual(value, "8BITMIME")
-		if !m.EightBit && !foldEqual(value, "7BIT") {
+	case EqualFold(key, "BODY"):
+		m.EightBit = EqualFold(value, "8BITMIME")
+		if !m.EightBit && !EqualFold(value, "7BIT") {
 			return seenBody, ErrParameter
 		}
 		return seenBody, nil
-	case foldEqual(key, "SMTPUTF8"):
+	case EqualFold(key, "SMTPUTF8"):
 		if value != nil {
 			return seenUTF8, ErrParameter
 		}
 		m.UTF8 = true
 		return seenUTF8, nil
-	case foldEqual(key, "AUTH"): // RFC 4954 §5: the original submitter; checked, then of no use to a relay that bills by AUTH
+	case EqualFold(key, "AUTH"): // RFC 4954 §5: the original submitter; checked, then of no use to a relay that bills by AUTH
 		text, ok := DecodeXtext(value)
 		if !ok || len(text) == 0 || (string(text) != "<>" && bytes.IndexByte(text, '@') < 1) {
 			return seenAuth, ErrParameter
 		}
 		return seenAuth, nil
-	case foldEqual(key, "RET"):
-		if !foldEqual(value, "FULL") && !foldEqual(value, "HDRS") {
+	case EqualFold(key, "RET"):
+		if !EqualFold(value, "FULL") && !EqualFold(value, "HDRS") {
 			return seenRet, ErrParameter
 		}
 		return seenRet, ErrUnsupported
-	case foldEqual(key, "ENVID"):
+	case EqualFold(key, "ENVID"):
 		if text, ok := DecodeXtext(value); !ok || len(text) == 0 {
 			return seenEnvID, ErrParameter
 		}
@@ -145,12 +145,12 @@ func ParseRcpt(line []byte, utf8OK bool) (RcptArgs, error) {
 
 func rcptParam(key, value []byte) (bit int, err error) {
 	switch {
-	case foldEqual(key, "NOTIFY"):
+	case EqualFold(key, "NOTIFY"):
 		if !validNotify(value) {
 			return seenNotify, ErrParameter
 		}
 		return seenNotify, ErrUnsupported
-	case foldEqual(key, "ORCPT"):
+	case EqualFold(key, "ORCPT"):
 		kind, addr, ok := bytes.Cut(value, []byte{';'})
 		if !ok || len(kind) == 0 {
 			return seenOrcpt, ErrParameter
@@ -165,7 +165,7 @@ func rcptParam(key, value []byte) (bit int, err error) {
 
 // validNotify checks RFC 3461 §4.1: NEVER alone, or a list of SUCCESS, FAILURE, DELAY without repeats.
 func validNotify(value []byte) bool {
-	if foldEqual(value, "NEVER") {
+	if EqualFold(value, "NEVER") {
 		return true
 	}
 	seen := 0
@@ -173,7 +173,7 @@ func validNotify(value []byte) bool {
 		word, rest, more := bytes.Cut(value, []byte{','})
 		bit := 0
 		for i, w := range [...]string{"SUCCESS", "FAILURE", "DELAY"} {
-			if foldEqual(word, w) {
+			if EqualFold(word, w) {
 				bit = 1 << i
 			}
 		}
@@ -260,7 +260,7 @@ func ParseChunk(arg []byte) (size int64, last, sized, ok bool) {
 	if !more {
 		return size, false, true, true
 	}
-	last = foldEqual(rest, "LAST")
+	last = EqualFold(rest, "LAST")
 	return size, last, true, last
 }
 
@@ -304,24 +304,8 @@ func hexDigit(c byte) int {
 
 // cutFold is CutPrefix without regard to ASCII case; prefix is upper case.
 func cutFold(s []byte, prefix string) (rest []byte, ok bool) {
-	if len(s) < len(prefix) || !foldEqual(s[:len(prefix)], prefix) {
+	if len(s) < len(prefix) || !EqualFold(s[:len(prefix)], prefix) {
 		return nil, false
 	}
 	return s[len(prefix):], true
-}
-
-// foldEqual compares without regard to ASCII case; upper is upper case.
-func foldEqual(s []byte, upper string) bool {
-	if len(s) != len(upper) {
-		return false
-	}
-	for i, c := range s {
-		if c >= 'a' && c <= 'z' {
-			c -= 0x20
-		}
-		if c != upper[i] {
-			return false
-		}
-	}
-	return true
 }

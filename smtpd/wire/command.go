@@ -61,7 +61,7 @@ func (c *Conn) line() (whole, line []byte, ok bool) {
 	for {
 		i := bytes.IndexByte(c.buf, '\n')
 		limit := smtp.MaxPathCommand
-		if c.authLine || len(c.buf) >= 4 && isWord(c.buf[:4], "AUTH") {
+		if c.authLine || len(c.buf) >= 4 && smtp.EqualFold(c.buf[:4], "AUTH") {
 			limit = smtp.MaxAuthLine
 		}
 		if i >= limit || i < 0 && len(c.buf) >= limit {
@@ -92,7 +92,7 @@ func (c *Conn) line() (whole, line []byte, ok bool) {
 // waste reads to the end of a line that is too long and refuses it.
 func (c *Conn) waste() bool {
 	reply := replyLong
-	if isWord(c.buf[:4], "MAIL") || isWord(c.buf[:4], "RCPT") {
+	if smtp.EqualFold(c.buf[:4], "MAIL") || smtp.EqualFold(c.buf[:4], "RCPT") {
 		reply = replyLongPath
 	}
 	c.authLine = false
@@ -249,25 +249,25 @@ func (c *Conn) verbOf(word, line []byte) (Verb, bool) {
 // other answers commands that go-smtp need not know.
 func (c *Conn) other(word []byte, hasArg bool) {
 	switch {
-	case isWord(word, "NOOP"):
+	case smtp.EqualFold(word, "NOOP"):
 		if c.idle() {
 			c.say(replyNoop)
 		}
-	case isWord(word, "VRFY"):
+	case smtp.EqualFold(word, "VRFY"):
 		if c.idle() {
 			c.say(replyVrfy)
 		}
-	case isWord(word, "HELP"):
+	case smtp.EqualFold(word, "HELP"):
 		if c.idle() {
 			c.say(replyHelp)
 		}
-	case isWord(word, "STARTTLS"):
+	case smtp.EqualFold(word, "STARTTLS"):
 		c.startTLS(hasArg)
-	case isWord(word, "EXPN"), isWord(word, "ETRN"), isWord(word, "TURN"), isWord(word, "SEND"),
-		isWord(word, "SOML"), isWord(word, "SAML"):
+	case smtp.EqualFold(word, "EXPN"), smtp.EqualFold(word, "ETRN"), smtp.EqualFold(word, "TURN"), smtp.EqualFold(word, "SEND"),
+		smtp.EqualFold(word, "SOML"), smtp.EqualFold(word, "SAML"):
 		c.refuse(replyNotHere)
-	case isWord(word, "PROXY"), isWord(word, "GET"), isWord(word, "POST"), isWord(word, "CONNECT"),
-		isWord(word, "PUT"), isWord(word, "HEAD"), isWord(word, "OPTIONS"):
+	case smtp.EqualFold(word, "PROXY"), smtp.EqualFold(word, "GET"), smtp.EqualFold(word, "POST"), smtp.EqualFold(word, "CONNECT"),
+		smtp.EqualFold(word, "PUT"), smtp.EqualFold(word, "HEAD"), smtp.EqualFold(word, "OPTIONS"):
 		c.end(replyForbidden) // a browser's or a balancer's bytes: what follows is not SMTP (threat T17)
 	default:
 		c.refuse(replySyntax)
@@ -369,20 +369,4 @@ func validBase64(s []byte) bool {
 	_, err := base64.StdEncoding.Strict().Decode(dst, s)
 	clear(dst)
 	return err == nil && bytes.IndexByte(s, '\r') < 0
-}
-
-// isWord compares without regard to ASCII case.
-func isWord(s []byte, upper string) bool {
-	if len(s) != len(upper) {
-		return false
-	}
-	for i, b := range s {
-		if b >= 'a' && b <= 'z' {
-			b -= 0x20
-		}
-		if b != upper[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "bytes"
 
 // Fault says why a body cannot be taken.
 type Fault uint8
@@ -278,22 +275,4 @@ func (r *bodyReader) finish() {
 		r.buf = r.buf[:r.tail]
 		r.line(line)
 	}
-}
-
-// hasEightBit tells whether b holds an octet above 127.
-func hasEightBit(b []byte) bool {
-	const high = 0x8080808080808080
-	for len(b) >= 32 {
-		if (binary.LittleEndian.Uint64(b)|binary.LittleEndian.Uint64(b[8:])|
-			binary.LittleEndian.Uint64(b[16:])|binary.LittleEndian.Uint64(b[24:]))&high != 0 {
-			return true
-		}
-		b = b[32:]
-	}
-	for _, c := range b {
-		if c >= 0x80 {
-			return true
-		}
-	}
-	return false
 }

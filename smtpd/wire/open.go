@@ -133,7 +133,7 @@ func (c *Conn) Body() ([]byte, smtp.Reply) {
 }
 
 // EightBit tells whether the body holds octets above 127.
-func (c *Conn) EightBit() bool { return hasEightBit(c.body.buf) }
+func (c *Conn) EightBit() bool { return smtp.HasEightBit(c.body.buf) }
 
 // ReleaseBody gives the body's memory back.
 func (c *Conn) ReleaseBody() {

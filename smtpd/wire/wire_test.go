@@ -151,19 +151,3 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Fatal(r.fault)
 	}
 }
-
-func TestHasEightBit(t *testing.T) {
-	for n := range 100 {
-		b := bytes.Repeat([]byte{'x'}, n)
-		if hasEightBit(b) {
-			t.Fatal(n)
-		}
-		for i := range b {
-			b[i] = 0x80
-			if !hasEightBit(b) {
-				t.Fatal(n, i)
-			}
-			b[i] = 'x'
-		}
-	}
-}
