@@ -1,6 +1,8 @@
 package actors_test
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/ekiden-mta/ekiden/actors"
 	"github.com/ekiden-mta/ekiden/actors/destination"
 	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
@@ -184,5 +187,59 @@ func TestLimitsHold(t *testing.T) { // R39: never more connections than the rule
 		if most == 0 || most > int64(limits.Connections) {
 			t.Errorf("%d connections at once from %s to %s, it bears %d", most, a, limits.Receiver, limits.Connections)
 		}
+	}
+}
+
+// TestNothingIsSentOnceTheStoreHasFailed: what is sent without an outcome that can be kept is sent again after the
+// restart, so there may be one such mail for each session that is out, not one for each that could be opened.
+func TestNothingIsSentOnceTheStoreHasFailed(t *testing.T) {
+	b := newBed(t, nil)
+	b.courier.Await = true
+	b.queue.Manual = true
+	b.submit(400, many(10))
+	b.until(t, func() bool { return b.courier.Sent.Load() > 20 })
+	b.queue.Break(errors.New("input/output error"))
+	b.queue.Commit()
+	b.until(t, func() bool { return b.courier.Open() == 0 })
+	sent, runs := b.courier.Sent.Load(), b.courier.Runs.Load()
+	if sent > runs {
+		t.Errorf("%d transactions on %d connections: some went on without a durable outcome", sent, runs)
+	}
+	b.submit(10, many(20))
+	b.clock.Advance(time.Hour) // every pause is over
+	b.Destinations().Changed()
+	b.until(t, func() bool { // each destination has had its say
+		for _, s := range b.Destinations().Snapshot("") {
+			if s.Reason != protocol.ReasonStorage {
+				return false
+			}
+		}
+		return true
+	})
+	if now := b.courier.Runs.Load(); now != runs {
+		t.Errorf("%d connections were opened after the store had failed", now-runs)
+	}
+}
+
+// TestHaltCutsShort: after a failure of the store nothing waits for peers that do not answer.
+func TestHaltCutsShort(t *testing.T) {
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	b := newBed(t, nil)
+	b.courier.Answer = func(protocol.Trip, *mail.Job) mail.Outcome {
+		<-hang
+		return mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot}
+	}
+	b.submit(20, one(""))
+	b.until(t, func() bool { return b.courier.Open() > 0 })
+	b.Halt()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	begin := clock.Wall()
+	if err := b.Stop(ctx); err == nil {
+		t.Error("sessions that hang have ended")
+	}
+	if took := clock.Since(begin); took > 10*time.Second {
+		t.Errorf("stopping took %s", took)
 	}
 }

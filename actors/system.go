@@ -128,6 +128,7 @@ func New(cfg Config) (*System, error) {
 		Queue: cfg.Queue, Gate: cfg.Gate, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
 	}
+	s.env.Halted = s.sources.Halt
 	s.env.Defaults()
 	s.destinations = destination.NewRegistry(s.actors, s.dispatch, s.env, &destination.Shell{
 		Clock: cfg.Clock, Log: cfg.Log, Resolver: cfg.Resolver, Rules: cfg.Rules, Ask: s.sources.Ask, Context: ctx,
@@ -198,13 +199,26 @@ func (s *System) candidates(pool string) []netip.Addr {
 	return p[DefaultPool]
 }
 
+// Halt is for when the store has failed: no final dot is sent from now on, no session begun, and those there are end.
+// It may be called more than once, and does not wait. A settlement that the store does not take halts by itself.
+func (s *System) Halt() { s.env.Halt() }
+
+// haltedWait is how long Stop waits for sessions whose outcomes nobody can keep: no more than they need to hang up.
+const haltedWait = time.Second
+
 // Stop lets every session finish its transaction and ends. When ctx ends first, sessions are cut: what they had not
-// begun stays queued, what they had is recorded as in doubt.
+// begun stays queued, what they had is recorded as in doubt. After Halt nothing is waited for that could not be kept.
 func (s *System) Stop(ctx context.Context) error {
 	var err error
 	s.once.Do(func() {
 		close(s.stop)
 		s.swept.Wait()
+		if s.env.IsHalted() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, haltedWait)
+			defer cancel()
+			s.cancel()
+		}
 		done := s.sources.Stop()
 		select {
 		case <-done:

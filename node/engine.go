@@ -71,7 +71,10 @@ func (n *Node) openEngine() error {
 }
 
 func (n *Node) storeFailed(err error) {
-	n.log.Error("the store has failed for good: no mail is taken any more; mend the disk and restart", "error", err)
+	n.log.Error("the store has failed for good: nothing is taken or sent any more; mend the disk and restart", "error", err)
+	if e := n.engine.Load(); e != nil {
+		e.actors.Halt()
+	}
 	n.mindDoor()
 	select {
 	case n.failed <- err:

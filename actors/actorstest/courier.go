@@ -19,6 +19,7 @@ type Courier struct {
 
 	Runs atomic.Int64
 	Sent atomic.Int64
+	out  atomic.Int64
 	open sync.Map // source+receiver -> *gauge
 }
 
@@ -27,6 +28,8 @@ type gauge struct{ now, most atomic.Int64 }
 // Run implements protocol.Courier.
 func (c *Courier) Run(_ context.Context, t protocol.Trip, w protocol.Work) protocol.Report {
 	c.Runs.Add(1)
+	c.out.Add(1)
+	defer c.out.Add(-1)
 	v, _ := c.open.LoadOrStore(t.Source.String()+" "+t.Receiver, &gauge{})
 	g := v.(*gauge)
 	n := g.now.Add(1)
@@ -72,6 +75,9 @@ func (c *Courier) Run(_ context.Context, t protocol.Trip, w protocol.Work) proto
 	}
 	return rep
 }
+
+// Open is how many connections there are now.
+func (c *Courier) Open() int64 { return c.out.Load() }
 
 // Most is the largest number of connections that were open at once from source to receiver.
 func (c *Courier) Most(source, receiver string) int64 {

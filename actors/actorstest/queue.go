@@ -178,6 +178,13 @@ func (q *Queue) Drop() int {
 	return n
 }
 
+// Break makes everything fail from now on.
+func (q *Queue) Break(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.Fail = err
+}
+
 // Left is how many deliveries of d are queued; "" = of all.
 func (q *Queue) Left(d mail.Domain) int {
 	q.mu.Lock()

@@ -9,7 +9,7 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-// Env is what all destinations of a node share. It is set up once and not changed afterwards.
+// Env is what all destinations of a node share. It is set up once and not changed afterwards, but for Halt.
 type Env struct {
 	Queue protocol.Queue
 	// Gate tells whether a delivery may be sent as far as its group is concerned; nil = always.
@@ -32,7 +32,21 @@ type Env struct {
 	Retry   time.Duration                 // pause after trouble where the mail does not say
 	Look    time.Duration                 // the shortest time between two scans that a due time causes
 	Settled func(*mail.Settlement, error) // hears of every settlement once the store has answered; nil = nobody
+	Halted  func()                        // called by the first Halt, from any goroutine; must not block; nil = nobody
+
+	halted atomic.Bool // the store takes no outcomes: nothing is begun any more
 }
+
+// Halt keeps every final dot from now on from being sent, and everything from being begun: an outcome could not be
+// kept, and the mail would go out again after the restart. There is no way back.
+func (e *Env) Halt() {
+	if e.halted.CompareAndSwap(false, true) && e.Halted != nil {
+		e.Halted()
+	}
+}
+
+// IsHalted tells whether Halt was called.
+func (e *Env) IsHalted() bool { return e.halted.Load() }
 
 // Defaults fills what is zero.
 func (e *Env) Defaults() {

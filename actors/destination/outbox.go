@@ -321,7 +321,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.shelves[i]
-	if x := b.env.Suspensions.match(now, b.domain, receiver, source, ""); x != nil {
+	if b.env.IsHalted() || b.env.Suspensions.match(now, b.domain, receiver, source, "") != nil {
 		return nil, nil, false
 	}
 	for len(s.waiting) > 0 && len(dead) < takeExpired {
@@ -409,9 +409,10 @@ func (b *Outbox) Fetch(p *protocol.Parcel) error {
 	return err
 }
 
-// Clear tells whether p's final dot may be sent: its gate is open and nobody has suspended it since.
+// Clear tells whether p's final dot may be sent: the store can keep what comes of it, its gate is open, and nobody has
+// suspended it since.
 func (b *Outbox) Clear(now time.Time, p *protocol.Parcel, source netip.Addr, receiver string) bool {
-	return !b.closed(now, &p.Job.Delivery, source, receiver)
+	return !b.env.IsHalted() && !b.closed(now, &p.Job.Delivery, source, receiver)
 }
 
 // Return puts a parcel that was not begun back where it was.

@@ -55,12 +55,13 @@ func (b *Outbox) watched(s *mail.Settlement, done func(error)) func(error) {
 }
 
 // settled is called once an outcome is durable, or the store failed. In the second case the parcel stays in flight:
-// what the receiver has must not be sent again while this process knows of it.
+// what the receiver has must not be sent again while this process knows of it, and nothing more is begun.
 func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
 	b.env.Budget.give(p.Cost)
 	p.Cost = 0
 	if err != nil {
 		b.env.Counters.StoreErr.Add(1)
+		b.env.Halt()
 		return
 	}
 	d := &p.Job.Delivery

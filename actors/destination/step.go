@@ -24,6 +24,9 @@ const (
 // until the next step; the plan goes into the outbox (see Outbox.Note).
 func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 	m.effects = m.effects[:0]
+	if m.env.IsHalted() {
+		return m.halt()
+	}
 	switch msg := msg.(type) {
 	case protocol.Resolved:
 		m.onResolved(now, &msg, v)
@@ -50,6 +53,13 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 	}
 	m.decide(now, v)
 	return m.effects, m.plan
+}
+
+// halt is all that a destination does once the store has failed: nothing, for good.
+func (m *Machine) halt() ([]Effect, Plan) {
+	m.state = StatePaused
+	m.plan = Plan{Quiet: true, Status: Status{State: m.state, Reason: protocol.ReasonStorage}}
+	return nil, m.plan
 }
 
 func (m *Machine) onResolved(now time.Time, r *protocol.Resolved, v *View) {

@@ -3,7 +3,9 @@ package source
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,7 @@ type Sources struct {
 	all  map[netip.Addr]*warden
 	wait sync.WaitGroup // sessions with a goroutine
 	stop bool
+	halt bool // grant nothing any more
 }
 
 // warden is a source: the book, which outlives a failing actor, and the actor.
@@ -52,6 +55,7 @@ func (x *Sources) warden(source netip.Addr) *warden {
 		return w
 	}
 	w := &warden{all: x, book: NewBook(source, &x.cfg, x.counters)}
+	w.book.stopping = x.stop || x.halt
 	x.all[source] = w
 	id := "source-" + source.String()
 	w.pid = x.system.NewLocalPID(id)
@@ -142,18 +146,26 @@ func (w *warden) start(s *Session) {
 	}()
 }
 
-// Stop starts no more sessions, ends the idle ones, and returns a channel that closes when the last one has ended.
-func (x *Sources) Stop() <-chan struct{} {
+// Halt grants nothing any more, and has every session end with its present transaction. It does not wait.
+func (x *Sources) Halt() {
+	x.stopBooks(&x.halt)
+}
+
+// stopBooks sets one of the flags and stops every book there is; those that come stop at once.
+func (x *Sources) stopBooks(flag *bool) []*warden {
 	x.mu.Lock()
-	x.stop = true
-	wardens := make([]*warden, 0, len(x.all))
-	for _, w := range x.all {
-		wardens = append(wardens, w)
-	}
+	*flag = true
+	wardens := slices.Collect(maps.Values(x.all))
 	x.mu.Unlock()
 	for _, w := range wardens {
 		w.act(w.book.Stop(x.run.Clock.Now()))
 	}
+	return wardens
+}
+
+// Stop starts no more sessions, ends the idle ones, and returns a channel that closes when the last one has ended.
+func (x *Sources) Stop() <-chan struct{} {
+	wardens := x.stopBooks(&x.stop)
 	done := make(chan struct{})
 	go func() {
 		x.wait.Wait()
