@@ -1,9 +1,7 @@
 # What is asked of this tree, in one place. `make help` lists it.
 
 GO       ?= go
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS   = -X main.version=$(VERSION)
-BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+BUILD     = CGO_ENABLED=0 $(GO) build -trimpath
 
 # Bounds and sizes; override on the command line: make fuzz FUZZTIME=5m
 TIMEOUT  ?= 15m

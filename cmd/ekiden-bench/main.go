@@ -19,6 +19,7 @@ import (
 	"github.com/ekiden-mta/ekiden/bench/load"
 	"github.com/ekiden-mta/ekiden/bench/relay"
 	"github.com/ekiden-mta/ekiden/bench/sink"
+	"github.com/ekiden-mta/ekiden/internal/version"
 )
 
 // Exit codes of contract 2.
@@ -29,6 +30,8 @@ const (
 
 // commands is the whole command line.
 type commands struct {
+	Version kong.VersionFlag `help:"Print the version."`
+
 	Load    loadCommand    `cmd:"" help:"Send messages to a relay and keep a ledger of its 250s."`
 	Sink    sinkCommand    `cmd:"" help:"Play the internet: take mail as receivers do and record it."`
 	Faults  faultsCommand  `cmd:"" help:"Hurt an engine and look whether it keeps its promises."`
@@ -46,7 +49,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	code := -1
 	parser, err := kong.New(&cli, kong.Name("ekiden-bench"),
 		kong.Description("Drives an ekiden from outside: load, pretend internet, benchmark, demonstration, simulation."),
-		kong.UsageOnError(), kong.Writers(stdout, stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.UsageOnError(), kong.Vars{"version": "ekiden-bench " + version.String()}, kong.Writers(stdout, stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Exit(func(c int) { code = c }))
 	if err != nil {
 		fmt.Fprintln(stderr, "ekiden-bench:", err)

@@ -49,6 +49,13 @@ func listening(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("nothing listens at %s", args[0])
 }
 
+func TestVersion(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run([]string{"--version"}, &out, &errs); code != 0 || !regexp.MustCompile(`^ekiden-bench [0-9]+\.[0-9]+\.[0-9]+`).Match(out.Bytes()) || errs.Len() > 0 {
+		t.Errorf("ends with %d: %s%s", code, out.String(), errs.String())
+	}
+}
+
 // TestHelp holds every command to contract 2: --help with an example, and --json.
 func TestHelp(t *testing.T) {
 	for _, name := range []string{"load", "sink", "relay", "figures", "demo", "sim"} {

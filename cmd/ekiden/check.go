@@ -7,8 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 
+	"github.com/ekiden-mta/ekiden/internal/version"
 	"github.com/ekiden-mta/ekiden/node"
 	"github.com/ekiden-mta/ekiden/policy/settings"
 )
@@ -122,9 +122,6 @@ func readBounded(path string) ([]byte, error) {
 	return src, err
 }
 
-// release is the version this source calls itself.
-const release = "0.1.0"
-
 type versionCmd struct{}
 
 func (versionCmd) Help() string { return "Example: ekiden version --json" }
@@ -132,22 +129,8 @@ func (versionCmd) Help() string { return "Example: ekiden version --json" }
 // Run prints the version.
 func (versionCmd) Run(a *app) error {
 	if a.json {
-		return printJSON(a.out, map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+		return printJSON(a.out, map[string]string{"version": version.String(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 	}
-	_, err := fmt.Fprintf(a.out, "ekiden %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintf(a.out, "ekiden %s %s %s/%s\n", version.String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
-}
-
-// version is the release, with the revision it was built from where the build knows it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return release
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return release + "+" + s.Value[:12]
-		}
-	}
-	return release
 }

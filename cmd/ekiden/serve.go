@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/internal/version"
 	"github.com/ekiden-mta/ekiden/node"
 )
 
@@ -52,7 +53,7 @@ func (c serveCmd) Run(a *app) error {
 	defer signal.Stop(signals)
 	s := &server{app: a, log: log, file: c.Config, signals: signals}
 	err = s.start(func(ctx context.Context) (engine, error) {
-		return node.New(ctx, cfg, node.Options{Version: version(), Log: log, Code: func(code string) { s.code = code }})
+		return node.New(ctx, cfg, node.Options{Version: version.String(), Log: log, Code: func(code string) { s.code = code }})
 	})
 	if tellErr := s.tell(err == nil); err == nil && tellErr != nil {
 		return errors.Join(fmt.Errorf("tell that the node serves: %w", tellErr), s.stop())
