@@ -194,7 +194,27 @@ func (e *engine) close(ctx context.Context) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil // sessions were cut: their mail stays queued
 	}
-	return errors.Join(err, e.store.Close())
+	return errors.Join(err, e.closeStore())
+}
+
+// failedClose is how long a failed store may take to close.
+const failedClose = time.Second
+
+// closeStore closes the store. One that has failed is left behind where it does not close in time: the database tries
+// to write what it holds in memory until the disk takes it. The log has all of it that was ever acknowledged.
+func (e *engine) closeStore() error {
+	if e.store.Err() == nil {
+		return e.store.Close()
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- e.store.Close() }()
+	patience := time.NewTimer(failedClose)
+	defer patience.Stop()
+	select {
+	case <-closed: // what it says is known: it has failed
+	case <-patience.C:
+	}
+	return nil
 }
 
 // keepCertificate serves the pair made at the first start, which lies sealed in the store, unless the operator gave one.
