@@ -11,12 +11,16 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 )
 
 func main() {
+	if len(os.Args) > 1 && slices.Contains(os.Args[1:], "serve") {
+		calm()
+	}
 	os.Exit(run(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
 }
 
