@@ -55,7 +55,7 @@ const (
 	// perRenewal is how many messages a grant without limits holds for each slot.
 	perRenewal = 200
 
-	// signalWeight and blockAt: three signals without a success between them block; every success takes one back.
+	// signalWeight and blockAt: three signals without a success between them block; a success takes a quarter of one back.
 	signalWeight = 4
 	blockAt      = 3 * signalWeight
 )
@@ -78,7 +78,7 @@ type Machine struct {
 
 	state   State
 	until   time.Time // of Blocked
-	weight  int       // of signals lately
+	weight  int       // of signals lately, signalWeight each
 	pauses  int       // blocks without a success since: the pause has doubled that often
 	probing bool      // the one probe is out
 	old     int       // slots out since before the block
