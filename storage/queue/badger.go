@@ -1,13 +1,9 @@
 package queue
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // logger receives what Badger says. Badger reports a failed sync of the value log nowhere else, and goes on to
@@ -47,33 +43,3 @@ func (l *logger) Infof(string, ...any) {}
 
 // Debugf drops the line.
 func (l *logger) Debugf(string, ...any) {}
-
-const (
-	collectEvery   = 5 * time.Second
-	collectAtMost  = 4   // value-log files rewritten in a row
-	collectGarbage = 0.5 // share of a file that must be dead
-)
-
-// collect frees value-log files that are mostly dead. What is dead Badger learns from compactions, so this costs
-// nothing while there is nothing to gain.
-func (s *Store) collect() {
-	defer s.tasks.Done()
-	tick := time.NewTicker(collectEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.closing:
-			return
-		case <-tick.C:
-		}
-		for range collectAtMost {
-			err := s.db.RunValueLogGC(collectGarbage)
-			if err != nil {
-				if !errors.Is(err, badger.ErrNoRewrite) && !errors.Is(err, badger.ErrRejected) {
-					s.log.Warn("value log collection", "err", err)
-				}
-				break
-			}
-		}
-	}
-}

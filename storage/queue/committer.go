@@ -103,27 +103,34 @@ func (s *Store) run() {
 	for {
 		batch = s.inbox.take(batch[:0])
 		if len(batch) > 0 {
-			s.commit(batch)
+			s.commitInRoom(batch)
 			clear(batch)
 			continue
 		}
 		select {
 		case <-s.inbox.wake:
 		case <-tick.C:
-			if s.stats.Changed() {
+			if s.stats.Changed() && s.room() {
 				s.commit(nil)
 			}
 		case <-s.closing:
 			if batch = s.inbox.take(batch[:0]); len(batch) > 0 {
-				s.commit(batch)
+				s.commitInRoom(batch)
 				continue
 			}
 			s.c.snapped = time.Time{}
-			if s.stats.Changed() {
+			if s.stats.Changed() && s.room() {
 				s.commit(nil)
 			}
 			return
 		}
+	}
+}
+
+// commitInRoom commits what the disk has room for.
+func (s *Store) commitInRoom(batch []*request) {
+	if batch = s.awaitRoom(batch); len(batch) > 0 {
+		s.commit(batch)
 	}
 }
 

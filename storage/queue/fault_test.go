@@ -24,7 +24,7 @@ func TestDiskFull(t *testing.T) {
 	if free == 0 {
 		t.Skip("free space is not known here")
 	}
-	r.space.minFree = math.MaxUint64 / 2 // more than any disk has
+	r.threshold(math.MaxUint64 / 2) // more than any disk has
 	r.lookAtSpace(free)
 	err := wait(func(done func(error)) { r.Put(r.message("x", "a@x.example.jp"), done) })
 	if !errors.Is(err, ErrDiskFull) || !r.Usage().Full {
@@ -32,7 +32,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	d := r.later(a.Deliveries[0], far(r.cfg.Clock.Now()))
 	r.settle(d) // what is under way goes on
-	r.space.minFree = 1
+	r.threshold(1)
 	r.lookAtSpace(free)
 	r.put(r.message("x", "a@x.example.jp"))
 }
@@ -49,7 +49,7 @@ func TestBallast(t *testing.T) {
 	if err != nil || allocated(info) < r.cfg.Ballast {
 		t.Fatalf("ballast: %v, %v", info, err)
 	}
-	r.space.minFree = 100 << 20
+	r.threshold(100 << 20)
 	r.lookAtSpace(10 << 20)
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("ballast kept on a full disk: %v", err)

@@ -50,12 +50,12 @@ func (s *Store) watchFiles() {
 	s.watch = w
 	go func() {
 		defer close(w.ended)
-		w.follow(dir)
+		w.follow(dir, s)
 	}()
 }
 
-// follow advises the kernel on every log that appears.
-func (w *fileWatch) follow(dir string) {
+// follow reserves every log that appears and advises the kernel on it.
+func (w *fileWatch) follow(dir string, s *Store) {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := w.events.Read(buf)
@@ -67,6 +67,7 @@ func (w *fileWatch) follow(dir string) {
 			name := strings.TrimRight(string(raw[unix.SizeofInotifyEvent:unix.SizeofInotifyEvent+size]), "\x00")
 			raw = raw[unix.SizeofInotifyEvent+size:]
 			if isLog(name) {
+				_ = s.reserveLog(name, 0)
 				awaitMapping(dir, name)
 			}
 		}
@@ -154,6 +155,56 @@ func diskSpace(dir string) (free, total uint64, err error) {
 		return 0, 0, err
 	}
 	return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize), nil
+}
+
+// reserveLog gives the log called name, while it is written, every block it may be written to and extra bytes more: what
+// Badger writes through its mapping then finds room on a full disk too, where a hole is SIGBUS. A file that is finished
+// is left as it is. Where there is not that much room, half of what is left is reserved and ErrDiskFull returned.
+//
+// The size stays as it is: Badger takes a file that has one for an old one.
+func (s *Store) reserveLog(name string, extra int64) error {
+	f, err := os.OpenFile(filepath.Join(s.cfg.Dir, name), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reserve log: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("reserve log: %w", err)
+	}
+	want := logRoom(name)
+	if info.Size() != 0 && info.Size() < want {
+		return nil
+	}
+	want += extra
+	missing := want - allocated(info)
+	if missing <= 0 {
+		return nil
+	}
+	free, _, err := diskSpace(s.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("reserve log: %w", err)
+	}
+	short := free < uint64(missing)+s.space.least.Load()
+	if short {
+		want -= missing - int64(min(free/2, uint64(missing)/2))
+	}
+	err = unix.EINTR
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, want)
+	}
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return nil
+	case errors.Is(err, unix.ENOSPC) || err == nil && short:
+		return ErrDiskFull
+	case err != nil:
+		return fmt.Errorf("reserve log: %w", err)
+	}
+	return nil
 }
 
 // reserve makes a file of size bytes that really takes them.

@@ -22,3 +22,5 @@ func diskSpace(string) (free, total uint64, err error) { return math.MaxInt64, m
 func reserve(path string, size int64) error { return os.Truncate(path, size) }
 
 func allocated(info fs.FileInfo) int64 { return info.Size() }
+
+func (s *Store) reserveLog(string, int64) error { return nil }

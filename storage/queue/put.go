@@ -27,6 +27,7 @@ func (s *Store) Put(a *mail.Accepted, done func(error)) {
 		return
 	}
 	r := s.newRequest(done)
+	r.puts = true
 	r.message, r.maxSeq = a.ID.Seq, a.ID.Seq
 	if cap(r.buf) == 0 {
 		r.buf = make([]byte, 0, len(a.Body)+512)

@@ -28,6 +28,7 @@ type request struct {
 	maxSeq   mail.Seq
 	message  mail.Seq // body concerned
 	shares   int      // of a Put: recipients that share the body, 0 where they do not
+	puts     bool     // brings mail
 	settles  bool     // ends or moves one share of message
 	final    bool     // ends it
 	hasKey   bool

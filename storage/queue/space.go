@@ -6,40 +6,147 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // space guards against the full disk, which would kill a process that writes through a mapping with SIGBUS: long before,
-// Put is refused.
+// Put is refused. The logs that are written have their blocks beforehand; what is left to guard are new tables.
 type space struct {
 	low     atomic.Bool
 	free    atomic.Uint64 // bytes, as last looked
-	minFree uint64
-	ballast string // path of the file that can be given up, "" = none
+	minFree atomic.Uint64 // free bytes below which Put is refused
+	least   atomic.Uint64 // free bytes below which nothing is committed
+
+	mu      sync.Mutex // held while low is decided
+	ballast string     // path of the file that can be given up, "" = none
 }
 
 const (
 	spaceEvery = time.Second
 	// Space counts as enough again only some way above the threshold, so that intake does not flap.
 	spaceMargin = 16 << 20
+	// A memtable's table and the next memtable's log: what a settlement may make Badger write into new files. Below
+	// that the committer waits for room, however long.
+	leastFree = 32 << 20
+	roomEvery = 100 * time.Millisecond
+)
+
+// Bytes of Badger's logs that can be written: a log is closed by the first batch that reaches its nominal size.
+func logRoom(name string) int64 {
+	if strings.HasSuffix(name, memSuffix) {
+		return memTableSize + 2*maxBatchBytes
+	}
+	return valueLogSize + logSlack
+}
+
+const (
+	memSuffix   = ".mem"
+	valueSuffix = ".vlog"
+	logSlack    = 4 * maxBatchBytes // a larger message is given room of its own
 )
 
 // openSpace finds the threshold and lays out the ballast.
 func (s *Store) openSpace() error {
-	free, total, err := diskSpace(s.cfg.Dir)
+	_, total, err := diskSpace(s.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("look at free space: %w", err)
 	}
-	s.space.minFree = s.cfg.MinFree
-	if s.space.minFree == 0 {
-		s.space.minFree = max(total/20, 3*valueLogSize)
+	least := s.cfg.MinFree
+	if least == 0 {
+		least = max(total/20, 3*valueLogSize)
 	}
 	if s.cfg.Ballast > 0 {
 		s.space.ballast = filepath.Join(s.cfg.Dir, "ballast")
 	}
+	s.threshold(least)
+	s.reserveLogs()
+	free, _, err := diskSpace(s.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("look at free space: %w", err)
+	}
 	s.lookAtSpace(free)
 	return nil
+}
+
+// threshold sets the free bytes below which Put is refused.
+func (s *Store) threshold(free uint64) {
+	s.space.minFree.Store(free)
+	s.space.least.Store(min(leastFree, free/4))
+}
+
+// reserveLogs reserves the logs that are being written.
+func (s *Store) reserveLogs() {
+	for _, suffix := range []string{memSuffix, valueSuffix} {
+		if err := s.reserveLog(s.newestLog(suffix), 0); err != nil {
+			s.log.Warn("no room for all of a log", "err", err)
+		}
+	}
+}
+
+// newestLog returns the name of the log with the highest number.
+func (s *Store) newestLog(suffix string) string {
+	newest := ""
+	entries, _ := os.ReadDir(s.cfg.Dir)
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasSuffix(name, suffix) && (len(name) > len(newest) || len(name) == len(newest) && name > newest) {
+			newest = name
+		}
+	}
+	return newest
+}
+
+// room looks whether a commit may be written now. It gives up the ballast for that.
+func (s *Store) room() bool {
+	sp := &s.space
+	free, _, err := diskSpace(s.cfg.Dir)
+	if err != nil || free >= sp.minFree.Load() || sp.low.Load() && free >= 2*sp.least.Load() {
+		return true
+	}
+	s.lookAtSpace(free)
+	if free < sp.least.Load() {
+		free, _, err = diskSpace(s.cfg.Dir)
+	}
+	return err != nil || free >= sp.least.Load()
+}
+
+// awaitRoom holds settlements back until they can be written, and refuses everything that brings mail. It returns what
+// is left of the batch.
+func (s *Store) awaitRoom(batch []*request) []*request {
+	if len(batch) == 1 && batch[0].size > logSlack/2 {
+		if err := s.reserveLog(s.newestLog(valueSuffix), int64(batch[0].size)); err != nil {
+			s.log.Warn("no room for a large message", "bytes", batch[0].size, "err", err)
+			s.finish(batch, ErrDiskFull)
+			return batch[:0]
+		}
+	}
+	if s.room() {
+		return batch
+	}
+	s.log.Error("disk is full: nothing is written until there is room")
+	kept := batch[:0]
+	for _, r := range batch {
+		if r.puts {
+			s.finish([]*request{r}, ErrDiskFull)
+		} else {
+			kept = append(kept, r)
+		}
+	}
+	clear(batch[len(kept):])
+	tick := time.NewTicker(roomEvery)
+	defer tick.Stop()
+	for len(kept) > 0 && !s.room() {
+		select {
+		case <-tick.C:
+		case <-s.closing:
+			s.finish(kept, ErrDiskFull)
+			return kept[:0]
+		}
+	}
+	return kept
 }
 
 func (s *Store) watchSpace() {
@@ -61,14 +168,18 @@ func (s *Store) watchSpace() {
 // lookAtSpace decides by the free bytes whether Put is open, and keeps or gives up the ballast.
 func (s *Store) lookAtSpace(free uint64) {
 	sp := &s.space
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
 	sp.free.Store(free)
-	margin := min(spaceMargin, sp.minFree/8)
+	minFree := sp.minFree.Load()
+	margin := min(spaceMargin, minFree/8)
 	switch low := sp.low.Load(); {
-	case !low && free < sp.minFree:
+	case !low && free < minFree:
 		sp.low.Store(true)
-		s.log.Error("disk is nearly full: no mail is accepted", "free", free, "threshold", sp.minFree)
-	case low && free >= sp.minFree+margin:
+		s.log.Error("disk is nearly full: no mail is accepted", "free", free, "threshold", minFree)
+	case low && free >= minFree+margin:
 		sp.low.Store(false)
+		s.reserveLogs()
 		s.log.Info("disk has room again: mail is accepted", "free", free)
 	}
 	if sp.ballast == "" {
@@ -76,11 +187,11 @@ func (s *Store) lookAtSpace(free uint64) {
 	}
 	size := uint64(s.cfg.Ballast)
 	switch _, err := os.Stat(sp.ballast); {
-	case err == nil && free < sp.minFree/2:
+	case err == nil && free < minFree/2:
 		if err := os.Remove(sp.ballast); err == nil {
 			s.log.Warn("ballast given up to settle what is under way", "bytes", size)
 		}
-	case errors.Is(err, fs.ErrNotExist) && free >= sp.minFree+margin+size:
+	case errors.Is(err, fs.ErrNotExist) && free >= minFree+margin+size:
 		if err := reserve(sp.ballast, s.cfg.Ballast); err != nil {
 			s.log.Warn("no ballast", "err", err)
 			_ = os.Remove(sp.ballast)
