@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -44,7 +45,7 @@ type engine interface {
 
 // Run serves until a signal ends it.
 func (c serveCmd) Run(a *app) error {
-	tuneCollector()
+	tuneRuntime()
 	cfg, err := c.config()
 	if err != nil {
 		return err
@@ -223,8 +224,11 @@ const (
 	heapLimit      = 320 << 20 // bytes; soft
 )
 
-// tuneCollector sets the bounds the operator did not set by environment.
-func tuneCollector() {
+// tuneRuntime sets what the operator did not set by environment.
+func tuneRuntime() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.NumCPU() + 1) // one processor is nearly always lent to a sync of the disk
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectPercent)
 	}
