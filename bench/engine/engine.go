@@ -85,17 +85,9 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 
 // ready reads the ready line of contract 2.
 func (e *Engine) ready(line string) error {
-	for _, word := range strings.Fields(line) {
-		key, value, _ := strings.Cut(word, "=")
-		switch key {
-		case "smtp":
-			e.SMTP, _, _ = strings.Cut(value, ",")
-		case "http":
-			e.HTTP = value
-		case "state":
-			e.State = value
-		}
-	}
+	words := process.Words(line)
+	e.SMTP, _, _ = strings.Cut(words["smtp"], ",")
+	e.HTTP, e.State = words["http"], words["state"]
 	if e.SMTP == "" || e.HTTP == "" {
 		return fmt.Errorf("ready line %q names no addresses", line)
 	}

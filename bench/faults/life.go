@@ -149,16 +149,8 @@ func (c Config) sink(ctx context.Context, addr, record string, extra ...string) 
 		p.Kill()
 		return nil, fmt.Errorf("faults: %w", err)
 	}
-	s := &sinkProcess{Process: p}
-	for _, word := range strings.Fields(line) {
-		switch key, value, _ := strings.Cut(word, "="); key {
-		case "smtp":
-			s.addr = value
-		case "metrics":
-			s.metrics = value
-		}
-	}
-	return s, nil
+	words := process.Words(line)
+	return &sinkProcess{Process: p, addr: words["smtp"], metrics: words["metrics"]}, nil
 }
 
 func (s *sinkProcess) counters(ctx context.Context) (sink.Counters, error) {

@@ -97,6 +97,17 @@ func (p *Process) Line(ctx context.Context, prefix string, d time.Duration) (str
 	}
 }
 
+// Words returns the KEY=VALUE words of a ready line; others are passed over.
+func Words(line string) map[string]string {
+	words := map[string]string{}
+	for _, w := range strings.Fields(line) {
+		if key, value, ok := strings.Cut(w, "="); ok {
+			words[key] = value
+		}
+	}
+	return words
+}
+
 // Said returns the lines that calls of Line passed over. For the goroutine that calls Line.
 func (p *Process) Said() []string { return p.said }
 

@@ -2,6 +2,7 @@ package process
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -83,5 +84,13 @@ func TestMeter(t *testing.T) {
 	}
 	if _, err := CPU(1 << 30); err == nil {
 		t.Error("a process that is not there has CPU time")
+	}
+}
+
+func TestWords(t *testing.T) {
+	got := Words("ekiden ready name=n smtp=127.0.0.1:1,[::1]:2 note=a=b state=")
+	want := map[string]string{"name": "n", "smtp": "127.0.0.1:1,[::1]:2", "note": "a=b", "state": ""}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %q", got)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Peer measures Postfix itself, as Debian's package brings it, between the same smtp-source and smtp-sink. It runs an
@@ -112,14 +111,7 @@ alias_database =
 		return "", nil, err
 	}
 	stop = func() { _ = command("stop") }
-	_, err = await(ctx, 1, 10*time.Second, func() (int64, error) {
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			return 0, nil // not yet listening
-		}
-		return 1, c.Close()
-	}, func() {})
-	if err != nil {
+	if err = listens(ctx, addr, listenWait); err != nil {
 		stop()
 	}
 	return addr, stop, err

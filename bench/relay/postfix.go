@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -46,14 +45,7 @@ func startPostfixSink(ctx context.Context, notes string) (*postfixSink, error) {
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
-	_, err = await(ctx, 1, 10*time.Second, func() (int64, error) {
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			return 0, nil // not yet listening
-		}
-		return 1, c.Close()
-	}, func() {})
-	if err != nil {
+	if err = listens(ctx, addr, listenWait); err != nil {
 		s.kill()
 	}
 	return s, err

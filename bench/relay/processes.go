@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -15,7 +16,10 @@ import (
 	"github.com/ekiden-mta/ekiden/bench/sink"
 )
 
-const poll = 50 * time.Millisecond // between looks at a counter
+const (
+	poll       = 50 * time.Millisecond // between looks at a counter
+	listenWait = 10 * time.Second      // for a peer to start
+)
 
 // sinkProcess is `ekiden-bench sink` as a child.
 type sinkProcess struct {
@@ -39,16 +43,8 @@ func (c Config) startSink(ctx context.Context, addr, record string) (*sinkProces
 		p.Kill()
 		return nil, err
 	}
-	s := &sinkProcess{Process: p, record: record}
-	for _, word := range strings.Fields(line) {
-		switch key, value, _ := strings.Cut(word, "="); key {
-		case "smtp":
-			s.addr = value
-		case "metrics":
-			s.metrics = value
-		}
-	}
-	return s, nil
+	words := process.Words(line)
+	return &sinkProcess{Process: p, addr: words["smtp"], metrics: words["metrics"], record: record}, nil
 }
 
 // counters asks the sink.
@@ -67,6 +63,21 @@ func (s *sinkProcess) counters(ctx context.Context) (sink.Counters, error) {
 		return c, fmt.Errorf("relay: ask sink: %w", err)
 	}
 	return c, nil
+}
+
+// listens waits until something accepts connections at addr, for wait at most.
+func listens(ctx context.Context, addr string, wait time.Duration) error {
+	n, err := await(ctx, 1, wait, func() (int64, error) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return 0, nil // not yet
+		}
+		return 1, c.Close()
+	}, func() {})
+	if err == nil && n == 0 {
+		err = fmt.Errorf("relay: nothing listens at %s", addr)
+	}
+	return err
 }
 
 // await waits until count reaches want, or stands still for quiet. look is called at every poll.
