@@ -23,6 +23,9 @@ import (
 // killEnv names the directory in which the test binary, started again, works until it is killed.
 const killEnv = "EKIDEN_QUEUE_KILL_DIR"
 
+// reclaimEnv makes that child reclaim disk space all the while.
+const reclaimEnv = "EKIDEN_QUEUE_KILL_RECLAIM"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(killEnv); dir != "" {
 		if err := workUntilKilled(dir); err != nil {
@@ -58,6 +61,15 @@ func workUntilKilled(dir string) error {
 		_, _ = os.Stdout.WriteString(line) // one write each: the pipe is the ledger
 	}
 	var wg sync.WaitGroup
+	if os.Getenv(reclaimEnv) != "" { // as if the disk were short, but with mail coming in
+		wg.Go(func() {
+			for s.Err() == nil {
+				if _, err := s.reclaim(); err != nil {
+					fmt.Fprintln(os.Stderr, "reclaim:", err)
+				}
+			}
+		})
+	}
 	for w := range 16 {
 		wg.Go(func() {
 			for i := 0; ; i++ {
@@ -139,7 +151,11 @@ func TestKill(t *testing.T) {
 	}
 	l := ledger{map[mail.Seq]string{}, map[mail.Seq]mail.Seq{}, map[mail.Seq]bool{}, map[mail.Seq]bool{}}
 	for round := range rounds {
-		l.run(t, r.cfg.Dir, 50+rand.IntN(2000))
+		if round%2 == 0 {
+			l.run(t, r.cfg.Dir, 50+rand.IntN(2000))
+		} else {
+			l.run(t, r.cfg.Dir, 50+rand.IntN(20000), reclaimEnv+"=1")
+		}
 		r.open()
 		l.check(t, r, round)
 		if err := r.Close(); err != nil {
@@ -151,10 +167,10 @@ func TestKill(t *testing.T) {
 }
 
 // run lets a child work and kills it after so many lines.
-func (l *ledger) run(t *testing.T, dir string, lines int) {
+func (l *ledger) run(t *testing.T, dir string, lines int, env ...string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), killEnv+"="+dir)
+	cmd.Env = append(append(os.Environ(), killEnv+"="+dir), env...)
 	cmd.Stderr = os.Stderr
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
