@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -129,5 +130,52 @@ func TestMappingsAreAdvised(t *testing.T) {
 	}
 	if r.Usage().WrittenEach <= 0 {
 		t.Error("self-test measured nothing")
+	}
+}
+
+// TestLogsAreReserved asks that the logs that are written have their blocks, the large message's too, and that what is
+// finished takes no more than it holds.
+func TestLogsAreReserved(t *testing.T) {
+	r := newRig(t)
+	size := func(name string) (apparent, taken int64) {
+		t.Helper()
+		info, err := os.Stat(filepath.Join(r.cfg.Dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size(), allocated(info)
+	}
+	for _, suffix := range []string{memSuffix, valueSuffix} {
+		name := r.newestLog(suffix)
+		if apparent, taken := size(name); taken < logRoom(name) || apparent <= logRoom(name) {
+			t.Errorf("%s: %d bytes long, has %d, want %d", name, apparent, taken, logRoom(name))
+		}
+	}
+	first := r.newestLog(valueSuffix)
+	large := r.message(string(random(10<<20)), "a@x.example.jp")
+	r.put(large)
+	if _, taken := size(first); taken < logRoom(first)+10<<20 {
+		t.Errorf("%s has %d bytes with a large message", first, taken)
+	}
+	for r.newestLog(valueSuffix) == first {
+		r.put(r.message(string(large.Body), "a@x.example.jp"))
+	}
+	if apparent, taken := size(first); taken > apparent+1<<20 {
+		t.Errorf("%s is finished with %d bytes and takes %d", first, apparent, taken)
+	}
+	next := r.newestLog(valueSuffix)
+	until(t, 5*time.Second, "the next log to be reserved", func() bool {
+		_, taken := size(next)
+		return taken >= logRoom(next)
+	})
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, taken := size(next); taken > 1<<20 {
+		t.Errorf("%s takes %d bytes when closed", next, taken)
+	}
+	r.open()
+	if r.body(large.ID) != string(large.Body) {
+		t.Error("large body is another")
 	}
 }
