@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -241,5 +242,49 @@ func TestHaltCutsShort(t *testing.T) {
 	}
 	if took := clock.Since(begin); took > 10*time.Second {
 		t.Errorf("stopping took %s", took)
+	}
+}
+
+// nothingWaits tells whether everything is with sessions or settled.
+func nothingWaits(b *bed) bool {
+	for _, s := range b.Destinations().Snapshot("") {
+		if s.Waiting > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// TestSlowDotsHoldUpNobody: sessions behind a dot that is not answered are no help to the mail that waits.
+func TestSlowDotsHoldUpNobody(t *testing.T) {
+	hang := make(chan struct{})
+	b := newBed(t, nil)
+	t.Cleanup(func() { close(hang) })
+	b.courier.Ahead = true
+	b.courier.Answer = func(_ protocol.Trip, j *mail.Job) mail.Outcome {
+		if strings.HasPrefix(string(j.Delivery.To), "slow") {
+			<-hang
+		}
+		return mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot}
+	}
+	const n, slow = 80, 30
+	for i := range n {
+		j := b.job(many(3)(i))
+		if i < slow {
+			j.Delivery.To = "slow" + j.Delivery.To
+		}
+		b.queue.Put(j.Body, j.Delivery)
+		b.Offer([]mail.Job{j})
+	}
+	begin := b.clock.Now()
+	b.until(t, func() bool {
+		if nothingWaits(b) {
+			return true
+		}
+		b.clock.Advance(100 * time.Millisecond)
+		return false
+	})
+	if took := b.clock.Now().Sub(begin); took > 15*time.Second {
+		t.Errorf("quick mail waited %s behind %d slow dots", took, slow)
 	}
 }

@@ -15,6 +15,7 @@ type Courier struct {
 	Idle    time.Duration // how long it waits for the next message; default 5 s
 	Connect func(protocol.Trip) mail.Outcome
 	Answer  func(protocol.Trip, *mail.Job) mail.Outcome
+	Ahead   bool // the next message is taken before the answer to the one before, as PIPELINING wants
 	Await   bool // the next message waits for the commit of the outcome before, as rule D6 wants
 
 	Runs atomic.Int64
@@ -48,14 +49,21 @@ func (c *Courier) Run(_ context.Context, t protocol.Trip, w protocol.Work) proto
 		idle = 5 * time.Second
 	}
 	durable := make(chan error, 1)
+	var next *mail.Job
 	for t.PerConnection == 0 || rep.Messages < t.PerConnection {
-		j := w.Next(idle)
+		j := next
+		if next = nil; j == nil {
+			j = w.Next(idle)
+		}
 		if j == nil {
 			return rep
 		}
 		if !w.Clear(j) {
 			w.Return(j)
 			return rep
+		}
+		if c.Ahead && (t.PerConnection == 0 || rep.Messages+1 < t.PerConnection) {
+			next = w.Next(0)
 		}
 		o := mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot, Source: t.Source}
 		if c.Answer != nil {
@@ -70,6 +78,9 @@ func (c *Courier) Run(_ context.Context, t protocol.Trip, w protocol.Work) proto
 		}
 		w.Settle(j, o, func(err error) { durable <- err })
 		if err := <-durable; err != nil {
+			if next != nil {
+				w.Return(next)
+			}
 			return rep
 		}
 	}

@@ -45,6 +45,7 @@ type shelf struct {
 	sessions int
 	asked    int
 	skipped  bool
+	moved    time.Time // when a session last came for more
 	lingers  []protocol.Waker
 }
 
@@ -321,6 +322,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.shelves[i]
+	s.moved = now
 	if b.env.IsHalted() || b.env.Suspensions.match(now, b.domain, receiver, source, "") != nil {
 		return nil, nil, false
 	}

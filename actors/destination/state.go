@@ -63,7 +63,6 @@ type Machine struct {
 	sources []origin  // what is known of candidates, in the order they were met
 	turn    int       // of the round among them
 	asked   time.Time // deadline of the last ask; zero = none is out
-	heads   []head    // of the shelves, to see whether they move
 	loading bool
 	loaded  time.Time // when the last scan was started
 	broken  time.Time // the store failed: no scan before
@@ -72,12 +71,6 @@ type Machine struct {
 
 	effects []Effect
 	plan    Plan
-}
-
-// head is the first in line of a shelf and since when.
-type head struct {
-	seq   mail.Seq
-	since time.Time
 }
 
 // origin is what a destination knows of one source.

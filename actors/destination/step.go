@@ -14,7 +14,9 @@ const (
 	dismissMost  = 256              // deliveries settled in one step for one reason
 	failMost     = 128              // deliveries deferred at once when no host can be reached; the rest waits its turn
 	flightMost   = 2048             // unsettled deliveries above which nothing more is dismissed
-	stuckAfter   = 2 * time.Second  // without progress that deserve one more session
+	stuckAfter   = time.Second      // without a session that comes for more: deserves stuckStep sessions more
+	stuckStep    = 2                // sessions
+	restLook     = 2 * time.Second  // between looks at a destination whose mail is all with sessions, or that has asked
 	troublePause = time.Second      // after a connection that failed while others work
 	storePause   = 5 * time.Second  // after the store failed
 	farAway      = 10 * time.Minute // the longest sleep of a destination that has work
@@ -176,7 +178,7 @@ func (m *Machine) rest(now time.Time, v *View) {
 	}
 	m.plan.Status = Status{State: m.state, Until: v.NextDue}
 	if v.Flight > 0 {
-		m.wakeBy(now.Add(stuckAfter))
+		m.wakeBy(now.Add(restLook))
 	}
 }
 
@@ -266,7 +268,7 @@ func (m *Machine) ask(now time.Time, v *View) {
 		}
 		wants = true
 		sources := m.env.Sources(s.Pool)
-		want := min(m.env.deserves(s.Ready, s.Sessions)+m.extra(now, i, s), m.limits.Connections*len(sources))
+		want := min(max(m.env.deserves(s.Ready, s.Sessions), m.extra(now, s)), m.limits.Connections*len(sources))
 		if want > s.Sessions+s.Asked {
 			n, refusal := m.askSources(now, i, s, sources, want-s.Sessions-s.Asked)
 			have += n
@@ -275,13 +277,17 @@ func (m *Machine) ask(now time.Time, v *View) {
 			}
 		}
 		served = served || s.Sessions+s.Asked > 0
-		full = full && s.Sessions+s.Asked >= m.limits.Connections*len(sources)
+		if s.Sessions+s.Asked < m.limits.Connections*len(sources) {
+			full = false
+			if s.Asked > 0 { // nobody says when they are answered
+				m.wakeBy(now.Add(restLook))
+			} else if s.Sessions > 0 {
+				m.wakeBy(later(s.Moved.Add(m.stuckAfter()), now.Add(stuckAfter/4)))
+			}
+		}
 	}
 	if !m.asked.IsZero() {
 		m.wakeBy(m.asked)
-	}
-	if have > 0 {
-		m.wakeBy(now.Add(stuckAfter))
 	}
 	switch {
 	case have == 0 && wants:
@@ -307,23 +313,17 @@ func (m *Machine) ask(now time.Time, v *View) {
 	}
 }
 
-// extra is one more session for a shelf whose head has not moved for a while although sessions are at work: they are
-// slow, or the receiver holds them.
-func (m *Machine) extra(now time.Time, i int, s *Shelf) int {
-	for len(m.heads) <= i {
-		m.heads = append(m.heads, head{})
-	}
-	h := &m.heads[i]
-	if h.seq != s.Head || s.Sessions == 0 {
-		*h = head{seq: s.Head, since: now}
+// extra is how many sessions a shelf should have whose sessions have not come for more for a while: they are slow, or
+// the receiver holds them.
+func (m *Machine) extra(now time.Time, s *Shelf) int {
+	if s.Sessions == 0 || s.Asked > 0 || s.Moved.IsZero() || now.Sub(s.Moved) < m.stuckAfter() {
 		return 0
 	}
-	if now.Sub(h.since) < stuckAfter || s.Asked > 0 {
-		return 0
-	}
-	h.since = now
-	return max(0, s.Sessions+1-m.env.deserves(s.Ready, s.Sessions))
+	return s.Sessions + stuckStep
 }
+
+// stuckAfter is how long sessions may take for one message before they are no use to the others.
+func (m *Machine) stuckAfter() time.Duration { return stuckAfter + m.limits.Interval }
 
 // askSources spreads an ask for n sessions over the candidates that serve, beginning with the one whose turn it is. It
 // tells how many it asked for, and else what binds the candidate that serves first.

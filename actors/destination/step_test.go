@@ -114,8 +114,8 @@ func setView(t *testing.T, v *View, kv string, now time.Time) {
 	switch k {
 	case "ready":
 		s.Ready, v.Ready = n, n
-	case "head":
-		s.Head = mail.Seq(n)
+	case "moved": // seconds ago
+		s.Moved = now.Add(-time.Duration(n) * time.Second)
 	case "flight":
 		v.Flight = n
 	case "sessions":

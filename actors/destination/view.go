@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
-	"github.com/ekiden-mta/ekiden/mail"
 )
 
 // View is what the machine is told of the outbox before each step.
@@ -21,8 +20,8 @@ type View struct {
 // Shelf is one pool's part of the window.
 type Shelf struct {
 	Pool            string
-	Head            mail.Seq
-	Tenant          string // of the head
+	Tenant          string    // of the first in line
+	Moved           time.Time // when a session last came for more
 	Ready           int
 	Sessions, Asked int
 }
@@ -39,10 +38,10 @@ func (b *Outbox) Look(now time.Time, v *View) {
 	v.Shelves = v.Shelves[:0]
 	v.Ready, v.Retry = 0, b.env.Retry
 	for _, s := range b.shelves {
-		w := Shelf{Pool: s.pool, Ready: len(s.waiting), Sessions: s.sessions, Asked: s.asked}
+		w := Shelf{Pool: s.pool, Ready: len(s.waiting), Sessions: s.sessions, Asked: s.asked, Moved: s.moved}
 		if len(s.waiting) > 0 {
 			d := &s.waiting[0].p.Job.Delivery
-			w.Tenant, w.Head = d.Tenant, d.Seq
+			w.Tenant = d.Tenant
 			if d.RetryEvery > 0 {
 				v.Retry = d.RetryEvery
 			}
