@@ -200,8 +200,7 @@ func TestNothingIsSentOnceTheStoreHasFailed(t *testing.T) {
 	b.submit(400, many(10))
 	b.until(t, func() bool { return b.courier.Sent.Load() > 20 })
 	b.queue.Break(errors.New("input/output error"))
-	b.queue.Commit()
-	b.until(t, func() bool { return b.courier.Open() == 0 })
+	b.until(t, func() bool { b.queue.Commit(); return b.courier.Open() == 0 })
 	sent, runs := b.courier.Sent.Load(), b.courier.Runs.Load()
 	if sent > runs {
 		t.Errorf("%d transactions on %d connections: some went on without a durable outcome", sent, runs)
