@@ -124,7 +124,8 @@ func (m *mirror) standings(reports []source.Report) {
 		for _, s := range r.Receivers {
 			p := pair{s.Receiver, ip}
 			seen[p] = true
-			m.set(p, s.Connections, s.State == shaping.Blocked)
+			// Until a probe has succeeded nobody knows that the block is over.
+			m.set(p, s.Connections, s.State == shaping.Blocked || s.State == shaping.Probing)
 		}
 	}
 	for p := range m.connections {

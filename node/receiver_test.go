@@ -11,7 +11,7 @@ import (
 )
 
 // receiver is a mail server as others run them: plain RFC 5321 on a real socket, that keeps what it got to the octet.
-// It answers each stage as told.
+// It answers each stage as told; the greeting by the address of the client.
 type receiver struct {
 	net.Listener
 	answer func(stage string, arg string) string // stage: greet mail rcpt dot; "" = accept
@@ -77,7 +77,8 @@ func (r *receiver) serve(c net.Conn) {
 		_, err := c.Write([]byte(a + "\r\n"))
 		return err == nil && a[0] < '4'
 	}
-	if !say("greet", "", "220 receiver.test ESMTP") {
+	client, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	if !say("greet", client, "220 receiver.test ESMTP") {
 		return
 	}
 	var m received

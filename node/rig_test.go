@@ -29,8 +29,8 @@ type rig struct {
 }
 
 // newRig starts a node. extra stands in the node file, composition in the only composition of its settings, both
-// indented as YAML flow or block text of that place.
-func newRig(t *testing.T, extra, composition string) *rig {
+// indented as YAML flow or block text of that place; edit changes the node file at last.
+func newRig(t *testing.T, extra, composition string, edit ...func(string) string) *rig {
 	t.Helper()
 	r := &rig{T: t, dir: t.TempDir()}
 	file := filepath.Join(r.dir, "node.yaml")
@@ -41,6 +41,9 @@ keys: {unseal: [recovery-code]}
 settings: settings.yaml
 testing: {enabled: true}
 ` + extra
+	for _, f := range edit {
+		text = f(text)
+	}
 	settings := "tenants: [{name: shop, compositions: [{name: main, networks: [127.0.0.0/8]" + composition + "}]}]\n"
 	if err := os.WriteFile(filepath.Join(r.dir, "settings.yaml"), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)

@@ -79,6 +79,8 @@ type origin struct {
 	reason  protocol.Reason
 	until   time.Time // does not serve before
 	failing bool      // the last thing heard was trouble with the connection
+	since   time.Time // of that trouble
+	tries   int       // made since, while others got through
 }
 
 // noSource stands where no source is meant.

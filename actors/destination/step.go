@@ -18,6 +18,8 @@ const (
 	stuckStep    = 2                // sessions
 	restLook     = 2 * time.Second  // between looks at a destination whose mail is all with sessions, or that has asked
 	troublePause = time.Second      // after a connection that failed while others work
+	secondTry    = time.Second / 2  // after a source failed, while others get through …
+	thirdTry     = 2 * time.Second  // … and after it failed again
 	storePause   = 5 * time.Second  // after the store failed
 	farAway      = 10 * time.Minute // the longest sleep of a destination that has work
 )
@@ -90,7 +92,10 @@ func (m *Machine) onResolved(now time.Time, r *protocol.Resolved, v *View) {
 // the reason: that was the attempt.
 func (m *Machine) onTroubled(now time.Time, t *protocol.Troubled, v *View) {
 	o := m.origin(t.Source)
-	o.reason, o.failing = protocol.ReasonConnect, true
+	if now.Sub(o.since) > m.backoff(v) {
+		o.tries = 0
+	}
+	o.reason, o.failing, o.since = protocol.ReasonConnect, true, now
 	o.until = now.Add(m.backoff(v))
 	m.trouble = t.Report.Outcome
 	if t.Shelf >= len(v.Shelves) {
@@ -138,6 +143,7 @@ func (m *Machine) decide(now time.Time, v *View) {
 		}
 		m.wakeBy(m.swept.Add(v.Retry))
 	}
+	m.again(now, v)
 	switch {
 	case v.Ready == 0:
 		m.rest(now, v)
@@ -340,7 +346,6 @@ func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip
 	if serving == 0 {
 		return 0, first
 	}
-	deadline := now.Add(m.env.AskFor)
 	each, rest := n/serving, n%serving
 	for k := range sources {
 		a := sources[(m.turn+k)%len(sources)]
@@ -355,14 +360,20 @@ func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip
 		if want == 0 {
 			continue
 		}
-		m.do(Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant})
-		s.Asked += want
+		m.askFor(now, shelf, s, a, want)
 	}
 	m.turn++
+	return n, origin{}
+}
+
+func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want int) {
+	deadline := now.Add(m.env.AskFor)
+	m.do(Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant})
+	s.Asked += want
 	if m.asked.IsZero() {
 		m.asked = deadline
 	}
-	return n, origin{}
+	m.wakeBy(m.asked)
 }
 
 // serves tells whether source a may be asked now.
@@ -373,9 +384,48 @@ func (m *Machine) serves(now time.Time, a netip.Addr) bool {
 		return false
 	}
 	if o.reason != protocol.ReasonNone && !now.Before(o.until) {
-		*o = origin{addr: a}
+		o.open()
 	}
 	return o.reason == protocol.ReasonNone
+}
+
+// open forgets what kept o from serving, but not what was tried.
+func (o *origin) open() { *o = origin{addr: o.addr, since: o.since, tries: o.tries} }
+
+// again asks for one session from a source that failed or was blocked, where others get through meanwhile: often enough
+// to tell chance from a block, which is the source's to declare (R67), and to find its end. Where nobody gets through,
+// what is due is deferred instead, and the pause is the mail's.
+func (m *Machine) again(now time.Time, v *View) {
+	if m.limits == nil || v.Flight == 0 {
+		return
+	}
+	for i := range v.Shelves {
+		s := &v.Shelves[i]
+		if s.Sessions == 0 {
+			continue
+		}
+		for _, a := range m.env.Sources(s.Pool) {
+			o := m.origin(a)
+			var at time.Time
+			switch {
+			case o.failing && o.tries == 0:
+				at = o.since.Add(secondTry)
+			case o.failing && o.tries == 1:
+				at = o.since.Add(thirdTry)
+			case o.reason == protocol.ReasonBlocked:
+				at = o.until // the probe
+			default:
+				continue
+			}
+			if now.Before(at) {
+				m.wakeBy(at)
+			} else if m.env.Suspensions.match(now, m.domain, m.Receiver(), a, "") == nil {
+				o.open()
+				o.tries++
+				m.askFor(now, i, s, a, 1)
+			}
+		}
+	}
 }
 
 func (m *Machine) origin(a netip.Addr) *origin {

@@ -55,9 +55,11 @@ const (
 	// perRenewal is how many messages a grant without limits holds for each slot.
 	perRenewal = 200
 
-	// signalWeight and blockAt: three signals without a success between them block; a success takes a quarter of one back.
+	// Three signals without a success between them block, or two by which somebody who listens turned us away; a
+	// success takes a quarter of a signal back.
 	signalWeight = 4
-	blockAt      = 3 * signalWeight
+	turnedAway   = 6
+	blockAt      = 12
 )
 
 // Machine is what is left of one receiver's limits for one source. It is a pure value: copy it to try a step. What is
@@ -78,7 +80,7 @@ type Machine struct {
 
 	state   State
 	until   time.Time // of Blocked
-	weight  int       // of signals lately, signalWeight each
+	weight  int       // of signals lately
 	pauses  int       // blocks without a success since: the pause has doubled that often
 	probing bool      // the one probe is out
 	old     int       // slots out since before the block
@@ -204,7 +206,7 @@ func (m *Machine) Observe(now time.Time, o mail.Outcome, connected bool) {
 	case Probing:
 		m.block(now)
 	default:
-		if m.weight += signalWeight; m.weight >= blockAt {
+		if m.weight += weight(o); m.weight >= blockAt {
 			m.block(now)
 		}
 	}
@@ -255,6 +257,15 @@ func signal(o mail.Outcome, connected bool) bool {
 		return true
 	}
 	return connected && o.Reply.IsZero() && o.Stage >= mail.StageMail // reset or silent in mid session
+}
+
+// weight is how much a signal says. A connection that was taken and then turned away, by 421 or by hanging up before we
+// could begin, was meant for us; one that was not taken, or that broke on the way, may be an accident.
+func weight(o mail.Outcome) int {
+	if o.Reply.Code == 421 || o.Stage > mail.StageConnect && o.Stage <= mail.StageEHLO {
+		return turnedAway
+	}
+	return signalWeight
 }
 
 // answered tells whether o shows that the receiver takes part: any reply to a command of a transaction.

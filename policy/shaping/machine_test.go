@@ -326,3 +326,41 @@ func TestPauseGrows(t *testing.T) {
 		})
 	}
 }
+
+// TestSignalsToBlock: "repeated" of R67 is twice where the receiver took the connection and turned us away, else three
+// times.
+func TestSignalsToBlock(t *testing.T) {
+	reset := func(s mail.Stage) mail.Outcome { return mail.Outcome{Result: mail.Deferred, Stage: s} }
+	tests := []struct {
+		name    string
+		outcome mail.Outcome
+		want    int
+	}{
+		{"refused", reset(mail.StageConnect), 3},
+		{"reset at the greeting", reset(mail.StageGreeting), 2},
+		{"reset at EHLO", reset(mail.StageEHLO), 2},
+		{"banner 421", reply(mail.StageGreeting, 421), 2},
+		{"421 at RCPT", reply(mail.StageRcpt, 421), 2},
+		{"reset after MAIL", reset(mail.StageMail), 3},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, success := range []bool{false, true} {
+				m, n := NewMachine(Limits{Connections: 4, BlockPause: time.Minute}), 0
+				for s, _ := m.State(); s != Blocked && n < 10; s, _ = m.State() {
+					m.Observe(noon, tt.outcome, true)
+					if n++; n == 1 && success {
+						m.Observe(noon, reply(mail.StageDot, 250), true)
+					}
+				}
+				want := tt.want
+				if success { // it takes a little back
+					want++
+				}
+				if n != want {
+					t.Errorf("blocked after %d signals, want %d (a success in between: %v)", n, want, success)
+				}
+			}
+		})
+	}
+}
