@@ -72,3 +72,27 @@ func TestABlockedSourceIsMarked(t *testing.T) {
 	sink.mustGet(t, n)
 	r.atRest()
 }
+
+// TestSuspendedSourceMustBeOne: to suspend what no mail leaves by would look like a success and hold back nothing.
+func TestSuspendedSourceMustBeOne(t *testing.T) {
+	for _, tt := range []struct {
+		name, sources, suspend, words string
+		status                        int
+	}{
+		{"one of them", "[127.0.0.2, 127.0.0.3]", "127.0.0.3", "", 200},
+		{"another", "[127.0.0.2, 127.0.0.3]", "127.0.0.4", "127.0.0.2, 127.0.0.3", 400},
+		{"the system chooses", "[]", "127.0.0.1", "the system chooses", 400},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, "", "", func(s string) string {
+				return strings.Replace(s, "hostname: relay.test}", "hostname: relay.test, source_ips: "+tt.sources+"}", 1)
+			})
+			var a struct{ Message string }
+			body := map[string]any{"subject": map[string]string{"source": tt.suspend}}
+			status := r.call("POST", "/ekiden.admin.v1.AdminService/Suspend", body, &a)
+			if status != tt.status || !strings.Contains(a.Message, tt.words) {
+				t.Errorf("%d %q, want %d with %q", status, a.Message, tt.status, tt.words)
+			}
+		})
+	}
+}

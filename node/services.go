@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/destination"
@@ -307,9 +308,34 @@ func (n gateService) Suspend(ctx context.Context, s service.Suspension) error {
 	if err != nil {
 		return err
 	}
+	if d.Source.IsValid() {
+		if err := n.mustBeSource(d.Source); err != nil {
+			return err
+		}
+	}
 	d.Since, d.Until, d.Reason, d.Author = n.clock.Now(), s.Until, s.Reason, s.Author
 	e.actors.Destinations().Suspend(d)
 	return e.keepSuspensions(ctx)
+}
+
+// mustBeSource refuses an address that no mail leaves by: to suspend it would do nothing.
+func (n *Node) mustBeSource(ip netip.Addr) error {
+	var known []string
+	for _, pool := range n.pools() {
+		for _, a := range pool {
+			if a == ip {
+				return nil
+			}
+			if a.IsValid() {
+				known = append(known, a.String())
+			}
+		}
+	}
+	if len(known) == 0 {
+		return fmt.Errorf("%w: no sources are configured, the system chooses where mail leaves by", service.ErrInvalid)
+	}
+	slices.Sort(known)
+	return fmt.Errorf("%w: %s is none of the sources %s", service.ErrInvalid, ip, strings.Join(slices.Compact(known), ", "))
 }
 
 // Unsuspend implements service.Gates.
