@@ -20,7 +20,7 @@ type Env struct {
 	Sources func(pool string) []netip.Addr
 	// Rand gives numbers in [0,1) for jitter; safe for concurrent use.
 	Rand func() float64
-	// Budget bounds the bodies held in memory; required.
+	// Budget bounds what is held in memory with its body; required.
 	Budget *Budget
 	// Counters are told what happens; required.
 	Counters *Counters
@@ -34,6 +34,7 @@ type Env struct {
 	Settled func(*mail.Settlement, error) // hears of every settlement once the store has answered; nil = nobody
 	Halted  func()                        // called by the first Halt, from any goroutine; must not block; nil = nobody
 
+	groups groups      // what was deferred, by delivery group
 	halted atomic.Bool // the store takes no outcomes: nothing is begun any more
 }
 

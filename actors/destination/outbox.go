@@ -109,14 +109,17 @@ func (b *Outbox) push(now time.Time, j *mail.Job) (protocol.Waker, bool) {
 	if seen && b.inMemory(d.Seq) {
 		return nil, false
 	}
-	if seen || !b.room(s, d) {
+	cost := len(j.Body) + parcelCost
+	if !b.env.Budget.take(cost) {
+		cost = 0
+	}
+	if seen || !b.room(s, d, cost > 0) {
+		b.env.Budget.give(cost)
 		b.keepOut(d)
 		return nil, b.wants(s) || (!b.quiet && !b.told && b.low())
 	}
-	p := &protocol.Parcel{Job: *j}
-	if n := len(j.Body); b.env.Budget.take(n) {
-		p.Cost = n
-	} else {
+	p := &protocol.Parcel{Job: *j, Cost: cost}
+	if cost == 0 {
 		p.Job.Body = nil
 	}
 	s.waiting.push(refTo(p))
@@ -144,13 +147,18 @@ func (b *Outbox) wants(s *shelf) bool {
 	return true
 }
 
+// parcelCost is what a waiting parcel takes besides its body, in octets: record, strings, reference.
+const parcelCost = 1024
+
 // room tells whether d may enter the window: it is not full, and nothing on disk should go first. Mail of a larger
-// priority than anything on disk overtakes, up to a second window's worth (R35).
-func (b *Outbox) room(s *shelf, d *mail.Delivery) bool {
+// priority than anything on disk overtakes, up to a second window's worth (R35). What is new and paid for out of the
+// common budget need not respect the window: reading it back from disk would cost more than the mail, so a burst goes
+// to disk only where it is larger than that.
+func (b *Outbox) room(s *shelf, d *mail.Delivery, paid bool) bool {
 	if b.disk.more || b.disk.loading {
 		return d.Priority > b.disk.top && len(s.waiting) < 2*b.env.Window
 	}
-	return len(s.waiting) < b.env.Window
+	return paid || len(s.waiting) < b.env.Window
 }
 
 // keepOut notes that d is due and on disk only.

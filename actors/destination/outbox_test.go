@@ -182,9 +182,39 @@ func TestPriorityOvertakes(t *testing.T) { // R35
 	}
 }
 
+// A burst stays in memory, whatever the window, as far as the common budget pays for it; what comes after it waits on
+// disk until the burst is gone, so that the order stays.
+func TestBurstWithinBudgetStaysInMemory(t *testing.T) {
+	q := actorstest.NewQueue(false)
+	env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{},
+		Budget: &Budget{Limit: 100 * (parcelCost + 8)}, Window: 4}
+	env.Defaults()
+	b := NewOutbox("a.example", env, func(any) {})
+	now := time.Unix(1_800_000_000, 0)
+	for i := range 150 {
+		d := mail.Delivery{Seq: mail.Seq(i + 1), Message: mail.MessageID{Seq: mail.Seq(i + 1)}, Domain: "a.example", Due: now}
+		q.Put([]byte("12345678"), d)
+		b.Push(now, &mail.Job{Delivery: d, Body: []byte("12345678")})
+	}
+	if s := b.standing(); s.InMemory != 100 || s.Waiting != 150 {
+		t.Errorf("%d of %d in memory, want 100 of 150", s.InMemory, s.Waiting)
+	}
+	b.Join(0)
+	for i := range 100 {
+		p := b.Take(now, 0, netip.Addr{}, "r")
+		if p == nil || p.Job.Delivery.Seq != mail.Seq(i+1) || p.Job.Body == nil {
+			t.Fatalf("parcel %d: %+v", i, p)
+		}
+		b.Settle(now, p, mail.Outcome{Result: mail.Delivered}, "r", nil)
+	}
+	if u := env.Budget.Used(); u != 0 {
+		t.Errorf("%d octets still charged", u)
+	}
+}
+
 func TestBudgetKeepsReferencesOnly(t *testing.T) {
 	q := actorstest.NewQueue(false)
-	env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{}, Budget: &Budget{Limit: 10}}
+	env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{}, Budget: &Budget{Limit: parcelCost + 10}}
 	env.Defaults()
 	b := NewOutbox("a.example", env, func(any) {})
 	now := time.Unix(1_800_000_000, 0)
@@ -193,8 +223,8 @@ func TestBudgetKeepsReferencesOnly(t *testing.T) {
 		q.Put([]byte("12345678"), d)
 		b.Push(now, &mail.Job{Delivery: d, Body: []byte("12345678")})
 	}
-	if u := env.Budget.Used(); u != 8 {
-		t.Errorf("%d octets in memory, the budget is 10 and a body 8", u)
+	if u := env.Budget.Used(); u != parcelCost+8 {
+		t.Errorf("%d octets charged, the budget has room for one message of %d", u, parcelCost+8)
 	}
 	b.Join(0)
 	for range 3 {

@@ -65,6 +65,12 @@ func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
 		return
 	}
 	d := &p.Job.Delivery
+	switch first := d.Attempts == 0; {
+	case first && next != nil:
+		b.env.groups.add(d.Group, 1)
+	case !first && next == nil:
+		b.env.groups.add(d.Group, -1)
+	}
 	b.mu.Lock()
 	b.land(p)
 	if b.disk.loading {
