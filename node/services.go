@@ -125,9 +125,16 @@ func (n numberService) Counters(_ context.Context, q service.CounterQuery) ([]se
 	for i, b := range buckets {
 		out[i] = service.CounterBucket{Start: b.Start, Counters: countersOf(b.Counts)}
 	}
-	// The gauges are of now: they stand in the newest bucket. They are kept by domain, not by group.
-	if q.Group == "" && len(out) > 0 {
-		last := &out[len(out)-1].Counters
+	if len(out) == 0 {
+		return out, nil
+	}
+	last := &out[len(out)-1].Counters // the gauges are of now: they stand in the newest bucket
+	if q.Group != "" {
+		total := e.store.Counters().Buckets(stats.Total, q.Group, "", n.clock.Now())
+		for _, b := range total {
+			gauges(last, &b.Counts, e.actors.Destinations().Groups()[q.Group])
+		}
+	} else {
 		for _, s := range e.actors.Destinations().Snapshot(q.Domain) {
 			last[service.Undelivered] += int64(s.Waiting - s.Retrying)
 			last[service.Retry] += int64(s.Retrying)
@@ -135,6 +142,15 @@ func (n numberService) Counters(_ context.Context, q service.CounterQuery) ([]se
 		}
 	}
 	return out, nil
+}
+
+// gauges fills in the first three counters of a group: all it has without a final outcome, and of that what is in
+// delivery or was deferred.
+func gauges(c *service.Counters, total *stats.Counts, s destination.GroupStanding) {
+	left := int64(total[stats.Accepted]) - int64(total.Finished())
+	c[service.InDelivery] = min(int64(s.Flight), left)
+	c[service.Retry] = min(int64(s.Retrying), left-c[service.InDelivery])
+	c[service.Undelivered] = left - c[service.InDelivery] - c[service.Retry]
 }
 
 // countersOf puts the counts behind the three gauges.
@@ -289,8 +305,11 @@ func (n groupService) Groups(context.Context) ([]service.Group, error) {
 		return nil, err
 	}
 	var out []service.Group
+	standing := e.actors.Destinations().Groups()
 	e.store.Counters().Groups(func(name string, total stats.Counts) {
-		out = append(out, service.Group{Name: name, State: "open", Counters: countersOf(total)})
+		g := service.Group{Name: name, State: "open", Counters: countersOf(total)}
+		gauges(&g.Counters, &total, standing[name])
+		out = append(out, g)
 	})
 	slices.SortFunc(out, func(a, b service.Group) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil

@@ -59,3 +59,46 @@ func TestTraceTellsWhatBinds(t *testing.T) {
 	check("u@y.test", "suspension", "asked for", 59*time.Minute, 61*time.Minute)
 	check("later@x.test", "suspension", "asked for", 59*time.Minute, 61*time.Minute)
 }
+
+// TestGaugesOfAGroup: what of a group is waiting, retried and in delivery is told like that of a domain (R60, R62).
+func TestGaugesOfAGroup(t *testing.T) {
+	over := make(chan struct{})
+	sink := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
+		switch {
+		case stage == "rcpt" && strings.HasPrefix(arg, "later"):
+			return "451 4.3.0 come again"
+		case stage == "dot" && strings.HasPrefix(arg, "slow"):
+			<-over
+		}
+		return ""
+	})
+	r := newRig(t, to(sink), "")
+	t.Cleanup(func() { close(over) })
+	c := r.session()
+	for _, u := range []string{"later1", "later2", "slow", "done"} {
+		c.mustSend(text("X-Relay-Group: news\n"), u+"@"+u+".test")
+	}
+	c.mustSend(text(fmt.Sprintf("X-Relay-Group: news\nX-KAEDE-Appoint: %d\n", r.now()+3600)), "u@appointed.test")
+	c.mustSend(text("X-Relay-Group: other\n"), "later@other.test")
+	is := func(undelivered, retry, inDelivery int64) func() bool {
+		return func() bool {
+			n := r.counters("unit=total&group=news")[0]
+			return n["succeeded"] == 1 && n["undelivered"] == undelivered && n["retry"] == retry && n["in_delivery"] == inDelivery
+		}
+	}
+	if !becomes(10*time.Second, is(1, 2, 1)) {
+		t.Fatalf("counters of the group: %v", r.counters("unit=total&group=news"))
+	}
+	var groups struct {
+		Groups []struct {
+			Name     string
+			Counters map[string]any
+		}
+	}
+	if status := r.call("POST", "/ekiden.admin.v1.AdminService/ListGroups", map[string]any{}, &groups); status != 200 || len(groups.Groups) != 2 {
+		t.Fatalf("groups: %d %+v", status, groups)
+	}
+	if g := groups.Groups[0]; g.Name != "news" || fmt.Sprint(g.Counters["retry"]) != "2" {
+		t.Errorf("groups: %+v", groups)
+	}
+}
