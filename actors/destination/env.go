@@ -82,6 +82,7 @@ type Counters struct {
 	Restarts atomic.Int64 // destination actors that failed and were restarted
 	Scans    atomic.Int64 // looks at the disk
 	StoreErr atomic.Int64 // outcomes the store did not take
+	Recalled atomic.Int64 // deliveries taken back from behind a final dot that was not answered
 }
 
 // Budget bounds the octets of bodies that wait in memory over all destinations. Above it only references stay, and a

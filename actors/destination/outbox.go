@@ -35,6 +35,7 @@ type Outbox struct {
 	retries int       // of these, such as were deferred before
 	held    bool      // deliveries were passed over because a gate or tenant is closed
 	touched time.Time
+	swept   time.Time // when flight was last looked through for what sits behind a silent dot
 	status  Status
 }
 
@@ -275,7 +276,7 @@ func (b *Outbox) Leave(now time.Time, i int, back []*protocol.Parcel, news any) 
 	b.touched = now
 	for _, p := range back {
 		b.land(p)
-		s.waiting.push(refTo(p))
+		s.waiting.push(refTo(renew(p)))
 	}
 	var wakes []protocol.Waker
 	for n := min(len(s.lingers), len(s.waiting)); n > 0; n-- {
@@ -430,7 +431,7 @@ func (b *Outbox) Return(p *protocol.Parcel) {
 	b.mu.Lock()
 	b.land(p)
 	s := b.shelves[b.shelf(p.Job.Delivery.Pool)]
-	s.waiting.push(refTo(p))
+	s.waiting.push(refTo(renew(p)))
 	w, tell := b.rouse(s)
 	b.mu.Unlock()
 	if w != nil {

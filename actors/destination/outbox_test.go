@@ -196,7 +196,7 @@ func TestBurstWithinBudgetStaysInMemory(t *testing.T) {
 		q.Put([]byte("12345678"), d)
 		b.Push(now, &mail.Job{Delivery: d, Body: []byte("12345678")})
 	}
-	if s := b.standing(); s.InMemory != 100 || s.Waiting != 150 {
+	if s := b.Standing(); s.InMemory != 100 || s.Waiting != 150 {
 		t.Errorf("%d of %d in memory, want 100 of 150", s.InMemory, s.Waiting)
 	}
 	b.Join(0)

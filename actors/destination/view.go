@@ -31,6 +31,7 @@ func (b *Outbox) Look(now time.Time, v *View) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.told = false
+	b.recall(now)
 	if !b.nextDue.IsZero() && !b.nextDue.After(now) && !now.Before(b.disk.headed.Add(b.env.Look)) {
 		b.nextDue = time.Time{}
 		b.rewind() // what has become due may have a larger priority than what the cursor has come to
