@@ -2,16 +2,34 @@ package protocol
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-// Parcel is a delivery in memory. Whoever took it from an outbox owns it until Settle or Return.
+// Parcel is a delivery in memory. Whoever took it from an outbox owns it until Settle or Return, or until the outbox
+// takes it back, which it may while the session has not claimed it.
 type Parcel struct {
 	Job   mail.Job
 	Index int // the outbox's own
 	Cost  int // octets of the body that the memory budget was charged with
+
+	Fate   atomic.Uint32 // Held, Claimed or Recalled: session and outbox each take it at most once
+	Behind atomic.Int64  // since when an earlier final dot keeps its connection busy, Unix ms; 0 = none does
+}
+
+// Fates of a parcel that was taken. Who moves it from Held decides: the session that claims it sends, settles or
+// returns it; a parcel the outbox recalled is a mere shell, which its session must neither send nor settle.
+const (
+	Held uint32 = iota
+	Claimed
+	Recalled
+)
+
+// Claim makes the parcel the session's for good; false = it was recalled.
+func (p *Parcel) Claim() bool {
+	return p.Fate.Load() == Claimed || p.Fate.CompareAndSwap(Held, Claimed)
 }
 
 // Waker is a session that waits. Wake never blocks and may be called more often than needed.

@@ -144,6 +144,9 @@ func (c *carrier) fetch(now time.Time, p *protocol.Parcel) *mail.Job {
 			Detail: "message could not be read from the store", At: now}, c.s.Receiver(), nil)
 		return nil
 	}
+	if slices.ContainsFunc(c.load, func(l load) bool { return l.cleared }) {
+		p.Behind.Store(now.UnixMilli())
+	}
 	c.load = append(c.load, load{p: p, box: box})
 	return &p.Job
 }
@@ -189,10 +192,16 @@ func (c *carrier) sleepUntilWake(d time.Duration, timeout bool) bool {
 func (c *carrier) Clear(j *mail.Job) bool {
 	i := c.find(j)
 	l := &c.load[i]
-	if !l.box.Clear(c.run.Clock.Now(), l.p, c.book.source, c.s.Receiver()) {
+	now := c.run.Clock.Now()
+	if !l.box.Clear(now, l.p, c.book.source, c.s.Receiver()) || !l.p.Claim() {
 		return false
 	}
 	l.cleared = true
+	for k := range c.load { // what was taken ahead cannot begin before this one is answered
+		if k != i {
+			c.load[k].p.Behind.Store(now.UnixMilli())
+		}
+	}
 	return true
 }
 
@@ -204,7 +213,14 @@ func (c *carrier) Settle(j *mail.Job, o mail.Outcome, done func(error)) {
 	}
 	now := c.run.Clock.Now()
 	effects := c.book.Settled(now, c.s, &o)
-	l.box.Settle(now, l.p, o, c.s.Receiver(), done)
+	for k := range c.load {
+		c.load[k].p.Behind.Store(0)
+	}
+	if l.p.Claim() {
+		l.box.Settle(now, l.p, o, c.s.Receiver(), done)
+	} else if done != nil { // recalled: somebody else carries it
+		done(nil)
+	}
 	c.act(effects)
 }
 
@@ -213,6 +229,9 @@ func (c *carrier) Settle(j *mail.Job, o mail.Outcome, done func(error)) {
 func (c *carrier) Return(j *mail.Job) { c.giveBack(c.remove(c.find(j))) }
 
 func (c *carrier) giveBack(l load) {
+	if !l.p.Claim() { // recalled: it is back already
+		return
+	}
 	c.back = append(c.back, l.p)
 	c.boxes = append(c.boxes, l.box)
 }
