@@ -112,10 +112,14 @@ type Effect struct {
 	Outcome  mail.Outcome
 }
 
-// NewMachine returns an idle machine.
+// NewMachine returns an idle machine. Each begins its round among the sources elsewhere, or ten thousand domains with
+// one mail each would all ask the first.
 func NewMachine(d mail.Domain, env *Env) *Machine {
-	return &Machine{domain: d, env: env}
+	return &Machine{domain: d, env: env, turn: int(env.Rand() * sourcesMost)}
 }
+
+// sourcesMost is more than a pool has: a round may begin at any of them.
+const sourcesMost = 1 << 10
 
 // State returns where the machine stands.
 func (m *Machine) State() State { return m.state }
