@@ -79,8 +79,9 @@ type origin struct {
 	reason  protocol.Reason
 	until   time.Time // does not serve before
 	failing bool      // the last thing heard was trouble with the connection
-	since   time.Time // of that trouble
-	tries   int       // made since, while others got through
+	since   time.Time // of the last trouble
+	tries   int       // made since the first, while others got through
+	next    time.Time // when to try again while others get through; zero = nothing keeps it from being asked
 }
 
 // noSource stands where no source is meant.

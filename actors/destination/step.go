@@ -42,6 +42,9 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 	case protocol.Refused:
 		o := m.origin(msg.Source)
 		o.reason, o.until, o.failing = msg.Reason, msg.Until, false
+		if msg.Reason == protocol.ReasonBlocked {
+			o.next = msg.Until // somebody has to bring the mail for the probe
+		}
 	case protocol.Troubled:
 		m.onTroubled(now, &msg, v)
 	case protocol.Changed:
@@ -92,11 +95,17 @@ func (m *Machine) onResolved(now time.Time, r *protocol.Resolved, v *View) {
 // the reason: that was the attempt.
 func (m *Machine) onTroubled(now time.Time, t *protocol.Troubled, v *View) {
 	o := m.origin(t.Source)
-	if now.Sub(o.since) > m.backoff(v) {
+	pause := m.backoff(v)
+	if now.Sub(o.since) > 2*pause {
 		o.tries = 0
 	}
 	o.reason, o.failing, o.since = protocol.ReasonConnect, true, now
-	o.until = now.Add(m.backoff(v))
+	o.until, o.next = now.Add(pause), now.Add(pause)
+	if o.tries == 0 {
+		o.next = now.Add(min(secondTry, pause))
+	} else if o.tries == 1 {
+		o.next = now.Add(min(thirdTry, pause))
+	}
 	m.trouble = t.Report.Outcome
 	if t.Shelf >= len(v.Shelves) {
 		return
@@ -370,6 +379,10 @@ func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want 
 	deadline := now.Add(m.env.AskFor)
 	m.do(Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant})
 	s.Asked += want
+	if o := m.origin(a); !o.next.IsZero() {
+		o.next = time.Time{}
+		o.tries++
+	}
 	if m.asked.IsZero() {
 		m.asked = deadline
 	}
@@ -389,14 +402,14 @@ func (m *Machine) serves(now time.Time, a netip.Addr) bool {
 	return o.reason == protocol.ReasonNone
 }
 
-// open forgets what kept o from serving, but not what was tried.
-func (o *origin) open() { *o = origin{addr: o.addr, since: o.since, tries: o.tries} }
+// open forgets what kept o from serving, but not that it is to be tried.
+func (o *origin) open() { o.reason, o.until, o.failing = protocol.ReasonNone, time.Time{}, false }
 
-// again asks for one session from a source that failed or was blocked, where others get through meanwhile: often enough
-// to tell chance from a block, which is the source's to declare (R67), and to find its end. Where nobody gets through,
+// again asks for one session from a source that failed or was blocked, where others get through meanwhile: soon enough
+// to tell chance from a block, which is the source's to declare (R67), and later often enough to find its end. Where nobody gets through,
 // what is due is deferred instead, and the pause is the mail's.
 func (m *Machine) again(now time.Time, v *View) {
-	if m.limits == nil || v.Flight == 0 {
+	if m.limits == nil {
 		return
 	}
 	for i := range v.Shelves {
@@ -406,22 +419,15 @@ func (m *Machine) again(now time.Time, v *View) {
 		}
 		for _, a := range m.env.Sources(s.Pool) {
 			o := m.origin(a)
-			var at time.Time
-			switch {
-			case o.failing && o.tries == 0:
-				at = o.since.Add(secondTry)
-			case o.failing && o.tries == 1:
-				at = o.since.Add(thirdTry)
-			case o.reason == protocol.ReasonBlocked:
-				at = o.until // the probe
-			default:
+			if o.next.IsZero() {
 				continue
 			}
-			if now.Before(at) {
-				m.wakeBy(at)
+			if now.Before(o.next) {
+				m.wakeBy(o.next)
+			} else if v.Ready+v.Flight == 0 { // not without mail: between two of a stream
+				m.wakeBy(now.Add(secondTry))
 			} else if m.env.Suspensions.match(now, m.domain, m.Receiver(), a, "") == nil {
 				o.open()
-				o.tries++
 				m.askFor(now, i, s, a, 1)
 			}
 		}
