@@ -23,7 +23,7 @@ type Config struct {
 	TLS           bool   // STARTTLS on both sides
 	DKIM          bool   // sign with a fresh key
 	Tool          string // "" or postfix: smtp-source and smtp-sink as load and sink
-	Connections   int    // the engine may hold at the sink, default 20
+	Connections   int    // the engine may hold at the sink, default 64 as for any relay the operator names
 	Backlog       int    // accept this many with receivers down instead
 	Drain         bool   // then let the receivers come back
 	Restart       bool   // with a kill -9 before
@@ -38,7 +38,7 @@ var ErrConfig = errors.New("bad benchmark configuration")
 
 func (c Config) withDefaults() (Config, error) {
 	c.Messages, c.Size, c.Sessions = orElse(c.Messages, 100000), orElse(c.Size, 1024), orElse(c.Sessions, 100)
-	c.Domains, c.Recipients, c.Connections = orElse(c.Domains, 1), orElse(c.Recipients, 1), orElse(c.Connections, 20)
+	c.Domains, c.Recipients, c.Connections = orElse(c.Domains, 1), orElse(c.Recipients, 1), orElse(c.Connections, 64)
 	if c.Quiet == 0 {
 		c.Quiet = 30 * time.Second
 	}
