@@ -19,7 +19,7 @@ type relayCommand struct {
 	Domains       int           `help:"Recipient domains." default:"1"`
 	Recipients    int           `help:"Recipients per message." default:"1"`
 	PerConnection int           `help:"Messages per client connection, 0: connections are kept." default:"0"`
-	Connections   int           `help:"Connections the engine may hold at the sink." default:"20"`
+	Connections   int           `help:"Connections the engine may hold at the sink." default:"64"`
 	Pipeline      bool          `help:"The load pipelines."`
 	Engine        string        `help:"Engine's binary (default: ekiden beside this program)." placeholder:"PATH"`
 	Target        string        `help:"Measure the engine that listens here instead of starting one." placeholder:"ADDR"`
