@@ -76,10 +76,6 @@ func (n *Node) storeFailed(err error) {
 		e.actors.Halt()
 	}
 	n.mindDoor()
-	select {
-	case n.failed <- err:
-	default:
-	}
 }
 
 // assembleEngine builds everything above the open store.

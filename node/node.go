@@ -46,7 +46,6 @@ type Node struct {
 	mu       sync.Mutex // guards opening and closing the engine
 	draining atomic.Bool
 	stopped  chan struct{}
-	failed   chan error
 	watchers sync.WaitGroup
 }
 
@@ -68,7 +67,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{cfg: cfg, version: o.Version, log: o.Log, clock: &clock.Clock{}, started: clock.Wall(),
-		metrics: metrics.New(o.Version), stopped: make(chan struct{}), failed: make(chan error, 1)}
+		metrics: metrics.New(o.Version), stopped: make(chan struct{})}
 	n.numbers = &numbers{set: n.metrics}
 	for _, w := range cfg.Warnings() {
 		n.log.Warn(w)
@@ -218,9 +217,6 @@ func (n *Node) Ready() Ready {
 	}
 	return Ready{Name: s.Name, SMTP: s.SMTP, HTTP: s.HTTP, State: state}
 }
-
-// Failed delivers the reason why the store has failed for good, if that ever happens.
-func (n *Node) Failed() <-chan error { return n.failed }
 
 // Reload rereads certificates and settings; what cannot be read keeps its old state and is reported.
 func (n *Node) Reload() error {
