@@ -11,7 +11,8 @@
 //
 //	recovery code ─Argon2id─┐
 //	exec/file key ──HKDF────┼─ wraps ─▶ Root ─HKDF "queue"─▶ wraps data keys ─▶ records (AES-256-GCM)
-//	kernel keyring (RAM) ───┘             └──HKDF "index"─▶ HMAC of addresses and domains in store keys
+//	kernel keyring (RAM) ───┘             ├──HKDF "index"─▶ HMAC of addresses and domains in store keys
+//	                                      └──HKDF "box …"─▶ what the members agree on (Box)
 //
 // Read Ring first (the hot path), then Vault (a node's life from first start to unseal).
 package seal

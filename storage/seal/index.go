@@ -32,8 +32,10 @@ func newIndexer(root *Root) indexer {
 // Index returns the opaque name of data in store keys: HMAC-SHA256 under HKDF(root, "index"), cut to 16 bytes. The
 // same data under different purposes has unrelated names, so that "a domain" and "a recipient" cannot be matched.
 // purpose is a constant of the program, at most 31 bytes. It allocates nothing.
-func (r *Ring) Index(purpose string, data []byte) [16]byte {
-	s := r.index.pool.Get().(*indexState)
+func (r *Ring) Index(purpose string, data []byte) [16]byte { return r.index.name(purpose, data) }
+
+func (x *indexer) name(purpose string, data []byte) [16]byte {
+	s := x.pool.Get().(*indexState)
 	if len(purpose) >= len(s.scratch) {
 		panic("seal: index purpose longer than 31 bytes: " + purpose)
 	}
@@ -43,6 +45,6 @@ func (r *Ring) Index(purpose string, data []byte) [16]byte {
 	s.mac.Write(data)
 	out := [16]byte(s.mac.Sum(s.scratch[:0]))
 	s.mac.Reset()
-	r.index.pool.Put(s)
+	x.pool.Put(s)
 	return out
 }
