@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -83,6 +84,16 @@ func (r *Root) Derive(purpose string) (key [KeySize]byte) {
 	h.Write(inner)
 	h.Sum(key[:0])
 	return key
+}
+
+// copyKey returns the key itself, the caller's to wipe: it is for giving it to another member, and nothing else.
+func (r *Root) copyKey() []byte {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.page.mem == nil {
+		panic("seal: root key used after Close")
+	}
+	return bytes.Clone(r.page.mem[:KeySize])
 }
 
 // check returns a value by which a root key is recognised without being told: HKDF of 256 random bits gives none back.
