@@ -1,0 +1,156 @@
+package unseal
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// Proto is the protocol's name on the cluster port.
+const Proto = "ekiden-unseal/1"
+
+// What bounds an exchange: a member that asks may be hostile, though it has a certificate.
+const (
+	maxFrame = 64 << 10
+	patience = 10 * time.Second
+)
+
+// ErrRefused is the answer of a member that does not give the key; its text says why.
+var ErrRefused = errors.New("the key was not given")
+
+// ask is what goes over the wire first.
+type ask struct {
+	Do string `json:"do"` // "status", "recovery" or "key"
+	Status
+}
+
+// answer is what comes back.
+type answer struct {
+	Status
+	Refused  string `json:"refused,omitempty"`
+	Key      []byte `json:"key,omitempty"`
+	Recovery []byte `json:"recovery,omitempty"`
+}
+
+// Share is the root key and what goes with it, opaque here.
+type Share struct {
+	Store    string // identity of the keys
+	Key      []byte
+	Recovery []byte // file that the recovery code opens
+}
+
+// Member answers for a node.
+type Member interface {
+	Status() Status
+	// Release returns the share for the peer that asks, or why it is not given. The release is in the audit log by then.
+	Release(peer Status) (*Share, error)
+	// Recovery returns the file that the recovery code opens, nil while there is none. It is as good as public.
+	Recovery() []byte
+}
+
+// Serve answers one connection of the peer whose certificate says name, and closes it.
+func Serve(name string, c net.Conn, m Member, now func() time.Time) error {
+	defer c.Close()
+	if err := c.SetDeadline(now().Add(patience)); err != nil {
+		return fmt.Errorf("unseal: %w", err)
+	}
+	var q ask
+	if err := read(c, &q); err != nil {
+		return fmt.Errorf("unseal: read from %s: %w", name, err)
+	}
+	q.Name = name // what the certificate says, not what the peer says
+	out := answer{Status: m.Status()}
+	switch q.Do {
+	case "status":
+	case "recovery":
+		out.Recovery = m.Recovery()
+	case "key":
+		share, err := m.Release(q.Status)
+		if err != nil {
+			out.Refused = err.Error()
+			break
+		}
+		defer clear(share.Key)
+		out.Key, out.Recovery, out.Store = share.Key, share.Recovery, share.Store
+	default:
+		out.Refused = "unknown request"
+	}
+	if err := write(c, &out); err != nil {
+		return fmt.Errorf("unseal: answer %s: %w", name, err)
+	}
+	return nil
+}
+
+// AskStatus asks the member at the other end of c about its keys.
+func AskStatus(c net.Conn, own Status, now time.Time) (Status, error) {
+	out, err := exchange(c, ask{"status", own}, now)
+	return out.Status, err
+}
+
+// AskRecovery asks for the file that the recovery code opens.
+func AskRecovery(c net.Conn, own Status, now time.Time) ([]byte, error) {
+	out, err := exchange(c, ask{"recovery", own}, now)
+	return out.Recovery, err
+}
+
+// AskKey asks for the root key. ErrRefused where it is not given. The caller wipes the share's key.
+func AskKey(c net.Conn, own Status, now time.Time) (*Share, error) {
+	out, err := exchange(c, ask{"key", own}, now)
+	switch {
+	case err != nil:
+		return nil, err
+	case out.Refused != "" || len(out.Key) == 0:
+		return nil, fmt.Errorf("%w: %.200s", ErrRefused, out.Refused)
+	}
+	return &Share{Store: out.Store, Key: out.Key, Recovery: out.Recovery}, nil
+}
+
+func exchange(c net.Conn, q ask, now time.Time) (out answer, err error) {
+	defer c.Close()
+	if err = c.SetDeadline(now.Add(patience)); err == nil {
+		if err = write(c, &q); err == nil {
+			err = read(c, &out)
+		}
+	}
+	if err != nil {
+		return out, fmt.Errorf("unseal: %s: %w", q.Do, err)
+	}
+	return out, nil
+}
+
+// A frame is its length (4, big-endian) and JSON.
+func write(w io.Writer, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	frame := append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(text)), uint32(len(text))), text...)
+	clear(text) // it may hold a key
+	defer clear(frame)
+	_, err = w.Write(frame)
+	return err
+}
+
+func read(r io.Reader, v any) error {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > maxFrame {
+		return fmt.Errorf("a frame of %d octets is longer than %d", n, maxFrame)
+	}
+	text := make([]byte, n)
+	defer clear(text)
+	if _, err := io.ReadFull(r, text); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return errors.New("a frame is not understood") // the library's error could show what it holds
+	}
+	return nil
+}
