@@ -128,6 +128,10 @@ func (f *fakeNode) Settings(context.Context) ([]byte, uint64, error) {
 	return []byte("tenants: []\n"), 7, nil
 }
 
+func (f *fakeNode) Apply(context.Context, service.Application) (service.Applied, error) {
+	return service.Applied{}, service.ErrNotYet
+}
+
 func (f *fakeNode) RunJob(_ context.Context, name string) error {
 	if name != "retention" {
 		return fmt.Errorf("job %q: %w", name, service.ErrNotFound)

@@ -425,6 +425,11 @@ func (n settingsService) Settings(context.Context) ([]byte, uint64, error) {
 	return raw, e.number, err
 }
 
+// Apply implements service.Settings.
+func (n settingsService) Apply(context.Context, service.Application) (service.Applied, error) {
+	return service.Applied{}, fmt.Errorf("%w: the node reads its settings file at start and on SIGHUP", service.ErrNotYet)
+}
+
 type jobService struct{ *Node }
 
 // RunJob implements service.Jobs.

@@ -41,6 +41,10 @@ const (
 	AdminServiceUnsealProcedure = "/ekiden.admin.v1.AdminService/Unseal"
 	// AdminServiceDrainProcedure is the fully-qualified name of the AdminService's Drain RPC.
 	AdminServiceDrainProcedure = "/ekiden.admin.v1.AdminService/Drain"
+	// AdminServiceRotateKeysProcedure is the fully-qualified name of the AdminService's RotateKeys RPC.
+	AdminServiceRotateKeysProcedure = "/ekiden.admin.v1.AdminService/RotateKeys"
+	// AdminServiceGetKeysProcedure is the fully-qualified name of the AdminService's GetKeys RPC.
+	AdminServiceGetKeysProcedure = "/ekiden.admin.v1.AdminService/GetKeys"
 	// AdminServiceGetCountersProcedure is the fully-qualified name of the AdminService's GetCounters
 	// RPC.
 	AdminServiceGetCountersProcedure = "/ekiden.admin.v1.AdminService/GetCounters"
@@ -74,11 +78,32 @@ const (
 	// AdminServiceApplySettingsProcedure is the fully-qualified name of the AdminService's
 	// ApplySettings RPC.
 	AdminServiceApplySettingsProcedure = "/ekiden.admin.v1.AdminService/ApplySettings"
+	// AdminServiceListSuppressionsProcedure is the fully-qualified name of the AdminService's
+	// ListSuppressions RPC.
+	AdminServiceListSuppressionsProcedure = "/ekiden.admin.v1.AdminService/ListSuppressions"
+	// AdminServiceSuppressProcedure is the fully-qualified name of the AdminService's Suppress RPC.
+	AdminServiceSuppressProcedure = "/ekiden.admin.v1.AdminService/Suppress"
+	// AdminServiceUnsuppressProcedure is the fully-qualified name of the AdminService's Unsuppress RPC.
+	AdminServiceUnsuppressProcedure = "/ekiden.admin.v1.AdminService/Unsuppress"
+	// AdminServiceImportSuppressionsProcedure is the fully-qualified name of the AdminService's
+	// ImportSuppressions RPC.
+	AdminServiceImportSuppressionsProcedure = "/ekiden.admin.v1.AdminService/ImportSuppressions"
+	// AdminServiceResetErrorsProcedure is the fully-qualified name of the AdminService's ResetErrors
+	// RPC.
+	AdminServiceResetErrorsProcedure = "/ekiden.admin.v1.AdminService/ResetErrors"
 	// AdminServiceListMembersProcedure is the fully-qualified name of the AdminService's ListMembers
 	// RPC.
 	AdminServiceListMembersProcedure = "/ekiden.admin.v1.AdminService/ListMembers"
 	// AdminServiceTakeoverProcedure is the fully-qualified name of the AdminService's Takeover RPC.
 	AdminServiceTakeoverProcedure = "/ekiden.admin.v1.AdminService/Takeover"
+	// AdminServiceRemoveMemberProcedure is the fully-qualified name of the AdminService's RemoveMember
+	// RPC.
+	AdminServiceRemoveMemberProcedure = "/ekiden.admin.v1.AdminService/RemoveMember"
+	// AdminServiceAdmitMemberProcedure is the fully-qualified name of the AdminService's AdmitMember
+	// RPC.
+	AdminServiceAdmitMemberProcedure = "/ekiden.admin.v1.AdminService/AdmitMember"
+	// AdminServiceListAuditProcedure is the fully-qualified name of the AdminService's ListAudit RPC.
+	AdminServiceListAuditProcedure = "/ekiden.admin.v1.AdminService/ListAudit"
 )
 
 // AdminServiceClient is a client for the ekiden.admin.v1.AdminService service.
@@ -87,6 +112,8 @@ type AdminServiceClient interface {
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	Unseal(context.Context, *UnsealRequest) (*UnsealResponse, error)
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
+	RotateKeys(context.Context, *RotateKeysRequest) (*RotateKeysResponse, error)
+	GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error)
 	// Numbers
 	GetCounters(context.Context, *GetCountersRequest) (*GetCountersResponse, error)
 	GetQueues(context.Context, *GetQueuesRequest) (*GetQueuesResponse, error)
@@ -105,9 +132,19 @@ type AdminServiceClient interface {
 	// Settings
 	GetSettings(context.Context, *GetSettingsRequest) (*GetSettingsResponse, error)
 	ApplySettings(context.Context, *ApplySettingsRequest) (*ApplySettingsResponse, error)
+	// Suppression lists
+	ListSuppressions(context.Context, *ListSuppressionsRequest) (*ListSuppressionsResponse, error)
+	Suppress(context.Context, *SuppressRequest) (*SuppressResponse, error)
+	Unsuppress(context.Context, *UnsuppressRequest) (*UnsuppressResponse, error)
+	ImportSuppressions(context.Context, *ImportSuppressionsRequest) (*ImportSuppressionsResponse, error)
+	ResetErrors(context.Context, *ResetErrorsRequest) (*ResetErrorsResponse, error)
 	// Cluster
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
 	Takeover(context.Context, *TakeoverRequest) (*TakeoverResponse, error)
+	RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error)
+	AdmitMember(context.Context, *AdmitMemberRequest) (*AdmitMemberResponse, error)
+	// Who did what
+	ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the ekiden.admin.v1.AdminService service. By
@@ -137,6 +174,18 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AdminServiceDrainProcedure,
 			connect.WithSchema(adminServiceMethods.ByName("Drain")),
+			connect.WithClientOptions(opts...),
+		),
+		rotateKeys: connect.NewClient[RotateKeysRequest, RotateKeysResponse](
+			httpClient,
+			baseURL+AdminServiceRotateKeysProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RotateKeys")),
+			connect.WithClientOptions(opts...),
+		),
+		getKeys: connect.NewClient[GetKeysRequest, GetKeysResponse](
+			httpClient,
+			baseURL+AdminServiceGetKeysProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("GetKeys")),
 			connect.WithClientOptions(opts...),
 		),
 		getCounters: connect.NewClient[GetCountersRequest, GetCountersResponse](
@@ -217,6 +266,36 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("ApplySettings")),
 			connect.WithClientOptions(opts...),
 		),
+		listSuppressions: connect.NewClient[ListSuppressionsRequest, ListSuppressionsResponse](
+			httpClient,
+			baseURL+AdminServiceListSuppressionsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListSuppressions")),
+			connect.WithClientOptions(opts...),
+		),
+		suppress: connect.NewClient[SuppressRequest, SuppressResponse](
+			httpClient,
+			baseURL+AdminServiceSuppressProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("Suppress")),
+			connect.WithClientOptions(opts...),
+		),
+		unsuppress: connect.NewClient[UnsuppressRequest, UnsuppressResponse](
+			httpClient,
+			baseURL+AdminServiceUnsuppressProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("Unsuppress")),
+			connect.WithClientOptions(opts...),
+		),
+		importSuppressions: connect.NewClient[ImportSuppressionsRequest, ImportSuppressionsResponse](
+			httpClient,
+			baseURL+AdminServiceImportSuppressionsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ImportSuppressions")),
+			connect.WithClientOptions(opts...),
+		),
+		resetErrors: connect.NewClient[ResetErrorsRequest, ResetErrorsResponse](
+			httpClient,
+			baseURL+AdminServiceResetErrorsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ResetErrors")),
+			connect.WithClientOptions(opts...),
+		),
 		listMembers: connect.NewClient[ListMembersRequest, ListMembersResponse](
 			httpClient,
 			baseURL+AdminServiceListMembersProcedure,
@@ -229,29 +308,57 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("Takeover")),
 			connect.WithClientOptions(opts...),
 		),
+		removeMember: connect.NewClient[RemoveMemberRequest, RemoveMemberResponse](
+			httpClient,
+			baseURL+AdminServiceRemoveMemberProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RemoveMember")),
+			connect.WithClientOptions(opts...),
+		),
+		admitMember: connect.NewClient[AdmitMemberRequest, AdmitMemberResponse](
+			httpClient,
+			baseURL+AdminServiceAdmitMemberProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("AdmitMember")),
+			connect.WithClientOptions(opts...),
+		),
+		listAudit: connect.NewClient[ListAuditRequest, ListAuditResponse](
+			httpClient,
+			baseURL+AdminServiceListAuditProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListAudit")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // adminServiceClient implements AdminServiceClient.
 type adminServiceClient struct {
-	getStatus       *connect.Client[GetStatusRequest, GetStatusResponse]
-	unseal          *connect.Client[UnsealRequest, UnsealResponse]
-	drain           *connect.Client[DrainRequest, DrainResponse]
-	getCounters     *connect.Client[GetCountersRequest, GetCountersResponse]
-	getQueues       *connect.Client[GetQueuesRequest, GetQueuesResponse]
-	trace           *connect.Client[TraceRequest, TraceResponse]
-	searchEvents    *connect.Client[SearchEventsRequest, SearchEventsResponse]
-	listGroups      *connect.Client[ListGroupsRequest, ListGroupsResponse]
-	stopGroup       *connect.Client[StopGroupRequest, StopGroupResponse]
-	resumeGroup     *connect.Client[ResumeGroupRequest, ResumeGroupResponse]
-	discardGroup    *connect.Client[DiscardGroupRequest, DiscardGroupResponse]
-	suspend         *connect.Client[SuspendRequest, SuspendResponse]
-	unsuspend       *connect.Client[UnsuspendRequest, UnsuspendResponse]
-	listSuspensions *connect.Client[ListSuspensionsRequest, ListSuspensionsResponse]
-	getSettings     *connect.Client[GetSettingsRequest, GetSettingsResponse]
-	applySettings   *connect.Client[ApplySettingsRequest, ApplySettingsResponse]
-	listMembers     *connect.Client[ListMembersRequest, ListMembersResponse]
-	takeover        *connect.Client[TakeoverRequest, TakeoverResponse]
+	getStatus          *connect.Client[GetStatusRequest, GetStatusResponse]
+	unseal             *connect.Client[UnsealRequest, UnsealResponse]
+	drain              *connect.Client[DrainRequest, DrainResponse]
+	rotateKeys         *connect.Client[RotateKeysRequest, RotateKeysResponse]
+	getKeys            *connect.Client[GetKeysRequest, GetKeysResponse]
+	getCounters        *connect.Client[GetCountersRequest, GetCountersResponse]
+	getQueues          *connect.Client[GetQueuesRequest, GetQueuesResponse]
+	trace              *connect.Client[TraceRequest, TraceResponse]
+	searchEvents       *connect.Client[SearchEventsRequest, SearchEventsResponse]
+	listGroups         *connect.Client[ListGroupsRequest, ListGroupsResponse]
+	stopGroup          *connect.Client[StopGroupRequest, StopGroupResponse]
+	resumeGroup        *connect.Client[ResumeGroupRequest, ResumeGroupResponse]
+	discardGroup       *connect.Client[DiscardGroupRequest, DiscardGroupResponse]
+	suspend            *connect.Client[SuspendRequest, SuspendResponse]
+	unsuspend          *connect.Client[UnsuspendRequest, UnsuspendResponse]
+	listSuspensions    *connect.Client[ListSuspensionsRequest, ListSuspensionsResponse]
+	getSettings        *connect.Client[GetSettingsRequest, GetSettingsResponse]
+	applySettings      *connect.Client[ApplySettingsRequest, ApplySettingsResponse]
+	listSuppressions   *connect.Client[ListSuppressionsRequest, ListSuppressionsResponse]
+	suppress           *connect.Client[SuppressRequest, SuppressResponse]
+	unsuppress         *connect.Client[UnsuppressRequest, UnsuppressResponse]
+	importSuppressions *connect.Client[ImportSuppressionsRequest, ImportSuppressionsResponse]
+	resetErrors        *connect.Client[ResetErrorsRequest, ResetErrorsResponse]
+	listMembers        *connect.Client[ListMembersRequest, ListMembersResponse]
+	takeover           *connect.Client[TakeoverRequest, TakeoverResponse]
+	removeMember       *connect.Client[RemoveMemberRequest, RemoveMemberResponse]
+	admitMember        *connect.Client[AdmitMemberRequest, AdmitMemberResponse]
+	listAudit          *connect.Client[ListAuditRequest, ListAuditResponse]
 }
 
 // GetStatus calls ekiden.admin.v1.AdminService.GetStatus.
@@ -275,6 +382,24 @@ func (c *adminServiceClient) Unseal(ctx context.Context, req *UnsealRequest) (*U
 // Drain calls ekiden.admin.v1.AdminService.Drain.
 func (c *adminServiceClient) Drain(ctx context.Context, req *DrainRequest) (*DrainResponse, error) {
 	response, err := c.drain.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RotateKeys calls ekiden.admin.v1.AdminService.RotateKeys.
+func (c *adminServiceClient) RotateKeys(ctx context.Context, req *RotateKeysRequest) (*RotateKeysResponse, error) {
+	response, err := c.rotateKeys.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetKeys calls ekiden.admin.v1.AdminService.GetKeys.
+func (c *adminServiceClient) GetKeys(ctx context.Context, req *GetKeysRequest) (*GetKeysResponse, error) {
+	response, err := c.getKeys.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -398,6 +523,51 @@ func (c *adminServiceClient) ApplySettings(ctx context.Context, req *ApplySettin
 	return nil, err
 }
 
+// ListSuppressions calls ekiden.admin.v1.AdminService.ListSuppressions.
+func (c *adminServiceClient) ListSuppressions(ctx context.Context, req *ListSuppressionsRequest) (*ListSuppressionsResponse, error) {
+	response, err := c.listSuppressions.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Suppress calls ekiden.admin.v1.AdminService.Suppress.
+func (c *adminServiceClient) Suppress(ctx context.Context, req *SuppressRequest) (*SuppressResponse, error) {
+	response, err := c.suppress.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Unsuppress calls ekiden.admin.v1.AdminService.Unsuppress.
+func (c *adminServiceClient) Unsuppress(ctx context.Context, req *UnsuppressRequest) (*UnsuppressResponse, error) {
+	response, err := c.unsuppress.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ImportSuppressions calls ekiden.admin.v1.AdminService.ImportSuppressions.
+func (c *adminServiceClient) ImportSuppressions(ctx context.Context, req *ImportSuppressionsRequest) (*ImportSuppressionsResponse, error) {
+	response, err := c.importSuppressions.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ResetErrors calls ekiden.admin.v1.AdminService.ResetErrors.
+func (c *adminServiceClient) ResetErrors(ctx context.Context, req *ResetErrorsRequest) (*ResetErrorsResponse, error) {
+	response, err := c.resetErrors.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ListMembers calls ekiden.admin.v1.AdminService.ListMembers.
 func (c *adminServiceClient) ListMembers(ctx context.Context, req *ListMembersRequest) (*ListMembersResponse, error) {
 	response, err := c.listMembers.CallUnary(ctx, connect.NewRequest(req))
@@ -416,12 +586,41 @@ func (c *adminServiceClient) Takeover(ctx context.Context, req *TakeoverRequest)
 	return nil, err
 }
 
+// RemoveMember calls ekiden.admin.v1.AdminService.RemoveMember.
+func (c *adminServiceClient) RemoveMember(ctx context.Context, req *RemoveMemberRequest) (*RemoveMemberResponse, error) {
+	response, err := c.removeMember.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// AdmitMember calls ekiden.admin.v1.AdminService.AdmitMember.
+func (c *adminServiceClient) AdmitMember(ctx context.Context, req *AdmitMemberRequest) (*AdmitMemberResponse, error) {
+	response, err := c.admitMember.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListAudit calls ekiden.admin.v1.AdminService.ListAudit.
+func (c *adminServiceClient) ListAudit(ctx context.Context, req *ListAuditRequest) (*ListAuditResponse, error) {
+	response, err := c.listAudit.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the ekiden.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// Node
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	Unseal(context.Context, *UnsealRequest) (*UnsealResponse, error)
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
+	RotateKeys(context.Context, *RotateKeysRequest) (*RotateKeysResponse, error)
+	GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error)
 	// Numbers
 	GetCounters(context.Context, *GetCountersRequest) (*GetCountersResponse, error)
 	GetQueues(context.Context, *GetQueuesRequest) (*GetQueuesResponse, error)
@@ -440,9 +639,19 @@ type AdminServiceHandler interface {
 	// Settings
 	GetSettings(context.Context, *GetSettingsRequest) (*GetSettingsResponse, error)
 	ApplySettings(context.Context, *ApplySettingsRequest) (*ApplySettingsResponse, error)
+	// Suppression lists
+	ListSuppressions(context.Context, *ListSuppressionsRequest) (*ListSuppressionsResponse, error)
+	Suppress(context.Context, *SuppressRequest) (*SuppressResponse, error)
+	Unsuppress(context.Context, *UnsuppressRequest) (*UnsuppressResponse, error)
+	ImportSuppressions(context.Context, *ImportSuppressionsRequest) (*ImportSuppressionsResponse, error)
+	ResetErrors(context.Context, *ResetErrorsRequest) (*ResetErrorsResponse, error)
 	// Cluster
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
 	Takeover(context.Context, *TakeoverRequest) (*TakeoverResponse, error)
+	RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error)
+	AdmitMember(context.Context, *AdmitMemberRequest) (*AdmitMemberResponse, error)
+	// Who did what
+	ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -468,6 +677,18 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		AdminServiceDrainProcedure,
 		svc.Drain,
 		connect.WithSchema(adminServiceMethods.ByName("Drain")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceRotateKeysHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceRotateKeysProcedure,
+		svc.RotateKeys,
+		connect.WithSchema(adminServiceMethods.ByName("RotateKeys")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceGetKeysHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceGetKeysProcedure,
+		svc.GetKeys,
+		connect.WithSchema(adminServiceMethods.ByName("GetKeys")),
 		connect.WithHandlerOptions(opts...),
 	)
 	adminServiceGetCountersHandler := connect.NewUnaryHandlerSimple(
@@ -548,6 +769,36 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("ApplySettings")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListSuppressionsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListSuppressionsProcedure,
+		svc.ListSuppressions,
+		connect.WithSchema(adminServiceMethods.ByName("ListSuppressions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceSuppressHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceSuppressProcedure,
+		svc.Suppress,
+		connect.WithSchema(adminServiceMethods.ByName("Suppress")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceUnsuppressHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceUnsuppressProcedure,
+		svc.Unsuppress,
+		connect.WithSchema(adminServiceMethods.ByName("Unsuppress")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceImportSuppressionsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceImportSuppressionsProcedure,
+		svc.ImportSuppressions,
+		connect.WithSchema(adminServiceMethods.ByName("ImportSuppressions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceResetErrorsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceResetErrorsProcedure,
+		svc.ResetErrors,
+		connect.WithSchema(adminServiceMethods.ByName("ResetErrors")),
+		connect.WithHandlerOptions(opts...),
+	)
 	adminServiceListMembersHandler := connect.NewUnaryHandlerSimple(
 		AdminServiceListMembersProcedure,
 		svc.ListMembers,
@@ -560,6 +811,24 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("Takeover")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceRemoveMemberHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceRemoveMemberProcedure,
+		svc.RemoveMember,
+		connect.WithSchema(adminServiceMethods.ByName("RemoveMember")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceAdmitMemberHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceAdmitMemberProcedure,
+		svc.AdmitMember,
+		connect.WithSchema(adminServiceMethods.ByName("AdmitMember")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListAuditHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListAuditProcedure,
+		svc.ListAudit,
+		connect.WithSchema(adminServiceMethods.ByName("ListAudit")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/ekiden.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
@@ -568,6 +837,10 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceUnsealHandler.ServeHTTP(w, r)
 		case AdminServiceDrainProcedure:
 			adminServiceDrainHandler.ServeHTTP(w, r)
+		case AdminServiceRotateKeysProcedure:
+			adminServiceRotateKeysHandler.ServeHTTP(w, r)
+		case AdminServiceGetKeysProcedure:
+			adminServiceGetKeysHandler.ServeHTTP(w, r)
 		case AdminServiceGetCountersProcedure:
 			adminServiceGetCountersHandler.ServeHTTP(w, r)
 		case AdminServiceGetQueuesProcedure:
@@ -594,10 +867,26 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceGetSettingsHandler.ServeHTTP(w, r)
 		case AdminServiceApplySettingsProcedure:
 			adminServiceApplySettingsHandler.ServeHTTP(w, r)
+		case AdminServiceListSuppressionsProcedure:
+			adminServiceListSuppressionsHandler.ServeHTTP(w, r)
+		case AdminServiceSuppressProcedure:
+			adminServiceSuppressHandler.ServeHTTP(w, r)
+		case AdminServiceUnsuppressProcedure:
+			adminServiceUnsuppressHandler.ServeHTTP(w, r)
+		case AdminServiceImportSuppressionsProcedure:
+			adminServiceImportSuppressionsHandler.ServeHTTP(w, r)
+		case AdminServiceResetErrorsProcedure:
+			adminServiceResetErrorsHandler.ServeHTTP(w, r)
 		case AdminServiceListMembersProcedure:
 			adminServiceListMembersHandler.ServeHTTP(w, r)
 		case AdminServiceTakeoverProcedure:
 			adminServiceTakeoverHandler.ServeHTTP(w, r)
+		case AdminServiceRemoveMemberProcedure:
+			adminServiceRemoveMemberHandler.ServeHTTP(w, r)
+		case AdminServiceAdmitMemberProcedure:
+			adminServiceAdmitMemberHandler.ServeHTTP(w, r)
+		case AdminServiceListAuditProcedure:
+			adminServiceListAuditHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -617,6 +906,14 @@ func (UnimplementedAdminServiceHandler) Unseal(context.Context, *UnsealRequest) 
 
 func (UnimplementedAdminServiceHandler) Drain(context.Context, *DrainRequest) (*DrainResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.Drain is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RotateKeys(context.Context, *RotateKeysRequest) (*RotateKeysResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.RotateKeys is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.GetKeys is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) GetCounters(context.Context, *GetCountersRequest) (*GetCountersResponse, error) {
@@ -671,10 +968,42 @@ func (UnimplementedAdminServiceHandler) ApplySettings(context.Context, *ApplySet
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ApplySettings is not implemented"))
 }
 
+func (UnimplementedAdminServiceHandler) ListSuppressions(context.Context, *ListSuppressionsRequest) (*ListSuppressionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ListSuppressions is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) Suppress(context.Context, *SuppressRequest) (*SuppressResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.Suppress is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) Unsuppress(context.Context, *UnsuppressRequest) (*UnsuppressResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.Unsuppress is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ImportSuppressions(context.Context, *ImportSuppressionsRequest) (*ImportSuppressionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ImportSuppressions is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ResetErrors(context.Context, *ResetErrorsRequest) (*ResetErrorsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ResetErrors is not implemented"))
+}
+
 func (UnimplementedAdminServiceHandler) ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ListMembers is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) Takeover(context.Context, *TakeoverRequest) (*TakeoverResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.Takeover is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.RemoveMember is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) AdmitMember(context.Context, *AdmitMemberRequest) (*AdmitMemberResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.AdmitMember is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ListAudit is not implemented"))
 }

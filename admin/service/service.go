@@ -24,17 +24,27 @@ var (
 	ErrNotFound  = errors.New("there is no such thing")
 	ErrInvalid   = errors.New("the request makes no sense")
 	ErrNotYet    = errors.New("not in this release")
+	ErrConflict  = errors.New("somebody else changed it meanwhile")
+	ErrNoQuorum  = errors.New("no majority of the members can be reached")
+	ErrRefused   = errors.New("refused") // the request makes sense, but not as things are
 )
 
 // Services is everything the fronts need. A nil member is answered as not in this release.
+//
+// Numbers, Log, Groups, Gates and Members may answer for several nodes. Where some of them did not answer, the answer
+// stands and the error is a *Partial that names them; any other error comes without an answer.
 type Services struct {
-	Node     Node
-	Numbers  Numbers
-	Log      Log
-	Groups   Groups
-	Gates    Gates
-	Settings Settings
-	Jobs     Jobs
+	Node         Node
+	Numbers      Numbers
+	Log          Log
+	Groups       Groups
+	Gates        Gates
+	Settings     Settings
+	Suppressions Suppressions
+	Members      Members
+	Keys         Keys
+	Audit        Audit
+	Jobs         Jobs
 }
 
 // Node is the node as a whole.
@@ -80,8 +90,12 @@ type Gates interface {
 
 // Settings is the book of settings in force.
 type Settings interface {
-	// Settings returns it as YAML, and how often it has changed.
+	// Settings returns it as YAML, and its revision, which grows with every change.
 	Settings(ctx context.Context) (yaml []byte, revision uint64, err error)
+	// Apply puts other settings in their place on every node. ErrConflict where Base is not the revision in force, or
+	// where somebody else changed one of the same objects meanwhile; settings.Errors (of policy/settings) where they
+	// are wrong; ErrNoQuorum. Settings that change nothing are no error and make no new revision.
+	Apply(ctx context.Context, a Application) (Applied, error)
 }
 
 // Jobs are what runs at night; only while testing is enabled may a caller run one now.
@@ -188,6 +202,7 @@ type Receiver struct {
 	Failed      int64
 	Until       time.Time // end of a block
 	Detail      string    // the reply that caused the state; foreign text
+	Node        string    // whose source it is; "" = of the node that answers
 }
 
 // EventQuery narrows a search. Zero members do not narrow.

@@ -221,6 +221,10 @@ func (f *facts) Settings(context.Context) ([]byte, uint64, error) {
 	return []byte("tenants: []\n"), 3, nil
 }
 
+func (f *facts) Apply(context.Context, service.Application) (service.Applied, error) {
+	return service.Applied{}, service.ErrNotYet
+}
+
 func TestPrintable(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"plain", "250 2.0.0 ok", "250 2.0.0 ok"},

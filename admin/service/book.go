@@ -1,0 +1,87 @@
+package service
+
+import (
+	"context"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+)
+
+// Application is a wish for other settings.
+type Application struct {
+	YAML   []byte
+	Base   *uint64 // the revision that YAML was made from; nil = whatever is in force
+	DryRun bool    // only tell the difference
+	Author string
+}
+
+// Applied is what an Application changed, or would change.
+type Applied struct {
+	Changes  []settings.Change // empty: nothing
+	Revision uint64            // in force afterwards
+}
+
+// The suppression lists (requirements R101 to R104).
+const (
+	BlackBox    = "blackbox"
+	BlockList   = "blocklist"
+	Unsubscribe = "unsubscribe"
+)
+
+// Place is where an address stands: on one list, for one tenant's mail.
+type Place struct {
+	List   string // one of the lists above
+	Tenant string // "" = everybody's mail, on the black box only
+	Filter string // of Unsubscribe: the filter whose mail is meant; "" = all mail of the tenant
+}
+
+// Suppression is an address that gets no mail.
+type Suppression struct {
+	Place
+	Address mail.Address // compared by Fold
+	Reason  string
+	Author  string
+	Since   time.Time
+	Expires time.Time // zero = never
+}
+
+// SuppressionQuery narrows a listing. Zero members do not narrow.
+type SuppressionQuery struct {
+	Tenant string
+	List   string
+	Part   string // a part of the address, without regard to case (E-47)
+	After  string // position of the last one seen; "" = from the beginning
+}
+
+// Suppressions are the lists of addresses that get no mail, the same on every node. Their changes return once a
+// majority of the members holds them, else ErrNoQuorum.
+type Suppressions interface {
+	// List calls yield for each that matches and has not expired, in an order of its own, until yield returns false.
+	List(ctx context.Context, q SuppressionQuery, yield func(s Suppression, position string) bool) error
+	// Add returns how many were not there yet; those that were take the new reason and expiry.
+	Add(ctx context.Context, list []Suppression) (added int, err error)
+	// Import is Add for one piece of a long list: it gives way to everything else that the members agree on.
+	Import(ctx context.Context, list []Suppression) (added int, err error)
+	// Remove returns how many stood at that place.
+	Remove(ctx context.Context, at Place, list []mail.Address, author string) (removed int, err error)
+	// Reset forgets the errors counted for the addresses (requirement R100), and returns for how many there were any.
+	Reset(ctx context.Context, tenant string, list []mail.Address, author string) (reset int, err error)
+}
+
+// AuditEntry is one thing that somebody did.
+type AuditEntry struct {
+	Sequence uint64
+	At       time.Time
+	Author   string
+	Node     string // where it was asked for
+	Action   string // settings, suppress, stop, takeover, unseal, …
+	Subject  string
+	Detail   string
+}
+
+// Audit is the book of who did what, the same on every node.
+type Audit interface {
+	// Entries returns at most limit entries with a sequence number below before (0 = all), newest first.
+	Entries(ctx context.Context, before uint64, limit int) ([]AuditEntry, error)
+}
