@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -56,7 +57,7 @@ func (c serveCmd) Run(a *app) error {
 	defer signal.Stop(signals)
 	s := &server{app: a, log: log, file: c.Config, signals: signals}
 	err = s.start(func(ctx context.Context) (engine, error) {
-		return node.New(ctx, cfg, node.Options{Version: version.String(), Log: log, Code: func(code string) { s.code = code }})
+		return node.New(ctx, cfg, node.Options{Version: version.String(), Log: log, Code: s.keep})
 	})
 	if tellErr := s.tell(err == nil); err == nil && tellErr != nil {
 		return errors.Join(fmt.Errorf("tell that the node serves: %w", tellErr), s.stop())
@@ -87,9 +88,12 @@ type server struct {
 	*app
 	log     *slog.Logger
 	engine  engine
-	code    string // recovery code, where this start made one
 	file    string // node file, "" = none
 	signals <-chan os.Signal
+
+	mu   sync.Mutex
+	code string // recovery code, where this start made one and it is not told yet
+	told bool   // tell was called: a code that comes now is told at once
 }
 
 var errStopped = errors.New("stopped while starting")
@@ -131,15 +135,25 @@ func (s *server) start(open func(context.Context) (engine, error)) error {
 	}
 }
 
+// keep takes the recovery code: to be told with the ready line or, where a cluster was founded later than that, at once.
+func (s *server) keep(code string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.code = code; s.told {
+		if err := s.tellCode(""); err != nil {
+			s.log.Error("the recovery code could not be told", "error", err)
+		}
+	}
+}
+
 // tell prints the recovery code, if one was made, and the ready line in one write: whoever waits for the ready line
 // has then seen the code. A code is told even if the start failed after it was made, for it is never told again.
 // It goes to standard output because standard error is the log, and logs are kept.
 func (s *server) tell(ready bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = true
 	var text strings.Builder
-	if s.code != "" {
-		text.WriteString("recovery code: " + s.code + "\n")
-		s.code = ""
-	}
 	if ready {
 		r := s.engine.Ready()
 		if s.json {
@@ -151,10 +165,19 @@ func (s *server) tell(ready bool) error {
 			fmt.Fprintf(&text, "ekiden ready name=%s smtp=%s http=%s state=%s\n", r.Name, strings.Join(r.SMTP, ","), r.HTTP, r.State)
 		}
 	}
-	if text.Len() == 0 {
+	return s.tellCode(text.String())
+}
+
+// tellCode prints what is kept of the code, and then text. It is called with mu held.
+func (s *server) tellCode(text string) error {
+	if s.code != "" {
+		text = "recovery code: " + s.code + "\n" + text
+		s.code = ""
+	}
+	if text == "" {
 		return nil
 	}
-	_, err := io.WriteString(s.out, text.String())
+	_, err := io.WriteString(s.out, text)
 	return err
 }
 
