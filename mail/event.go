@@ -11,7 +11,8 @@ import (
 type EventKind uint8
 
 // The kinds of events. Every accepted delivery has one EventAccepted and ends with exactly one of EventDelivered,
-// EventFailed, EventSuppressed or EventDiscarded; EventDeferred may stand between, any number of times.
+// EventFailed, EventSuppressed or EventDiscarded; EventDeferred may stand between, any number of times. EventTakenOver
+// tells that the delivery waits at another node from here on, under another Seq; the log of that node begins with it.
 const (
 	EventAccepted EventKind = iota + 1
 	EventDelivered
@@ -19,9 +20,12 @@ const (
 	EventFailed
 	EventSuppressed
 	EventDiscarded
+	EventTakenOver
+
+	EventKinds // one more than the last kind
 )
 
-var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded"}
+var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over"}
 
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
@@ -31,7 +35,9 @@ func (k EventKind) String() string {
 }
 
 // IsFinal tells whether nothing follows an event of this kind.
-func (k EventKind) IsFinal() bool { return k != EventAccepted && k != EventDeferred }
+func (k EventKind) IsFinal() bool {
+	return k != EventAccepted && k != EventDeferred && k != EventTakenOver
+}
 
 // Event is one line of the truth about a delivery. Logs, counters, bounces, webhooks and suppression derive from it.
 type Event struct {

@@ -78,4 +78,4 @@ func (n *numbers) tally(receiver string) *tally {
 }
 
 // tally counts events by kind.
-type tally [mail.EventDiscarded + 1]atomic.Int64
+type tally [mail.EventKinds]atomic.Int64

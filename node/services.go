@@ -147,7 +147,7 @@ func (n numberService) Counters(_ context.Context, q service.CounterQuery) ([]se
 // gauges fills in the first three counters of a group: all it has without a final outcome, and of that what is in
 // delivery or was deferred.
 func gauges(c *service.Counters, total *stats.Counts, s destination.GroupStanding) {
-	left := int64(total[stats.Accepted]) - int64(total.Finished())
+	left := int64(total[stats.Accepted]+total[stats.TakenOver]) - int64(total.Finished())
 	c[service.InDelivery] = min(int64(s.Flight), left)
 	c[service.Retry] = min(int64(s.Retrying), left-c[service.InDelivery])
 	c[service.Undelivered] = left - c[service.InDelivery] - c[service.Retry]
@@ -248,7 +248,7 @@ func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Tr
 		return service.Trace{}, service.ErrNotFound
 	}
 	for _, ev := range t.Events { // in the order of acceptance
-		if last, ok := open[ev.Delivery]; ok && ev.Kind == mail.EventAccepted {
+		if last, ok := open[ev.Delivery]; ok && (ev.Kind == mail.EventAccepted || ev.Kind == mail.EventTakenOver) {
 			t.Waiting = append(t.Waiting, n.waiting(e, last))
 		}
 	}
@@ -264,7 +264,7 @@ func (n *Node) waiting(e *engine, ev *mail.Event) service.Waiting {
 		Message: ev.Message, Tenant: ev.Tenant, Group: ev.Group, From: ev.From, To: ev.To, Domain: ev.Domain,
 		Attempts: ev.Attempt, Due: ev.Next}}
 	due := &w.Delivery.Due
-	if ev.Kind == mail.EventAccepted {
+	if ev.Kind == mail.EventAccepted || ev.Kind == mail.EventTakenOver {
 		if *due = ev.Due; due.IsZero() {
 			*due = ev.At
 		}
@@ -280,7 +280,10 @@ func (n *Node) waiting(e *engine, ev *mail.Event) service.Waiting {
 	case ev.Kind == mail.EventDeferred && due.After(now):
 		w.Binding, w.Until, w.Detail = "retry", *due, cmp.Or(ev.Reply.String(), ev.Detail)
 		return w
-	case ev.Kind == mail.EventAccepted && due.After(now):
+	case ev.Kind == mail.EventTakenOver && ev.Attempt > 0 && due.After(now):
+		w.Binding, w.Until, w.Detail = "retry", *due, ev.Detail
+		return w
+	case (ev.Kind == mail.EventAccepted || ev.Kind == mail.EventTakenOver) && due.After(now):
 		w.Binding, w.Until = "reservation", *due
 		return w
 	}

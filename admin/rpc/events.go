@@ -109,7 +109,7 @@ func Event(e *mail.Event) *adminpb.Event {
 		InDoubt: e.InDoubt, Code: int32(e.Reply.Code), Enhanced: e.Reply.Enhanced.String(), Reply: clean(e.Reply.Text),
 		Detail: clean(e.Detail), Mx: clean(e.MX), Tls: e.TLS, Next: stamp(e.Next),
 	}
-	if e.Kind != mail.EventAccepted {
+	if e.Kind != mail.EventAccepted && e.Kind != mail.EventTakenOver {
 		p.Stage = e.Stage.String()
 	}
 	if e.Client.IsValid() {

@@ -26,8 +26,8 @@ func ParseStatus(s string) (mail.EventKind, error) {
 	if s == "" {
 		return 0, nil
 	}
-	words := make([]string, 0, 6)
-	for k := mail.EventAccepted; k <= mail.EventDiscarded; k++ {
+	words := make([]string, 0, mail.EventKinds)
+	for k := mail.EventAccepted; k < mail.EventKinds; k++ {
 		if s == StatusWord(k) || s == k.String() {
 			return k, nil
 		}

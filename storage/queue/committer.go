@@ -13,6 +13,7 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/storage/events"
+	"github.com/ekiden-mta/ekiden/storage/seal"
 )
 
 // inbox is where requests wait for the committer.
@@ -21,6 +22,7 @@ type inbox struct {
 	room    *sync.Cond
 	waiting []*request
 	bytes   int
+	ended   bool          // nothing is taken any more
 	closed  error         // refusal for everything that comes
 	wake    chan struct{} // capacity 1: there may be something
 }
@@ -44,6 +46,33 @@ func (s *Store) submit(r *request) {
 	case in.wake <- struct{}{}:
 	default:
 	}
+}
+
+// push hands r to the committer without waiting for room: what was committed has to be ended, also while the store
+// closes.
+func (s *Store) push(r *request) {
+	in := &s.inbox
+	in.mu.Lock()
+	if err := in.closed; in.ended || errors.Is(err, ErrFailed) {
+		in.mu.Unlock()
+		r.done(err)
+		return
+	}
+	in.waiting = append(in.waiting, r)
+	in.bytes += r.size
+	in.mu.Unlock()
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+}
+
+// end makes later pushes fail, unless something waits.
+func (in *inbox) end() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.ended = len(in.waiting) == 0
+	return in.ended
 }
 
 // take moves the next batch to dst: what waits, up to the bounds of a commit.
@@ -80,8 +109,12 @@ func (in *inbox) refuse(err error) {
 type committer struct {
 	builder  *events.Builder
 	keys     map[[16]byte]mail.MessageID // idempotency keys of this batch
-	shares   map[mail.Seq]int            // recipients still queued, of messages settled lately
-	touched  []mail.Seq                  // shares changed by this batch
+	shares   map[mail.MessageID]int      // recipients still queued, of messages settled lately
+	touched  []mail.MessageID            // shares changed by this batch
+	newKeys  []seal.WrappedKey           // data keys to be written and shipped with the next commit
+	ops      []Op                        // what this batch changes, for the standbys
+	unmarked int64                       // marks of exposure that this batch removes
+	frame    uint64                      // number of the last batch shipped, 0 = none yet
 	scratch  []byte
 	mark     mail.Seq  // no number above it is handed out before it is raised on disk
 	markNext mail.Seq  // mark that the commit under way writes
@@ -101,6 +134,7 @@ func (s *Store) run() {
 	tick := time.NewTicker(snapshotEvery)
 	defer tick.Stop()
 	var batch []*request
+	var begun time.Time // of closing
 	for {
 		// Whoever is ready to hand something in goes first: it costs no time when nobody is, and fills the commit when
 		// many are.
@@ -118,8 +152,14 @@ func (s *Store) run() {
 				s.commit(nil)
 			}
 		case <-s.closing:
+			if begun.IsZero() {
+				begun = clock.Wall()
+			}
 			if batch = s.inbox.take(batch[:0]); len(batch) > 0 {
 				s.commitInRoom(batch)
+				continue
+			}
+			if s.awaitHolds(begun) || !s.inbox.end() {
 				continue
 			}
 			s.c.snapped = time.Time{}
@@ -165,18 +205,17 @@ func (s *Store) commit(batch []*request) {
 	if s.cfg.OnCommit != nil {
 		s.cfg.OnCommit(clock.Since(begun).Seconds(), len(batch))
 	}
+	if s.cfg.Ship != nil {
+		s.await(batch)
+		return
+	}
 	s.finish(batch, nil)
 }
 
 // finish calls every done.
 func (s *Store) finish(batch []*request, err error) {
 	for _, r := range batch {
-		if r.err != nil && err == nil {
-			r.done(r.err)
-		} else {
-			r.done(err)
-		}
-		s.free(r)
+		s.answer(r, err)
 	}
 }
 
@@ -186,6 +225,7 @@ func (s *Store) write(batch []*request) error {
 	defer txn.Discard()
 	c := &s.c
 	clear(c.keys)
+	c.ops, c.unmarked = c.ops[:0], 0
 	c.touched = c.touched[:0]
 	c.builder.Reset()
 	if len(c.shares) > maxShares {
@@ -196,23 +236,47 @@ func (s *Store) write(batch []*request) error {
 			return err
 		}
 	}
+	if s.cfg.Ship != nil {
+		c.gather(batch)
+	}
 	if err := s.stageShares(txn); err != nil {
 		return err
 	}
 	if err := s.stageRest(txn, batch); err != nil {
 		return err
 	}
-	// Last: whatever was sealed for this commit has its data key in it.
-	for _, k := range s.ring.TakeNew() {
-		if err := txn.Set(binary.BigEndian.AppendUint32([]byte{kindDataKey}, k.ID), k.Blob); err != nil {
+	// Last: whatever was sealed for this commit has its data key in it. Taken keys are kept until they are committed,
+	// for this batch may yet be halved.
+	c.newKeys = append(c.newKeys, s.ring.TakeNew()...)
+	for _, k := range c.newKeys {
+		if err := s.set(txn, binary.BigEndian.AppendUint32([]byte{kindDataKey}, k.ID), k.Blob); err != nil {
 			return fmt.Errorf("store data key: %w", err)
 		}
+	}
+	if s.cfg.Ship != nil {
+		s.ship(batch)
 	}
 	if err := txn.Commit(); err != nil {
 		return err
 	}
+	c.newKeys = c.newKeys[:0]
 	// A failed sync of the value log is only logged by Badger, before Commit returns: see logger.
 	return s.Err()
+}
+
+// set and delete change a record in the transaction and note it for the standbys.
+func (s *Store) set(txn *badger.Txn, key, value []byte) error {
+	if s.cfg.Ship != nil {
+		s.c.ops = append(s.c.ops, Op{Key: key, Value: value})
+	}
+	return txn.Set(key, value)
+}
+
+func (s *Store) delete(txn *badger.Txn, key []byte) error {
+	if s.cfg.Ship != nil {
+		s.c.ops = append(s.c.ops, Op{Delete: true, Key: key})
+	}
+	return txn.Delete(key)
 }
 
 // stage adds one request to the transaction, or sets its err.
@@ -237,6 +301,22 @@ func (s *Store) stage(txn *badger.Txn, r *request) error {
 	if r.shares > 0 {
 		s.c.shares[r.message] = r.shares
 		s.c.touched = append(s.c.touched, r.message)
+	}
+	if r.withdraws {
+		delete(s.c.shares, r.message)
+	}
+	if r.ifAbsent {
+		if err := r.dropPresent(txn); err != nil {
+			return err
+		}
+	}
+	if r.unmarks {
+		return s.unmark(txn, r.dels...)
+	}
+	if r.outcome && r.final && !r.settles && s.exposed.Load() > 0 {
+		if err := s.unmark(txn, appendMessageKey(nil, kindExposed, s.lineage, r.message)); err != nil {
+			return err
+		}
 	}
 	for _, k := range r.dels {
 		if err := txn.Delete(k); err != nil {
@@ -278,11 +358,11 @@ func (s *Store) stageShare(txn *badger.Txn, r *request) (ok bool, err error) {
 
 // sharesOf returns how many recipients of a message are queued. A count that cannot be read keeps its body for good:
 // better a body too many than a delivery without one.
-func (s *Store) sharesOf(txn *badger.Txn, message mail.Seq) (int, error) {
+func (s *Store) sharesOf(txn *badger.Txn, message mail.MessageID) (int, error) {
 	if n, ok := s.c.shares[message]; ok {
 		return n, nil
 	}
-	item, err := txn.Get(appendSeqKey(nil, kindShares, message))
+	item, err := txn.Get(appendMessageKey(nil, kindShares, s.lineage, message))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 1 << 30, nil
 	}
@@ -291,13 +371,13 @@ func (s *Store) sharesOf(txn *badger.Txn, message mail.Seq) (int, error) {
 	}
 	var n int
 	err = item.Value(func(v []byte) error {
-		plain, err := s.open(kindShares, message, v)
+		plain, err := s.openMessage(kindShares, message, v)
 		if err == nil && len(plain) == 4 {
 			n = int(binary.BigEndian.Uint32(plain))
 			return nil
 		}
 		s.damaged.Add(1)
-		s.log.Error("share count damaged: body kept", "message", s.id(message).String())
+		s.log.Error("share count damaged: body kept", "message", message.String())
 		n = 1 << 30
 		return nil
 	})
@@ -310,19 +390,24 @@ func (s *Store) sharesOf(txn *badger.Txn, message mail.Seq) (int, error) {
 // stageShares writes the counts the batch changed, and ends bodies nobody waits for.
 func (s *Store) stageShares(txn *badger.Txn) error {
 	for _, m := range s.c.touched {
-		key := appendSeqKey(nil, kindShares, m)
+		key := appendMessageKey(nil, kindShares, s.lineage, m)
 		if n := s.c.shares[m]; n > 0 {
-			var aad [13]byte
+			var aad [maxIdentity]byte
 			plain := binary.BigEndian.AppendUint32(nil, uint32(n))
-			if err := txn.Set(key, s.ring.Seal(nil, plain, identity(aad[:0], s.lineage, m, kindShares))); err != nil {
+			if err := s.set(txn, key, s.ring.Seal(nil, plain, messageIdentity(aad[:0], s.lineage, m, kindShares))); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := txn.Delete(key); err != nil {
+		if s.exposed.Load() > 0 {
+			if err := s.unmark(txn, appendMessageKey(nil, kindExposed, s.lineage, m)); err != nil {
+				return err
+			}
+		}
+		if err := s.delete(txn, key); err != nil {
 			return err
 		}
-		if err := txn.Delete(appendSeqKey(nil, kindBody, m)); err != nil {
+		if err := s.delete(txn, appendMessageKey(nil, kindBody, s.lineage, m)); err != nil {
 			return err
 		}
 	}
@@ -372,6 +457,7 @@ func (s *Store) account(batch []*request) {
 			continue
 		}
 		x.live += r.live
+		s.exposed.Add(r.marks)
 		for i := range r.adds {
 			x.put(&r.adds[i])
 		}
@@ -380,6 +466,7 @@ func (s *Store) account(batch []*request) {
 		}
 	}
 	x.mu.Unlock()
+	s.exposed.Add(-c.unmarked)
 	for _, m := range c.touched {
 		if c.shares[m] <= 0 {
 			delete(c.shares, m)

@@ -24,6 +24,8 @@ type Config struct {
 	// Ballast is the size in bytes of a file that is deleted when space runs out, so that settlements find room.
 	// Zero: 64 MiB; negative: none.
 	Ballast int64
+	// Ship brings what is committed to standbys; see Shipper. nil: this node is alone.
+	Ship Shipper
 	// OnFail is called once, in a goroutine of its own, when the store has failed for good.
 	OnFail func(error)
 	// OnCommit is called after each commit by the committer, and must not block: how long it took, how many requests

@@ -79,7 +79,7 @@ func TestDamage(t *testing.T) {
 		at := r.spotOf(&all[i].Deliveries[0])
 		return string(appendSpot(nil, &at))
 	}
-	body := func(i int) string { return string(appendSeqKey(nil, kindBody, all[i].ID.Seq)) }
+	body := func(i int) string { return string(appendMessageKey(nil, kindBody, r.Lineage(), all[i].ID)) }
 	values := map[string][]byte{}
 	if err := r.db.View(func(txn *badger.Txn) error {
 		for i := range all {

@@ -13,8 +13,8 @@ import (
 // Kinds of records, the first byte of every key. Package events owns 'e', 'x' and 'y'.
 const (
 	kindDelivery   = 'q' // destination (16) | 255-priority (1) | due ms (6) | seq (8): the order of the queue
-	kindBody       = 'b' // seq of the message (8)
-	kindShares     = 'r' // seq of the message (8): recipients still queued, where there were several
+	kindBody       = 'b' // name of the message
+	kindShares     = 'r' // name of the message: recipients still queued, where there were several
 	kindKey        = 'd' // HMAC of tenant and idempotency key (16)
 	kindMeta       = 'm' // HMAC of a name (16): operator state
 	kindDataKey    = 'k' // key id (4): wrapped data key, not sealed again
@@ -22,6 +22,8 @@ const (
 	kindSnapshot   = 's' // counters
 	kindQuarantine = 'z' // the key of a damaged record
 	kindProbe      = 't' // self-test at start
+	kindExposed    = 'u' // name of the message: no standby may hold it; the frame that shipped it
+	kindAdopted    = 'a' // lineage adopted (4) | seq (8) and lineage (4) of a message of it that is stored here
 )
 
 const deliveryKeySize = 1 + 16 + 1 + 6 + 8
@@ -82,8 +84,27 @@ func parseSpot(k []byte) (s spot, ok bool) {
 	return s, true
 }
 
-func appendSeqKey(dst []byte, kind byte, seq mail.Seq) []byte {
-	return binary.BigEndian.AppendUint64(append(dst, kind), uint64(seq))
+// appendMessageKey appends the key of a record that a message has one of: the message's seq (8) and, where it was
+// accepted by another store than this one, its lineage (4).
+func appendMessageKey(dst []byte, kind byte, own mail.Lineage, m mail.MessageID) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, kind), uint64(m.Seq))
+	if m.Lineage != own {
+		dst = binary.BigEndian.AppendUint32(dst, uint32(m.Lineage))
+	}
+	return dst
+}
+
+func parseMessageKey(k []byte, own mail.Lineage) (m mail.MessageID, ok bool) {
+	switch len(k) {
+	case 1 + 8:
+		m.Lineage = own
+	case 1 + 8 + 4:
+		m.Lineage = mail.Lineage(binary.BigEndian.Uint32(k[9:]))
+	default:
+		return m, false
+	}
+	m.Seq = mail.Seq(binary.BigEndian.Uint64(k[1:]))
+	return m, true
 }
 
 // identity appends what a record is bound to: it opens in this store, under this number and as this kind only.
@@ -91,6 +112,18 @@ func identity(dst []byte, l mail.Lineage, seq mail.Seq, kind byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(l))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(seq))
 	return append(dst, kind)
+}
+
+// maxIdentity is the longest identity in bytes.
+const maxIdentity = 13 + 4
+
+// messageIdentity is the identity of a record that a message has one of.
+func messageIdentity(dst []byte, own mail.Lineage, m mail.MessageID, kind byte) []byte {
+	dst = identity(dst, own, m.Seq, kind)
+	if m.Lineage != own {
+		dst = binary.BigEndian.AppendUint32(dst, uint32(m.Lineage))
+	}
+	return dst
 }
 
 // domainNames caches the opaque names of domains: an HMAC costs as much as sealing a record.

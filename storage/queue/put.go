@@ -28,7 +28,7 @@ func (s *Store) Put(a *mail.Accepted, done func(error)) {
 	}
 	r := s.newRequest(done)
 	r.puts = true
-	r.message, r.maxSeq = a.ID.Seq, a.ID.Seq
+	r.message, r.maxSeq = a.ID, a.ID.Seq
 	if cap(r.buf) == 0 {
 		r.buf = make([]byte, 0, len(a.Body)+512)
 	}
@@ -41,9 +41,7 @@ func (s *Store) Put(a *mail.Accepted, done func(error)) {
 		s.addDelivery(r, &a.Deliveries[i])
 	}
 	if len(a.Deliveries) > 0 {
-		key, value := s.sealed(r, kindBody, a.ID.Seq, a.Body)
-		r.set(key, value)
-		r.live += int64(len(a.Body))
+		s.addBody(r, a.ID, a.Body)
 	}
 	if a.Key != "" {
 		s.addKey(r, a)
@@ -62,7 +60,7 @@ func (s *Store) addDelivery(r *request, d *mail.Delivery) {
 	r.buf = appendSpot(r.buf, &at)
 	key := r.cut(from)
 	plain := appendDelivery(r.metadata[:0], d, s.lineage)
-	r.set(key, s.seal(r, kindDelivery, d.Seq, plain))
+	r.set(key, s.seal(r, identity(r.aad[:0], s.lineage, d.Seq, kindDelivery), plain))
 	r.adds = append(r.adds, at)
 	r.live += deliveryWeight
 	r.maxSeq = max(r.maxSeq, d.Seq)
@@ -72,29 +70,29 @@ func (s *Store) spotOf(d *mail.Delivery) spot {
 	return spot{dest: s.names.of(d.Domain), inv: 255 - d.Priority, at: place{dueOf(d.Due), uint64(d.Seq)}}
 }
 
+// addBody puts a message's body into r.
+func (s *Store) addBody(r *request, m mail.MessageID, body []byte) {
+	from := len(r.buf)
+	r.buf = appendMessageKey(r.buf, kindBody, s.lineage, m)
+	key := r.cut(from)
+	r.set(key, s.seal(r, messageIdentity(r.aad[:0], s.lineage, m, kindBody), body))
+	r.live += int64(len(body))
+}
+
 // seal seals plain into r's memory.
-func (s *Store) seal(r *request, kind byte, seq mail.Seq, plain []byte) []byte {
-	var aad [13]byte
+func (s *Store) seal(r *request, aad, plain []byte) []byte {
 	from := len(r.buf)
 	if spare := cap(r.buf) - from; spare < len(plain)+seal.Overhead {
 		r.buf, from = make([]byte, 0, max(len(plain)+seal.Overhead, 1024)), 0 // what was cut keeps the old memory
 	}
-	r.buf = s.ring.Seal(r.buf, plain, identity(aad[:0], s.lineage, seq, kind))
+	r.buf = s.ring.Seal(r.buf, plain, aad)
 	return r.cut(from)
 }
 
-// sealed returns the key and the sealed value of a record that is filed under a sequence number.
-func (s *Store) sealed(r *request, kind byte, seq mail.Seq, plain []byte) (key, value []byte) {
-	from := len(r.buf)
-	r.buf = appendSeqKey(r.buf, kind, seq)
-	key = r.cut(from)
-	return key, s.seal(r, kind, seq, plain)
-}
-
-// open opens a record that seal sealed, into memory of its own.
-func (s *Store) open(kind byte, seq mail.Seq, value []byte) ([]byte, error) {
-	var aad [13]byte
-	plain, err := s.ring.Open(nil, value, identity(aad[:0], s.lineage, seq, kind))
+// openMessage opens a record that a message has one of, into memory of its own.
+func (s *Store) openMessage(kind byte, m mail.MessageID, value []byte) ([]byte, error) {
+	var aad [maxIdentity]byte
+	plain, err := s.ring.Open(nil, value, messageIdentity(aad[:0], s.lineage, m, kind))
 	if err != nil {
 		return nil, ErrTampered
 	}
@@ -114,14 +112,14 @@ func (s *Store) Settle(m mail.Settlement, done func(error)) {
 	r.del(r.cut(from))
 	r.drops = append(r.drops, at)
 	r.live -= deliveryWeight
-	r.message = d.Message.Seq
+	r.message, r.outcome = d.Message, true
 	r.settles, r.final = d.Shared, m.Next == nil
 	switch {
 	case m.Next != nil:
 		s.addDelivery(r, m.Next)
 	case !d.Shared:
 		from := len(r.buf)
-		r.buf = appendSeqKey(r.buf, kindBody, d.Message.Seq)
+		r.buf = appendMessageKey(r.buf, kindBody, s.lineage, d.Message)
 		r.del(r.cut(from))
 		r.live -= int64(d.Size)
 	}

@@ -25,16 +25,24 @@ type request struct {
 	drops  []spot        // deliveries that no longer do
 	live   int64         // bytes that become live, negative for dead
 
-	maxSeq   mail.Seq
-	message  mail.Seq // body concerned
-	shares   int      // of a Put: recipients that share the body, 0 where they do not
-	puts     bool     // brings mail
-	settles  bool     // ends or moves one share of message
-	final    bool     // ends it
-	hasKey   bool
-	key      [16]byte
-	id       mail.MessageID
-	metadata [256]byte // room for the plaintext of small records
+	maxSeq    mail.Seq
+	message   mail.MessageID // body concerned
+	shares    int            // of a Put: recipients that share the body, 0 where they do not
+	puts      bool           // brings mail
+	settles   bool           // ends or moves one share of message
+	final     bool           // ends it
+	outcome   bool           // closes an attempt
+	adopted   bool           // of a Put: was another store's mail
+	flush     bool           // waits until what was committed before is held
+	withdraws bool           // takes back what a Put brought
+	ifAbsent  bool           // sets only keys that are not there
+	unmarks   bool           // its dels are marks of exposure
+	marks     int64          // marks of exposure set
+	hasKey    bool
+	key       [16]byte
+	id        mail.MessageID
+	aad       [maxIdentity]byte
+	metadata  [256]byte // room for the plaintext of small records
 }
 
 // Buffers above this are not kept for the next request.

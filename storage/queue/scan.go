@@ -11,6 +11,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/seal"
 )
 
 // Cursor is a position within a destination: behind one of its deliveries. The zero Cursor stands at the head.
@@ -137,6 +138,10 @@ func (w *walker) class(v *view, start place, fromHead bool) error {
 			w.nextDue = min(w.nextDue, at.at.due)
 			return nil
 		}
+		if w.s.hidden(mail.Seq(at.at.seq)) {
+			w.it.Next()
+			continue
+		}
 		if len(w.out) >= w.want {
 			w.more = true
 			return nil
@@ -180,17 +185,23 @@ func (w *walker) take(item *badger.Item, at *spot) (err error) {
 
 // delivery opens the record found at a place and checks that it belongs there.
 func (s *Store) delivery(sealed []byte, at *spot) (d mail.Delivery, err error) {
-	plain, err := s.open(kindDelivery, mail.Seq(at.at.seq), sealed)
-	if err != nil {
-		return d, err
-	}
-	if d, err = parseDelivery(string(plain), s.lineage); err != nil {
+	if d, err = openDelivery(s.ring, s.lineage, sealed, mail.Seq(at.at.seq)); err != nil {
 		return d, err
 	}
 	if uint64(d.Seq) != at.at.seq || s.spotOf(&d) != *at {
 		return d, ErrTampered
 	}
 	return d, nil
+}
+
+// openDelivery opens the record of a delivery in the store of lineage l.
+func openDelivery(ring *seal.Ring, l mail.Lineage, sealed []byte, seq mail.Seq) (mail.Delivery, error) {
+	var aad [maxIdentity]byte
+	plain, err := ring.Open(nil, sealed, identity(aad[:0], l, seq, kindDelivery))
+	if err != nil {
+		return mail.Delivery{}, ErrTampered
+	}
+	return parseDelivery(string(plain), l)
 }
 
 // Body returns the message's bytes. ErrNoBody tells that its last delivery was settled, ErrTampered that it is damaged
@@ -202,7 +213,7 @@ func (s *Store) Body(m mail.MessageID) ([]byte, error) {
 	defer s.leave()
 	var sealed []byte
 	err := s.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(appendSeqKey(nil, kindBody, m.Seq))
+		item, err := txn.Get(appendMessageKey(nil, kindBody, s.lineage, m))
 		if err != nil {
 			return err
 		}
@@ -216,7 +227,7 @@ func (s *Store) Body(m mail.MessageID) ([]byte, error) {
 		s.damaged.Add(1)
 		return nil, fmt.Errorf("%w: read body: %w", ErrTampered, err)
 	}
-	body, err := s.open(kindBody, m.Seq, sealed)
+	body, err := s.openMessage(kindBody, m, sealed)
 	if err != nil {
 		s.damaged.Add(1)
 		s.log.Error("body damaged", "message", m.String())
@@ -226,8 +237,8 @@ func (s *Store) Body(m mail.MessageID) ([]byte, error) {
 }
 
 // bodySize estimates what a body takes, 0 where it is not there.
-func (s *Store) bodySize(txn *badger.Txn, m mail.Seq) int {
-	item, err := txn.Get(appendSeqKey(nil, kindBody, m))
+func (s *Store) bodySize(txn *badger.Txn, m mail.MessageID) int {
+	item, err := txn.Get(appendMessageKey(nil, kindBody, s.lineage, m))
 	if err != nil {
 		return 0
 	}

@@ -34,12 +34,18 @@ type Store struct {
 	events  *events.Log
 	stats   *stats.Table
 
-	inbox    inbox
-	requests sync.Pool // of *request
-	c        committer // the committer's goroutine only
-	index    index
-	lastSeq  atomic.Uint64
-	space    space
+	inbox     inbox
+	requests  sync.Pool    // of *request
+	groups    sync.Pool    // of *group
+	holds     atomic.Int64 // groups that wait for standbys
+	unheld    unheld
+	exposed   atomic.Int64  // messages marked as held by this node alone
+	lastFrame atomic.Uint64 // number of the last batch shipped
+	runID     uint32        // tells the marks of exposure of this run of the process
+	c         committer     // the committer's goroutine only
+	index     index
+	lastSeq   atomic.Uint64
+	space     space
 
 	failure atomic.Pointer[error]
 	damaged atomic.Uint64 // records that did not open
@@ -75,10 +81,12 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, log: cfg.Log, ring: cfg.Ring, names: domainNames{ring: cfg.Ring},
 		stats: stats.New(cfg.MaxNames), closing: make(chan struct{}), drained: make(chan struct{})}
+	s.unheld.by = map[mail.Seq]struct{}{}
 	s.index.by = map[destination]*lane{}
+	s.runID = newRunID()
 	s.inbox.wake = make(chan struct{}, 1)
 	s.inbox.room = sync.NewCond(&s.inbox.mu)
-	s.c.keys, s.c.shares = map[[16]byte]mail.MessageID{}, map[mail.Seq]int{}
+	s.c.keys, s.c.shares = map[[16]byte]mail.MessageID{}, map[mail.MessageID]int{}
 	if err := s.openFiles(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", cfg.Dir, err)
 	}
@@ -195,7 +203,8 @@ func (s *Store) newIdentity(txn *badger.Txn) error {
 	if err := txn.Set([]byte(keyIdentity), s.ring.Seal(nil, plain, []byte("ekiden store identity"))); err != nil {
 		return err
 	}
-	for _, k := range s.ring.TakeNew() {
+	s.c.newKeys = s.ring.TakeNew() // and once more with the first commit, for the standbys
+	for _, k := range s.c.newKeys {
 		if err := txn.Set(binary.BigEndian.AppendUint32([]byte{kindDataKey}, k.ID), k.Blob); err != nil {
 			return err
 		}
@@ -231,6 +240,11 @@ func (s *Store) loadIndex() error {
 				s.index.put(&at)
 				s.index.live += deliveryWeight
 			}
+		}
+		marks := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kindExposed}})
+		defer marks.Close()
+		for marks.Rewind(); marks.Valid(); marks.Next() {
+			s.exposed.Add(1)
 		}
 		bodies := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kindBody}})
 		defer bodies.Close()

@@ -20,6 +20,7 @@ const (
 	Interrupted                  // 12: discarded by the stop function
 	Accepted
 	Suppressed // final, never attempted; not among the twelve
+	TakenOver  // accepted by another node, waiting here since; not among the twelve
 
 	Counters // how many there are
 )
@@ -44,6 +45,8 @@ func countersOf(e *mail.Event) (outcome, trouble Counter) {
 	switch e.Kind {
 	case mail.EventAccepted:
 		return Accepted, none
+	case mail.EventTakenOver:
+		return TakenOver, none
 	case mail.EventDelivered:
 		return Succeeded, none
 	case mail.EventSuppressed:

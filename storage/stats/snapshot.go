@@ -62,20 +62,26 @@ func appendRing(dst []byte, ring []window) []byte {
 	return dst
 }
 
-// Restore replaces all counters by those of a snapshot. A snapshot of another version is ErrDamaged: the counters are
-// then empty and the caller rebuilds them from events.
+// Restore replaces all counters by those of a snapshot. One that was written before the last counters existed has none
+// of them. A snapshot of another version is ErrDamaged: the counters are then empty and the caller rebuilds them from
+// events.
 func (t *Table) Restore(snapshot []byte) error {
 	r := record.NewReader(string(snapshot))
-	if r.Byte() != snapshotVersion || r.Byte() != byte(Counters) {
+	if r.Byte() != snapshotVersion {
 		r.Fail()
 	}
+	counters := int(r.Byte())
+	if counters > int(Counters) {
+		r.Fail()
+		counters = 0
+	}
 	fresh := New(t.groups.max)
-	readSeries(&r, &fresh.all)
+	readSeries(&r, &fresh.all, counters)
 	for _, n := range []*names{&fresh.groups, &fresh.domains} {
-		readSeries(&r, &n.other)
+		readSeries(&r, &n.other, counters)
 		for left := r.Uint(); left > 0 && r.Err() == nil; left-- {
 			name, s := r.String(), &series{}
-			readSeries(&r, s)
+			readSeries(&r, s, counters)
 			if len(n.by) < n.max { // the bound may be smaller than it was
 				n.by[string([]byte(name))] = s
 			} else {
@@ -97,21 +103,21 @@ func (t *Table) Restore(snapshot []byte) error {
 	return nil
 }
 
-func readSeries(r *record.Reader, s *series) {
-	for i := range s.total {
+func readSeries(r *record.Reader, s *series, counters int) {
+	for i := range s.total[:counters] {
 		s.total[i] = r.Uint()
 	}
 	s.last = int64(r.UintMax(1 << 40))
-	readRing(r, s.hours[:])
-	readRing(r, s.fives[:])
+	readRing(r, s.hours[:], counters)
+	readRing(r, s.fives[:], counters)
 }
 
-func readRing(r *record.Reader, ring []window) {
+func readRing(r *record.Reader, ring []window, counters int) {
 	for used := r.UintMax(uint64(len(ring))); used > 0; used-- {
 		start := int64(r.UintMax(1 << 40))
 		w := &ring[int(start%int64(len(ring)))]
 		w.start = start
-		for i := range w.counts {
+		for i := range w.counts[:counters] {
 			w.counts[i] = uint32(r.UintMax(1<<32 - 1))
 		}
 	}
