@@ -1,0 +1,126 @@
+package ledger
+
+import (
+	"errors"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// suppressionKey is where a suppression lies: opaque names of the address and of the scope. Nobody learns from the key
+// more than that two records may be about one address.
+func suppressionKey(p Place) []byte { return append([]byte{byte(KindSuppression)}, p[:]...) }
+
+func (s *Store) addressName(address string) [16]byte {
+	return s.box.Index("ledger address", []byte(address))
+}
+
+func (s *Store) scopeName(scope Scope) [8]byte {
+	name := s.box.Index("ledger scope", encode(scope.fields))
+	return [8]byte(name[:8])
+}
+
+func place(address [16]byte, scope [8]byte) Place {
+	var p Place
+	copy(p[copy(p[:], address[:]):], scope[:])
+	return p
+}
+
+// Suppressed looks an address up in the scopes given, in their order, and returns the first suppression that counts at
+// now. The address is compared as it is: the caller has normalised it. An error means that the answer is not known, and
+// must not be taken for a no. An address on no list costs one hash and one cache line.
+func (s *Store) Suppressed(address string, now time.Time, scopes ...Scope) (Suppression, bool, error) {
+	name := s.addressName(address)
+	if s.filter.Load().absent(&name) {
+		return Suppression{}, false, nil
+	}
+	var found Suppression
+	hit := false
+	err := s.read(func(txn *badger.Txn) error {
+		for _, scope := range scopes {
+			var v Suppression
+			err := s.get(txn, suppressionKey(place(name, s.scopeName(scope))), v.fields)
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			// The scope's name is short: who it is really about stands in the record.
+			if v.Scope == scope && v.Address == address && v.Live(now) {
+				found, hit = v, true
+				return nil
+			}
+		}
+		return nil
+	})
+	return found, hit, err
+}
+
+// SuppressionsOf returns everything that is known about an address, expired suppressions included.
+func (s *Store) SuppressionsOf(address string) ([]Suppression, error) {
+	var found []Suppression
+	name := s.addressName(address)
+	err := s.read(func(txn *badger.Txn) error {
+		return s.scan(txn, append([]byte{byte(KindSuppression)}, name[:]...), nil, func(_, plain []byte) (bool, error) {
+			var v Suppression
+			err := decode(string(plain), v.fields)
+			found = append(found, v)
+			return true, err
+		})
+	})
+	return found, err
+}
+
+// pageScan bounds how many records one page looks at, so that no read holds an old version of the book for long.
+const pageScan = 50_000
+
+// Suppressions returns up to limit suppressions that match, in an order of no meaning, and a cursor for the next page,
+// which is nil at the end. A page may be short or empty and yet not be the last. Expired ones are included.
+func (s *Store) Suppressions(cursor []byte, limit int, match func(*Suppression) bool) (page []Suppression, next []byte, err error) {
+	err = s.read(func(txn *badger.Txn) error {
+		looked := 0
+		return s.scan(txn, []byte{byte(KindSuppression)}, cursor, func(key, plain []byte) (bool, error) {
+			var v Suppression
+			if err := decode(string(plain), v.fields); err != nil {
+				return false, err
+			}
+			if match(&v) {
+				page = append(page, v)
+			}
+			if looked++; len(page) < limit && looked < pageScan {
+				return true, nil
+			}
+			next = append([]byte(nil), key...)
+			return false, nil
+		})
+	})
+	return page, next, err
+}
+
+// fill adds everything that lies in the store to its filter.
+func (s *Store) fill(f *filter, txn *badger.Txn) {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{byte(KindSuppression)}})
+	defer it.Close()
+	n := 0
+	for it.Rewind(); it.Valid(); it.Next() {
+		if n++; n%1024 == 0 && (s.closing() || s.filter.Load() != f) {
+			return
+		}
+		if key := it.Item().Key(); len(key) == 1+len(Place{}) {
+			name := [16]byte(key[1:17])
+			f.add(&name)
+		}
+	}
+	f.ready.Store(true)
+	s.log.Info("suppression filter is built", "suppressions", n)
+}
+
+func (s *Store) closing() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
