@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -134,7 +135,7 @@ func (l *logger) Debugf(string, ...any) {}
 
 func (l *logger) say(level slog.Level, format string, args []any) {
 	line := strings.TrimSpace(fmt.Sprintf(format, args...))
-	l.log.Log(nil, level, "badger", "line", line)
+	l.log.Log(context.Background(), level, "badger", "line", line)
 	if lower := strings.ToLower(line); strings.Contains(lower, "sync") || strings.Contains(lower, "input/output error") {
 		l.fail(fmt.Errorf("badger: %s", line))
 	}
