@@ -105,16 +105,6 @@ type takeoverCmd struct {
 
 func (takeoverCmd) Help() string { return "Example: ekiden cluster takeover n2 --force" }
 
-type clusterInitCmd struct {
-	Out   string   `help:"Directory to write to." placeholder:"DIR" required:""`
-	Name  []string `help:"Member; repeat for each." placeholder:"NAME" required:""`
-	later `kong:"-"`
-}
-
-func (clusterInitCmd) Help() string {
-	return "Example: ekiden cluster init --out pki --name n1 --name n2"
-}
-
 type accountCmds struct {
 	List   accountListCmd `cmd:"" help:"List accounts."`
 	Add    accountCmd     `cmd:"" help:"Add an account; the password is read from standard input."`
