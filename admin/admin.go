@@ -47,6 +47,7 @@ type Config struct {
 	Metrics  http.Handler // of /metrics; nil = none
 	Testing  bool         // serve /testing: only where every listener of the node is on loopback
 	Services Services
+	Local    *Services    // what this node alone answers, where Services gathers from all; nil = Services
 	Clock    *clock.Clock // product clock
 	Log      *slog.Logger
 }
@@ -115,7 +116,8 @@ func (s *Server) Handler() http.Handler {
 		}
 	}
 	path, calls := rpc.New(rpc.Config{Services: s.c.Services, Clock: s.c.Clock, Log: s.c.Log})
-	mux.Handle(path, s.guard.operatorRPC(limitBody(maxRPCBody, calls)))
+	_, local := s.local()
+	mux.Handle(path, s.guard.operatorRPC(limitBody(maxRPCBody, rpc.ByScope(calls, local))))
 
 	mux.Handle("GET /v1/counters", s.guard.operator(http.HandlerFunc(s.counters)))
 	mux.Handle("GET /v1/queues", s.guard.operator(http.HandlerFunc(s.queues)))
@@ -134,6 +136,24 @@ func (s *Server) Handler() http.Handler {
 		problem(w, http.StatusForbidden, "cross-origin requests are refused")
 	}))
 	return secureHeaders(limitUnlessRPC(path, cross.Handler(mux)))
+}
+
+// local is the RPC answered by this node alone, and its path.
+func (s *Server) local() (string, http.Handler) {
+	of := s.c.Services
+	if s.c.Local != nil {
+		of = *s.c.Local
+	}
+	return rpc.New(rpc.Config{Services: of, Node: true, Clock: s.c.Clock, Log: s.c.Log})
+}
+
+// PeerHandler is what the other members may ask, about this node alone. It asks for no token: it must be served only
+// where the transport has proved that a member is at the other end (the wire between members).
+func (s *Server) PeerHandler() http.Handler {
+	path, calls := s.local()
+	mux := http.NewServeMux()
+	mux.Handle(path, rpc.ForPeers(limitBody(maxRPCBody, calls)))
+	return mux
 }
 
 // Start listens and serves in the background until Stop.

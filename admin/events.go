@@ -19,7 +19,7 @@ import (
 const (
 	defaultEvents = 100
 	maxEvents     = 1000
-	maxCursor     = 512 // octets
+	maxCursor     = service.MaxCursor
 )
 
 // events serves GET /v1/events?cursor=&to=&from=&group=&status=&since=&until=&domain=&tenant=&message=&limit=.

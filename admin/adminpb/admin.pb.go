@@ -1950,7 +1950,8 @@ type SearchEventsResponse struct {
 	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`                           // oldest first
 	NextCursor    string                 `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"` // where to go on, also at the end: later events will follow it
 	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
-	Missing       []*Absent              `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"` // what they know follows under next_cursor once they answer
+	Missing       []*Absent              `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`     // what they know follows under next_cursor once they answer
+	Positions     []string               `protobuf:"bytes,5,rep,name=positions,proto3" json:"positions,omitempty"` // between members only: of each event, the cursor behind it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2009,6 +2010,13 @@ func (x *SearchEventsResponse) GetMore() bool {
 func (x *SearchEventsResponse) GetMissing() []*Absent {
 	if x != nil {
 		return x.Missing
+	}
+	return nil
+}
+
+func (x *SearchEventsResponse) GetPositions() []string {
+	if x != nil {
+		return x.Positions
 	}
 	return nil
 }
@@ -5229,13 +5237,14 @@ const file_admin_proto_rawDesc = "" +
 	"\x05limit\x18\t \x01(\x05R\x05limit\x12\x16\n" +
 	"\x06domain\x18\n" +
 	" \x01(\tR\x06domain\x12\x18\n" +
-	"\amessage\x18\v \x01(\tR\amessage\"\xae\x01\n" +
+	"\amessage\x18\v \x01(\tR\amessage\"\xcc\x01\n" +
 	"\x14SearchEventsResponse\x12.\n" +
 	"\x06events\x18\x01 \x03(\v2\x16.ekiden.admin.v1.EventR\x06events\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
 	"nextCursor\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\bR\x04more\x121\n" +
-	"\amissing\x18\x04 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"\x13\n" +
+	"\amissing\x18\x04 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\x12\x1c\n" +
+	"\tpositions\x18\x05 \x03(\tR\tpositions\"\x13\n" +
 	"\x11ListGroupsRequest\"w\n" +
 	"\x12ListGroupsResponse\x12.\n" +
 	"\x06groups\x18\x01 \x03(\v2\x16.ekiden.admin.v1.GroupR\x06groups\x121\n" +

@@ -17,7 +17,7 @@ const (
 	defaultPage  = 100
 	defaultTrace = 200
 	maxPage      = 1000
-	maxCursor    = 512 // octets
+	maxCursor    = service.MaxCursor
 )
 
 // Trace returns the life of a message or of an address.
@@ -40,10 +40,11 @@ func (h *handler) Trace(ctx context.Context, req *adminpb.TraceRequest) (*adminp
 		q.Address = mail.Address(req.Address)
 	}
 	t, err := h.s.Log.Trace(ctx, q)
+	missing, err := absent(err)
 	if err != nil {
 		return nil, err
 	}
-	r := &adminpb.TraceResponse{}
+	r := &adminpb.TraceResponse{Missing: missing}
 	for i := range t.Events {
 		r.Events = append(r.Events, Event(&t.Events[i]))
 	}
@@ -90,9 +91,12 @@ func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsReq
 		}
 		r.Events = append(r.Events, Event(&e))
 		r.NextCursor = position
+		if h.node {
+			r.Positions = append(r.Positions, position)
+		}
 		return true
 	})
-	if err != nil {
+	if r.Missing, err = absent(err); err != nil {
 		return nil, err
 	}
 	return r, nil

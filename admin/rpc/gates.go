@@ -10,7 +10,6 @@ import (
 )
 
 const (
-	maxReason  = 500                  // octets
 	maxSuspend = 366 * 24 * time.Hour // longer means: until it is lifted
 	operator   = "operator"           // author of what is done with the admin token
 	stopComes  = "the emergency stop, which needs the replicated ledger"
@@ -22,10 +21,11 @@ func (h *handler) ListGroups(ctx context.Context, _ *adminpb.ListGroupsRequest) 
 		return nil, notYet("ListGroups", "a later release")
 	}
 	groups, err := h.s.Groups.Groups(ctx)
+	missing, err := absent(err)
 	if err != nil {
 		return nil, err
 	}
-	r := &adminpb.ListGroupsResponse{}
+	r := &adminpb.ListGroupsResponse{Missing: missing}
 	for _, g := range groups {
 		r.Groups = append(r.Groups, &adminpb.Group{Name: g.Name, Tenant: g.Tenant, State: g.State,
 			Counters: counters(g.Counters), LastSent: stamp(g.LastSent)})
@@ -57,8 +57,8 @@ func (h *handler) Suspend(ctx context.Context, req *adminpb.SuspendRequest) (*ad
 	if err != nil {
 		return nil, err
 	}
-	if len(req.Reason) > maxReason {
-		return nil, fmt.Errorf("%w: the reason is longer than %d octets", service.ErrInvalid, maxReason)
+	if len(req.Reason) > service.MaxReason {
+		return nil, fmt.Errorf("%w: the reason is longer than %d octets", service.ErrInvalid, service.MaxReason)
 	}
 	s := service.Suspension{Subject: subject, Reason: req.Reason, Author: operator, Since: h.clock.Now()}
 	if req.For != nil {
@@ -68,11 +68,12 @@ func (h *handler) Suspend(ctx context.Context, req *adminpb.SuspendRequest) (*ad
 		}
 		s.Until = s.Since.Add(d)
 	}
-	if err := h.s.Gates.Suspend(ctx, s); err != nil {
+	missing, err := absent(h.s.Gates.Suspend(ctx, s))
+	if err != nil {
 		return nil, err
 	}
 	h.log.Info("suspended", "kind", subject.Kind, "subject", subject.Value, "until", s.Until)
-	return &adminpb.SuspendResponse{Suspension: suspension(s)}, nil
+	return &adminpb.SuspendResponse{Suspension: suspension(s), Missing: missing}, nil
 }
 
 // Unsuspend lets the subject's mail go again.
@@ -84,11 +85,12 @@ func (h *handler) Unsuspend(ctx context.Context, req *adminpb.UnsuspendRequest) 
 	if err != nil {
 		return nil, err
 	}
-	if err := h.s.Gates.Unsuspend(ctx, subject); err != nil {
+	missing, err := absent(h.s.Gates.Unsuspend(ctx, subject))
+	if err != nil {
 		return nil, err
 	}
 	h.log.Info("suspension lifted", "kind", subject.Kind, "subject", subject.Value)
-	return &adminpb.UnsuspendResponse{}, nil
+	return &adminpb.UnsuspendResponse{Missing: missing}, nil
 }
 
 // ListSuspensions returns what is suspended.
@@ -97,10 +99,11 @@ func (h *handler) ListSuspensions(ctx context.Context, _ *adminpb.ListSuspension
 		return nil, notYet("ListSuspensions", "a later release")
 	}
 	list, err := h.s.Gates.Suspensions(ctx)
+	missing, err := absent(err)
 	if err != nil {
 		return nil, err
 	}
-	r := &adminpb.ListSuspensionsResponse{}
+	r := &adminpb.ListSuspensionsResponse{Missing: missing}
 	for _, s := range list {
 		r.Suspensions = append(r.Suspensions, suspension(s))
 	}

@@ -13,10 +13,12 @@ import (
 	"net/http"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/policy/settings"
 )
 
 // maxMessage is the largest request that is read, in octets; settings of many tenants are the largest there is.
@@ -25,13 +27,14 @@ const maxMessage = 8 << 20
 // Config is what a handler needs.
 type Config struct {
 	Services service.Services
+	Node     bool         // answers the other members: tell what they need to put answers together
 	Clock    *clock.Clock // product clock
 	Log      *slog.Logger
 }
 
 // New returns the path under which the service is to be mounted, and its handler.
 func New(c Config) (string, http.Handler) {
-	return adminpb.NewAdminServiceHandler(&handler{s: c.Services, clock: c.Clock, log: c.Log},
+	return adminpb.NewAdminServiceHandler(&handler{s: c.Services, node: c.Node, clock: c.Clock, log: c.Log},
 		connect.WithReadMaxBytes(maxMessage),
 		connect.WithCodec(jsonCodec{}),
 		connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
@@ -49,6 +52,7 @@ func New(c Config) (string, http.Handler) {
 type handler struct {
 	adminpb.UnimplementedAdminServiceHandler
 	s     service.Services
+	node  bool
 	clock *clock.Clock
 	log   *slog.Logger
 }
@@ -58,6 +62,10 @@ func rpcError(err error) error {
 	var ce *connect.Error
 	if errors.As(err, &ce) {
 		return err
+	}
+	var wrong settings.Errors
+	if errors.As(err, &wrong) {
+		return settingsError(wrong)
 	}
 	code := connect.CodeInternal
 	for _, m := range []struct {
@@ -71,6 +79,9 @@ func rpcError(err error) error {
 		{service.ErrNotFound, connect.CodeNotFound},
 		{service.ErrInvalid, connect.CodeInvalidArgument},
 		{service.ErrNotYet, connect.CodeUnimplemented},
+		{service.ErrConflict, connect.CodeAborted},
+		{service.ErrNoQuorum, connect.CodeFailedPrecondition}, // not "unavailable": that is a server nobody reaches
+		{service.ErrRefused, connect.CodeFailedPrecondition},
 		{context.DeadlineExceeded, connect.CodeDeadlineExceeded},
 		{context.Canceled, connect.CodeCanceled},
 	} {
@@ -118,44 +129,22 @@ func (h *handler) Unseal(ctx context.Context, req *adminpb.UnsealRequest) (*admi
 	return &adminpb.UnsealResponse{State: h.s.Node.Status().State}, nil
 }
 
-// Drain stops taking mail.
-func (h *handler) Drain(ctx context.Context, _ *adminpb.DrainRequest) (*adminpb.DrainResponse, error) {
-	if h.s.Node == nil {
-		return nil, notYet("Drain", "the cluster")
-	}
-	if err := h.s.Node.Drain(ctx); err != nil {
+// absent takes the nodes that did not answer out of err; what is left is real trouble.
+func absent(err error) ([]*adminpb.Absent, error) {
+	var partial *service.Partial
+	if !errors.As(err, &partial) {
 		return nil, err
 	}
-	return &adminpb.DrainResponse{State: h.s.Node.Status().State}, nil
+	return absents(partial.Missing), nil
 }
 
-// GetSettings returns the settings in force.
-func (h *handler) GetSettings(ctx context.Context, _ *adminpb.GetSettingsRequest) (*adminpb.GetSettingsResponse, error) {
-	if h.s.Settings == nil {
-		return nil, notYet("GetSettings", "a later release")
+func absents(list []service.Absent) []*adminpb.Absent {
+	out := make([]*adminpb.Absent, len(list))
+	for i, a := range list {
+		out[i] = &adminpb.Absent{Name: a.Name, Reason: clean(a.Reason)}
+		if a.For >= 0 {
+			out[i].MissingFor = durationpb.New(a.For)
+		}
 	}
-	yaml, revision, err := h.s.Settings.Settings(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &adminpb.GetSettingsResponse{Yaml: string(yaml), Revision: revision}, nil
-}
-
-// ApplySettings is refused until the settings are replicated.
-func (h *handler) ApplySettings(context.Context, *adminpb.ApplySettingsRequest) (*adminpb.ApplySettingsResponse, error) {
-	return nil, notYet("ApplySettings", "the replicated ledger; until then the node reads its settings file at start and on SIGHUP")
-}
-
-// ListMembers returns the members of the cluster: this node.
-func (h *handler) ListMembers(context.Context, *adminpb.ListMembersRequest) (*adminpb.ListMembersResponse, error) {
-	if h.s.Node == nil {
-		return nil, notYet("ListMembers", "the cluster")
-	}
-	s := h.s.Node.Status()
-	return &adminpb.ListMembersResponse{Members: []*adminpb.Member{{Name: s.Name, Address: s.HTTP, State: s.State, Leader: true}}}, nil
-}
-
-// Takeover is refused: one node alone has nobody's queue to take.
-func (h *handler) Takeover(context.Context, *adminpb.TakeoverRequest) (*adminpb.TakeoverResponse, error) {
-	return nil, notYet("Takeover", "the cluster")
+	return out
 }

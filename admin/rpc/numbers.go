@@ -26,10 +26,11 @@ func (h *handler) GetCounters(ctx context.Context, req *adminpb.GetCountersReque
 		}
 	}
 	buckets, err := h.s.Numbers.Counters(ctx, q)
+	missing, err := absent(err)
 	if err != nil {
 		return nil, err
 	}
-	r := &adminpb.GetCountersResponse{}
+	r := &adminpb.GetCountersResponse{Missing: missing}
 	for _, b := range buckets {
 		r.Buckets = append(r.Buckets, &adminpb.CounterBucket{Start: stamp(b.Start), Counters: counters(b.Counters)})
 	}
@@ -42,21 +43,22 @@ func (h *handler) GetQueues(ctx context.Context, _ *adminpb.GetQueuesRequest) (*
 		return nil, notYet("GetQueues", "a later release")
 	}
 	queues, err := h.s.Numbers.Queues(ctx)
+	missing, err := absent(err)
 	if err != nil {
 		return nil, err
 	}
 	receivers, err := h.s.Numbers.Receivers(ctx)
-	if err != nil {
+	if _, err = absent(err); err != nil { // the nodes are those that Queues has missed
 		return nil, err
 	}
-	r := &adminpb.GetQueuesResponse{}
+	r := &adminpb.GetQueuesResponse{Missing: missing}
 	for _, q := range queues {
 		r.Queues = append(r.Queues, &adminpb.Queue{Name: q.Name, Waiting: uint32(q.Waiting)})
 	}
 	for _, v := range receivers {
 		p := &adminpb.Receiver{Receiver: v.Receiver, State: v.State, Waiting: uint32(v.Waiting), Connections: int32(v.Connections),
 			Limit: int32(v.Limit), Delivered: v.Delivered, Deferred: v.Deferred, Failed: v.Failed,
-			Until: stamp(v.Until), Detail: clean(v.Detail)}
+			Until: stamp(v.Until), Detail: clean(v.Detail), Node: v.Node}
 		if v.Source.IsValid() {
 			p.Source = v.Source.String()
 		}

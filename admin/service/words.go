@@ -90,3 +90,45 @@ func ParseInstant(s string, now time.Time) (time.Time, error) {
 	}
 	return time.Time{}, fmt.Errorf("%w: %q is no time; allowed: UNIX seconds, RFC 3339, or a duration back from now such as 90m", ErrInvalid, s)
 }
+
+// MaxCursor bounds the position in a list that a caller gives back, in octets. One of a search over all nodes holds a
+// position per node.
+const MaxCursor = 8192
+
+// MaxReason bounds the operator's words about what is done, in octets.
+const MaxReason = 500
+
+// ParsePlace checks where an address is to stand. "" for the list is the block list.
+func ParsePlace(list, tenant, filter string) (Place, error) {
+	p := Place{List: list, Tenant: tenant, Filter: filter}
+	if p.List == "" {
+		p.List = BlockList
+	}
+	switch {
+	case p.List != BlackBox && p.List != BlockList && p.List != Unsubscribe:
+		return p, fmt.Errorf("%w: %q is no list; allowed: blackbox, blocklist, unsubscribe", ErrInvalid, list)
+	case p.List == BlackBox && tenant != "":
+		return p, fmt.Errorf("%w: the black box is of all tenants; a tenant has a blocklist", ErrInvalid)
+	case p.List != BlackBox && tenant == "":
+		return p, fmt.Errorf("%w: the %s is of one tenant: its name is needed", ErrInvalid, p.List)
+	case filter != "" && p.List != Unsubscribe:
+		return p, fmt.Errorf("%w: a filter belongs to the list unsubscribe only", ErrInvalid)
+	case len(tenant) > maxName || len(filter) > maxName:
+		return p, fmt.Errorf("%w: tenant and filter have names of at most %d octets", ErrInvalid, maxName)
+	}
+	return p, nil
+}
+
+// CheckSuppression reports what keeps s from being listed at now; its place must come from ParsePlace.
+func CheckSuppression(s Suppression, now time.Time) error {
+	if err := s.Address.Check(); err != nil || s.Address.IsNull() {
+		return fmt.Errorf("%w: %q is no mail address", ErrInvalid, s.Address)
+	}
+	if len(s.Reason) > MaxReason {
+		return fmt.Errorf("%w: the reason is longer than %d octets", ErrInvalid, MaxReason)
+	}
+	if !s.Expires.IsZero() && !s.Expires.After(now) {
+		return fmt.Errorf("%w: it would have expired already", ErrInvalid)
+	}
+	return nil
+}

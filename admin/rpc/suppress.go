@@ -1,0 +1,182 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Bounds of one call about suppression lists, in addresses.
+const (
+	maxAddresses = 1000
+	maxImport    = 20_000
+	maxExamples  = 20
+)
+
+// ListSuppressions returns one page of the lists.
+func (h *handler) ListSuppressions(ctx context.Context, req *adminpb.ListSuppressionsRequest) (*adminpb.ListSuppressionsResponse, error) {
+	if h.s.Suppressions == nil {
+		return nil, notYet("ListSuppressions", "the replicated ledger")
+	}
+	if len(req.Cursor) > maxCursor || len(req.Address) > mail.MaxPathLine {
+		return nil, fmt.Errorf("%w: address or cursor is too long", service.ErrInvalid)
+	}
+	switch req.List {
+	case "", service.BlackBox, service.BlockList, service.Unsubscribe:
+	default:
+		return nil, fmt.Errorf("%w: %q is no list; allowed: blackbox, blocklist, unsubscribe", service.ErrInvalid, req.List)
+	}
+	limit := clamp(int(req.Limit), defaultPage)
+	r := &adminpb.ListSuppressionsResponse{NextCursor: req.Cursor}
+	q := service.SuppressionQuery{Tenant: req.Tenant, List: req.List, Part: req.Address, After: req.Cursor}
+	err := h.s.Suppressions.List(ctx, q, func(s service.Suppression, position string) bool {
+		if len(r.Suppressions) == limit {
+			r.More = true
+			return false
+		}
+		r.Suppressions = append(r.Suppressions, &adminpb.Suppression{Address: clean(string(s.Address)), List: s.List, Tenant: s.Tenant,
+			Filter: s.Filter, Reason: clean(s.Reason), Author: s.Author, Since: stamp(s.Since), Expires: stamp(s.Expires)})
+		r.NextCursor = position
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Suppress puts addresses on lists: all of them, or none.
+func (h *handler) Suppress(ctx context.Context, req *adminpb.SuppressRequest) (*adminpb.SuppressResponse, error) {
+	if h.s.Suppressions == nil {
+		return nil, notYet("Suppress", "the replicated ledger")
+	}
+	if n := len(req.Suppressions); n == 0 || n > maxAddresses {
+		return nil, fmt.Errorf("%w: 1 to %d addresses at once; import takes more", service.ErrInvalid, maxAddresses)
+	}
+	list := make([]service.Suppression, 0, len(req.Suppressions))
+	for _, p := range req.Suppressions {
+		s, err := h.suppression(p, nil)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	added, err := h.s.Suppressions.Add(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	h.log.Info("suppressed", "addresses", len(list), "new", added)
+	return &adminpb.SuppressResponse{Added: uint32(added)}, nil
+}
+
+// ImportSuppressions takes one piece of a long list. Rows that are wrong are passed over and told.
+func (h *handler) ImportSuppressions(ctx context.Context, req *adminpb.ImportSuppressionsRequest) (*adminpb.ImportSuppressionsResponse, error) {
+	if h.s.Suppressions == nil {
+		return nil, notYet("ImportSuppressions", "the replicated ledger")
+	}
+	if n := len(req.Rows); n == 0 || n > maxImport {
+		return nil, fmt.Errorf("%w: 1 to %d rows at once", service.ErrInvalid, maxImport)
+	}
+	r := &adminpb.ImportSuppressionsResponse{}
+	list := make([]service.Suppression, 0, len(req.Rows))
+	for i, p := range req.Rows {
+		s, err := h.suppression(p, req.Common)
+		if err == nil {
+			list = append(list, s)
+			continue
+		}
+		if r.Refused++; r.Refused <= maxExamples {
+			r.Examples = append(r.Examples, &adminpb.RefusedRow{Row: uint32(i), Text: clean(err.Error())})
+		}
+	}
+	if len(list) == 0 {
+		return r, nil
+	}
+	added, err := h.s.Suppressions.Import(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	r.Added, r.Known = uint32(added), uint32(len(list)-added)
+	return r, nil
+}
+
+// Unsuppress takes addresses off a list.
+func (h *handler) Unsuppress(ctx context.Context, req *adminpb.UnsuppressRequest) (*adminpb.UnsuppressResponse, error) {
+	if h.s.Suppressions == nil {
+		return nil, notYet("Unsuppress", "the replicated ledger")
+	}
+	at, err := service.ParsePlace(req.List, req.Tenant, req.Filter)
+	if err != nil {
+		return nil, err
+	}
+	list, err := addresses(req.Addresses)
+	if err != nil {
+		return nil, err
+	}
+	removed, err := h.s.Suppressions.Remove(ctx, at, list, operator)
+	if err != nil {
+		return nil, err
+	}
+	h.log.Info("suppression lifted", "list", at.List, "tenant", at.Tenant, "addresses", removed)
+	return &adminpb.UnsuppressResponse{Removed: uint32(removed)}, nil
+}
+
+// ResetErrors forgets the errors counted for addresses.
+func (h *handler) ResetErrors(ctx context.Context, req *adminpb.ResetErrorsRequest) (*adminpb.ResetErrorsResponse, error) {
+	if h.s.Suppressions == nil {
+		return nil, notYet("ResetErrors", "the replicated ledger")
+	}
+	if req.Tenant == "" {
+		return nil, fmt.Errorf("%w: errors are counted for a tenant: its name is needed", service.ErrInvalid)
+	}
+	list, err := addresses(req.Addresses)
+	if err != nil {
+		return nil, err
+	}
+	n, err := h.s.Suppressions.Reset(ctx, req.Tenant, list, operator)
+	if err != nil {
+		return nil, err
+	}
+	return &adminpb.ResetErrorsResponse{Reset_: uint32(n)}, nil
+}
+
+// suppression reads a row; what it leaves empty is taken from common.
+func (h *handler) suppression(p, common *adminpb.Suppression) (service.Suppression, error) {
+	first := func(a, b string) string {
+		if a != "" {
+			return a
+		}
+		return b
+	}
+	now := h.clock.Now()
+	s := service.Suppression{Address: mail.Address(p.GetAddress()), Reason: first(p.GetReason(), common.GetReason()),
+		Author: operator, Since: now, Expires: instant(p.GetExpires())}
+	if p.GetExpires() == nil {
+		s.Expires = instant(common.GetExpires())
+	}
+	var err error
+	s.Place, err = service.ParsePlace(first(p.GetList(), common.GetList()), first(p.GetTenant(), common.GetTenant()),
+		first(p.GetFilter(), common.GetFilter()))
+	if err != nil {
+		return s, err
+	}
+	return s, service.CheckSuppression(s, now)
+}
+
+// addresses takes what stands on a list as it is: it may have been listed under older rules.
+func addresses(in []string) ([]mail.Address, error) {
+	if len(in) == 0 || len(in) > maxAddresses {
+		return nil, fmt.Errorf("%w: 1 to %d addresses at once", service.ErrInvalid, maxAddresses)
+	}
+	out := make([]mail.Address, len(in))
+	for i, a := range in {
+		if a == "" || len(a) > mail.MaxPathLine {
+			return nil, fmt.Errorf("%w: %q is no mail address", service.ErrInvalid, a)
+		}
+		out[i] = mail.Address(a)
+	}
+	return out, nil
+}
