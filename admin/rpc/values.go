@@ -102,7 +102,9 @@ func SuspensionOf(p *adminpb.Suspension) (service.Suspension, error) {
 }
 
 // SubjectOf writes whom a suspension concerns.
-func SubjectOf(s service.Subject) *adminpb.Subject { return suspension(service.Suspension{Subject: s}).Subject }
+func SubjectOf(s service.Subject) *adminpb.Subject {
+	return suspension(service.Suspension{Subject: s}).Subject
+}
 
 // MemberOf reads a member.
 func MemberOf(p *adminpb.Member) service.Member {
