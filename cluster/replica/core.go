@@ -1,0 +1,317 @@
+package replica
+
+import (
+	"slices"
+	"time"
+)
+
+// core decides for an owner: who stands by, what counts as held, when to go on without. It is a pure machine: time is
+// an argument, and what is to be done it answers as effects. Frames, waiters and connections are the shell's.
+//
+//	         dial                 answered             first chunk of        fill complete
+//	idle ──────────▶ dialing ─────────────▶ filling ─── the fill ──▶ primed ───────────────▶ full
+//	 ▲                  │        fits, full ────────────────────────────────────────────────▶ ▲
+//	 └── lost, no answer, nothing acknowledged for patience while something waits: tried again later ──┘
+//
+// primed and full count as copies of what they acknowledge; only full ones are standbys to take over from alone.
+type core struct {
+	copies   int           // k
+	patience time.Duration // how long an acknowledgement may take while something waits
+
+	order   []string // candidates, best first
+	members map[string]*member
+
+	next    uint64    // number of the next frame
+	held    uint64    // every frame up to it is decided: it has k copies, or lies in the gap
+	gapLow  uint64    // frames above it, and
+	gapHigh uint64    // up to this one, were decided while short: the last such time
+	since   time.Time // when held last moved, or the first frame not held was shipped
+	short   bool      // fewer copies than asked for, and the policy acts
+	fenced  bool
+	told    []string // full standbys as last told
+	effects []effect
+}
+
+type memberState uint8
+
+const (
+	idle memberState = iota
+	dialing
+	filling
+	primed
+	full
+)
+
+func (s memberState) String() string {
+	return [...]string{"idle", "dialing", "filling", "primed", "full"}[s]
+}
+
+// member is a candidate.
+type member struct {
+	name   string
+	state  memberState
+	acked  uint64
+	moved  time.Time // last sign of life that counts against patience
+	retry  time.Time // not dialled before
+	missed int       // failures in a row
+}
+
+// What the shell does.
+type (
+	effect  any
+	dial    struct{ name string }
+	hangup  struct{ name string }
+	shorten struct{ short bool } // the state of being short begins or ends
+	tell    struct{ full []string }
+	fence   struct{ epoch uint64 }
+)
+
+// What the shell reports.
+type (
+	candidates struct{ names []string }
+	shipped    struct{} // one more frame
+	answered   struct { // a standby took the greeting: frames follow from number from on
+		name string
+		from uint64
+		full bool // and it has everything before
+	}
+	acked struct {
+		name string
+		ack
+	}
+	lost struct { // the connection ended, or never came about
+		name string
+	}
+	refused struct { // by a standby that knows a higher epoch
+		epoch uint64
+	}
+	tick struct{}
+)
+
+// Bounds of the wait before a member that failed is tried again.
+const (
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+func (c *core) do(e effect) { c.effects = append(c.effects, e) }
+
+// step takes one event.
+func (c *core) step(now time.Time, event any) []effect {
+	c.effects = nil
+	if c.fenced {
+		return nil
+	}
+	switch e := event.(type) {
+	case candidates:
+		c.elect(now, e.names)
+	case shipped:
+		c.shipped(now)
+	case answered:
+		c.answered(now, e)
+	case acked:
+		c.acked(now, e)
+	case lost:
+		if m := c.members[e.name]; m != nil && m.state != idle {
+			c.miss(now, m)
+		}
+	case refused:
+		c.fenced = true
+		for _, name := range c.order {
+			c.idle(c.members[name])
+		}
+		c.do(fence{e.epoch})
+		return c.effects
+	}
+	c.judge(now)
+	return c.effects
+}
+
+// elect takes a new list of candidates. Who stands by and is still on it goes on, whatever its place: a standby is worth
+// more than an order.
+func (c *core) elect(now time.Time, names []string) {
+	for _, name := range c.order {
+		if !slices.Contains(names, name) {
+			c.idle(c.members[name])
+			delete(c.members, name)
+		}
+	}
+	c.order = c.order[:0]
+	for _, name := range names {
+		if c.members[name] == nil {
+			c.members[name] = &member{name: name}
+		}
+		if !slices.Contains(c.order, name) {
+			c.order = append(c.order, name)
+		}
+	}
+}
+
+func (c *core) idle(m *member) {
+	if m.state != idle {
+		m.state = idle
+		c.do(hangup{m.name})
+	}
+}
+
+// miss counts a failure: the first one of a standby that worked is tried again at once, for the connection may have
+// broken only; later ones wait longer and longer.
+func (c *core) miss(now time.Time, m *member) {
+	worked := m.state >= primed
+	c.idle(m)
+	m.missed++
+	if worked && m.missed == 1 {
+		m.retry = now
+		return
+	}
+	m.retry = now.Add(min(firstRetry<<min(m.missed-1, 10), lastRetry))
+}
+
+func (c *core) shipped(now time.Time) {
+	if c.held == c.next-1 {
+		c.since = now
+	}
+	for _, m := range c.members {
+		if m.state != idle && m.acked == c.next-1 {
+			m.moved = now
+		}
+	}
+	c.next++
+}
+
+func (c *core) answered(now time.Time, e answered) {
+	m := c.members[e.name]
+	if m == nil || m.state != dialing {
+		return
+	}
+	m.state, m.acked, m.moved = filling, e.from-1, now
+	if e.full {
+		m.state = full
+	}
+}
+
+func (c *core) acked(now time.Time, e acked) {
+	m := c.members[e.name]
+	if m == nil || m.state < filling || e.high >= c.next {
+		return
+	}
+	if e.high > m.acked {
+		m.acked, m.moved, m.missed = e.high, now, 0
+	}
+	// The first chunk brings what makes other records readable, the data keys; until then a copy is none.
+	if m.state == filling && e.fill > 0 {
+		m.state = primed
+	}
+	if e.ack.full {
+		m.state = full
+	}
+}
+
+// judge draws the conclusions of an event.
+func (c *core) judge(now time.Time) {
+	for _, name := range c.order {
+		m := c.members[name]
+		// A fresh connection has something to answer even where no frame waits; one that stands by has only then.
+		late := now.Sub(m.moved) >= c.patience && (m.state == dialing || m.state >= filling && m.acked < c.next-1)
+		if late {
+			m.missed++ // it hangs: no quick second try
+			c.miss(now, m)
+		}
+	}
+	trying, copies := c.dialSome(now)
+	c.raise(now, copies)
+	waiting := c.held < c.next-1
+	switch {
+	case !c.short && copies < c.copies && waiting && (trying < c.copies || now.Sub(c.since) >= 3*c.patience):
+		c.short = true
+		c.gapLow = c.held
+		c.do(shorten{true})
+	case c.short && copies >= c.copies:
+		c.short = false
+		c.since = now
+		c.do(shorten{false})
+	}
+	if c.short {
+		c.held, c.gapHigh = c.next-1, c.next-1
+	}
+	c.tellFull()
+}
+
+// dialSome calls candidates until k are standing by or being tried. It returns how many are, and how many of them count
+// as copies.
+func (c *core) dialSome(now time.Time) (trying, copies int) {
+	for _, m := range c.members {
+		if m.state != idle {
+			trying++
+		}
+		if m.state >= primed {
+			copies++
+		}
+	}
+	// The one to be tried again at once comes before the next in order: it has the most.
+	for _, quick := range []bool{true, false} {
+		for _, name := range c.order {
+			m := c.members[name]
+			if trying < c.copies && m.state == idle && !now.Before(m.retry) && (!quick || m.missed == 1) {
+				m.state, m.moved = dialing, now
+				c.do(dial{name})
+				trying++
+			}
+		}
+	}
+	return trying, copies
+}
+
+// raise moves held to what the k-th best copy acknowledged.
+func (c *core) raise(now time.Time, copies int) {
+	if copies < c.copies {
+		return
+	}
+	var acks []uint64
+	for _, m := range c.members {
+		if m.state >= primed {
+			acks = append(acks, m.acked)
+		}
+	}
+	slices.Sort(acks)
+	if kth := acks[len(acks)-c.copies]; kth > c.held {
+		c.held, c.since = kth, now
+	}
+}
+
+// tellFull reports the full standbys when they changed.
+func (c *core) tellFull() {
+	n := 0
+	same := true
+	for _, name := range c.order {
+		if c.members[name].state == full {
+			same = same && n < len(c.told) && c.told[n] == name
+			n++
+		}
+	}
+	if same && n == len(c.told) {
+		return
+	}
+	now := make([]string, 0, n)
+	for _, name := range c.order {
+		if c.members[name].state == full {
+			now = append(now, name)
+		}
+	}
+	c.told = now
+	c.do(tell{now})
+}
+
+// lacking tells whether frame n, which is decided, went without its copies.
+func (c *core) lacking(n uint64) bool { return n > c.gapLow && n <= c.gapHigh }
+
+// pinned is the first frame that must be kept: a standby has it yet to acknowledge, or it is not held.
+func (c *core) pinned() uint64 {
+	first := c.held + 1
+	for _, m := range c.members {
+		if m.state >= filling {
+			first = min(first, m.acked+1)
+		}
+	}
+	return first
+}
