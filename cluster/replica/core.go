@@ -28,7 +28,7 @@ type core struct {
 	since   time.Time // when held last moved, or the first frame not held was shipped
 	short   bool      // fewer copies than asked for, and the policy acts
 	fenced  bool
-	told    []string // full standbys as last told
+	told    []string // whom to take over from, as last told
 	effects []effect
 }
 
@@ -54,6 +54,7 @@ type member struct {
 	moved  time.Time // last sign of life that counts against patience
 	retry  time.Time // not dialled before
 	missed int       // failures in a row
+	quick  bool      // its connection broke while it worked: it is tried again before others
 }
 
 // What the shell does.
@@ -120,7 +121,7 @@ func (c *core) step(now time.Time, event any) []effect {
 		for _, name := range c.order {
 			c.idle(c.members[name])
 		}
-		c.do(fence{e.epoch})
+		c.do(fence(e))
 		return c.effects
 	}
 	c.judge(now)
@@ -160,7 +161,7 @@ func (c *core) miss(now time.Time, m *member) {
 	worked := m.state >= primed
 	c.idle(m)
 	m.missed++
-	if worked && m.missed == 1 {
+	if m.quick = worked && m.missed == 1; m.quick {
 		m.retry = now
 		return
 	}
@@ -248,18 +249,34 @@ func (c *core) dialSome(now time.Time) (trying, copies int) {
 			copies++
 		}
 	}
-	// The one to be tried again at once comes before the next in order: it has the most.
-	for _, quick := range []bool{true, false} {
-		for _, name := range c.order {
-			m := c.members[name]
-			if trying < c.copies && m.state == idle && !now.Before(m.retry) && (!quick || m.missed == 1) {
-				m.state, m.moved = dialing, now
-				c.do(dial{name})
-				trying++
-			}
+	for trying < c.copies {
+		m := c.nextTry(now)
+		if m == nil {
+			break
 		}
+		m.state, m.moved = dialing, now
+		c.do(dial{m.name})
+		trying++
 	}
 	return trying, copies
+}
+
+// nextTry is the candidate to be dialled: the one whose connection just broke, for it has the most; else the one that
+// failed least, in the order of candidates.
+func (c *core) nextTry(now time.Time) (best *member) {
+	for _, name := range c.order {
+		m := c.members[name]
+		if m.state != idle || now.Before(m.retry) {
+			continue
+		}
+		if m.quick {
+			return m
+		}
+		if best == nil || m.missed < best.missed {
+			best = m
+		}
+	}
+	return best
 }
 
 // raise moves held to what the k-th best copy acknowledged.
@@ -279,27 +296,25 @@ func (c *core) raise(now time.Time, copies int) {
 	}
 }
 
-// tellFull reports the full standbys when they changed.
+// tellFull reports the members to take over from when they change: those that are full, and where these are too few,
+// those that were so last. A standby whose connection broke still has more than anybody else.
 func (c *core) tellFull() {
-	n := 0
-	same := true
-	for _, name := range c.order {
-		if c.members[name].state == full {
-			same = same && n < len(c.told) && c.told[n] == name
-			n++
+	fulls := 0
+	for _, m := range c.members {
+		if m.state == full {
+			fulls++
 		}
 	}
-	if same && n == len(c.told) {
-		return
-	}
-	now := make([]string, 0, n)
+	var now []string
 	for _, name := range c.order {
-		if c.members[name].state == full {
+		if c.members[name].state == full || fulls < c.copies && slices.Contains(c.told, name) {
 			now = append(now, name)
 		}
 	}
-	c.told = now
-	c.do(tell{now})
+	if !slices.Equal(now, c.told) {
+		c.told = now
+		c.do(tell{now})
+	}
 }
 
 // lacking tells whether frame n, which is decided, went without its copies.

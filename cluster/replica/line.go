@@ -252,7 +252,7 @@ func (l *line) fill() error {
 	case <-l.ctx.Done():
 		return errGone
 	}
-	err := s.cfg.Live(func(op Op) error {
+	err := s.cfg.Live(l.ctx, func(op Op) error {
 		if op.Delete || len(op.Key) == 0 || len(op.Key) > MaxKey {
 			return fmt.Errorf("%w: a live record with a key of %d octets", ErrMalformed, len(op.Key))
 		}

@@ -4,240 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
-	"net"
-	"sync"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
 )
-
-const (
-	testCluster = "test"
-	testLineage = mail.Lineage(7)
-)
-
-// site is one standby reachable over TCP.
-type site struct {
-	name  string
-	store *Store
-	addr  string
-	stop  func()
-}
-
-// network is the members by name. It is a Dialer.
-type network struct {
-	mu    sync.Mutex
-	sites map[string]*site
-	conns map[net.Conn]string
-	deaf  map[string]bool // accepts and never answers
-}
-
-func newNetwork() *network {
-	return &network{sites: map[string]*site{}, conns: map[net.Conn]string{}, deaf: map[string]bool{}}
-}
-
-func (n *network) Dial(ctx context.Context, member string) (net.Conn, error) {
-	n.mu.Lock()
-	s, deaf := n.sites[member], n.deaf[member]
-	n.mu.Unlock()
-	if deaf {
-		c, _ := net.Pipe()
-		return c, nil
-	}
-	if s == nil {
-		return nil, fmt.Errorf("%s is down", member)
-	}
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", s.addr)
-	if err == nil {
-		n.mu.Lock()
-		n.conns[c] = member
-		n.mu.Unlock()
-	}
-	return c, err
-}
-
-// cut breaks every connection to a member.
-func (n *network) cut(member string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for c, name := range n.conns {
-		if name == member {
-			_ = c.Close()
-			delete(n.conns, c)
-		}
-	}
-}
-
-// mustServe starts a standby in dir.
-func (n *network) mustServe(t testing.TB, name, dir string, segment int64) *site {
-	t.Helper()
-	store, err := Open(StoreConfig{Dir: dir, Cluster: testCluster, SegmentSize: segment, Log: testLog(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go store.Serve("owner", c)
-		}
-	}()
-	s := &site{name: name, store: store, addr: ln.Addr().String()}
-	s.stop = sync.OnceFunc(func() {
-		n.mu.Lock()
-		if n.sites[name] == s {
-			delete(n.sites, name)
-		}
-		n.mu.Unlock()
-		_ = ln.Close()
-		if err := store.Close(); err != nil && !t.Failed() {
-			t.Errorf("close %s: %v", name, err)
-		}
-	})
-	n.mu.Lock()
-	n.sites[name] = s
-	n.mu.Unlock()
-	t.Cleanup(s.stop)
-	return s
-}
-
-func testLog(t testing.TB) *slog.Logger {
-	if !testing.Verbose() {
-		return slog.New(slog.DiscardHandler)
-	}
-	return slog.New(slog.NewTextHandler(t.Output(), nil))
-}
-
-// owner is a store in memory with its shipper.
-type owner struct {
-	t testing.TB
-	*Shipper
-
-	mu       sync.Mutex
-	live     map[string]string
-	standbys chan []string
-	degraded chan bool
-	fenced   chan uint64
-}
-
-func mustOwn(t testing.TB, n *network, change func(*Config)) *owner {
-	t.Helper()
-	o := &owner{t: t, live: map[string]string{}, standbys: make(chan []string, 100), degraded: make(chan bool, 100),
-		fenced: make(chan uint64, 100)}
-	cfg := Config{Cluster: testCluster, Lineage: testLineage, Epoch: 1, Copies: 1, Credit: DefaultCredit, Dialer: n,
-		Live: o.each, OnStandbys: func(m []string) { o.standbys <- m }, OnDegraded: func(d bool) { o.degraded <- d },
-		OnFenced: func(e uint64) { o.fenced <- e }, Log: testLog(t)}
-	if change != nil {
-		change(&cfg)
-	}
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Shipper = s
-	t.Cleanup(func() { _ = s.Close() })
-	return o
-}
-
-func (o *owner) each(f func(Op) error) error {
-	o.mu.Lock()
-	snapshot := maps.Clone(o.live)
-	o.mu.Unlock()
-	for k, v := range snapshot {
-		if err := f(Op{Key: []byte(k), Value: []byte(v)}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// commit ships and commits one batch.
-func (o *owner) commit(outcomes int, ops ...Op) uint64 {
-	n := o.Ship(ops, outcomes)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, op := range ops {
-		if op.Delete {
-			delete(o.live, string(op.Key))
-		} else {
-			o.live[string(op.Key)] = string(op.Value)
-		}
-	}
-	return n
-}
-
-func set(k, v string) Op { return Op{Key: []byte(k), Value: []byte(v)} }
-func del(k string) Op    { return Op{Delete: true, Key: []byte(k)} }
-
-// held waits for frame n.
-func (o *owner) held(n uint64) (exposed bool, err error) {
-	o.t.Helper()
-	ended := make(chan outcome, 1)
-	o.WhenHeld(n, func(exposed bool, err error) { ended <- outcome{exposed, err} })
-	end := after(o.t, ended)
-	return end.exposed, end.err
-}
-
-func (o *owner) mustHold(n uint64) {
-	o.t.Helper()
-	ended := make(chan error, 1)
-	o.WhenHeld(n, func(exposed bool, err error) {
-		if exposed && err == nil {
-			err = errors.New("exposed")
-		}
-		ended <- err
-	})
-	if err := after(o.t, ended); err != nil {
-		o.t.Fatalf("frame %d: %v", n, err)
-	}
-}
-
-func after[T any](t testing.TB, c <-chan T) (x T) {
-	t.Helper()
-	select {
-	case x = <-c:
-	case <-time.After(20 * time.Second):
-		t.Fatal("nothing came")
-	}
-	return x
-}
-
-func content(t testing.TB, s *Store) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	if err := s.Live(testLineage, func(k, v []byte) error { out[string(k)] = string(v); return nil }); err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func mustEqual(t testing.TB, what string, got, want map[string]string) {
-	t.Helper()
-	if maps.Equal(got, want) {
-		return
-	}
-	for k, v := range want {
-		if g, ok := got[k]; !ok || g != v {
-			t.Errorf("%s: %q is %.20q, want %.20q", what, k, g, v)
-		}
-	}
-	for k := range got {
-		if _, ok := want[k]; !ok {
-			t.Errorf("%s: %q lives", what, k)
-		}
-	}
-	t.FailNow()
-}
 
 func TestShipToOneStandby(t *testing.T) {
 	n := newNetwork()
@@ -254,5 +27,296 @@ func TestShipToOneStandby(t *testing.T) {
 	st := b.store.State(testLineage)
 	if !st.Full || st.Damaged || st.Epoch != 1 || st.High != o.Status().Next-1 {
 		t.Errorf("state %+v", st)
+	}
+}
+
+// What was acknowledged is on the disk of the standby, whatever happens to its process.
+func TestStandbyGoesAway(t *testing.T) {
+	n := newNetwork()
+	b, c := n.mustServe(t, "b", t.TempDir(), 0), n.mustServe(t, "c", t.TempDir(), 0)
+	o := mustOwn(t, n, func(cfg *Config) { cfg.Patience = 500 * time.Millisecond })
+	o.SetCandidates([]string{"b", "c"})
+	o.mustHold(o.commit(0, set("1", "one")))
+	if got := after(t, o.standbys); !slices.Equal(got, []string{"b"}) {
+		t.Fatalf("standbys %v", got)
+	}
+	b.stop()
+	n.cut("b")
+	o.mustHold(o.commit(0, set("2", "two")))
+	for got := []string{}; !slices.Equal(got, []string{"c"}); {
+		got = after(t, o.standbys)
+	}
+	mustEqual(t, "next standby", content(t, c.store), o.live)
+}
+
+// A standby that takes bytes and says nothing is given up after Patience.
+func TestStandbyHangs(t *testing.T) {
+	n := newNetwork()
+	c := n.mustServe(t, "c", t.TempDir(), 0)
+	n.deaf["b"] = true
+	o := mustOwn(t, n, func(cfg *Config) { cfg.Patience = 200 * time.Millisecond })
+	o.SetCandidates([]string{"b", "c"})
+	o.mustHold(o.commit(0, set("1", "one")))
+	mustEqual(t, "standby", content(t, c.store), o.live)
+}
+
+func TestNobodyStandsBy(t *testing.T) {
+	for name, strict := range map[string]bool{"degrade": false, "strict": true} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork()
+			o := mustOwn(t, n, func(cfg *Config) { cfg.Strict, cfg.Patience, cfg.Credit = strict, 100*time.Millisecond, 2 })
+			o.SetCandidates([]string{"b"})
+			f := o.commit(2, set("1", "one"))
+			exposed, err := o.held(f)
+			if strict && !errors.Is(err, ErrShort) || !strict && (err != nil || !exposed) {
+				t.Errorf("held: exposed %v, %v", exposed, err)
+			}
+			if err := o.settled(f); err != nil {
+				t.Errorf("settled within the credit: %v", err)
+			}
+			if err := o.settled(o.commit(1, del("1"))); strict != errors.Is(err, ErrShort) {
+				t.Errorf("settled beyond the credit: %v", err)
+			}
+			if !after(t, o.degraded) || !o.Status().Short {
+				t.Error("nobody was told")
+			}
+			b := n.mustServe(t, "b", t.TempDir(), 0)
+			if after(t, o.degraded) {
+				t.Error("still degraded")
+			}
+			o.mustHold(o.commit(0, set("2", "two")))
+			after(t, o.standbys) // filled
+			mustEqual(t, "standby", content(t, b.store), o.live)
+			if st := o.Status(); st.Unacked != 0 || !strict && st.Exposed != 1 {
+				t.Errorf("status %+v", st)
+			}
+		})
+	}
+}
+
+// Outcomes settle at once while there is credit, and no sooner than acknowledged where there is none.
+func TestCredit(t *testing.T) {
+	n := newNetwork()
+	n.deaf["b"] = true
+	o := mustOwn(t, n, func(cfg *Config) { cfg.Credit, cfg.Patience = 3, time.Minute })
+	o.SetCandidates([]string{"b"})
+	ended := make(chan int, 10)
+	for i := range 5 {
+		f := o.commit(1, set(fmt.Sprint(i), "x"))
+		o.WhenSettled(f, func(error) { ended <- i })
+	}
+	for want := range 3 {
+		if got := after(t, ended); got != want {
+			t.Fatalf("%d settled, want %d", got, want)
+		}
+	}
+	if len(ended) != 0 || o.Status().Unacked != 5 {
+		t.Fatalf("%d more settled without credit; %+v", len(ended), o.Status())
+	}
+	n.mustServe(t, "c", t.TempDir(), 0)
+	o.SetCandidates([]string{"c"})
+	for want := 3; want < 5; want++ {
+		if got := after(t, ended); got != want {
+			t.Fatalf("%d settled, want %d", got, want)
+		}
+	}
+}
+
+// After a broken connection the standby goes on where it was: nothing is filled again.
+func TestResume(t *testing.T) {
+	n := newNetwork()
+	b := n.mustServe(t, "b", t.TempDir(), 0)
+	o := mustOwn(t, n, nil)
+	o.SetCandidates([]string{"b"})
+	for i := range 200 {
+		f := o.commit(0, set(fmt.Sprint(i), "x"), del(fmt.Sprint(i-10)))
+		if i%20 == 19 {
+			n.cut("b")
+		}
+		o.mustHold(f)
+	}
+	mustEqual(t, "standby", content(t, b.store), o.live)
+	l := b.store.lineage(testLineage)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.begun != 1 || !l.known.full {
+		t.Errorf("filled again: generation of segment %d, %+v", l.begun, l.known)
+	}
+}
+
+func TestFence(t *testing.T) {
+	n := newNetwork()
+	b := n.mustServe(t, "b", t.TempDir(), 0)
+	o := mustOwn(t, n, nil)
+	o.SetCandidates([]string{"b"})
+	o.mustHold(o.commit(0, set("1", "one")))
+	if err := b.store.Fence(testLineage, 2); err != nil {
+		t.Fatal(err)
+	}
+	if e := after(t, o.fenced); e != 2 {
+		t.Errorf("fenced at %d", e)
+	}
+	high := b.store.HighWater(testLineage)
+	f := o.commit(0, set("2", "two"))
+	if _, err := o.held(f); !errors.Is(err, ErrFenced) {
+		t.Errorf("held: %v", err)
+	}
+	if err := o.settled(f); !errors.Is(err, ErrFenced) {
+		t.Errorf("settled: %v", err)
+	}
+	again := mustOwn(t, n, nil)
+	again.SetCandidates([]string{"b"})
+	after(t, again.fenced)
+	if got := b.store.HighWater(testLineage); got != high || b.store.Epoch(testLineage) != 2 {
+		t.Errorf("high water %d after %d, epoch %d", got, high, b.store.Epoch(testLineage))
+	}
+	if err := b.store.Fence(testLineage, 1); err == nil {
+		t.Error("the fence went down")
+	}
+	mustEqual(t, "standby", content(t, b.store), map[string]string{"1": "one"})
+	if len(o.fenced) != 0 {
+		t.Error("told twice")
+	}
+	next := mustOwn(t, n, func(cfg *Config) { cfg.Epoch = 3 })
+	next.SetCandidates([]string{"b"})
+	next.mustHold(next.commit(0, set("3", "three")))
+	if b.store.Epoch(testLineage) != 3 {
+		t.Error("a higher epoch raises the fence")
+	}
+}
+
+// Two copies are held when the slower of two standbys has them.
+func TestTwoCopies(t *testing.T) {
+	n := newNetwork()
+	b, c := n.mustServe(t, "b", t.TempDir(), 0), n.mustServe(t, "c", t.TempDir(), 0)
+	o := mustOwn(t, n, func(cfg *Config) { cfg.Copies = 2 })
+	o.SetCandidates([]string{"b", "c"})
+	for i := range 50 {
+		o.mustHold(o.commit(0, set(fmt.Sprint(i), "x")))
+	}
+	mustEqual(t, "b", content(t, b.store), o.live)
+	mustEqual(t, "c", content(t, c.store), o.live)
+}
+
+// Every wait ends once and in order, whatever the network does.
+func TestWaitsEndInOrder(t *testing.T) {
+	n := newNetwork()
+	n.mustServe(t, "b", t.TempDir(), 0)
+	o := mustOwn(t, n, func(cfg *Config) { cfg.Credit = 0 })
+	o.SetCandidates([]string{"b"})
+	const frames = 2000
+	ended := make(chan int, 2*frames)
+	last := -1
+	for i := range frames {
+		f := o.commit(1, set(fmt.Sprint(i%100), "x"))
+		o.WhenHeld(f, func(bool, error) { ended <- i })
+		o.WhenSettled(f, func(error) {})
+		if i%500 == 250 {
+			n.cut("b")
+		}
+	}
+	for range frames {
+		i := after(t, ended)
+		if i != last+1 {
+			t.Fatalf("%d after %d", i, last)
+		}
+		last = i
+	}
+	if len(ended) > 0 {
+		t.Error("a wait ended twice")
+	}
+}
+
+// A full window holds Ship up; a standby that hangs is given up, and Ship goes on.
+func TestWindowIsBounded(t *testing.T) {
+	n := newNetwork()
+	n.deaf["b"] = true
+	o := mustOwn(t, n, func(cfg *Config) { cfg.Window, cfg.Patience = 10<<10, 200*time.Millisecond })
+	o.SetCandidates([]string{"b"})
+	for i := range 100 {
+		o.commit(0, set(fmt.Sprint(i), string(make([]byte, 1000))))
+		if w := o.Status().Window; w > 10<<10 {
+			t.Fatalf("%d octets in the window", w)
+		}
+	}
+	if !after(t, o.degraded) {
+		t.Error("not degraded")
+	}
+}
+
+func TestStoreRefuses(t *testing.T) {
+	n := newNetwork()
+	b := n.mustServe(t, "b", t.TempDir(), 0)
+	b.store.cfg.Allow = func(string, mail.Lineage, uint64) error { return errors.New("no") }
+	o := mustOwn(t, n, func(cfg *Config) { cfg.Patience = 100 * time.Millisecond })
+	o.SetCandidates([]string{"b"})
+	if exposed, err := o.held(o.commit(0, set("1", "one"))); !exposed || err != nil {
+		t.Errorf("exposed %v, %v", exposed, err)
+	}
+	other := mustOwn(t, n, func(cfg *Config) { cfg.Cluster, cfg.Patience = "other", 100*time.Millisecond })
+	other.SetCandidates([]string{"b"})
+	if exposed, err := other.held(other.commit(0, set("1", "one"))); !exposed || err != nil {
+		t.Errorf("of another cluster: exposed %v, %v", exposed, err)
+	}
+	if len(b.store.Lineages()) != 0 {
+		t.Errorf("lineages %v", b.store.Lineages())
+	}
+}
+
+func TestUnion(t *testing.T) {
+	n := newNetwork()
+	b, c := n.mustServe(t, "b", t.TempDir(), 0), n.mustServe(t, "c", t.TempDir(), 0)
+	// b is full up to the third frame.
+	o := mustOwn(t, n, nil)
+	o.SetCandidates([]string{"b"})
+	for i := range 10 {
+		o.commit(0, set(fmt.Sprint("early", i), "v"))
+	}
+	o.mustHold(o.commit(0, set("moved", "here"), set("kept", "so")))
+	after(t, o.standbys)
+	// c gets the rest and is not filled: Live hangs after its first chunk.
+	hang := make(chan struct{})
+	p := mustOwn(t, n, func(cfg *Config) {
+		cfg.First = o.Status().Next
+		cfg.Live = func(ctx context.Context, each func(Op) error) error {
+			_ = each(set("key", string(make([]byte, fillChunk))))
+			close(hang)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	})
+	_ = o.Close()
+	p.SetCandidates([]string{"c"})
+	<-hang
+	p.mustHold(p.commit(0, del("moved"), set("moved2", "there"), del("early3")))
+	_ = p.Close()
+	if st := c.store.State(testLineage); st.Full || st.Run == 0 {
+		t.Fatalf("state %+v", st)
+	}
+	want := maps.Clone(o.live)
+	delete(want, "moved")
+	delete(want, "early3")
+	want["moved2"] = "there"
+	want["key"] = string(make([]byte, fillChunk))
+
+	sources := []Source{b.store.Local(testLineage, 9),
+		&Remote{Dialer: n, Member: "c", Cluster: testCluster, Lineage: testLineage, Epoch: 9}}
+	for range 2 {
+		got := map[string]string{}
+		err := Union(t.Context(), sources, func(k, v []byte) error { got[string(k)] = string(v); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEqual(t, "union", got, want)
+		slices.Reverse(sources)
+	}
+	if b.store.Epoch(testLineage) != 9 || c.store.Epoch(testLineage) != 9 {
+		t.Error("not fenced")
+	}
+	if err := b.store.Drop(testLineage); err != nil {
+		t.Fatal(err)
+	}
+	if st := b.store.State(testLineage); st != (State{Epoch: 9}) {
+		t.Errorf("after the drop %+v", st)
 	}
 }

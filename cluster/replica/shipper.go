@@ -37,10 +37,11 @@ type Config struct {
 	Dialer Dialer
 	// Live calls each for every live record of the store, those first without which others cannot be read (data keys).
 	// It must show what was committed for every frame that Ship returned a number for before Live was called, and it
-	// may show later changes. It may block in each for long, and returns the error of each. It is called for one
-	// standby at a time, in a goroutine of its own. Required.
-	Live func(each func(Op) error) error
-	// OnStandbys hears the members that are full, in the order of the candidates, whenever they change. OnDegraded
+	// may show later changes. It may block in each for long, and returns the error of each. ctx ends when the standby is
+	// given up. It is called for one standby at a time, in a goroutine of its own. Required.
+	Live func(ctx context.Context, each func(Op) error) error
+	// OnStandbys hears whom to take over from whenever that changes, in the order of the candidates: the members that
+	// are full, and while these are fewer than Copies, those that were so last. OnDegraded
 	// hears when standbys become too few and the policy acts, and when that ends. OnFenced hears once that the lineage
 	// has another owner. They are called one at a time, in order, by one goroutine that holds nothing up. Each may be
 	// nil.
