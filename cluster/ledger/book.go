@@ -27,7 +27,7 @@ const (
 	currentFile = "current"
 
 	memTableSize = 16 << 20
-	tableSize    = 8 << 20
+	tableSize    = 4 << 20
 	indexCache   = 64 << 20
 	valueLogSize = 16 << 20
 )
@@ -42,7 +42,7 @@ const (
 // ValueThreshold is above every value, so that nothing lies in the value log, which has a garbage collection of its own
 // and reports a failed sync to the logger only. Values are sealed: they do not compress, and no block cache is needed
 // where blocks are used as they lie in the page cache. Tables are of one size on all levels: Badger builds each in memory
-// twice as large, several at a time, and would make those of the last level 64 times as large in a restore.
+// twice as large, up to a dozen at a time, and would make those of the last level 64 times as large in a restore.
 func bookOptions(path string, log *logger) badger.Options {
 	o := badger.DefaultOptions(path).
 		WithSyncWrites(true).WithDetectConflicts(false).WithNumVersionsToKeep(1).
