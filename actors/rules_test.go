@@ -126,26 +126,6 @@ func TestSuspension(t *testing.T) {
 	b.settle(t, 20)
 }
 
-func TestGateHoldsBack(t *testing.T) {
-	var open sync.Map
-	b := newBed(t, func(c *actors.Config) {
-		c.Gate = func(d *mail.Delivery) bool { _, ok := open.Load(d.Group); return ok }
-	})
-	open.Store("", true)
-	for i := range 10 {
-		j := b.job("one.example")
-		if i%2 == 0 {
-			j.Delivery.Group = "campaign"
-		}
-		b.queue.Put(j.Body, j.Delivery)
-		b.Offer([]mail.Job{j})
-	}
-	b.settle(t, 5)
-	open.Store("campaign", true)
-	b.Destinations().Changed()
-	b.settle(t, 10)
-}
-
 func TestCourierThatPanicsLosesNothing(t *testing.T) {
 	b := newBed(t, nil)
 	b.courier.Answer = func(protocol.Trip, *mail.Job) mail.Outcome {

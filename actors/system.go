@@ -24,6 +24,7 @@ import (
 	"github.com/ekiden-mta/ekiden/actors/source"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/gate"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
@@ -36,8 +37,9 @@ type Config struct {
 	Courier  protocol.Courier
 	Resolver protocol.Resolver
 	Rules    func() *shaping.Rules
-	Sources  map[string][]netip.Addr   // by pool; an invalid address, or no pool at all: the system chooses
-	Gate     func(*mail.Delivery) bool // false holds a delivery back; nil = everything may go
+	Sources  map[string][]netip.Addr // by pool; an invalid address, or no pool at all: the system chooses
+	Gates    *gate.Table             // which delivery groups are stopped; nil = none; see Destinations().Gated
+	Lease    func() bool             // whether this node may send at all, asked before every final dot; nil = always
 	Settled  func(*mail.Settlement, error)
 	Clock    *clock.Clock
 	Rand     func() float64 // in [0,1), safe for concurrent use
@@ -125,7 +127,7 @@ func New(cfg Config) (*System, error) {
 	s.sources = source.NewSources(s.actors, s.dispatch, source.Config{Quantum: cfg.Quantum, Controller: cfg.Controller}, run, &s.counters.Source)
 	s.sources.Hook = cfg.OnSource
 	s.env = &destination.Env{
-		Queue: cfg.Queue, Gate: cfg.Gate, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
+		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
 	}
 	s.env.Halted = s.sources.Halt

@@ -166,6 +166,8 @@ func (b *basket) Next(time.Duration) *mail.Job {
 	return j
 }
 func (b *basket) Clear(*mail.Job) bool { return true }
+
+func (b *basket) Sent(*mail.Job) {}
 func (b *basket) Settle(j *mail.Job, o mail.Outcome, durable func(error)) {
 	b.lines = append(b.lines, fmt.Sprintf("%s %s", j.Delivery.To, short(o)))
 	durable(nil)

@@ -15,8 +15,9 @@ type Courier struct {
 	Idle    time.Duration // how long it waits for the next message; default 5 s
 	Connect func(protocol.Trip) mail.Outcome
 	Answer  func(protocol.Trip, *mail.Job) mail.Outcome
-	Ahead   bool // the next message is taken before the answer to the one before, as PIPELINING wants
-	Await   bool // the next message waits for the commit of the outcome before, as rule D6 wants
+	Ahead   bool            // the next message is taken before the answer to the one before, as PIPELINING wants
+	Slow    func(*mail.Job) // called between clearance and the dot
+	Await   bool            // the next message waits for the commit of the outcome before, as rule D6 wants
 
 	Runs atomic.Int64
 	Sent atomic.Int64
@@ -62,6 +63,10 @@ func (c *Courier) Run(_ context.Context, t protocol.Trip, w protocol.Work) proto
 			w.Return(j)
 			return rep
 		}
+		if c.Slow != nil {
+			c.Slow(j)
+		}
+		w.Sent(j)
 		if c.Ahead && (t.PerConnection == 0 || rep.Messages+1 < t.PerConnection) {
 			next = w.Next(0)
 		}

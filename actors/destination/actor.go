@@ -107,7 +107,7 @@ func (v *voice) run(now time.Time, e *Effect) {
 	case EffectSweep:
 		b.Sweep(now, v.machine.Receiver(), e.N)
 	case EffectReopen:
-		b.Reopen()
+		b.Reopen(false)
 	}
 }
 

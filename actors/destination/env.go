@@ -7,13 +7,16 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/gate"
 )
 
 // Env is what all destinations of a node share. It is set up once and not changed afterwards, but for Halt.
 type Env struct {
 	Queue protocol.Queue
-	// Gate tells whether a delivery may be sent as far as its group is concerned; nil = always.
-	Gate func(*mail.Delivery) bool
+	// Gates says which delivery groups are stopped; nil = none.
+	Gates *gate.Table
+	// Lease tells whether this node may send at all; nil = always. It is asked before every final dot and must be cheap.
+	Lease func() bool
 	// Suspensions are the operator's; required.
 	Suspensions *Suspensions
 	// Sources lists the candidates of a pool; never empty (an invalid address stands for "the system chooses").
@@ -34,7 +37,7 @@ type Env struct {
 	Settled func(*mail.Settlement, error) // hears of every settlement once the store has answered; nil = nobody
 	Halted  func()                        // called by the first Halt, from any goroutine; must not block; nil = nobody
 
-	groups groups      // what was deferred, by delivery group
+	groups groups      // what was deferred, and when a dot was last sent, by delivery group
 	halted atomic.Bool // the store takes no outcomes: nothing is begun any more
 }
 
@@ -48,6 +51,24 @@ func (e *Env) Halt() {
 
 // IsHalted tells whether Halt was called.
 func (e *Env) IsHalted() bool { return e.halted.Load() }
+
+// leased tells whether this node may send at the moment. Without a lease the queue may be another's: nothing is begun,
+// and nothing ends.
+func (e *Env) leased() bool { return e.Lease == nil || e.Lease() }
+
+// stopped tells whether d's delivery group is.
+func (e *Env) stopped(d *mail.Delivery) bool { return e.Gates.Closed(d.Tenant, d.Group) }
+
+// ends is when d's lifetime ends; the zero time = never, or not while its group is stopped.
+func (e *Env) ends(d *mail.Delivery) time.Time {
+	return e.Gates.Ends(d.Tenant, d.Group, d.Accepted(), d.Expires)
+}
+
+// expired tells whether d's lifetime has ended.
+func (e *Env) expired(now time.Time, d *mail.Delivery) bool {
+	ends := e.ends(d)
+	return !ends.IsZero() && !ends.After(now)
+}
 
 // Defaults fills what is zero.
 func (e *Env) Defaults() {

@@ -1,6 +1,13 @@
 package destination
 
-import "sync"
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/gate"
+)
 
 // groupsMost bounds how many groups are told apart; what belongs to others is not counted.
 const groupsMost = 10_000
@@ -10,6 +17,39 @@ const groupsMost = 10_000
 type groups struct {
 	mu       sync.Mutex
 	retrying map[string]int
+	last     map[gate.Key]time.Time // when a final dot was last sent
+}
+
+// sent notes the dot of d.
+func (g *groups) sent(now time.Time, d *mail.Delivery) {
+	if d.Group == "" {
+		return
+	}
+	k := gate.Key{Tenant: d.Tenant, Group: d.Group}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, known := g.last[k]; !known {
+		if g.last == nil || len(g.last) >= groupsMost {
+			g.last = map[gate.Key]time.Time{} // more than anybody asks about: those in use come back
+		}
+		k = gate.Key{Tenant: strings.Clone(d.Tenant), Group: strings.Clone(d.Group)} // not the memory of a whole record
+	}
+	g.last[k] = now
+}
+
+// lastSent is when a dot of k was last sent since the node started; zero = never.
+func (g *groups) lastSent(k gate.Key) (last time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if k.Tenant != "" {
+		return g.last[k]
+	}
+	for have, t := range g.last {
+		if have.Group == k.Group && t.After(last) {
+			last = t
+		}
+	}
+	return last
 }
 
 // add counts n more of a group; a count never falls below zero, as it would for what was deferred before the start.
@@ -33,8 +73,9 @@ func (g *groups) add(group string, n int) {
 
 // GroupStanding is how much of a delivery group this node has in its hands.
 type GroupStanding struct {
-	Flight   int // in delivery, or waiting for their outcome to be durable
-	Retrying int // deferred at least once since this node started
+	Flight   int       // in delivery, or waiting for their outcome to be durable
+	Retrying int       // deferred at least once since this node started
+	LastSent time.Time // when a final dot was last sent since this node started; zero = never
 }
 
 // Groups tells of every group that has any.
@@ -44,6 +85,12 @@ func (r *Registry) Groups() map[string]GroupStanding {
 	g.mu.Lock()
 	for name, n := range g.retrying {
 		out[name] = GroupStanding{Retrying: n}
+	}
+	for k, t := range g.last {
+		if s := out[k.Group]; t.After(s.LastSent) {
+			s.LastSent = t
+			out[k.Group] = s
+		}
 	}
 	g.mu.Unlock()
 	r.each(func(e *entry) {

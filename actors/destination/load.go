@@ -28,6 +28,7 @@ func (b *Outbox) BeginLoad(now time.Time) (Load, bool) {
 		k.until = now
 		if k.cursor == nil {
 			k.headed = now
+			k.before, k.passed = k.passed, 0
 		}
 	}
 	k.pass = true
@@ -37,7 +38,10 @@ func (b *Outbox) BeginLoad(now time.Time) (Load, bool) {
 
 // Merge ends a load with what the scan brought.
 func (b *Outbox) Merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, more bool, nextDue time.Time) {
-	wakes, tell := b.merge(now, ds, next, more, nextDue)
+	wakes, dead, tell := b.merge(now, ds, next, more, nextDue)
+	for _, p := range dead {
+		b.expire(now, p, "")
+	}
 	for _, w := range wakes {
 		w.Wake()
 	}
@@ -46,7 +50,9 @@ func (b *Outbox) Merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 	}
 }
 
-func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, more bool, due time.Time) (wakes []protocol.Waker, tell bool) {
+func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, more bool, due time.Time) (
+	wakes []protocol.Waker, dead []*protocol.Parcel, tell bool,
+) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k := &b.disk
@@ -57,8 +63,15 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 		if _, ok := known[d.Seq]; ok {
 			continue
 		}
-		if b.closed(now, d, noSource, "") && !expired(now, d) {
+		if b.closed(now, d, noSource, "") {
+			if b.env.expired(now, d) && b.env.leased() && len(b.flight) < flightMost {
+				p := &protocol.Parcel{Job: mail.Job{Delivery: *d}}
+				b.launch(p)
+				dead = append(dead, p)
+				continue
+			}
 			b.held = true
+			k.passed++
 			continue
 		}
 		s := b.shelves[b.shelf(d.Pool)]
@@ -83,7 +96,7 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 	if !due.IsZero() && b.setNextDue(due) {
 		tell = true
 	}
-	return wakes, tell
+	return wakes, dead, tell
 }
 
 // endLoad moves the cursor on, but not past what was kept out of the window meanwhile.
@@ -99,7 +112,7 @@ func (b *Outbox) endLoad(next protocol.Cursor, more bool) {
 		}
 	}
 	k.more = k.more || more
-	if k.missed {
+	if k.missed || k.again && !more {
 		b.rewind()
 	}
 	k.ghosts, k.late, k.missed = nil, nil, false
@@ -154,21 +167,27 @@ func (b *Outbox) Recover(waiting int, due time.Time) {
 	b.rewind()
 }
 
-// Reopen makes what was passed over because of a gate or a suspension come up again.
-func (b *Outbox) Reopen() {
+// Reopen makes what was passed over because of a gate or a suspension come up again; true where there was any. now
+// tells that it is because something has changed, and not to look what has expired.
+func (b *Outbox) Reopen(now bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.held {
-		b.held = false
-		b.rewind()
+	if now {
+		b.disk.before, b.disk.passed = 0, 0
 	}
+	if !b.held {
+		return false
+	}
+	b.held = false
+	b.rewind()
+	return true
 }
 
 // idle tells whether nothing is left that the destination would have to be remembered for.
 func (b *Outbox) idle(now time.Time, after time.Duration) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.disk.more || b.disk.loading || b.told || b.held || len(b.flight) > 0 || !b.nextDue.IsZero() || now.Sub(b.touched) < after {
+	if b.disk.more || b.disk.loading || b.told || b.held || b.purge != nil || len(b.flight) > 0 || !b.nextDue.IsZero() || now.Sub(b.touched) < after {
 		return false
 	}
 	for _, s := range b.shelves {

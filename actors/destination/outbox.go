@@ -34,6 +34,7 @@ type Outbox struct {
 	total   int       // deliveries without a final outcome, memory and disk
 	retries int       // of these, such as were deferred before
 	held    bool      // deliveries were passed over because a gate or tenant is closed
+	purge   *purge    // deliveries of a stopped group are being discarded
 	touched time.Time
 	swept   time.Time // when flight was last looked through for what sits behind a silent dot
 	status  Status
@@ -64,6 +65,9 @@ type disk struct {
 	ghosts  []mail.Seq      // durably settled while the scan was under way: it may still show them
 	late    []mail.Delivery // kept out of the window while the scan was under way
 	missed  bool            // too many of those to remember
+	passed  int             // deliveries passed over since a pass last began at the head …
+	before  int             // … and in the time before that
+	again   bool            // rewind when the pass is over
 }
 
 // lateMost bounds disk.late.
@@ -100,6 +104,11 @@ func (b *Outbox) push(now time.Time, j *mail.Job) (protocol.Waker, bool) {
 	d := &j.Delivery
 	b.total++
 	b.touched = now
+	if b.env.stopped(d) {
+		tell := !b.held && !b.told
+		b.held, b.told = true, b.told || tell
+		return nil, tell
+	}
 	if d.Due.After(now) {
 		return nil, b.setNextDue(d.Due)
 	}
@@ -243,8 +252,13 @@ func (b *Outbox) low() bool {
 	return room && b.disk.more
 }
 
-// rewindTo sees to it that a scan comes by d. A pass that has begun does not look at what fell due since.
+// rewindTo sees to it that a scan comes by d. A pass that has begun does not look at what fell due since. One that goes
+// over stopped mail comes to its end first, or whatever lies behind that would never have its turn.
 func (b *Outbox) rewindTo(d *mail.Delivery) {
+	if b.disk.pass && b.disk.passed > 0 {
+		b.disk.again = true
+		return
+	}
 	if b.disk.pass && d.Due.After(b.disk.until) {
 		b.rewind()
 		return
@@ -254,7 +268,7 @@ func (b *Outbox) rewindTo(d *mail.Delivery) {
 
 // rewind makes the next scan start from the beginning.
 func (b *Outbox) rewind() {
-	b.disk.more, b.disk.cursor, b.disk.top, b.disk.pass = true, nil, 255, false
+	b.disk.more, b.disk.cursor, b.disk.top, b.disk.pass, b.disk.again = true, nil, 255, false, false
 	b.disk.missed = b.disk.loading // the scan that is under way ends with another cursor
 }
 
@@ -276,7 +290,7 @@ func (b *Outbox) Leave(now time.Time, i int, back []*protocol.Parcel, news any) 
 	b.touched = now
 	for _, p := range back {
 		b.land(p)
-		s.waiting.push(refTo(renew(p)))
+		b.putBack(renew(p))
 	}
 	var wakes []protocol.Waker
 	for n := min(len(s.lingers), len(s.waiting)); n > 0; n-- {
@@ -332,13 +346,13 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 	defer b.mu.Unlock()
 	s := b.shelves[i]
 	s.moved = now
-	if b.env.IsHalted() || b.env.Suspensions.match(now, b.domain, receiver, source, "") != nil {
+	if b.env.IsHalted() || !b.env.leased() || b.env.Suspensions.match(now, b.domain, receiver, source, "") != nil {
 		return nil, nil, false
 	}
 	for len(s.waiting) > 0 && len(dead) < takeExpired {
 		x := s.waiting.pop()
 		d := &x.Job.Delivery
-		if expired(now, d) {
+		if b.env.expired(now, d) {
 			b.launch(x)
 			dead = append(dead, x)
 			continue
@@ -360,10 +374,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 
 // closed tells whether d may not be sent now for a reason of its own.
 func (b *Outbox) closed(now time.Time, d *mail.Delivery, source netip.Addr, receiver string) bool {
-	if b.env.Gate != nil && !b.env.Gate(d) {
-		return true
-	}
-	return b.env.Suspensions.match(now, b.domain, receiver, source, d.Tenant) != nil
+	return b.env.stopped(d) || b.env.Suspensions.match(now, b.domain, receiver, source, d.Tenant) != nil
 }
 
 // launch notes p as in flight.
@@ -420,19 +431,15 @@ func (b *Outbox) Fetch(p *protocol.Parcel) error {
 	return err
 }
 
-// Clear tells whether p's final dot may be sent: the store can keep what comes of it, its gate is open, and nobody has
-// suspended it since.
-func (b *Outbox) Clear(now time.Time, p *protocol.Parcel, source netip.Addr, receiver string) bool {
-	return !b.env.IsHalted() && !b.closed(now, &p.Job.Delivery, source, receiver)
-}
-
 // Return puts a parcel that was not begun back where it was.
 func (b *Outbox) Return(p *protocol.Parcel) {
 	b.mu.Lock()
 	b.land(p)
-	s := b.shelves[b.shelf(p.Job.Delivery.Pool)]
-	s.waiting.push(refTo(renew(p)))
-	w, tell := b.rouse(s)
+	var w protocol.Waker
+	var tell bool
+	if s := b.putBack(renew(p)); s != nil {
+		w, tell = b.rouse(s)
+	}
 	b.mu.Unlock()
 	if w != nil {
 		w.Wake()

@@ -10,6 +10,7 @@ import (
 	"github.com/ekiden-mta/ekiden/actors/actorstest"
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/gate"
 )
 
 // TestOutboxAgainstModel lets arrivals, scans, sessions and commits interleave at will. Whatever the order: nothing is
@@ -21,7 +22,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 		q := actorstest.NewQueue(false)
 		q.Manual = true
 		env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{},
-			Budget: &Budget{Limit: 40}, Window: window, Batch: 4}
+			Budget: &Budget{Limit: 40}, Window: window, Batch: 4, Gates: &gate.Table{}}
 		env.Defaults()
 		b := NewOutbox("a.example", env, func(any) {})
 		now := time.Unix(1_800_000_000, 0)
@@ -37,12 +38,27 @@ func TestOutboxAgainstModel(t *testing.T) {
 		var running *scan
 		out := map[mail.Seq]bool{}
 		joined := false
+		word := gate.Gate{Group: "g"}
+		toggle := func() {
+			if word.Version++; word.Closed {
+				word = word.Resume("", now, now, word.Version)
+			} else {
+				word = word.Stop(gate.Order{}, now, word.Version)
+			}
+			env.Gates.Merge(word)
+			if word.Closed {
+				b.shut()
+			} else {
+				b.Reopen(true)
+			}
+		}
 
 		put := func(n int) {
 			for range n {
 				seq++
 				d := mail.Delivery{Seq: seq, Message: mail.MessageID{Lineage: 1, Seq: seq}, Domain: "a.example", Due: now,
-					Expires: now.Add(time.Hour), RetryEvery: time.Minute, Priority: []uint8{50, 90}[rapid.IntRange(0, 1).Draw(t, "priority")]}
+					Expires: now.Add(time.Hour), RetryEvery: time.Minute, Priority: []uint8{50, 90}[rapid.IntRange(0, 1).Draw(t, "priority")],
+					Group: []string{"", "g"}[rapid.IntRange(0, 1).Draw(t, "group")]}
 				q.Put([]byte("0123456789"), d)
 				offers = append(offers, mail.Job{Delivery: d, Body: []byte("0123456789")})
 			}
@@ -65,6 +81,9 @@ func TestOutboxAgainstModel(t *testing.T) {
 			}
 			if e, ok := q.Final(s); ok {
 				t.Fatalf("delivery %d was handed out after %v", s, e.Kind)
+			}
+			if word.Closed && p.Job.Delivery.Group == "g" {
+				t.Fatalf("delivery %d was handed out, and its group is stopped", s)
 			}
 			out[s] = true
 			hand = append(hand, p)
@@ -89,6 +108,23 @@ func TestOutboxAgainstModel(t *testing.T) {
 			b.Merge(now, running.ds, running.next, running.more, running.due)
 			running = nil
 		}
+		discard := func() { // one step of it, of which a part may be out of date
+			if !word.Closed || !b.beginPurge() {
+				return
+			}
+			ds, _, _, _, _ := q.Scan("a.example", nil, endOfTime, 6)
+			if rapid.Bool().Draw(t, "commit meanwhile") {
+				q.Commit()
+			}
+			ps, _ := b.seize(ds, word.Key())
+			b.endPurge()
+			for _, p := range ps {
+				if s := p.Job.Delivery.Seq; out[s] {
+					t.Fatalf("delivery %d is discarded in a session's hands", s)
+				}
+				b.interrupt(now, p, nil)
+			}
+		}
 		var v View
 		look := func() {
 			b.Look(now, &v)
@@ -98,7 +134,11 @@ func TestOutboxAgainstModel(t *testing.T) {
 			b.Note(Plan{Alarm: v.NextDue})
 		}
 		for range rapid.IntRange(1, 120).Draw(t, "steps") {
-			switch rapid.IntRange(0, 9).Draw(t, "step") {
+			switch rapid.IntRange(0, 11).Draw(t, "step") {
+			case 10:
+				toggle()
+			case 11:
+				discard()
 			case 0, 1:
 				put(rapid.IntRange(1, 5).Draw(t, "n"))
 			case 2, 3:
@@ -136,6 +176,9 @@ func TestOutboxAgainstModel(t *testing.T) {
 					t.Fatalf("%d deliveries in a window of %d", len(s.waiting), window)
 				}
 			}
+		}
+		if word.Closed {
+			toggle()
 		}
 		for i := range offers {
 			b.Push(now, &offers[i])

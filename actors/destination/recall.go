@@ -32,7 +32,7 @@ func (b *Outbox) recall(now time.Time) {
 		}
 		b.land(p)
 		again := &protocol.Parcel{Job: p.Job, Cost: p.Cost}
-		b.shelves[b.shelf(p.Job.Delivery.Pool)].waiting.push(refTo(again))
+		b.putBack(again)
 		b.env.Counters.Recalled.Add(1)
 	}
 }
@@ -41,5 +41,6 @@ func (b *Outbox) recall(now time.Time) {
 func renew(p *protocol.Parcel) *protocol.Parcel {
 	p.Fate.Store(protocol.Held)
 	p.Behind.Store(0)
+	p.Dot.Store(protocol.NoDot)
 	return p
 }

@@ -170,7 +170,7 @@ func (r *Registry) Suspended() []Suspension { return r.env.Suspensions.List(r.sh
 // Changed makes every destination look again: a gate, a suspension, the rules or the sources are not what they were.
 func (r *Registry) Changed() {
 	r.each(func(e *entry) {
-		e.outbox.Reopen()
+		e.outbox.Reopen(true)
 		r.system.Root.Send(e.pid, protocol.Changed{})
 	})
 }

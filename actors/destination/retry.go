@@ -20,8 +20,3 @@ func nextDue(now time.Time, d *mail.Delivery, o mail.Outcome, r float64) time.Ti
 func jitter(t time.Duration, r float64) time.Duration {
 	return time.Duration(float64(t) * (1 + 0.01*r))
 }
-
-// expired tells whether d's lifetime has ended. A zero Expires never ends.
-func expired(now time.Time, d *mail.Delivery) bool {
-	return !d.Expires.IsZero() && !d.Expires.After(now)
-}

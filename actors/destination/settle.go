@@ -15,12 +15,15 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 		o.At = now
 	}
 	s := mail.Settlement{Delivery: d, Event: event(d, &o, receiver)}
+	p.Dot.Store(protocol.NoDot)
 	if o.InDoubt {
 		b.env.Counters.InDoubt.Add(1)
 	}
 	if o.Result == mail.Deferred {
 		next := *d
-		next.Due = nextDue(now, d, o, b.env.Rand())
+		next.Expires = b.env.ends(d)
+		next.Due = nextDue(now, &next, o, b.env.Rand())
+		next.Expires = d.Expires
 		if o.Stage != mail.StageNone && next.Attempts < ^uint16(0) {
 			next.Attempts++
 		}
@@ -76,6 +79,9 @@ func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
 	if b.disk.loading {
 		b.disk.ghosts = append(b.disk.ghosts, d.Seq)
 	}
+	if b.purge != nil {
+		b.purge.ghosts[d.Seq] = struct{}{}
+	}
 	tell := false
 	if next == nil {
 		b.total--
@@ -123,17 +129,22 @@ func event(d *mail.Delivery, o *mail.Outcome, receiver string) mail.Event {
 }
 
 // Dismiss settles up to n waiting deliveries with one outcome that concerns them all: a domain that does not exist, or
-// hosts nobody could reach. It tells how many it settled.
+// hosts nobody could reach. It tells how many it settled. What is stopped is left as it is.
 func (b *Outbox) Dismiss(now time.Time, o mail.Outcome, receiver string, n int) int {
 	b.mu.Lock()
 	var ps, dead []*protocol.Parcel
 	for _, s := range b.shelves {
 		for len(s.waiting) > 0 && len(ps)+len(dead) < n {
 			p := s.waiting.pop()
-			b.launch(p)
-			if expired(now, &p.Job.Delivery) {
+			switch d := &p.Job.Delivery; {
+			case b.env.expired(now, d):
+				b.launch(p)
 				dead = append(dead, p)
-			} else {
+			case b.env.stopped(d):
+				b.drop(p)
+				b.held = true
+			default:
+				b.launch(p)
 				ps = append(ps, p)
 			}
 		}
@@ -154,7 +165,7 @@ func (b *Outbox) Sweep(now time.Time, receiver string, n int) int {
 	var dead []*protocol.Parcel
 	for _, s := range b.shelves {
 		s.waiting.filter(func(p *protocol.Parcel) bool {
-			if len(dead) == n || !expired(now, &p.Job.Delivery) {
+			if len(dead) == n || !b.env.expired(now, &p.Job.Delivery) {
 				return true
 			}
 			dead = append(dead, p)

@@ -20,6 +20,7 @@ const (
 	troublePause = time.Second      // after a connection that failed while others work
 	secondTry    = time.Second / 2  // after a source failed, while others get through …
 	thirdTry     = 2 * time.Second  // … and after it failed again
+	leaseLook    = time.Second      // between looks for a lease that was lost
 	storePause   = 5 * time.Second  // after the store failed
 	farAway      = 10 * time.Minute // the longest sleep of a destination that has work
 )
@@ -57,6 +58,12 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 	case protocol.Restarted:
 		m.state = StateIdle
 	case protocol.Arrived, protocol.Ticked:
+	}
+	if !m.env.leased() {
+		m.effects = m.effects[:0] // nothing may end either
+		m.plan = Plan{}
+		m.pause(now, now.Add(leaseLook), protocol.ReasonLease, "")
+		return m.effects, m.plan
 	}
 	m.decide(now, v)
 	return m.effects, m.plan
@@ -139,18 +146,19 @@ func (m *Machine) decide(now time.Time, v *View) {
 	m.load(now, v)
 	m.await(now, v)
 	if !v.NextDue.IsZero() {
-		at := later(v.NextDue, m.loaded.Add(m.env.Look))
+		at := later(v.NextDue, m.loaded.Add(max(m.env.Look, v.Look)))
 		if !at.After(now) {
 			at = now.Add(m.env.Look)
 		}
 		m.wakeBy(at)
 	}
 	if v.Held { // passed over: look again for what has expired there, and whether it may go now
-		if !now.Before(m.swept.Add(v.Retry)) {
+		every := max(v.Retry, v.Look)
+		if !now.Before(m.swept.Add(every)) {
 			m.swept = now
 			m.do(Effect{Kind: EffectReopen})
 		}
-		m.wakeBy(m.swept.Add(v.Retry))
+		m.wakeBy(m.swept.Add(every))
 	}
 	m.again(now, v)
 	switch {

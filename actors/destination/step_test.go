@@ -52,6 +52,8 @@ func playScript(t *testing.T, script string) string {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
 		}}
 	env.Defaults()
+	leased := true
+	env.Lease = func() bool { return leased }
 	m := NewMachine("a.example", env)
 	now := scriptStart
 	v := View{Retry: time.Minute}
@@ -81,6 +83,10 @@ func playScript(t *testing.T, script string) string {
 				env.Suspensions.Add(s)
 			}
 			f[i] = "Changed"
+		}
+		if f[i] == "Unlease" || f[i] == "Lease" {
+			leased = f[i] == "Lease"
+			f[i] = "Ticked"
 		}
 		effects, plan := m.Step(now, message(t, f[i:], now), &v)
 		for _, e := range effects {
@@ -126,6 +132,8 @@ func setView(t *testing.T, v *View, kv string, now time.Time) {
 		v.Low = n == 1
 	case "held":
 		v.Held = n == 1
+	case "look":
+		v.Look = time.Duration(n) * time.Second
 	case "due":
 		v.NextDue = now.Add(time.Duration(n) * time.Second)
 	default:

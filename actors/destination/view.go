@@ -15,6 +15,7 @@ type View struct {
 	NextDue time.Time // earliest due time on disk that lies ahead; zero = none
 	Held    bool      // something was passed over because of a gate or a suspension
 	Retry   time.Duration
+	Look    time.Duration // the shortest time between two looks through everything
 }
 
 // Shelf is one pool's part of the window.
@@ -32,7 +33,7 @@ func (b *Outbox) Look(now time.Time, v *View) {
 	defer b.mu.Unlock()
 	b.told = false
 	b.recall(now)
-	if !b.nextDue.IsZero() && !b.nextDue.After(now) && !now.Before(b.disk.headed.Add(b.env.Look)) {
+	if !b.nextDue.IsZero() && !b.nextDue.After(now) && !now.Before(b.disk.headed.Add(b.rest())) {
 		b.nextDue = time.Time{}
 		b.rewind() // what has become due may have a larger priority than what the cursor has come to
 	}
@@ -51,7 +52,7 @@ func (b *Outbox) Look(now time.Time, v *View) {
 		v.Ready += w.Ready
 	}
 	v.Flight, v.Held = len(b.flight), b.held
-	v.Low, v.NextDue = b.low(), b.nextDue
+	v.Low, v.NextDue, v.Look = b.low(), b.nextDue, b.rest()
 }
 
 // Plan is what the machine leaves behind in the outbox after a step.

@@ -27,6 +27,10 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	if h.Received >= directive.MaxReceived {
 		return nil, refuse(554, smtp.EnhancedCode{Class: 5, Subject: 4, Detail: 6}, "too many hops, this message is in a loop")
 	}
+	// The client keeps it and tries again: it must be taken once the group is resumed, and not bounce before.
+	if d.Group != "" && in.Stopped != nil && in.Stopped(s.Tenant, d.Group) {
+		return nil, refuse(451, smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 2}, "delivery group stopped, try again later")
+	}
 	// MAIL FROM was checked when it was given; the null sender could not be (E-25).
 	if s.From.IsNull() && !m.AllowsFrom(fromDomain(h.From)) {
 		return nil, refuse(553, smtp.EnhancedCode{Class: 5, Subject: 7, Detail: 1}, "this FROM domain is not registered")

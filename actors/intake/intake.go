@@ -32,11 +32,12 @@ type Store interface {
 // Config is what an Intake needs.
 type Config struct {
 	Store    Store
-	Settings func() *settings.Index // the settings in force; called once per message
-	Offer    func([]mail.Job)       // takes committed deliveries, whenever they are due; must not block
-	Hostname string                 // of this node, for Received
-	Clock    *clock.Clock           // product time; nil = the machine's
-	Log      *slog.Logger           // nil = none
+	Settings func() *settings.Index          // the settings in force; called once per message
+	Stopped  func(tenant, group string) bool // whether a delivery group takes no mail at the moment; nil = all do
+	Offer    func([]mail.Job)                // takes committed deliveries, whenever they are due; must not block
+	Hostname string                          // of this node, for Received
+	Clock    *clock.Clock                    // product time; nil = the machine's
+	Log      *slog.Logger                    // nil = none
 }
 
 // Validate reports what is missing.

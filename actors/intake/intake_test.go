@@ -382,10 +382,12 @@ func TestRefusals(t *testing.T) {
 		{"loop", submission(strings.Repeat("Received: x\n", 100) + "\n"), 554, "5.4.6"},
 		{"no recipients", &mail.Submission{Tenant: "default", Composition: "default"}, 554, "5.5.1"},
 		{"composition gone", &mail.Submission{Tenant: "default", Composition: "old"}, 451, "4.3.5"},
+		{"group stopped", submission("X-Relay-Group: campaign\n\n"), 451, "4.3.2"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, nil)
+			r.Stopped = func(tenant, group string) bool { return tenant == "default" && group == "campaign" }
 			_, err := r.Submit(context.Background(), tt.s)
 			var told interface{ SMTPReply() smtp.Reply }
 			if !errors.As(err, &told) {

@@ -23,10 +23,11 @@ const (
 	ReasonDNS              // the domain cannot be resolved at the moment
 	ReasonStorage          // our own store fails
 	ReasonStopping         // the node is on its way down
+	ReasonLease            // it is not sure that this node may still send
 	Reasons                // how many there are
 )
 
-var reasonNames = [...]string{"", "slots", "rate", "cap", "blocked", "suspended", "connect", "dns", "storage", "stopping"}
+var reasonNames = [...]string{"", "slots", "rate", "cap", "blocked", "suspended", "connect", "dns", "storage", "stopping", "lease"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {

@@ -17,7 +17,15 @@ type Parcel struct {
 
 	Fate   atomic.Uint32 // Held, Claimed or Recalled: session and outbox each take it at most once
 	Behind atomic.Int64  // since when an earlier final dot keeps its connection busy, Unix ms; 0 = none does
+	Dot    atomic.Uint32 // how far its final dot is: NoDot, DotCleared or DotSent
 }
+
+// How far a final dot is, for whoever closes a gate and wants to know what is past it.
+const (
+	NoDot      uint32 = iota // not begun, or answered
+	DotCleared               // about to be written
+	DotSent                  // out, and not answered
+)
 
 // Fates of a parcel that was taken. Who moves it from Held decides: the session that claims it sends, settles or
 // returns it; a parcel the outbox recalled is a mere shell, which its session must neither send nor settle.
@@ -59,6 +67,8 @@ type Outbox interface {
 	Fetch(p *Parcel) error
 	// Clear tells whether the final dot may be sent now.
 	Clear(now time.Time, p *Parcel, source netip.Addr, receiver string) bool
+	// Sent tells that a final dot that was cleared is out.
+	Sent(now time.Time, p *Parcel)
 	// Settle records an outcome; done is called once it is durable, from another goroutine, and must not block.
 	Settle(now time.Time, p *Parcel, o mail.Outcome, receiver string, done func(error))
 	// Return puts a parcel back that was not begun.

@@ -25,6 +25,8 @@ type Work interface {
 	Next(wait time.Duration) *mail.Job
 	// Clear is asked immediately before a final dot; false = close without the dot, then Return.
 	Clear(*mail.Job) bool
+	// Sent is told that the final dot is out.
+	Sent(*mail.Job)
 	// Settle hands in an outcome. The func is called once it is durable, from another goroutine, and must not block;
 	// an error means that the store failed. The job must not be touched after that.
 	Settle(*mail.Job, mail.Outcome, func(error))

@@ -205,6 +205,12 @@ func (c *carrier) Clear(j *mail.Job) bool {
 	return true
 }
 
+// Sent implements protocol.Work.
+func (c *carrier) Sent(j *mail.Job) {
+	l := &c.load[c.find(j)]
+	l.box.Sent(c.run.Clock.Now(), l.p)
+}
+
 // Settle implements protocol.Work.
 func (c *carrier) Settle(j *mail.Job, o mail.Outcome, done func(error)) {
 	l := c.remove(c.find(j))

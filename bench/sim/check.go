@@ -71,7 +71,7 @@ func (w *world) suspend() {
 	w.env.Suspensions.Add(s)
 	changed := func() {
 		for _, x := range w.order2 {
-			x.box.Reopen()
+			x.box.Reopen(true)
 			x.send(protocol.Changed{})
 		}
 	}

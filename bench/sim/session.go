@@ -137,6 +137,7 @@ func (x *sess) dot() {
 		return
 	}
 	x.cleared = true
+	x.box.Sent(w.now, p)
 	o := x.to.answer(x, p)
 	if o.Result == 0 { // the connection went before the dot: the delivery was not begun
 		x.cleared = false

@@ -30,7 +30,9 @@ func (w *streamWork) Next(time.Duration) *mail.Job {
 	return w.job
 }
 func (w *streamWork) Clear(*mail.Job) bool { return true }
-func (w *streamWork) Return(*mail.Job)     { w.bad.Add(1) }
+
+func (w *streamWork) Sent(*mail.Job)   {}
+func (w *streamWork) Return(*mail.Job) { w.bad.Add(1) }
 func (w *streamWork) Settle(_ *mail.Job, o mail.Outcome, durable func(error)) {
 	if o.Result != mail.Delivered {
 		w.bad.Add(1)

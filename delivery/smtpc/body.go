@@ -138,6 +138,7 @@ func (s *Session) launch(f, next *flight, end int) bool {
 			}
 			return false
 		}
+		s.work.Sent(f.job)
 	}
 	return true
 }

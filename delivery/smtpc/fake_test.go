@@ -14,6 +14,7 @@ import (
 type fakeWork struct {
 	durable string // "" = at once, "later" = by fire, "never", "fail"
 	unclear int    // the job that is not cleared
+	due     int64  // the job that was cleared and whose dot is not out yet; 0 = none
 
 	mu      sync.Mutex
 	changed sync.Cond
@@ -48,11 +49,29 @@ func (w *fakeWork) Clear(j *mail.Job) bool {
 	if w.settled != w.fired {
 		w.lines = append(w.lines, fmt.Sprintf("VIOLATION: clear %d with %d outcomes not durable", j.Delivery.Seq, w.settled-w.fired))
 	}
-	return int(j.Delivery.Seq) != w.unclear
+	if int(j.Delivery.Seq) == w.unclear {
+		return false
+	}
+	w.due = int64(j.Delivery.Seq)
+	return true
+}
+
+func (w *fakeWork) Sent(j *mail.Job) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.due != int64(j.Delivery.Seq) {
+		w.lines = append(w.lines, fmt.Sprintf("VIOLATION: the dot of %d is told to be out, due was %d", j.Delivery.Seq, w.due))
+	}
+	w.due = 0
 }
 
 func (w *fakeWork) Settle(j *mail.Job, o mail.Outcome, durable func(error)) {
 	w.mu.Lock()
+	if w.due == int64(j.Delivery.Seq) {
+		if w.due = 0; o.Result == mail.Delivered {
+			w.lines = append(w.lines, fmt.Sprintf("VIOLATION: %d was delivered without a word that its dot is out", j.Delivery.Seq))
+		}
+	}
 	w.lines = append(w.lines, fmt.Sprintf("%d: %s", j.Delivery.Seq, words(o)))
 	w.settled++
 	w.waiting = append(w.waiting, durable)

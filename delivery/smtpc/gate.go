@@ -160,8 +160,9 @@ func (s *Session) fire() bool {
 	if s.cleared = s.work.Clear(s.departing.job); !s.cleared {
 		return false
 	}
-	if err := s.c.raw.Write(s.tryWrite); err != nil {
+	if err := s.c.raw.Write(s.tryWrite); err != nil || s.sent < len(s.out) {
 		return false
 	}
-	return s.sent == len(s.out)
+	s.work.Sent(s.departing.job)
+	return true
 }

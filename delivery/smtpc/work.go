@@ -7,14 +7,17 @@ import (
 )
 
 // Work is what a session carries. Its methods are called by one goroutine at a time: the session's own, except that
-// Clear may be called by the goroutine that reports an earlier outcome durable, while the session's goroutine waits
-// for just that.
+// Clear and Sent may be called by the goroutine that reports an earlier outcome durable, while the session's goroutine
+// waits for just that.
 type Work interface {
 	// Next returns the next delivery, waiting for one at most wait (0 = not at all); nil when there is none.
 	Next(wait time.Duration) *mail.Job
 	// Clear is asked immediately before the final dot of j (rule D3). False closes the connection without the dot;
 	// Return follows. It must not block.
 	Clear(j *mail.Job) bool
+	// Sent is told that the final dot of j, which was cleared, is out. It is not called where the connection broke first:
+	// Settle or Return tells then. It must not block.
+	Sent(j *mail.Job)
 	// Settle takes the outcome of j. durable is called exactly once, from any goroutine, when the outcome cannot be
 	// forgotten any more, or with an error when the store failed.
 	Settle(j *mail.Job, o mail.Outcome, durable func(error))

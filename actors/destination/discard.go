@@ -1,0 +1,156 @@
+package destination
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/gate"
+)
+
+var (
+	// ErrOpen says that a group is not stopped, or not any more: its mail must not be discarded.
+	ErrOpen = errors.New("the group is not stopped")
+
+	// ErrDiscarding says that the same destination is being gone through already.
+	ErrDiscarding = errors.New("mail of this destination is being discarded already")
+)
+
+// interrupted is the detail of what is discarded: the code is the relay's own (requirement R74).
+const interrupted = "592 interrupted: discarded by the stop function"
+
+// purge is what an outbox remembers while deliveries are being discarded.
+type purge struct {
+	ghosts map[mail.Seq]struct{} // settled since the scan began: it may still show them
+}
+
+// discardRounds bounds how often a destination is gone through again for what moved meanwhile.
+const discardRounds = 3
+
+// Discard ends every queued delivery of k to d as interrupted, in steps of a scan, each durable before the next, and
+// tells how many. The gate of k must be closed and stay so. What is in delivery is left to its outcome. It ends early
+// with ctx; to begin anew does no harm.
+func (r *Registry) Discard(ctx context.Context, d mail.Domain, k gate.Key) (n int, err error) {
+	s := r.shard(d)
+	s.mu.Lock()
+	b := r.entry(s, d, r.shell.Clock.Now()).outbox
+	begun := b.beginPurge() // keeps it from being forgotten
+	s.mu.Unlock()
+	if !begun {
+		return 0, ErrDiscarding
+	}
+	defer b.endPurge()
+	for range discardRounds {
+		done, moved, err := r.discardOnce(ctx, b, k)
+		if n += done; err != nil || moved == 0 {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// discardOnce goes through the destination from head to end. moved is how many deliveries it could not judge.
+func (r *Registry) discardOnce(ctx context.Context, b *Outbox, k gate.Key) (n, moved int, err error) {
+	var at protocol.Cursor
+	for more := true; more; {
+		if err := ctx.Err(); err != nil {
+			return n, moved, err
+		}
+		var ds []mail.Delivery
+		b.forgetGhosts()
+		ds, at, more, _, err = b.env.Queue.Scan(b.domain, at, endOfTime, b.env.Batch)
+		if err != nil {
+			return n, moved, fmt.Errorf("look for what to discard: %w", err)
+		}
+		if g, _ := b.env.Gates.Get(k); !g.Closed {
+			return n, moved, ErrOpen
+		}
+		ps, skipped := b.seize(ds, k)
+		moved += skipped
+		var kept sync.WaitGroup
+		var failed error
+		var mu sync.Mutex
+		kept.Add(len(ps))
+		for _, p := range ps {
+			b.interrupt(r.shell.Clock.Now(), p, func(err error) {
+				defer kept.Done()
+				if err != nil {
+					mu.Lock()
+					failed = err
+					mu.Unlock()
+				}
+			})
+		}
+		kept.Wait()
+		if failed != nil {
+			return n, moved, fmt.Errorf("keep what was discarded: %w", failed)
+		}
+		n += len(ps)
+	}
+	return n, moved, nil
+}
+
+// endOfTime is later than any due time.
+var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func (b *Outbox) beginPurge() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.purge != nil {
+		return false
+	}
+	b.purge = &purge{ghosts: map[mail.Seq]struct{}{}}
+	return true
+}
+
+func (b *Outbox) endPurge() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.purge = nil
+}
+
+func (b *Outbox) forgetGhosts() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.purge.ghosts)
+}
+
+// seize takes those of ds into flight that are k's and in nobody's hands, so that no scan and no session meets them
+// any more. skipped is how many a newer word than the scan's concerns: the next look finds them where they are now.
+func (b *Outbox) seize(ds []mail.Delivery, k gate.Key) (ps []*protocol.Parcel, skipped int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := b.known()
+	for i := range ds {
+		d := &ds[i]
+		if !concerns(k, d) {
+			continue
+		}
+		if _, ghost := b.purge.ghosts[d.Seq]; ghost {
+			skipped++
+			continue
+		}
+		if _, ok := known[d.Seq]; ok {
+			continue
+		}
+		// One that was stored a moment ago may be offered yet: only the disk says then that it is no more.
+		b.disk.newest = max(b.disk.newest, d.Seq)
+		p := &protocol.Parcel{Job: mail.Job{Delivery: *d}}
+		b.launch(p)
+		ps = append(ps, p)
+	}
+	return ps, skipped
+}
+
+// interrupt ends p as discarded (requirement R34).
+func (b *Outbox) interrupt(now time.Time, p *protocol.Parcel, done func(error)) {
+	d := &p.Job.Delivery
+	o := mail.Outcome{Result: mail.Failed, Stage: mail.StageNone, Status: mail.StatusInterrupted, Detail: interrupted, At: now}
+	s := mail.Settlement{Delivery: d, Event: event(d, &o, "")}
+	s.Event.Kind = mail.EventDiscarded
+	b.env.Queue.Settle(s, b.durable(p, nil, b.watched(&s, done)))
+}
