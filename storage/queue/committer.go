@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -15,95 +14,6 @@ import (
 	"github.com/ekiden-mta/ekiden/storage/events"
 	"github.com/ekiden-mta/ekiden/storage/seal"
 )
-
-// inbox is where requests wait for the committer.
-type inbox struct {
-	mu      sync.Mutex
-	room    *sync.Cond
-	waiting []*request
-	bytes   int
-	ended   bool          // nothing is taken any more
-	closed  error         // refusal for everything that comes
-	wake    chan struct{} // capacity 1: there may be something
-}
-
-// submit hands r to the committer, waiting for room where too much is under way.
-func (s *Store) submit(r *request) {
-	in := &s.inbox
-	in.mu.Lock()
-	for in.closed == nil && len(in.waiting) > 0 && (len(in.waiting) >= maxPending || in.bytes > maxPendBytes) {
-		in.room.Wait()
-	}
-	if err := in.closed; err != nil {
-		in.mu.Unlock()
-		r.done(err)
-		return
-	}
-	in.waiting = append(in.waiting, r)
-	in.bytes += r.size
-	in.mu.Unlock()
-	select {
-	case in.wake <- struct{}{}:
-	default:
-	}
-}
-
-// push hands r to the committer without waiting for room: what was committed has to be ended, also while the store
-// closes.
-func (s *Store) push(r *request) {
-	in := &s.inbox
-	in.mu.Lock()
-	if err := in.closed; in.ended || errors.Is(err, ErrFailed) {
-		in.mu.Unlock()
-		r.done(err)
-		return
-	}
-	in.waiting = append(in.waiting, r)
-	in.bytes += r.size
-	in.mu.Unlock()
-	select {
-	case in.wake <- struct{}{}:
-	default:
-	}
-}
-
-// end makes later pushes fail, unless something waits.
-func (in *inbox) end() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.ended = len(in.waiting) == 0
-	return in.ended
-}
-
-// take moves the next batch to dst: what waits, up to the bounds of a commit.
-func (in *inbox) take(dst []*request) []*request {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	n, size := 0, 0
-	for n < len(in.waiting) && n < maxBatch && (n == 0 || size+in.waiting[n].size <= maxBatchBytes) {
-		size += in.waiting[n].size
-		n++
-	}
-	dst = append(dst, in.waiting[:n]...)
-	left := copy(in.waiting, in.waiting[n:])
-	clear(in.waiting[left:])
-	in.waiting = in.waiting[:left]
-	in.bytes -= size
-	if n > 0 {
-		in.room.Broadcast()
-	}
-	return dst
-}
-
-// refuse makes every later request hear err. What waits stays for the committer.
-func (in *inbox) refuse(err error) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.closed == nil || errors.Is(err, ErrFailed) {
-		in.closed = err
-	}
-	in.room.Broadcast()
-}
 
 // committer is the state of the one goroutine that writes.
 type committer struct {
@@ -120,11 +30,13 @@ type committer struct {
 	markNext mail.Seq  // mark that the commit under way writes
 	snapped  time.Time // when the counters were last written, Wall
 	snapping bool
+	sure     time.Time // when SettleQueued was last asked for, Wall
 }
 
 const (
 	snapshotEvery = 10 * time.Second
-	maxShares     = 64 << 10 // messages whose count is remembered; about 2 MB
+	maxShares     = 64 << 10  // messages whose count is remembered; about 2 MB
+	surePatience  = time.Hour // no attempt takes longer
 	markAhead     = mail.Seq(time.Second / time.Microsecond)
 )
 
@@ -292,7 +204,10 @@ func (s *Store) stage(txn *badger.Txn, r *request) error {
 		}
 		s.c.keys[r.key] = r.id
 	}
-	if r.settles {
+	if r.sure {
+		s.c.sure = clock.Wall()
+	}
+	if r.settles || r.outcome && !s.c.sure.IsZero() && clock.Since(s.c.sure) < surePatience {
 		ok, err := s.stageShare(txn, r)
 		if err != nil || !ok {
 			return err
@@ -332,8 +247,8 @@ func (s *Store) stage(txn *badger.Txn, r *request) error {
 	return nil
 }
 
-// stageShare counts one recipient of a shared body down. Settling what is not queued would take a share that another
-// recipient still needs, so here the record is looked for.
+// stageShare looks for the record of what is settled, and counts one recipient of a shared body down: settling what is
+// not queued would take a share that another recipient still needs.
 func (s *Store) stageShare(txn *badger.Txn, r *request) (ok bool, err error) {
 	if _, err := txn.Get(r.dels[0]); errors.Is(err, badger.ErrKeyNotFound) {
 		r.err = ErrNotQueued
@@ -341,7 +256,7 @@ func (s *Store) stageShare(txn *badger.Txn, r *request) (ok bool, err error) {
 	} else if err != nil {
 		return false, fmt.Errorf("look for delivery: %w", err)
 	}
-	if !r.final {
+	if !r.final || !r.settles {
 		return true, nil
 	}
 	left, err := s.sharesOf(txn, r.message)

@@ -15,10 +15,17 @@ import (
 
 // Records filed under the HMAC of a name: idempotency keys and operator state.
 
-func (s *Store) namedIdentity(kind byte, name [16]byte) []byte {
-	dst := binary.BigEndian.AppendUint32(make([]byte, 0, 21), uint32(s.lineage))
+// namedIdentity is the identity of a record of the store of lineage l that is filed under a name.
+func namedIdentity(l mail.Lineage, kind byte, name [16]byte) []byte {
+	dst := binary.BigEndian.AppendUint32(make([]byte, 0, 21), uint32(l))
 	return append(append(dst, name[:]...), kind)
 }
+
+func (s *Store) namedIdentity(kind byte, name [16]byte) []byte {
+	return namedIdentity(s.lineage, kind, name)
+}
+
+const keyRecordSize = 4 + 8 + 8
 
 func (s *Store) sealNamed(kind byte, name [16]byte, plain []byte) []byte {
 	return s.ring.Seal(nil, plain, s.namedIdentity(kind, name))
@@ -31,7 +38,7 @@ func appendKeyRecord(dst []byte, id mail.MessageID, until time.Time) []byte {
 }
 
 func parseKeyRecord(raw []byte) (id mail.MessageID, until time.Time, err error) {
-	if len(raw) != 20 {
+	if len(raw) != keyRecordSize {
 		return id, until, record.ErrDamaged
 	}
 	id.Lineage = mail.Lineage(binary.BigEndian.Uint32(raw))

@@ -103,8 +103,17 @@ func (s *Store) openMessage(kind byte, m mail.MessageID, value []byte) ([]byte, 
 // goes with its last delivery. done is as in Put. Every delivery is settled by one owner, one attempt at a time, and
 // m.Delivery must be as the store gave it or took it last: its domain, priority, due time and number find the record.
 // A shared delivery that is not there gives ErrNotQueued. Settlements go on when the disk is short.
-func (s *Store) Settle(m mail.Settlement, done func(error)) {
+func (s *Store) Settle(m mail.Settlement, done func(error)) { s.settle(m, false, done) }
+
+// SettleQueued is Settle for whoever is not the delivery's owner (a group is discarded, say): it gives ErrNotQueued
+// wherever the delivery is not in the queue as described any more, and adds no event then. For an hour from then on the
+// same holds for Settle, so that of the two that settle one delivery the later one hears of it. This costs a look at the
+// database for each settlement.
+func (s *Store) SettleQueued(m mail.Settlement, done func(error)) { s.settle(m, true, done) }
+
+func (s *Store) settle(m mail.Settlement, sure bool, done func(error)) {
 	r := s.newRequest(done)
+	r.sure = sure
 	d := m.Delivery
 	at := s.spotOf(d)
 	from := len(r.buf)

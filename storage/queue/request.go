@@ -32,6 +32,7 @@ type request struct {
 	settles   bool           // ends or moves one share of message
 	final     bool           // ends it
 	outcome   bool           // closes an attempt
+	sure      bool           // is refused where its delivery is not queued
 	adopted   bool           // of a Put: was another store's mail
 	flush     bool           // waits until what was committed before is held
 	withdraws bool           // takes back what a Put brought

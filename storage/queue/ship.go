@@ -270,11 +270,16 @@ func (s *Store) withdraw(put *request, reason error) {
 		s.answer(put, reason)
 	})
 	r.withdraws, r.message = true, put.message
-	for i := range put.sets {
-		r.del(put.sets[i].Key)
+	// Not the keys of put.sets: Badger has appended its version to them.
+	for i := range put.adds {
+		r.del(appendSpot(nil, &put.adds[i]))
 	}
+	r.del(appendMessageKey(nil, kindBody, s.lineage, put.message))
 	if put.shares > 0 {
 		r.del(appendMessageKey(nil, kindShares, s.lineage, put.message))
+	}
+	if put.hasKey {
+		r.del(append([]byte{kindKey}, put.key[:]...))
 	}
 	r.drops = append(r.drops, put.adds...)
 	r.live = -put.live

@@ -78,6 +78,10 @@ func NewRing(root *Root) *Ring {
 	return &Ring{root: root, keys: map[uint32]*dataKey{}, index: newIndexer(root)}
 }
 
+// Beside returns a ring without keys under the same root, to open what another store sealed: its data keys, restored
+// there, cannot be taken for this store's.
+func (r *Ring) Beside() *Ring { return NewRing(r.root) }
+
 // Seal appends the sealed form of plaintext to dst and returns the longer slice. aad is the record's identity: Open
 // demands the same. plaintext and aad must not overlap dst's spare room. It allocates only where dst must grow
 // (Overhead tells by how much). A record may be the first under a new data key, whose wrapped form must be durable

@@ -1,0 +1,423 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/record"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+)
+
+// Adoption is the mail of another store that is to wait here from now on.
+type Adoption struct {
+	// Lineage is the other store's.
+	Lineage mail.Lineage
+	// Records calls each for every live record as it was shipped, in any order, until each gives an error. It is called
+	// twice. key and value are valid until each returns.
+	Records func(each func(key, value []byte) error) error
+	// Note is what the log says of every delivery, at most 200 octets: "taken over from n1".
+	Note string
+	// Offer is told of deliveries as soon as they are stored and held, many at once, while the rest is still on its
+	// way. It may be nil. It is called by the goroutine of Adopt and owns the slice.
+	Offer func([]mail.Delivery)
+}
+
+// Adopted is what Adopt did.
+type Adopted struct {
+	Messages   int
+	Deliveries int
+	Skipped    int // deliveries of messages that an earlier call had adopted
+	Keys       int // idempotency keys looked at
+	Damaged    int // records that did not open, or lacked their body: they lie in quarantine or are forgotten
+}
+
+// arenaSize is the bytes of a block of copied records.
+const arenaSize = 1 << 20
+
+// Adopt stores the mail of another store, sealed anew, under numbers of this one: in the other's order of service, with
+// its message ids, attempts and lifetimes. Deliveries that may have been under way are taken like any other. It returns
+// when everything is held by standbys; where there are too few of them, mail that was promised already is exposed
+// rather than refused.
+//
+// Every message comes with a mark in the same commit, so that after a crash, or an error, Adopt is called again and goes
+// on where it ended; AdoptDone removes the marks when nobody will. The marks are shipped, and adopted: where a store dies
+// while it adopts another, whoever adopts both begins with the store that adopted.
+//
+// It keeps about 250 B of memory per delivery while it runs.
+func (s *Store) Adopt(ctx context.Context, a Adoption) (Adopted, error) {
+	if a.Lineage == s.lineage || a.Lineage == 0 {
+		return Adopted{}, fmt.Errorf("adopt: %08x is this store", a.Lineage)
+	}
+	p := &adoption{Adoption: a, s: s, ctx: ctx, ring: s.ring.Beside()}
+	err := p.gather()
+	if err == nil {
+		p.arrange()
+		err = p.move()
+	}
+	if err == nil {
+		err = p.leftovers()
+	}
+	err = errors.Join(err, p.finish())
+	if err != nil {
+		return p.result, fmt.Errorf("adopt %08x: %w", a.Lineage, err)
+	}
+	return p.result, nil
+}
+
+// AdoptDone forgets how far the adoption of a lineage came. It is for when everybody knows that it is complete.
+func (s *Store) AdoptDone(ctx context.Context, l mail.Lineage) error {
+	var keys [][]byte
+	err := s.each(ctx, kindAdopted, func(key, _ []byte) error {
+		if len(key) >= 5 && binary.BigEndian.Uint32(key[1:]) == uint32(l) {
+			keys = append(keys, slices.Clone(key))
+		}
+		if len(keys) < purgeBatch {
+			return nil
+		}
+		batch := keys
+		keys = nil
+		return s.remove(ctx, batch)
+	})
+	if err == nil && len(keys) > 0 {
+		err = s.remove(ctx, keys)
+	}
+	return err
+}
+
+func adoptedKey(l mail.Lineage, m mail.MessageID) []byte {
+	k := binary.BigEndian.AppendUint32([]byte{kindAdopted}, uint32(l))
+	k = binary.BigEndian.AppendUint64(k, uint64(m.Seq))
+	return binary.BigEndian.AppendUint32(k, uint32(m.Lineage))
+}
+
+// adoption is one run of Adopt.
+type adoption struct {
+	Adoption
+	s      *Store
+	ctx    context.Context
+	ring   *seal.Ring // with the other store's data keys
+	began  bool       // an earlier call left marks
+	result Adopted
+
+	arena   [][]byte // keys and sealed records of deliveries
+	entries []entry  // from arrange on by message and number
+	marks   *request // marks of adoptions that the other store had begun
+	keys    *request // idempotency keys
+	chunk   *chunk
+	running []*chunk
+}
+
+// entry is a delivery to be adopted.
+type entry struct {
+	message mail.MessageID
+	seq     mail.Seq // in the other store
+	own     mail.Seq // in this one; 0 = dealt with
+	rank    uint64   // attempts and due time: of two records of one delivery the greater is the newer
+	at      uint32   // in the arena: block
+	from    uint32   // offset in it
+	size    uint32   // of the sealed record, behind the key
+}
+
+// gather is the first pass: data keys, marks and deliveries.
+func (p *adoption) gather() error {
+	err := p.s.each(p.ctx, kindAdopted, func(key, _ []byte) error {
+		if len(key) >= 5 && binary.BigEndian.Uint32(key[1:]) == uint32(p.Lineage) {
+			p.began = true
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return err
+	}
+	return p.Records(func(key, value []byte) error {
+		if len(key) == 0 {
+			return p.ctx.Err()
+		}
+		switch key[0] {
+		case kindDataKey:
+			if len(key) != 5 || p.ring.Restore(seal.WrappedKey{ID: binary.BigEndian.Uint32(key[1:]), Blob: slices.Clone(value)}) != nil {
+				p.damaged("data key", nil)
+			}
+		case kindAdopted:
+			p.mark(key, value)
+		case kindDelivery:
+			if len(key) != deliveryKeySize {
+				p.damaged("delivery", nil)
+				break
+			}
+			p.keep(key, value)
+		}
+		return p.ctx.Err()
+	})
+}
+
+// keep copies a delivery, to be opened when all data keys are known.
+func (p *adoption) keep(key, value []byte) {
+	last := len(p.arena) - 1
+	if last < 0 || cap(p.arena[last])-len(p.arena[last]) < len(key)+len(value) {
+		p.arena = append(p.arena, make([]byte, 0, max(arenaSize, len(key)+len(value))))
+		last++
+	}
+	from := len(p.arena[last])
+	p.arena[last] = append(append(p.arena[last], key...), value...)
+	p.entries = append(p.entries, entry{at: uint32(last), from: uint32(from), size: uint32(len(value))})
+}
+
+// mark carries over that the other store had adopted a message of a third.
+func (p *adoption) mark(key, value []byte) {
+	if p.marks == nil {
+		p.marks = p.request()
+	}
+	p.marks.ifAbsent = true
+	p.marks.set(slices.Clone(key), slices.Clone(value))
+	if len(p.marks.sets) >= purgeBatch {
+		p.submit(&p.marks)
+	}
+}
+
+// record returns the key and the sealed record of e.
+func (p *adoption) record(e *entry) (key, value []byte) {
+	b := p.arena[e.at][e.from:]
+	return b[:deliveryKeySize], b[deliveryKeySize : deliveryKeySize+e.size]
+}
+
+func (p *adoption) open(e *entry) (mail.Delivery, error) {
+	key, sealed := p.record(e)
+	at, _ := parseSpot(key)
+	d, err := openDelivery(p.ring, p.Lineage, sealed, mail.Seq(at.at.seq))
+	if err == nil && (uint64(d.Seq) != at.at.seq || 255-d.Priority != at.inv || dueOf(d.Due) != at.at.due) {
+		err = ErrTampered
+	}
+	return d, err
+}
+
+// arrange finds out whose deliveries were gathered, leaves out what was adopted before, and gives numbers in the order
+// of the old ones, so that deliveries of one priority and due time keep their order.
+func (p *adoption) arrange() {
+	kept := p.entries[:0]
+	for i := range p.entries {
+		e := &p.entries[i]
+		d, err := p.open(e)
+		if err != nil {
+			key, sealed := p.record(e)
+			p.quarantine(key, sealed, "delivery", err)
+			continue
+		}
+		e.message, e.seq, e.own = d.Message, d.Seq, 1
+		e.rank = uint64(d.Attempts)<<48 | dueOf(d.Due)
+		kept = append(kept, *e)
+	}
+	slices.SortFunc(kept, func(a, b entry) int { return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(b.rank, a.rank)) })
+	// A standby that was not up to date may know a deferred delivery at two places.
+	p.entries = slices.CompactFunc(kept, func(a, b entry) bool { return a.seq == b.seq })
+	next := p.s.Allot(len(p.entries))
+	for i := range p.entries {
+		p.entries[i].own = next + mail.Seq(i)
+	}
+	slices.SortFunc(p.entries, compareEntries)
+}
+
+func compareEntries(a, b entry) int {
+	return cmp.Or(cmp.Compare(a.message.Lineage, b.message.Lineage), cmp.Compare(a.message.Seq, b.message.Seq),
+		cmp.Compare(a.seq, b.seq))
+}
+
+// of returns the deliveries of a message.
+func (p *adoption) of(m mail.MessageID) []entry {
+	from := sort.Search(len(p.entries), func(i int) bool { return compareEntries(p.entries[i], entry{message: m}) >= 0 })
+	to := from
+	for to < len(p.entries) && p.entries[to].message == m {
+		to++
+	}
+	return p.entries[from:to]
+}
+
+// move is the second pass: each body brings its message.
+func (p *adoption) move() error {
+	err := p.Records(func(key, value []byte) error {
+		if len(key) == 0 {
+			return p.ctx.Err()
+		}
+		switch key[0] {
+		case kindKey:
+			p.takeKey(key, value)
+		case kindBody:
+			if err := p.take(key, value); err != nil {
+				return err
+			}
+		}
+		return p.ctx.Err()
+	})
+	p.submit(&p.keys)
+	p.submit(&p.marks)
+	return err
+}
+
+// take adopts the message of a body.
+func (p *adoption) take(key, value []byte) error {
+	m, ok := parseMessageKey(key, p.Lineage)
+	if !ok {
+		p.damaged("body", nil)
+		return nil
+	}
+	of := p.of(m)
+	if len(of) == 0 || of[0].own == 0 {
+		return nil
+	}
+	known, err := p.known(m)
+	if err != nil {
+		return err
+	}
+	if known {
+		p.result.Skipped += len(of)
+		p.dealtWith(of)
+		return nil
+	}
+	if p.s.space.low.Load() {
+		return ErrDiskFull
+	}
+	var aad [maxIdentity]byte
+	body, err := p.ring.Open(nil, value, messageIdentity(aad[:0], p.Lineage, m, kindBody))
+	if err != nil {
+		p.quarantine(key, value, "body", err)
+		return nil // its deliveries are left over
+	}
+	return p.store(m, of, body)
+}
+
+// known tells whether a message was adopted before: from this lineage by an earlier call, or from the store that
+// accepted it.
+func (p *adoption) known(m mail.MessageID) (bool, error) {
+	// A message that lives here must not be stored over, whatever became of its mark.
+	if known, err := p.s.present(appendMessageKey(nil, kindBody, p.s.lineage, m)); known || err != nil {
+		return known, err
+	}
+	if p.began {
+		if known, err := p.s.present(adoptedKey(p.Lineage, m)); known || err != nil {
+			return known, err
+		}
+	}
+	if m.Lineage == p.Lineage {
+		return false, nil
+	}
+	return p.s.present(adoptedKey(m.Lineage, m))
+}
+
+func (p *adoption) dealtWith(of []entry) {
+	for i := range of {
+		of[i].own = 0
+	}
+}
+
+// store hands one message to the committer: what Put does, with events that say where it comes from.
+func (p *adoption) store(m mail.MessageID, of []entry, body []byte) error {
+	s, now := p.s, p.s.cfg.Clock.Now()
+	r := p.request()
+	r.message = m
+	if len(of) > 1 {
+		r.shares = len(of)
+	}
+	r.events = make([]mail.Event, 0, len(of))
+	for i := range of {
+		d, err := p.open(&of[i])
+		if err != nil {
+			panic("queue: a record that opened does not open") // it lies in memory
+		}
+		d.Seq, d.Shared = of[i].own, len(of) > 1
+		s.addDelivery(r, &d)
+		r.events = append(r.events, takenOver(&d, p.Note, now))
+		s.events.Pack(&r.pack, &r.events[i])
+		p.chunk.ds = append(p.chunk.ds, d)
+	}
+	s.addBody(r, m, body)
+	r.set(adoptedKey(p.Lineage, m), []byte{1})
+	p.dealtWith(of)
+	p.result.Messages++
+	p.result.Deliveries += len(of)
+	p.chunk.messages++
+	p.chunk.bytes += r.size
+	s.submit(r)
+	if p.chunk.messages >= chunkMessages || p.chunk.bytes >= chunkBytes {
+		return p.next()
+	}
+	return nil
+}
+
+func takenOver(d *mail.Delivery, note string, now time.Time) mail.Event {
+	e := mail.Event{At: now, Kind: mail.EventTakenOver, Message: d.Message, Delivery: d.Seq, Tenant: d.Tenant,
+		Group: d.Group, From: d.From, To: d.To, Domain: d.Domain, Attempt: d.Attempts, Composition: d.Composition,
+		Size: d.Size, Cleaning: d.Cleaning, InDoubt: d.InDoubt, Detail: note}
+	if d.Due.After(now) {
+		e.Due = d.Due
+	}
+	return e
+}
+
+// takeKey adopts the memory of an idempotency key, unless this store has one of that name.
+func (p *adoption) takeKey(key, value []byte) {
+	if len(key) != 1+16 {
+		p.damaged("idempotency key", nil)
+		return
+	}
+	name := [16]byte(key[1:])
+	plain, err := p.ring.Open(nil, value, namedIdentity(p.Lineage, kindKey, name))
+	if err == nil && len(plain) != keyRecordSize {
+		err = record.ErrDamaged
+	}
+	if err != nil {
+		p.damaged("idempotency key", err)
+		return
+	}
+	p.result.Keys++
+	if p.keys == nil {
+		p.keys = p.request()
+		p.keys.ifAbsent = true
+	}
+	p.keys.set(slices.Clone(key), p.s.sealNamed(kindKey, name, plain))
+	if len(p.keys.sets) >= purgeBatch {
+		p.submit(&p.keys)
+	}
+}
+
+// leftovers are deliveries whose body did not come.
+func (p *adoption) leftovers() error {
+	for i := range p.entries {
+		e := &p.entries[i]
+		if e.own == 0 {
+			continue
+		}
+		if known, err := p.known(e.message); err != nil {
+			return err
+		} else if known {
+			p.result.Skipped++
+			continue
+		}
+		key, sealed := p.record(e)
+		p.quarantine(key, sealed, "delivery", ErrNoBody)
+	}
+	return nil
+}
+
+// quarantine keeps a damaged record of the other store for whoever wants to know what happened.
+func (p *adoption) quarantine(key, value []byte, what string, reason error) {
+	p.damaged(what, reason)
+	r := p.request()
+	r.puts = false
+	r.set(append(binary.BigEndian.AppendUint32([]byte{kindQuarantine}, uint32(p.Lineage)), key...), slices.Clone(value))
+	p.s.submit(r)
+}
+
+func (p *adoption) damaged(what string, reason error) {
+	p.result.Damaged++
+	p.s.damaged.Add(1)
+	p.s.log.Error("record of another store damaged: not taken over", "lineage", fmt.Sprintf("%08x", p.Lineage),
+		"record", what, "err", reason)
+}
