@@ -21,7 +21,8 @@ type edition struct {
 	rules  *shaping.Rules
 	grants map[*settings.Member]smtpd.Grant
 	nets   []netip.Addr // sources of the node, for pools that name none
-	number uint64
+	number uint64       // of the newest object, as the members number them; 0 = the file's, not agreed on
+	parts  int          // objects it was made of
 }
 
 // book holds the edition in force. The rooms ask it at every use, so a new edition counts from the next message on.
@@ -50,6 +51,17 @@ func (b *book) load(path string, sources []netip.Addr) error {
 }
 
 func (b *book) use(s *settings.Settings, sources []netip.Addr) error {
+	return b.useAgreed(s, sources, 0, 0)
+}
+
+// outdated tells whether the edition in force is not the one of these objects: the newest version, and how many.
+func (b *book) outdated(newest uint64, parts int) bool {
+	e := b.now.Load()
+	return e.number != newest || e.parts != parts
+}
+
+// useAgreed puts the settings in force that the members agreed on.
+func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint64, parts int) error {
 	index, err := settings.NewIndex(s)
 	if err != nil {
 		return fmt.Errorf("node: settings: %w", err)
@@ -58,7 +70,8 @@ func (b *book) use(s *settings.Settings, sources []netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("node: receivers: %w", err)
 	}
-	e := &edition{index: index, rules: rules, grants: map[*settings.Member]smtpd.Grant{}, nets: sources}
+	e := &edition{index: index, rules: rules, grants: map[*settings.Member]smtpd.Grant{}, nets: sources,
+		number: number, parts: parts}
 	for _, m := range index.Members() {
 		e.grants[m] = smtpd.Grant{
 			Tenant: m.Tenant.Name, Composition: m.Composition.Name, FromDomains: m.FromDomains,
@@ -66,9 +79,6 @@ func (b *book) use(s *settings.Settings, sources []netip.Addr) error {
 			Sessions: m.Composition.Intake.Sessions, Interval: time.Duration(m.Composition.Intake.Interval),
 			SizeKB: m.Composition.Intake.SizeKB,
 		}
-	}
-	if old := b.now.Load(); old != nil {
-		e.number = old.number + 1
 	}
 	b.now.Store(e)
 	return nil

@@ -109,14 +109,22 @@ type UnsealConfig struct {
 
 // ClusterConfig joins this node with others. Address "" = alone.
 type ClusterConfig struct {
-	Address   string          `yaml:"address"`
-	Join      []string        `yaml:"join"`
-	Expect    int             `yaml:"expect"`
-	Role      string          `yaml:"role"`
-	Standbys  int             `yaml:"standbys"`
-	Shortfall string          `yaml:"shortfall"`
+	Address   string          `yaml:"address"`   // host:port of the cluster port, as the others reach it
+	Join      []string        `yaml:"join"`      // addresses of other members, at least one that is up
+	Expect    int             `yaml:"expect"`    // members that found the cluster together; 0 with join = never found one
+	Role      string          `yaml:"role"`      // member (default) or witness: a vote and no queue
+	Standbys  int             `yaml:"standbys"`  // members that hold a copy of the queue before a 250; default 1 in a cluster
+	Shortfall string          `yaml:"shortfall"` // with fewer: degrade (default: take mail, and say so) or strict (451)
 	TLS       ClusterTLSFiles `yaml:"tls"`
 }
+
+// Words of ClusterConfig.
+const (
+	roleMember       = "member"
+	roleWitness      = "witness"
+	shortfallDegrade = "degrade"
+	shortfallStrict  = "strict"
+)
 
 // ClusterTLSFiles names the cluster's authority and this member's pair.
 type ClusterTLSFiles struct {
@@ -214,12 +222,10 @@ func (c Config) Warnings() []string {
 		case UnsealFile:
 			w = append(w, "keys: the root key is read from the file "+strconv.Quote(u.Arg)+
 				": whoever has that file and the data directory can read all mail")
-		case UnsealPeer:
-			w = append(w, "keys: unsealing by a peer needs the cluster, which is not in this release: skipped")
 		}
 	}
-	if c.Cluster.Address != "" {
-		w = append(w, "cluster: not in this release: this node runs alone, nothing is replicated")
+	if c.Cluster.Address != "" && c.Cluster.Standbys == 0 && c.Cluster.Role != roleWitness {
+		w = append(w, "cluster: standbys is 0: mail that waits here is lost with this node's disk")
 	}
 	for _, l := range c.SMTP.Listeners {
 		if l.Role == "bounce" {

@@ -71,8 +71,8 @@ func TestDecodeConfigReadsEveryKey(t *testing.T) {
 	if d := cmp.Diff(want, c, opts); d != "" {
 		t.Error(d)
 	}
-	if n := len(c.Warnings()); n != 6 {
-		t.Errorf("got %d warnings, want 6 (peer, file, cluster, bounce, allow_private, testing): %q", n, c.Warnings())
+	if n := len(c.Warnings()); n != 4 {
+		t.Errorf("got %d warnings, want 4 (file, bounce, allow_private, testing): %q", n, c.Warnings())
 	}
 }
 

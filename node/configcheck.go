@@ -255,11 +255,11 @@ func (k *checker) cluster() {
 	if c.Standbys < 0 || c.Standbys > 9 {
 		k.bad("cluster.standbys", "%d is out of range; allowed: 0 to 9", c.Standbys)
 	}
-	if c.Role != "" && !isName(c.Role) {
-		k.bad("cluster.role", "%q is no role; the usual one is member", c.Role)
+	if c.Role != "" && c.Role != roleMember && c.Role != roleWitness {
+		k.bad("cluster.role", "%q is no role; allowed: %s, %s", c.Role, roleMember, roleWitness)
 	}
-	if c.Shortfall != "" && !isName(c.Shortfall) {
-		k.bad("cluster.shortfall", "%q is no word; the usual one is degrade", c.Shortfall)
+	if c.Shortfall != "" && c.Shortfall != shortfallDegrade && c.Shortfall != shortfallStrict {
+		k.bad("cluster.shortfall", "%q is not allowed; allowed: %s, %s", c.Shortfall, shortfallDegrade, shortfallStrict)
 	}
 	k.pair("cluster.tls", c.TLS.Cert, c.TLS.Key)
 	k.readable("cluster.tls.ca", c.TLS.CA)

@@ -85,6 +85,14 @@ func (c *Config) settle() {
 	if c.Keys.File != "" {
 		c.Keys.Unseal = append(c.Keys.Unseal, UnsealConfig{Kind: UnsealFile, Arg: c.Keys.File})
 	}
+	if c.Cluster.Address != "" {
+		if _, set := c.lines["cluster.standbys"]; !set && c.Cluster.Role != roleWitness {
+			c.Cluster.Standbys = 1
+		}
+		if !listed && c.Keys.Exec == "" && c.Keys.File == "" {
+			c.Keys.Unseal = []UnsealConfig{{Kind: UnsealKeyring}, {Kind: UnsealPeer}, {Kind: UnsealRecovery}}
+		}
+	}
 	c.Keys.Exec, c.Keys.File = "", ""
 	c.resolvePaths()
 }

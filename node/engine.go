@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/ekiden-mta/ekiden/actors/destination"
 	"github.com/ekiden-mta/ekiden/actors/intake"
 	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/cluster"
 	"github.com/ekiden-mta/ekiden/delivery"
 	"github.com/ekiden-mta/ekiden/delivery/dns"
 	"github.com/ekiden-mta/ekiden/delivery/smtpc"
@@ -31,8 +33,15 @@ type engine struct {
 	actors *actors.System
 	intake *intake.Intake
 	full   atomic.Bool // the disk is short
-	stop   chan struct{}
-	done   sync.WaitGroup
+
+	shipping *shipping // nil where the queue is not copied
+	lease    atomic.Pointer[cluster.Lease]
+	owned    atomic.Bool              // claimed, and at work
+	degraded atomic.Bool              // fewer standbys than asked for
+	untold   atomic.Pointer[[]string] // standbys that the book has to be told of
+
+	stop chan struct{}
+	done sync.WaitGroup
 }
 
 // Names under which the node keeps small things in the store.
@@ -41,32 +50,67 @@ const (
 	metaSuspensions = "suspensions"
 )
 
-// openEngine opens the store, finds the work in it and starts to deliver. It is called once, with the keys present.
+// openEngine opens the store and claims it. Alone it returns when the work in it is found and goes out; a member of a
+// cluster serves as soon as the others agree.
 func (n *Node) openEngine() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.engine.Load() != nil {
 		return nil
 	}
+	m := n.member.Load()
 	e := &engine{stop: make(chan struct{})}
-	var err error
-	e.store, err = queue.Open(queue.Config{Dir: n.cfg.Node.Data + "/store", Ring: seal.NewRing(n.vault.Root()),
+	cfg := queue.Config{Dir: filepath.Join(n.cfg.Node.Data, storeDir), Ring: seal.NewRing(n.vault.Root()),
 		Clock: n.clock, Log: n.log, OnFail: n.storeFailed,
-		OnCommit: func(seconds float64, _ int) { n.metrics.StoreCommitSeconds.Observe(seconds) }})
-	if err != nil {
+		OnCommit: func(seconds float64, _ int) { n.metrics.StoreCommitSeconds.Observe(seconds) }}
+	if n.ships() {
+		e.shipping = &shipping{}
+		cfg.Ship = e.shipping
+	}
+	var err error
+	if e.store, err = queue.Open(cfg); err != nil {
 		return fmt.Errorf("node: open store: %w", err)
 	}
 	if err := n.assembleEngine(e); err != nil {
 		return errors.Join(err, e.store.Close())
 	}
-	n.numbers.found.Store(int64(e.store.Waiting()))
-	e.actors.Start()
-	if err := e.recover(); err != nil {
-		return errors.Join(err, e.close(context.Background()))
-	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { <-e.stop; cancel() }()
 	e.done.Go(func() { e.watchDisk() })
 	n.engine.Store(e)
-	n.door.open()
+	if n.wire == nil {
+		if err := e.serve(ctx, m); err != nil {
+			n.engine.Store(nil)
+			return errors.Join(err, e.close(context.Background()))
+		}
+		n.mindDoor()
+		return nil
+	}
+	e.done.Go(func() {
+		err := e.serve(ctx, m)
+		switch {
+		case errors.Is(err, errTaken):
+			go n.reincarnate(e)
+		case err != nil && ctx.Err() == nil:
+			n.storeFailed(err)
+		}
+	})
+	return nil
+}
+
+// serve claims the queue and puts it to work, with whatever was put aside.
+func (e *engine) serve(ctx context.Context, m *member) error {
+	if err := m.proposeSettings(ctx); err != nil && m.node.wire == nil {
+		return err
+	}
+	if err := e.claim(ctx, m); err != nil {
+		return err
+	}
+	m.act(ctx)
+	m.node.mindDoor()
+	if err := e.bringHome(ctx, m); err != nil {
+		m.node.log.Error("a queue that was given up is not brought home yet; it is tried again at the next start", "error", err)
+	}
 	return nil
 }
 
@@ -87,7 +131,7 @@ func (n *Node) assembleEngine(e *engine) error {
 	e.actors, err = actors.New(actors.Config{
 		Queue: actorStore{e.store}, Courier: courierAdapter{courier}, Resolver: resolver,
 		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },
-		Sources: n.pools(), Clock: n.clock, Log: n.log,
+		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds,
 		Settled: func(s *mail.Settlement, err error) {
 			if err == nil {
 				n.numbers.settled(s)
@@ -185,12 +229,18 @@ func (e *engine) watchDisk() {
 // close ends delivery, then the store. What was not finished stays queued.
 func (e *engine) close(ctx context.Context) error {
 	close(e.stop)
-	e.done.Wait()
 	err := e.actors.Stop(ctx)
+	e.done.Wait()
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil // sessions were cut: their mail stays queued
 	}
-	return errors.Join(err, e.closeStore())
+	err = errors.Join(err, e.closeStore())
+	if e.shipping != nil {
+		if to := e.shipping.to.Load(); to != nil {
+			err = errors.Join(err, to.Close())
+		}
+	}
+	return err
 }
 
 // failedClose is how long a failed store may take to close.

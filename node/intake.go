@@ -31,6 +31,8 @@ var (
 	replySealed   = smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 2}, Text: "sealed: waiting for its keys, try another host or later"}
 	replyDraining = smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 2}, Text: "going down for maintenance, try another host or later"}
 	replyFailed   = smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 0}, Text: "storage trouble, try another host or later"}
+	replyNoLease  = smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 2}, Text: "no agreement with the other nodes at the moment, try another host or later"}
+	replyShort    = smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 0}, Text: "too few copies of the message could be made, try again later"}
 	replyFull     = smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 1}, Text: "short of disk space, try again later"}
 )
 
@@ -59,6 +61,8 @@ func told(err error) error {
 	switch {
 	case errors.Is(err, queue.ErrDiskFull):
 		return &smtpd.Refusal{Reply: replyFull}
+	case errors.Is(err, queue.ErrShort):
+		return &smtpd.Refusal{Reply: replyShort}
 	case errors.Is(err, queue.ErrFailed):
 		return &smtpd.Refusal{Reply: replyFailed}
 	case errors.Is(err, queue.ErrClosed):

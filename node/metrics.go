@@ -14,7 +14,7 @@ import (
 // exportNumbers lets /metrics read what the rooms know.
 func (n *Node) exportNumbers() {
 	n.metrics.Sealed.From(func() float64 {
-		if n.engine.Load() == nil && !n.draining.Load() {
+		if n.member.Load() == nil && !n.draining.Load() {
 			return 1
 		}
 		return 0

@@ -17,10 +17,12 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin"
+	"github.com/ekiden-mta/ekiden/admin/gather"
+	"github.com/ekiden-mta/ekiden/cluster/wire"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/internal/metrics"
 	"github.com/ekiden-mta/ekiden/smtpd"
-	"github.com/ekiden-mta/ekiden/smtpd/wire"
+	smtpwire "github.com/ekiden-mta/ekiden/smtpd/wire"
 	"github.com/ekiden-mta/ekiden/storage/seal"
 )
 
@@ -43,8 +45,17 @@ type Node struct {
 	http    *admin.Server
 	engine  atomic.Pointer[engine]
 
-	mu       sync.Mutex // guards opening and closing the engine
+	wire         *wire.Wire // the cluster's port; nil alone
+	forming      *formation // nil alone
+	member       atomic.Pointer[member]
+	firstMembers atomic.Pointer[firstMembers] // where this process founded a cluster
+	takeovers    takeovers
+	broken       atomic.Pointer[error] // why the agreement has failed on this node
+	code         func(string)
+
+	mu       sync.Mutex // guards opening and closing of member and engine
 	draining atomic.Bool
+	cancel   context.CancelFunc // of the search for keys
 	stopped  chan struct{}
 	watchers sync.WaitGroup
 }
@@ -53,7 +64,8 @@ type Node struct {
 type Options struct {
 	Version string
 	Log     *slog.Logger
-	// Code is called once with the recovery code, before anything listens, at the first start of a data directory.
+	// Code is called once with the recovery code at the first start: alone, before anything listens; by the member that
+	// founds a cluster, as soon as all of the first members are there.
 	Code func(code string)
 }
 
@@ -67,7 +79,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{cfg: cfg, version: o.Version, log: o.Log, clock: &clock.Clock{}, started: clock.Wall(),
-		metrics: metrics.New(o.Version), stopped: make(chan struct{})}
+		metrics: metrics.New(o.Version), stopped: make(chan struct{}), code: o.Code, cancel: func() {}}
 	n.numbers = &numbers{set: n.metrics}
 	for _, w := range cfg.Warnings() {
 		n.log.Warn(w)
@@ -81,14 +93,21 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 	for _, err := range seal.Harden() {
 		n.log.Warn("process could not be hardened", "error", err)
 	}
-	if err := n.openVault(ctx, o.Code); err != nil {
+	if err := n.openVault(ctx); err != nil {
 		return nil, err
 	}
 	return n, n.assembleFronts()
 }
 
-// openVault opens the keys, or makes them at the first start.
-func (n *Node) openVault(ctx context.Context, tell func(string)) error {
+// tell shows the recovery code, once.
+func (n *Node) tell(code string) {
+	if n.code != nil {
+		n.code(code)
+	}
+}
+
+// openVault opens the keys. Alone it makes them at the first start; a member of a cluster gets them later: see formation.
+func (n *Node) openVault(ctx context.Context) error {
 	var providers []seal.Provider
 	for _, u := range n.cfg.Keys.Unseal {
 		p := seal.Provider{Kind: u.Kind}
@@ -106,6 +125,9 @@ func (n *Node) openVault(ctx context.Context, tell func(string)) error {
 	}
 	n.vault = v
 	if v.State() == seal.New {
+		if n.inCluster() {
+			return nil
+		}
 		code, err := v.Init(ctx)
 		var form *seal.ProviderError
 		switch {
@@ -114,9 +136,7 @@ func (n *Node) openVault(ctx context.Context, tell func(string)) error {
 		case err != nil:
 			return fmt.Errorf("node: make keys: %w", err)
 		}
-		if tell != nil {
-			tell(code)
-		}
+		n.tell(code)
 		return nil
 	}
 	by, err := v.AutoUnseal(ctx)
@@ -153,6 +173,10 @@ func (n *Node) assembleFronts() error {
 	}
 	c := admin.Config{Address: n.cfg.HTTP.Address, Token: token, Metrics: n.scrape(),
 		Testing: n.cfg.Testing.Enabled, Services: n.services(), Clock: n.clock, Log: n.log}
+	if n.inCluster() {
+		own := c.Services
+		c.Local, c.Services = &own, gather.Services(gather.Config{Name: n.cfg.Node.Name, Local: own, Peers: gathered{n}, Log: n.log})
+	}
 	if n.cfg.HTTP.TLS.Cert != "" {
 		c.TLS = n.httpTLS.config()
 	}
@@ -184,16 +208,26 @@ func (n *Node) loadCertificates() error {
 	return n.smtpTLS.use(pair)
 }
 
-// Start opens the listeners and, where the node has its keys, the engine. A sealed node listens as well: it says so.
+// Start opens the listeners and, where the node has its keys, the engine. A sealed node listens as well: it says so. A
+// member of a cluster does not wait for the others.
 func (n *Node) Start(ctx context.Context) error {
 	n.door.shut(replySealed)
 	if err := n.http.Start(); err != nil {
 		return fmt.Errorf("node: listen for http: %w", err)
 	}
-	if n.vault.State() == seal.Unsealed {
-		if err := n.openEngine(); err != nil {
+	if n.inCluster() {
+		if err := n.openWire(); err != nil {
 			return err
 		}
+	}
+	if n.vault.State() == seal.Unsealed {
+		if err := n.open(ctx); err != nil {
+			return err
+		}
+	} else if n.inCluster() {
+		search, cancel := context.WithCancel(context.Background())
+		n.cancel = cancel
+		n.watchers.Go(func() { n.search(search) })
 	}
 	if err := n.smtp.Start(); err != nil {
 		return fmt.Errorf("node: listen for smtp: %w", err)
@@ -201,6 +235,39 @@ func (n *Node) Start(ctx context.Context) error {
 	n.watchers.Go(n.watch)
 	return nil
 }
+
+// search looks for the root key among the members, and opens the node with it.
+func (n *Node) search(ctx context.Context) {
+	err := n.forming.run(ctx)
+	if err == nil {
+		err = n.open(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		n.log.Error("the node does not come to serve; restart it", "error", err)
+	}
+}
+
+// open begins everything that needs the keys. Calling it again does nothing.
+func (n *Node) open(ctx context.Context) error {
+	n.mu.Lock()
+	if n.member.Load() == nil {
+		if err := n.openMember(ctx); err != nil {
+			n.mu.Unlock()
+			return err
+		}
+	}
+	n.mu.Unlock()
+	if n.isWitness() {
+		return nil
+	}
+	return n.openEngine()
+}
+
+// inCluster tells whether the node has others.
+func (n *Node) inCluster() bool { return n.cfg.Cluster.Address != "" }
+
+// isWitness tells whether the node has a vote and no queue.
+func (n *Node) isWitness() bool { return n.inCluster() && n.cfg.Cluster.Role == roleWitness }
 
 // Ready is the line that "ekiden serve" prints when it serves.
 type Ready struct {
@@ -218,14 +285,22 @@ func (n *Node) Ready() Ready {
 	return Ready{Name: s.Name, SMTP: s.SMTP, HTTP: s.HTTP, State: state}
 }
 
-// Reload rereads certificates and settings; what cannot be read keeps its old state and is reported.
+// Reload rereads certificates; what cannot be read keeps its old state and is reported. Settings are the members', and
+// change by "ekiden apply".
 func (n *Node) Reload() error {
-	err := errors.Join(n.loadCertificates(), n.book.load(n.cfg.Settings, n.cfg.Node.SourceIPs))
+	err := n.loadCertificates()
+	if n.wire != nil {
+		err = errors.Join(err, n.wire.Reload())
+	}
+	return err
+}
+
+// settingsChanged lets the engine act on new settings.
+func (n *Node) settingsChanged() {
 	if e := n.engine.Load(); e != nil {
 		e.actors.SetSources(n.pools())
 		e.actors.Destinations().Changed()
 	}
-	return err
 }
 
 // Stop ends the node: accepts no more, finishes open transactions both ways while ctx lasts, closes the store.
@@ -238,13 +313,21 @@ func (n *Node) Stop(ctx context.Context) error {
 		err = nil
 	}
 	close(n.stopped)
+	n.cancel()
 	n.watchers.Wait()
 	n.mu.Lock()
 	if e := n.engine.Swap(nil); e != nil {
 		err = errors.Join(err, e.close(ctx))
 	}
+	if m := n.member.Swap(nil); m != nil {
+		err = errors.Join(err, m.close())
+	}
 	n.mu.Unlock()
-	err = errors.Join(err, n.http.Stop(ctx), n.vault.Close())
+	err = errors.Join(err, n.http.Stop(ctx))
+	if n.wire != nil {
+		err = errors.Join(err, n.wire.Close())
+	}
+	err = errors.Join(err, n.vault.Close())
 	if err != nil {
 		return fmt.Errorf("node: stop: %w", err)
 	}
@@ -286,6 +369,8 @@ func (n *Node) mindDoor() {
 		n.door.shut(replyDraining)
 	case "disk":
 		n.door.shut(replyFull)
+	case "lease", "degraded":
+		n.door.shut(replyNoLease)
 	default:
 		n.door.shut(replyFailed)
 	}
@@ -302,5 +387,5 @@ func addresses(list []net.Addr) []string {
 var roles = map[string]smtpd.Role{"": smtpd.RoleRelay, "relay": smtpd.RoleRelay,
 	"submission": smtpd.RoleSubmission, "bounce": smtpd.RoleBounce}
 
-var tlsModes = map[string]wire.TLSMode{"none": wire.TLSNone, "": wire.TLSOptional, "optional": wire.TLSOptional,
-	"required": wire.TLSRequired, "implicit": wire.TLSImplicit}
+var tlsModes = map[string]smtpwire.TLSMode{"none": smtpwire.TLSNone, "": smtpwire.TLSOptional, "optional": smtpwire.TLSOptional,
+	"required": smtpwire.TLSRequired, "implicit": smtpwire.TLSImplicit}

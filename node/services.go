@@ -15,7 +15,6 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
-	"github.com/ekiden-mta/ekiden/policy/settings"
 	"github.com/ekiden-mta/ekiden/storage/events"
 	"github.com/ekiden-mta/ekiden/storage/seal"
 	"github.com/ekiden-mta/ekiden/storage/stats"
@@ -29,7 +28,8 @@ const (
 
 func (n *Node) services() admin.Services {
 	return admin.Services{Node: nodeService{n}, Numbers: numberService{n}, Log: logService{n}, Groups: groupService{n},
-		Gates: gateService{n}, Settings: settingsService{n}, Jobs: jobService{n}}
+		Gates: gateService{n}, Settings: settingsService{n}, Suppressions: suppressionService{n}, Members: memberService{n},
+		Audit: auditService{n}, Jobs: jobService{n}}
 }
 
 // running returns the engine, or why there is none.
@@ -73,8 +73,17 @@ func (n *Node) reasons() []service.Reason {
 	if n.draining.Load() {
 		out = append(out, service.Reason{Code: "draining", Detail: "the node is going down or was told to drain"})
 	}
+	if err := n.broken.Load(); err != nil {
+		out = append(out, service.Reason{Code: "store", Detail: (*err).Error()})
+	}
 	if e == nil && len(out) == 0 {
-		return append(out, service.Reason{Code: "sealed", Detail: "waiting for unseal"})
+		return append(out, n.missing())
+	}
+	if e != nil && !e.holds() {
+		out = append(out, service.Reason{Code: "lease", Detail: "the other nodes do not agree that this one may send"})
+	}
+	if e != nil && e.degraded.Load() && n.cfg.Cluster.Shortfall == shortfallStrict {
+		out = append(out, service.Reason{Code: "degraded", Detail: "too few standbys hold copies of the queue"})
 	}
 	if e != nil && e.full.Load() {
 		out = append(out, service.Reason{Code: "disk", Detail: "free space is below the threshold"})
@@ -82,9 +91,22 @@ func (n *Node) reasons() []service.Reason {
 	return out
 }
 
+// missing tells why there is no engine.
+func (n *Node) missing() service.Reason {
+	switch {
+	case n.isWitness() && n.member.Load() != nil:
+		return service.Reason{Code: "lease", Detail: "a witness votes and takes no mail"}
+	case n.member.Load() != nil:
+		return service.Reason{Code: "lease", Detail: "the queue is being opened"}
+	case n.vault.State() == seal.New:
+		return service.Reason{Code: "sealed", Detail: "waiting for the first members of the cluster"}
+	}
+	return service.Reason{Code: "sealed", Detail: "waiting for unseal"}
+}
+
 // Unseal implements service.Node.
 func (n nodeService) Unseal(ctx context.Context, code string) error {
-	if n.engine.Load() != nil {
+	if n.member.Load() != nil {
 		return service.ErrNotSealed
 	}
 	err := n.vault.Unseal(ctx, n.clock.Now(), code)
@@ -96,7 +118,7 @@ func (n nodeService) Unseal(ctx context.Context, code string) error {
 	case err != nil:
 		return fmt.Errorf("node: unseal: %w", err)
 	}
-	if err := n.openEngine(); err != nil {
+	if err := n.open(ctx); err != nil {
 		return err
 	}
 	n.mindDoor()
@@ -417,20 +439,6 @@ func subjectOf(s destination.Suspension) service.Subject {
 		return service.Subject{Kind: service.SubjectTenant, Value: s.Tenant}
 	}
 	return service.Subject{Kind: service.SubjectSource, Value: s.Source.String()}
-}
-
-type settingsService struct{ *Node }
-
-// Settings implements service.Settings.
-func (n settingsService) Settings(context.Context) ([]byte, uint64, error) {
-	e := n.book.now.Load()
-	raw, err := settings.Encode(e.index.Settings)
-	return raw, e.number, err
-}
-
-// Apply implements service.Settings.
-func (n settingsService) Apply(context.Context, service.Application) (service.Applied, error) {
-	return service.Applied{}, fmt.Errorf("%w: the node reads its settings file at start and on SIGHUP", service.ErrNotYet)
 }
 
 type jobService struct{ *Node }

@@ -1,0 +1,253 @@
+package node
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/cluster"
+	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+)
+
+// agree returns this node's part in the agreement, or why there is none.
+func (n *Node) agree() (*member, error) {
+	if m := n.member.Load(); m != nil {
+		return m, nil
+	}
+	return nil, service.ErrSealed
+}
+
+// told translates what the agreement refuses into the words of the fronts.
+func agreedError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, cluster.ErrNoQuorum), errors.Is(err, cluster.ErrUncertain), errors.Is(err, cluster.ErrStopped):
+		return fmt.Errorf("%w: %w", service.ErrNoQuorum, err)
+	case errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrStale):
+		return fmt.Errorf("%w: %w", service.ErrConflict, err)
+	case errors.Is(err, ledger.ErrNotFound):
+		return fmt.Errorf("%w: %w", service.ErrNotFound, err)
+	case errors.Is(err, ledger.ErrRefused):
+		return fmt.Errorf("%w: %w", service.ErrRefused, err)
+	}
+	return err
+}
+
+// command gives a command to the members and returns what came of it.
+func (m *member) command(ctx context.Context, cmd ledger.Command) (ledger.Result, error) {
+	r, err := m.propose(ctx, cmd)
+	if err == nil {
+		err = r.Err()
+	}
+	return r, agreedError(err)
+}
+
+type settingsService struct{ *Node }
+
+// Settings implements service.Settings.
+func (n settingsService) Settings(context.Context) ([]byte, uint64, error) {
+	e := n.book.now.Load()
+	raw, err := settings.Encode(e.index.Settings)
+	return raw, e.number, err
+}
+
+// Apply implements service.Settings.
+func (n settingsService) Apply(ctx context.Context, a service.Application) (service.Applied, error) {
+	m, err := n.agree()
+	if err != nil {
+		return service.Applied{}, err
+	}
+	want, err := settings.Decode(a.YAML, n.besideSettings)
+	if err != nil {
+		return service.Applied{}, err
+	}
+	if err := m.caughtUp(ctx); err != nil {
+		return service.Applied{}, agreedError(err)
+	}
+	m.useSettings()
+	now := n.book.now.Load()
+	out := service.Applied{Changes: settings.Diff(now.index.Settings, want), Revision: now.number}
+	if a.Base != nil && *a.Base != now.number {
+		return out, fmt.Errorf("%w: revision %d is in force, not %d", service.ErrConflict, now.number, *a.Base)
+	}
+	if a.DryRun || len(out.Changes) == 0 {
+		return out, nil
+	}
+	cmd, err := m.edits(want)
+	if err != nil {
+		return out, err
+	}
+	cmd.Signed = m.by(a.Author)
+	if _, err := m.command(ctx, cmd); err != nil {
+		return out, err
+	}
+	m.useSettings()
+	out.Revision = n.book.now.Load().number
+	return out, nil
+}
+
+// besideSettings reads a file that settings name: one that lies beside the settings file of this node.
+func (n *Node) besideSettings(name string) ([]byte, error) {
+	if n.cfg.Settings == "" || !filepath.IsLocal(name) {
+		return nil, fmt.Errorf("%s cannot be read by the node: write the rules into the settings", name)
+	}
+	return os.ReadFile(filepath.Join(filepath.Dir(n.cfg.Settings), name))
+}
+
+// edits is the command that makes the book's settings those of want, if nobody changes the same objects meanwhile.
+func (m *member) edits(want *settings.Settings) (*ledger.PutObjects, error) {
+	objects, err := settings.Split(want)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	version := map[ledger.ObjectID]uint64{}
+	var have []settings.Object
+	for _, o := range m.book.State().Objects("") {
+		version[ledger.ObjectID{Kind: o.Kind, Name: o.Name}] = o.Version
+		have = append(have, settings.Object{Kind: o.Kind, Name: o.Name, Data: o.Data})
+	}
+	put, remove := settings.Edits(have, objects)
+	cmd := &ledger.PutObjects{}
+	for _, o := range put {
+		cmd.Changes = append(cmd.Changes, ledger.ObjectChange{Kind: o.Kind, Name: o.Name, Data: o.Data,
+			Base: version[ledger.ObjectID{Kind: o.Kind, Name: o.Name}]})
+	}
+	for _, o := range remove {
+		cmd.Changes = append(cmd.Changes, ledger.ObjectChange{Kind: o.Kind, Name: o.Name, Delete: true,
+			Base: version[ledger.ObjectID{Kind: o.Kind, Name: o.Name}]})
+	}
+	return cmd, nil
+}
+
+type suppressionService struct{ *Node }
+
+// scopeOf is a place as the book writes it.
+func scopeOf(p service.Place) (ledger.Scope, error) {
+	list, ok := ledger.ParseList(p.List)
+	if !ok {
+		return ledger.Scope{}, fmt.Errorf("%w: list %q; allowed: %s, %s, %s", service.ErrInvalid, p.List,
+			service.BlackBox, service.BlockList, service.Unsubscribe)
+	}
+	return ledger.Scope{List: list, Tenant: p.Tenant, Filter: p.Filter}, nil
+}
+
+// List implements service.Suppressions.
+func (n suppressionService) List(ctx context.Context, q service.SuppressionQuery, yield func(service.Suppression, string) bool) error {
+	m, err := n.agree()
+	if err != nil {
+		return err
+	}
+	after, err := base64.RawURLEncoding.DecodeString(q.After)
+	if err != nil {
+		return fmt.Errorf("%w: after: %w", service.ErrInvalid, err)
+	}
+	part, now := strings.ToLower(q.Part), n.clock.Now()
+	match := func(s *ledger.Suppression) bool {
+		return s.Live(now) && (q.Tenant == "" || s.Tenant == q.Tenant) && (q.List == "" || s.List.String() == q.List) &&
+			strings.Contains(strings.ToLower(s.Address), part)
+	}
+	for ctx.Err() == nil {
+		page, next, err := m.book.Suppressions(after, 1, match)
+		if err != nil {
+			return fmt.Errorf("node: %w", err)
+		}
+		for _, s := range page {
+			out := service.Suppression{Place: service.Place{List: s.List.String(), Tenant: s.Tenant, Filter: s.Filter},
+				Address: mail.Address(s.Address), Reason: s.Reason, Since: s.Since, Expires: s.Expires}
+			if !yield(out, base64.RawURLEncoding.EncodeToString(next)) {
+				return nil
+			}
+		}
+		if after = next; next == nil || len(page) == 0 {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
+// Add implements service.Suppressions.
+func (n suppressionService) Add(ctx context.Context, list []service.Suppression) (int, error) {
+	m, err := n.agree()
+	if err != nil || len(list) == 0 {
+		return 0, err
+	}
+	cmd := ledger.Suppress{Signed: m.by(list[0].Author)}
+	for _, s := range list {
+		scope, err := scopeOf(s.Place)
+		if err != nil {
+			return 0, err
+		}
+		cmd.Add = append(cmd.Add, ledger.Suppression{Suppressed: ledger.Suppressed{Scope: scope, Address: string(s.Address.Fold())},
+			Reason: s.Reason, Since: s.Since, Expires: s.Expires})
+	}
+	added := 0
+	for _, piece := range ledger.Split(cmd) {
+		r, err := m.command(ctx, piece)
+		if err != nil {
+			return added, err
+		}
+		added += int(r.Added)
+	}
+	return added, nil
+}
+
+// Import implements service.Suppressions. Large commands give way to leases by themselves.
+func (n suppressionService) Import(ctx context.Context, list []service.Suppression) (int, error) {
+	return n.Add(ctx, list)
+}
+
+// Remove implements service.Suppressions.
+func (n suppressionService) Remove(ctx context.Context, at service.Place, list []mail.Address, author string) (int, error) {
+	m, err := n.agree()
+	if err != nil {
+		return 0, err
+	}
+	scope, err := scopeOf(at)
+	if err != nil {
+		return 0, err
+	}
+	cmd := &ledger.Unsuppress{Signed: m.by(author)}
+	for _, a := range list {
+		cmd.Remove = append(cmd.Remove, ledger.Suppressed{Scope: scope, Address: string(a.Fold())})
+	}
+	r, err := m.command(ctx, cmd)
+	return int(r.Removed), err
+}
+
+// Reset implements service.Suppressions: errors are not counted yet.
+func (suppressionService) Reset(context.Context, string, []mail.Address, string) (int, error) {
+	return 0, service.ErrNotYet
+}
+
+type auditService struct{ *Node }
+
+// Entries implements service.Audit.
+func (n auditService) Entries(_ context.Context, before uint64, limit int) ([]service.AuditEntry, error) {
+	m, err := n.agree()
+	if err != nil {
+		return nil, err
+	}
+	list, err := m.book.AuditTail(auditMost)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	var out []service.AuditEntry
+	for i := len(list) - 1; i >= 0 && len(out) < limit; i-- {
+		if a := list[i]; before == 0 || a.Seq < before {
+			out = append(out, service.AuditEntry{Sequence: a.Seq, At: a.At, Author: a.Author, Node: a.Origin,
+				Action: a.Action, Subject: a.Subject, Detail: a.Detail})
+		}
+	}
+	return out, nil
+}
+
+// auditMost is how far back the trail can be looked at, in lines.
+const auditMost = 10_000

@@ -1,0 +1,168 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/cluster/unseal"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+)
+
+// keeper answers other members' questions about the root key.
+type keeper struct{ *Node }
+
+// Status implements unseal.Member.
+func (k keeper) Status() unseal.Status { return k.forming.status() }
+
+// Recovery implements unseal.Member.
+func (k keeper) Recovery() []byte {
+	file, _, err := k.vault.Recovery()
+	if err != nil {
+		k.log.Warn("recovery file not given to a member", "error", err)
+		return nil
+	}
+	return file
+}
+
+// releaseWait is how long the note of a release may take: without it in the audit trail no key leaves.
+const releaseWait = 5 * time.Second
+
+// Release implements unseal.Member.
+func (k keeper) Release(peer unseal.Status) (*unseal.Share, error) {
+	m := k.member.Load()
+	if m == nil {
+		return nil, errors.New("sealed, or not part of the agreement yet")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), releaseWait)
+	defer cancel()
+	if first := k.firstMembers.Load(); first == nil || !first.names[peer.Name] || !m.forming() { // who founds has no quorum yet
+		if err := m.caughtUp(ctx); err != nil {
+			return nil, fmt.Errorf("no quorum: %w", err)
+		}
+	}
+	ok, why := unseal.Release(m.facts(peer.Name))
+	k.log.Warn("a member asked for the root key", "member", peer.Name, "given", ok, "why", why)
+	if !ok {
+		return nil, errors.New(why)
+	}
+	if err := m.noteRelease(ctx, peer.Name, why); err != nil {
+		return nil, err
+	}
+	share, err := k.vault.Share()
+	if err != nil {
+		return nil, err
+	}
+	return &unseal.Share{Store: hex.EncodeToString(share.Store), Key: share.Key, Recovery: share.Recovery}, nil
+}
+
+// metaReleased is the name under which the book keeps when a member was last given the key.
+func metaReleased(name string) string { return "key released to " + name }
+
+// metaAdmitted is the name under which the book keeps when an operator last admitted a member.
+func metaAdmitted(name string) string { return "admitted " + name }
+
+// forming tells whether the cluster is being founded and has no quorum yet: the first members need the key before they
+// can vote.
+func (m *member) forming() bool {
+	first := m.node.firstMembers.Load()
+	return first != nil && m.node.clock.Now().Sub(first.at) <= unseal.Window
+}
+
+// firstMembers is whom this node founded the cluster with, and when; it is kept in memory only.
+type firstMembers struct {
+	names map[string]bool
+	at    time.Time
+	given map[string]bool // by name; guarded by Node.mu
+}
+
+// facts collects what Release must know of the member that asks.
+func (m *member) facts(name string) unseal.Facts {
+	now := m.node.clock.Now()
+	f := unseal.Facts{Admitted: -1}
+	s := m.book.State()
+	if v, ok := s.Member(name); ok {
+		f.Member, f.Removed = !v.Removed, v.Removed
+		f.Renewed = now.Sub(v.Seen)
+	}
+	if at, ok := m.metaTime(metaAdmitted(name)); ok {
+		f.Admitted = now.Sub(at)
+	}
+	if at, ok := m.metaTime(metaReleased(name)); ok {
+		v, _ := s.Member(name)
+		f.Given = !v.Seen.After(at)
+	}
+	for _, a := range m.alive() {
+		f.Alive = f.Alive || a.Name == name
+	}
+	if first := m.node.firstMembers.Load(); first != nil && first.names[name] {
+		m.node.mu.Lock()
+		given := first.given[name]
+		m.node.mu.Unlock()
+		if f.Forming = now.Sub(first.at); !given {
+			f.Member, f.Missing = false, 1
+		}
+	}
+	return f
+}
+
+func (m *member) metaTime(name string) (time.Time, bool) {
+	v, ok := m.book.State().Meta(name)
+	if !ok {
+		return time.Time{}, false
+	}
+	var at time.Time
+	return at, at.UnmarshalBinary(v.Data) == nil
+}
+
+// noteRelease writes into the book that the key is given, before it is. While the cluster is being founded there is no
+// quorum to write with: then the founder itself remembers, and the others write when they can.
+func (m *member) noteRelease(ctx context.Context, name, why string) error {
+	if first := m.node.firstMembers.Load(); first != nil && m.forming() && first.names[name] {
+		m.node.mu.Lock()
+		first.given[name] = true
+		m.node.mu.Unlock()
+		go func() { // ends with its context
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			_, _ = m.propose(ctx, &ledger.Note{Signed: m.stamp(), Action: "unseal", Subject: name, Detail: why})
+		}()
+		return nil
+	}
+	if err := m.putTime(ctx, metaReleased(name)); err != nil {
+		return fmt.Errorf("the release could not be noted: %w", err)
+	}
+	r, err := m.propose(ctx, &ledger.Note{Signed: m.stamp(), Action: "unseal", Subject: name, Detail: why})
+	if err == nil {
+		err = r.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("the release could not be noted: %w", err)
+	}
+	return nil
+}
+
+// putTime keeps the present time in the book under a name.
+func (m *member) putTime(ctx context.Context, name string) error {
+	at, err := m.node.clock.Now().MarshalBinary()
+	if err != nil {
+		return err
+	}
+	r, err := m.propose(ctx, &ledger.PutMeta{Signed: m.stamp(), Name: name, Base: ledger.Any, Data: at})
+	if err != nil {
+		return err
+	}
+	return r.Err()
+}
+
+// decodeStore reads the identity of keys as members write it.
+func decodeStore(text string) ([]byte, error) {
+	id, err := hex.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("identity of the keys: %w", seal.ErrForeign)
+	}
+	return id, nil
+}

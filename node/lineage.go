@@ -1,0 +1,251 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/cluster"
+	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/queue"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+)
+
+// witnessRole is how gossip names members without a queue.
+const witnessRole = cluster.RoleWitness
+
+// errTaken is reported for a queue that has another owner: it must never be delivered from here again.
+var errTaken = errors.New("the queue has another owner")
+
+// claimPause is waited between attempts to own the queue, when nobody answers.
+const claimPause = 200 * time.Millisecond
+
+// claim makes this node the owner of its queue's lineage, or finds that it is. It asks the book first and not the disk:
+// a directory that was restored, or whose mail was taken over, ends here with errTaken.
+func (e *engine) claim(ctx context.Context, m *member) error {
+	l := e.store.Lineage()
+	for {
+		epoch, err := e.register(ctx, m, l)
+		switch {
+		case err == nil:
+			return e.own(m, ledger.LineageEpoch{Lineage: l, Epoch: epoch})
+		case errors.Is(err, errTaken), ctx.Err() != nil:
+			return err
+		}
+		m.node.log.Debug("the queue is not owned yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(claimPause):
+		}
+	}
+}
+
+// register returns the epoch under which this node owns l.
+func (e *engine) register(ctx context.Context, m *member, l mail.Lineage) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := m.caughtUp(ctx); err != nil {
+		return 0, err
+	}
+	name := m.node.cfg.Node.Name
+	switch v, known := m.book.State().Lineage(l); {
+	case known && v.Owner == name && v.Born == name && v.Phase == ledger.Serving:
+		return v.Epoch, nil
+	case known:
+		return 0, errTaken
+	}
+	r, err := m.propose(ctx, &ledger.Register{Signed: m.stamp(), Lineage: l, Node: name, Address: m.address()})
+	if err == nil {
+		err = r.Err()
+	}
+	if err != nil {
+		return 0, err
+	}
+	return r.Epoch, nil
+}
+
+// own begins to serve the queue under its epoch: standbys, lease, work.
+func (e *engine) own(m *member, of ledger.LineageEpoch) error {
+	n := m.node
+	if e.shipping != nil {
+		if err := e.startShipping(m, of.Lineage, of.Epoch); err != nil {
+			return err
+		}
+	}
+	lease := m.agreed.Lease(of)
+	e.lease.Store(lease)
+	n.numbers.found.Add(int64(e.store.Waiting()))
+	e.actors.Start()
+	if err := e.recover(); err != nil {
+		return err
+	}
+	e.owned.Store(true)
+	e.done.Go(func() {
+		select {
+		case <-lease.Lost():
+			go n.reincarnate(e)
+		case <-e.stop:
+			m.agreed.Release(lease)
+		}
+	})
+	return nil
+}
+
+// holds tells whether mail may be taken and sent now: the lease of the queue lasts.
+func (e *engine) holds() bool {
+	l := e.lease.Load()
+	return l != nil && l.Valid()
+}
+
+// fenced is called when a standby knows a later owner: the lease says so too, a moment later.
+func (e *engine) fenced() { e.lease.Store(nil) }
+
+// reincarnate gives up a queue that has another owner, keeps what only this node has of it, and begins a new one.
+func (n *Node) reincarnate(e *engine) {
+	n.mu.Lock()
+	if n.draining.Load() || n.engine.Load() != e {
+		n.mu.Unlock()
+		return
+	}
+	n.log.Warn("the queue has another owner now; this node begins a new one", "lineage", fmt.Sprintf("%08x", uint32(e.store.Lineage())))
+	n.engine.Store(nil)
+	n.mu.Unlock()
+	n.mindDoor()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := e.close(ctx); err != nil {
+		n.log.Warn("the queue that was given up did not close in order", "error", err)
+	}
+	if err := n.putAside(e.store.Lineage()); err != nil {
+		n.storeFailed(err)
+		return
+	}
+	if err := n.openEngine(); err != nil {
+		n.storeFailed(err)
+	}
+}
+
+// The store's directory, and the name in front of one whose queue was taken over.
+const (
+	storeDir = "store"
+	asideDir = "store.old-"
+)
+
+// putAside moves the store out of the way. What only it has is brought home later.
+func (n *Node) putAside(l mail.Lineage) error {
+	from := filepath.Join(n.cfg.Node.Data, storeDir)
+	if err := os.Rename(from, filepath.Join(n.cfg.Node.Data, fmt.Sprintf("%s%08x", asideDir, uint32(l)))); err != nil {
+		return fmt.Errorf("node: put a queue aside that has another owner: %w", err)
+	}
+	return nil
+}
+
+// bringHome adopts what no standby ever held of queues that were put aside, and deletes them: nobody else can deliver it,
+// and everything else of them has another owner.
+func (e *engine) bringHome(ctx context.Context, m *member) error {
+	n := m.node
+	entries, err := os.ReadDir(n.cfg.Node.Data)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	for _, d := range entries {
+		if !d.IsDir() || !strings.HasPrefix(d.Name(), asideDir) {
+			continue
+		}
+		dir := filepath.Join(n.cfg.Node.Data, d.Name())
+		if err := e.bringHomeFrom(ctx, m, dir); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("node: delete a queue that was given up: %w", err)
+		}
+	}
+	return nil
+}
+
+func (e *engine) bringHomeFrom(ctx context.Context, m *member, dir string) error {
+	n := m.node
+	old, err := queue.Open(queue.Config{Dir: dir, Ring: seal.NewRing(n.vault.Root()), Clock: n.clock, Log: n.log})
+	if err != nil {
+		return fmt.Errorf("node: open a queue that was given up: %w", err)
+	}
+	defer old.Close()
+	exposed := old.ExposedCount()
+	n.log.Info("queue given up: what only this node has is kept", "lineage", fmt.Sprintf("%08x", uint32(old.Lineage())),
+		"waiting", old.Waiting(), "exposed", exposed)
+	if exposed == 0 {
+		return nil
+	}
+	return e.adopt(ctx, n, queue.Adoption{Lineage: old.Lineage(), Note: "brought home by " + n.cfg.Node.Name,
+		Records: func(each func(key, value []byte) error) error { return old.Exposed(ctx, each) }})
+}
+
+// adopt takes the mail of another queue into this one, and lets it go out as it comes.
+func (e *engine) adopt(ctx context.Context, n *Node, a queue.Adoption) error {
+	a.Offer = func(ds []mail.Delivery) {
+		n.numbers.found.Add(int64(len(ds)))
+		jobs := make([]mail.Job, len(ds))
+		for i := range ds {
+			jobs[i].Delivery = ds[i]
+		}
+		e.actors.Offer(jobs)
+	}
+	got, err := e.store.Adopt(ctx, a)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	n.log.Warn("queue adopted", "lineage", fmt.Sprintf("%08x", uint32(a.Lineage)), "deliveries", got.Deliveries,
+		"messages", got.Messages, "again", got.Skipped, "damaged", got.Damaged)
+	return nil
+}
+
+// noteStandbys tells the members where full copies of this queue are, and this store that it is covered.
+func (e *engine) noteStandbys(m *member, full []string) {
+	lease := e.lease.Load()
+	if lease == nil {
+		return
+	}
+	list := make([]ledger.Standby, len(full))
+	for i, name := range full {
+		list[i] = ledger.Standby{Node: name, Full: true}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	r, err := m.propose(ctx, &ledger.SetStandbys{Signed: m.stamp(), LineageEpoch: lease.LineageEpoch, Standbys: list})
+	if err == nil {
+		err = r.Err()
+	}
+	if err != nil {
+		e.untold.Store(&full) // mindLineages tries again
+		m.node.log.Warn("the standbys of the queue are not agreed on yet", "error", err)
+		return
+	}
+	e.untold.Store(nil)
+	if len(full) >= m.node.cfg.Cluster.Standbys {
+		e.cover(ctx, m.node)
+	}
+}
+
+// cover takes the marks of exposure away from what enough full standbys hold by now.
+func (e *engine) cover(ctx context.Context, n *Node) {
+	var acked []uint64
+	for _, s := range e.shipping.to.Load().Status().Standbys {
+		if s.State == "full" {
+			acked = append(acked, s.Acked)
+		}
+	}
+	if len(acked) < n.cfg.Cluster.Standbys {
+		return
+	}
+	slices.Sort(acked)
+	if err := e.store.Covered(ctx, acked[len(acked)-n.cfg.Cluster.Standbys]); err != nil {
+		n.log.Warn("marks of what only this node held were not removed", "error", err)
+	}
+}

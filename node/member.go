@@ -1,0 +1,326 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/cluster"
+	"github.com/ekiden-mta/ekiden/cluster/gossip"
+	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/cluster/replica"
+	"github.com/ekiden-mta/ekiden/cluster/unseal"
+	"github.com/ekiden-mta/ekiden/cluster/wire"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+	"github.com/ekiden-mta/ekiden/storage/seal"
+)
+
+// member is this node's part in a cluster: what exists from the moment it has its keys, below the engine. Alone it is
+// the same with one vote, and nothing of it is on the wire.
+type member struct {
+	node   *Node
+	box    *seal.Box
+	book   *ledger.Store
+	agreed *cluster.Cluster
+	gossip *gossip.Gossip // nil alone
+	copies *replica.Store // of other members' queues; nil alone and on a witness
+	peers  *peers         // nil alone
+
+	changed chan struct{} // one token: the book changed
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup
+}
+
+// boxPurpose names the key of what the members agree on.
+const boxPurpose = "ledger"
+
+// openMember opens the book and takes part in the agreement. Alone it returns with everything applied; in a cluster at
+// once, for the others may not be there.
+func (n *Node) openMember(ctx context.Context) (err error) {
+	m := &member{node: n, box: seal.NewBox(n.vault.Root(), boxPurpose), changed: make(chan struct{}, 1)}
+	run, cancel := context.WithCancel(context.Background())
+	m.cancel = cancel
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.close())
+		}
+	}()
+	if m.book, err = ledger.Open(ledger.Config{Dir: n.cfg.Node.Data + "/ledger", Box: m.box, Log: n.log, OnFail: n.bookFailed}); err != nil {
+		return fmt.Errorf("node: open ledger: %w", err)
+	}
+	c := cluster.Config{Name: n.cfg.Node.Name, Dir: n.cfg.Node.Data + "/raft", Ledger: m.book, Box: m.box, Log: n.log,
+		Clock: n.clock, OnFail: n.bookFailed, Role: n.role()}
+	if n.wire != nil {
+		if err := m.openWire(&c); err != nil {
+			return err
+		}
+	}
+	if m.agreed, err = cluster.Open(c); err != nil {
+		return fmt.Errorf("node: open agreement: %w", err)
+	}
+	if err := m.agreed.Start(ctx); err != nil {
+		return fmt.Errorf("node: take part in the agreement: %w", err)
+	}
+	if err := m.begin(); err != nil {
+		return err
+	}
+	m.book.Watch(func(ledger.Change) {
+		select {
+		case m.changed <- struct{}{}:
+		default:
+		}
+	})
+	n.member.Store(m)
+	m.tasks.Go(func() { m.follow(run) })
+	return nil
+}
+
+func (n *Node) role() cluster.Role {
+	if n.cfg.Cluster.Role == roleWitness {
+		return cluster.RoleWitness
+	}
+	return cluster.RoleNode
+}
+
+func (n *Node) bookFailed(err error) {
+	n.log.Error("agreement has failed for good: nothing is taken or sent any more; restart the node", "error", err)
+	if e := n.engine.Load(); e != nil {
+		e.actors.Halt()
+	}
+	n.broken.Store(&err)
+	n.mindDoor()
+}
+
+// openWire opens what a member has that is not alone.
+func (m *member) openWire(c *cluster.Config) (err error) {
+	n := m.node
+	c.Wire, c.Address = n.wire, n.advertised()
+	c.SelfLease = n.cfg.Cluster.Expect == 2 // without a third vote nothing is taken over by itself
+	m.peers = newPeers(n, m)
+	m.gossip, err = gossip.Start(gossip.Config{Name: n.cfg.Node.Name, Wire: n.wire, Join: n.cfg.Cluster.Join,
+		Secret: n.vault.Root().Derive("gossip"), Label: n.wire.ClusterID(), Meta: m.gossipMeta, Log: n.log,
+		Refuse: func(name string) bool { return n.refuses(wire.Peer{Name: name}) != nil }})
+	if err != nil {
+		return fmt.Errorf("node: start gossip: %w", err)
+	}
+	m.peers.serve()
+	c.Alive = m.alive
+	if n.role() == cluster.RoleWitness {
+		return nil
+	}
+	c.Standbys = m.peers
+	if m.copies, err = replica.Open(replica.StoreConfig{Dir: n.cfg.Node.Data + "/replica", Cluster: n.wire.ClusterID(), Log: n.log}); err != nil {
+		return fmt.Errorf("node: open copies of other queues: %w", err)
+	}
+	n.wire.Handle(wire.Ship, func(p wire.Peer, conn net.Conn) { m.copies.Serve(p.Name, conn) })
+	return nil
+}
+
+// gossipMeta is what this member says of itself by gossip: its role.
+func (m *member) gossipMeta() []byte { return []byte(m.node.role()) }
+
+// alive is who gossip sees.
+func (m *member) alive() []cluster.Live {
+	var out []cluster.Live
+	for _, g := range m.gossip.Alive() {
+		role := cluster.Role(g.Meta)
+		if role == "" {
+			role = cluster.RoleNode
+		}
+		out = append(out, cluster.Live{Name: g.Name, Address: g.Addr.String(), Role: role})
+	}
+	return out
+}
+
+// begin founds the cluster where this node is to.
+func (m *member) begin() error {
+	first, err := m.node.founders()
+	if err != nil || first == nil {
+		return err
+	}
+	if !m.agreed.Founded() {
+		var begin []cluster.Peer
+		for i, f := range first {
+			begin = append(begin, cluster.Peer{Name: f.Name, Address: f.Address, Voter: i < 5})
+		}
+		if err := m.agreed.Bootstrap(begin); err != nil {
+			return fmt.Errorf("node: found the cluster: %w", err)
+		}
+	}
+	return m.node.founded()
+}
+
+// propose gives a command to the members and waits until it is agreed on.
+func (m *member) propose(ctx context.Context, cmd ledger.Command) (ledger.Result, error) {
+	r, err := m.agreed.Propose(ctx, cmd)
+	if err != nil {
+		return r, fmt.Errorf("node: %w", err)
+	}
+	return r, nil
+}
+
+// stamp says that the cluster itself gives a command, now.
+func (m *member) stamp() ledger.Signed { return ledger.Signed{At: m.node.clock.Now()} }
+
+// by says that an operator gives a command, now.
+func (m *member) by(author string) ledger.Signed {
+	return ledger.Signed{Author: author, Origin: m.node.cfg.Node.Name, At: m.node.clock.Now()}
+}
+
+// caughtUp waits until this member has applied everything that was agreed on when it was called.
+func (m *member) caughtUp(ctx context.Context) error {
+	if m.agreed.Alone() {
+		return nil
+	}
+	return m.agreed.Barrier(ctx)
+}
+
+// followEvery is how often the book is looked at without a change: what a look could not do, it does then.
+const followEvery = time.Second
+
+// follow acts on what the members agree on.
+func (m *member) follow(ctx context.Context) {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		m.act(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// act looks at the book once.
+func (m *member) act(ctx context.Context) {
+	m.useSettings()
+	m.lockOut()
+	if e := m.node.engine.Load(); e != nil {
+		e.mindLineages(ctx, m)
+	}
+}
+
+// lockOut refuses members that were removed.
+func (m *member) lockOut() {
+	if m.node.wire == nil {
+		return
+	}
+	for _, v := range m.book.State().Members() {
+		if v.Removed {
+			m.node.wire.Cut(v.Name)
+		}
+	}
+}
+
+// refuses is asked for each connection between members.
+func (n *Node) refuses(p wire.Peer) error {
+	m := n.member.Load()
+	if m == nil {
+		return nil
+	}
+	if v, ok := m.book.State().Member(p.Name); ok && v.Removed {
+		return errRemoved
+	}
+	return nil
+}
+
+var errRemoved = errors.New("the member was removed from the cluster")
+
+// useSettings puts the settings of the book in force, where they changed.
+func (m *member) useSettings() {
+	n := m.node
+	objects := m.book.State().Objects("")
+	newest := uint64(0)
+	list := make([]settings.Object, len(objects))
+	for i, o := range objects {
+		newest = max(newest, o.Version)
+		list[i] = settings.Object{Kind: o.Kind, Name: o.Name, Data: o.Data}
+	}
+	if len(list) == 0 || !n.book.outdated(newest, len(list)) {
+		return
+	}
+	s, err := settings.Join(list)
+	if err == nil {
+		err = n.book.useAgreed(s, n.cfg.Node.SourceIPs, newest, len(list))
+	}
+	if err != nil {
+		n.log.Error("the settings that were agreed on cannot be used", "error", err)
+		return
+	}
+	n.settingsChanged()
+}
+
+// proposeSettings gives the settings of the file to a book that has none.
+func (m *member) proposeSettings(ctx context.Context) error {
+	if len(m.book.State().Objects("")) > 0 {
+		return nil
+	}
+	objects, err := settings.Split(m.node.book.now.Load().index.Settings)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	cmd := &ledger.PutObjects{Signed: m.stamp()}
+	for _, o := range objects {
+		cmd.Changes = append(cmd.Changes, ledger.ObjectChange{Kind: o.Kind, Name: o.Name, Data: o.Data})
+	}
+	r, err := m.propose(ctx, cmd)
+	if err != nil || r.Code == ledger.Conflict { // another member was first: its settings hold
+		return err
+	}
+	return r.Err()
+}
+
+// close leaves the cluster's work; the seat stays. The engine is closed before.
+func (m *member) close() error {
+	m.cancel()
+	m.tasks.Wait()
+	var errs []error
+	if m.agreed != nil {
+		errs = append(errs, m.agreed.Stop())
+	}
+	if m.gossip != nil {
+		errs = append(errs, m.gossip.Leave(time.Second))
+	}
+	if m.peers != nil {
+		m.peers.close()
+	}
+	if m.copies != nil {
+		m.node.wire.Unhandle(wire.Ship)
+		errs = append(errs, m.copies.Close())
+	}
+	if m.book != nil {
+		errs = append(errs, m.book.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openWire binds the cluster's port: before there are keys, for they may come over it.
+func (n *Node) openWire() error {
+	c := n.cfg.Cluster
+	if c.TLS.CA == "" || c.TLS.Cert == "" || c.TLS.Key == "" {
+		return errors.New(`node: cluster.tls needs ca, cert and key where cluster.address is given: "ekiden cluster init" makes them`)
+	}
+	w, err := wire.Listen(wire.Config{Name: n.cfg.Node.Name, Address: c.Address, CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key, Log: n.log})
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	n.wire = w
+	n.forming = newFormation(n, w)
+	w.Refuse(n.refuses)
+	w.Handle(unseal.Proto, func(p wire.Peer, conn net.Conn) {
+		if err := unseal.Serve(p.Name, conn, keeper{n}, clock.Wall); err != nil {
+			n.log.Debug("a member's question about keys was not answered", "member", p.Name, "error", err)
+		}
+	})
+	w.Start()
+	return nil
+}
+
+// advertised is where other members reach this one.
+func (n *Node) advertised() string { return n.wire.Addr().String() }

@@ -1,0 +1,249 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/cluster"
+	"github.com/ekiden-mta/ekiden/cluster/ledger"
+)
+
+type memberService struct{ *Node }
+
+// List implements service.Members. What only another member knows of itself is left open: the fronts gather.
+func (n memberService) List(ctx context.Context) (service.Roster, error) {
+	m, err := n.agree()
+	if err != nil {
+		return service.Roster{}, err
+	}
+	out := service.Roster{Quorum: m.agreed.Leader() != ""}
+	if n.wire != nil {
+		out.Cluster = n.wire.ClusterID()
+	}
+	s := m.book.State()
+	for _, v := range m.agreed.Members(ctx) {
+		r := service.Member{Name: v.Name, Address: v.Address, Voter: v.Voter, Leader: v.Leader, Alive: v.Alive, Applied: v.Applied,
+			Role: map[bool]string{true: service.RoleMember, false: service.RoleNonvoter}[v.Voter]}
+		if v.Role == cluster.RoleWitness {
+			r.Role = service.RoleWitness
+		}
+		if known, ok := s.Member(v.Name); ok {
+			r.Seen = known.Seen
+			if known.Removed {
+				r.State = service.StateRemoved
+			}
+		}
+		for _, l := range s.Lineages() {
+			if l.Owner == v.Name && l.Phase != ledger.Closed {
+				r.Lineages = append(r.Lineages, lineageOf(l))
+			}
+		}
+		if v.Name == n.cfg.Node.Name {
+			n.describe(&r)
+		}
+		out.Members = append(out.Members, r)
+	}
+	slices.SortFunc(out.Members, func(a, b service.Member) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+func lineageOf(l ledger.Lineage) service.Lineage {
+	out := service.Lineage{ID: l.Lineage, Epoch: l.Epoch, Owner: l.Owner, Phase: "owned"}
+	if l.Phase == ledger.Taken {
+		out.Phase = "adopting"
+	}
+	for _, s := range l.Standbys {
+		out.Standbys = append(out.Standbys, service.Standby{Name: s.Node})
+	}
+	return out
+}
+
+// describe fills in what only this node knows of itself.
+func (n *Node) describe(r *service.Member) {
+	s := n.status()
+	r.State, r.Version = s.State, s.Version
+	e := n.engine.Load()
+	if e == nil {
+		return
+	}
+	r.Waiting = int64(e.store.Waiting())
+	for i := range r.Lineages {
+		l := &r.Lineages[i]
+		if l.ID != e.store.Lineage() || e.shipping == nil || e.shipping.to.Load() == nil {
+			continue
+		}
+		st := e.shipping.to.Load().Status()
+		l.Degraded, l.Exposed = st.Short, uint64(e.store.ExposedCount())
+		l.Standbys = nil
+		for _, b := range st.Standbys {
+			if b.State == "idle" {
+				continue
+			}
+			behind := uint64(0)
+			if b.Acked < st.Next {
+				behind = st.Next - 1 - b.Acked
+			}
+			l.Standbys = append(l.Standbys, service.Standby{Name: b.Member, Acknowledging: b.State == "full", Behind: behind})
+		}
+	}
+}
+
+// errElsewhere is for what a member must be asked itself.
+var errElsewhere = fmt.Errorf("%w: ask that node itself", service.ErrRefused)
+
+// Drain implements service.Members.
+func (n memberService) Drain(ctx context.Context, node string) error {
+	if node != "" && node != n.cfg.Node.Name {
+		return errElsewhere
+	}
+	return n.drain(ctx)
+}
+
+// Takeover implements service.Members.
+func (n memberService) Takeover(ctx context.Context, node string, force bool, author string) ([]service.Lineage, error) {
+	m, err := n.agree()
+	if err != nil {
+		return nil, err
+	}
+	if err := m.caughtUp(ctx); err != nil {
+		return nil, agreedError(err)
+	}
+	var out []service.Lineage
+	for _, l := range m.book.State().Lineages() {
+		if l.Owner != node || l.Phase == ledger.Closed {
+			continue
+		}
+		if !force {
+			return nil, fmt.Errorf("%w: %s renews its lease or lost it a moment ago; its standbys take over by themselves", service.ErrRefused, node)
+		}
+		heir, err := m.heir(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		address, _ := m.addressOf(heir)
+		cmd := &ledger.Takeover{Signed: m.by(author), Lineage: l.Lineage, FromEpoch: l.Epoch, Force: true, NewOwner: heir, Address: address}
+		if _, err := m.command(ctx, cmd); err != nil {
+			return nil, err
+		}
+		now, _ := m.book.State().Lineage(l.Lineage)
+		out = append(out, lineageOf(now))
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%w: %s owns no queue", service.ErrNotFound, node)
+	}
+	return out, nil
+}
+
+// heir is the member that holds the best copy of a queue: a full one before all others, then the one that is furthest.
+func (m *member) heir(ctx context.Context, l ledger.Lineage) (string, error) {
+	best, high := "", uint64(0)
+	for _, a := range m.alive() {
+		if a.Name == l.Owner || a.Role == witnessRole {
+			continue
+		}
+		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
+		at, err := m.peers.HighWater(ask, a.Name, l.Lineage)
+		cancel()
+		full := slices.ContainsFunc(l.Standbys, func(s ledger.Standby) bool { return s.Node == a.Name && s.Full })
+		if err != nil || at == 0 && !full {
+			continue
+		}
+		if full {
+			return a.Name, nil
+		}
+		if best == "" || at > high {
+			best, high = a.Name, at
+		}
+	}
+	if best == "" {
+		return "", fmt.Errorf("%w: no member that can be reached holds a copy of the queue %08x", service.ErrRefused, uint32(l.Lineage))
+	}
+	return best, nil
+}
+
+// Remove implements service.Members.
+func (n memberService) Remove(ctx context.Context, node string, force bool, author string) error {
+	m, err := n.agree()
+	if err != nil {
+		return err
+	}
+	node = cmp.Or(node, n.cfg.Node.Name)
+	for _, l := range m.book.State().Lineages() {
+		if l.Owner == node && l.Phase != ledger.Closed && !force {
+			return fmt.Errorf("%w: %s still owns the queue %08x: drain it, or let its standbys take it over", service.ErrRefused, node, uint32(l.Lineage))
+		}
+	}
+	r, err := m.agreed.Remove(ctx, node, m.by(author))
+	if err == nil {
+		err = r.Err()
+	}
+	return agreedError(err)
+}
+
+// Admit implements service.Members.
+func (n memberService) Admit(ctx context.Context, node, author string) error {
+	m, err := n.agree()
+	if err != nil {
+		return err
+	}
+	if err := agreedError(m.putTime(ctx, metaAdmitted(node))); err != nil {
+		return err
+	}
+	if v, ok := m.book.State().Member(node); ok && v.Removed {
+		r, err := m.agreed.Add(ctx, cluster.Live{Name: node, Address: v.Address, Role: cluster.Role(v.Role)}, m.by(author))
+		if err == nil {
+			err = r.Err()
+		}
+		return agreedError(err)
+	}
+	_, err = m.command(ctx, &ledger.Note{Signed: m.by(author), Action: "admit", Subject: node, Detail: "may join and be given the key for 15 minutes"})
+	return err
+}
+
+// drain stops taking mail and hands the queue over. Where nobody can take it, it goes on being delivered here.
+func (n *Node) drain(ctx context.Context) error {
+	n.draining.Store(true)
+	n.mindDoor()
+	m, e := n.member.Load(), n.engine.Load()
+	if m == nil || e == nil || e.shipping == nil {
+		return nil
+	}
+	heir, err := e.handOver(ctx, m)
+	if err != nil {
+		return err
+	}
+	n.log.Warn("queue handed over", "to", heir)
+	return nil
+}
+
+// handOver ends delivery, waits until a standby has everything, and makes it the owner: nothing is in doubt, and nobody
+// waits for a lease to end.
+func (e *engine) handOver(ctx context.Context, m *member) (string, error) {
+	l, _ := m.book.State().Lineage(e.store.Lineage())
+	heir, err := m.heir(ctx, l)
+	if err != nil {
+		return "", err
+	}
+	if err := e.actors.Stop(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return "", err
+	}
+	if err := e.store.Flush(ctx); err != nil {
+		return "", fmt.Errorf("node: %w", err)
+	}
+	lease := e.lease.Swap(nil)
+	if lease == nil {
+		return "", fmt.Errorf("%w: the lease of the queue has ended", service.ErrRefused)
+	}
+	address, _ := m.addressOf(heir)
+	_, err = m.command(ctx, &ledger.Handover{Signed: m.stamp(), LineageEpoch: lease.LineageEpoch, NewOwner: heir, Address: address})
+	if err != nil {
+		return "", err
+	}
+	m.agreed.Release(lease)
+	return heir, nil
+}

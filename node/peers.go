@@ -1,0 +1,156 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/admin/gather"
+	"github.com/ekiden-mta/ekiden/cluster/replica"
+	"github.com/ekiden-mta/ekiden/cluster/wire"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// peers reaches the other members over the cluster's port.
+type peers struct {
+	node   *Node
+	member *member
+	http   *http.Client
+	server *http.Server
+}
+
+// peerIdle is how long a connection to a member is kept for the next question.
+const peerIdle = 30 * time.Second
+
+func newPeers(n *Node, m *member) *peers {
+	p := &peers{node: n, member: m}
+	p.http = &http.Client{Transport: &http.Transport{
+		// The host of a request is a member's name: who answers must prove to be that one.
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			name, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return p.dial(ctx, name, wire.RPC)
+		},
+		MaxIdleConnsPerHost: 4, IdleConnTimeout: peerIdle, ResponseHeaderTimeout: peerIdle,
+	}}
+	return p
+}
+
+func (p *peers) close() {
+	p.http.CloseIdleConnections()
+	if p.server != nil {
+		_ = p.server.Close()
+	}
+}
+
+// dial connects to a member by its name, wherever it is at the moment.
+func (p *peers) dial(ctx context.Context, name, proto string) (net.Conn, error) {
+	address, ok := p.member.addressOf(name)
+	if !ok {
+		return nil, fmt.Errorf("node: no address of member %s is known", name)
+	}
+	c, _, peer, err := p.node.wire.Dial(ctx, address, proto)
+	if err != nil {
+		return nil, err
+	}
+	if peer.Name != name {
+		_ = c.Close()
+		return nil, fmt.Errorf("node: %s answers where %s was expected", peer.Name, name)
+	}
+	return c, nil
+}
+
+// addressOf is where a member is reached: gossip knows best, then the book.
+func (m *member) addressOf(name string) (string, bool) {
+	for _, a := range m.alive() {
+		if a.Name == name {
+			return a.Address, true
+		}
+	}
+	if v, ok := m.book.State().Member(name); ok && v.Address != "" {
+		return v.Address, true
+	}
+	return "", false
+}
+
+// List implements gather.Peers.
+func (p *peers) List() []gather.Peer {
+	seen := map[string]gather.Peer{}
+	for _, v := range p.member.book.State().Members() {
+		if !v.Removed {
+			seen[v.Name] = gather.Peer{Name: v.Name, Seen: v.Seen}
+		}
+	}
+	for _, a := range p.member.alive() {
+		if a.Role == witnessRole {
+			delete(seen, a.Name)
+			continue
+		}
+		seen[a.Name] = gather.Peer{Name: a.Name, Seen: p.node.clock.Now()}
+	}
+	delete(seen, p.node.cfg.Node.Name)
+	out := make([]gather.Peer, 0, len(seen))
+	for _, name := range slices.Sorted(maps.Keys(seen)) {
+		out = append(out, seen[name])
+	}
+	return out
+}
+
+// Client implements gather.Peers.
+func (p *peers) Client(name string) adminpb.AdminServiceClient {
+	return gather.NewClient(p.http, "http://"+name+":80")
+}
+
+// gathered reaches the other members where there are any by now.
+type gathered struct{ *Node }
+
+// List implements gather.Peers.
+func (n gathered) List() []gather.Peer {
+	if m := n.member.Load(); m != nil && m.peers != nil {
+		return m.peers.List()
+	}
+	return nil
+}
+
+// Client implements gather.Peers.
+func (n gathered) Client(name string) adminpb.AdminServiceClient {
+	if m := n.member.Load(); m != nil && m.peers != nil {
+		return m.peers.Client(name)
+	}
+	return nil
+}
+
+// serve answers what other members ask of this one.
+func (p *peers) serve() {
+	p.server = &http.Server{Handler: p.node.http.PeerHandler(), ReadHeaderTimeout: peerIdle, IdleTimeout: 2 * peerIdle}
+	go func() {
+		if err := p.server.Serve(p.node.wire.Listener(wire.RPC)); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, wire.ErrClosed) {
+			p.node.log.Warn("members are not answered any more", "error", err)
+		}
+	}()
+}
+
+// address is where the others reach this member, "" alone.
+func (m *member) address() string {
+	if m.node.wire == nil {
+		return ""
+	}
+	return m.node.advertised()
+}
+
+// HighWater implements cluster.Standbys.
+func (p *peers) HighWater(ctx context.Context, name string, l mail.Lineage) (uint64, error) {
+	if name == p.node.cfg.Node.Name {
+		return p.member.copies.HighWater(l), nil
+	}
+	st, err := (&replica.Remote{Dialer: p.shipping(), Member: name, Cluster: p.node.wire.ClusterID(), Lineage: l}).State(ctx)
+	return st.High, err
+}

@@ -1,0 +1,161 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/cluster/replica"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/queue"
+)
+
+// takeovers are the queues of other members that this node is taking in.
+type takeovers struct {
+	mu   sync.Mutex
+	open map[mail.Lineage]bool
+	done atomic.Int64 // since the node started
+}
+
+// begin tells whether the caller is the one to take l in.
+func (t *takeovers) begin(l mail.Lineage) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open[l] {
+		return false
+	}
+	if t.open == nil {
+		t.open = map[mail.Lineage]bool{}
+	}
+	t.open[l] = true
+	return true
+}
+
+func (t *takeovers) end(l mail.Lineage) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, l)
+}
+
+// count is how many are under way.
+func (t *takeovers) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
+}
+
+// mindLineages looks at who owns what: queues that were given to this node are taken in, copies of queues that are
+// closed are deleted, and the standbys of its own are offered anew. It never waits.
+func (e *engine) mindLineages(ctx context.Context, m *member) {
+	n := m.node
+	if n.wire == nil || !e.owned.Load() {
+		return
+	}
+	e.offerStandbys(m)
+	if full := e.untold.Swap(nil); full != nil {
+		e.done.Go(func() { e.noteStandbys(m, *full) })
+	}
+	for _, v := range m.book.State().Lineages() {
+		switch {
+		case v.Lineage == e.store.Lineage():
+		case v.Phase == ledger.Closed:
+			m.forget(v.Lineage)
+		case v.Phase == ledger.Taken && v.Owner == n.cfg.Node.Name && e.holds() && n.takeovers.begin(v.Lineage):
+			e.done.Go(func() {
+				defer n.takeovers.end(v.Lineage)
+				e.takeOver(e.until(ctx), m, v)
+			})
+		}
+	}
+}
+
+// forget deletes the copy of a queue that nobody needs any more.
+func (m *member) forget(l mail.Lineage) {
+	if m.copies == nil || m.copies.State(l).Run == 0 {
+		return
+	}
+	if err := m.copies.Drop(l); err != nil {
+		m.node.log.Warn("the copy of a closed queue was not deleted", "error", err)
+	}
+}
+
+// until ends with ctx and with the engine.
+func (e *engine) until(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-e.stop:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	return ctx
+}
+
+// takeOver takes the queue v in (K1 to K4 of the protocol), again and again until it is done or no longer this node's.
+func (e *engine) takeOver(ctx context.Context, m *member, v ledger.Lineage) {
+	log := m.node.log.With("lineage", fmt.Sprintf("%08x", uint32(v.Lineage)), "epoch", v.Epoch, "from", v.Former)
+	log.Warn("taking over the queue of another member")
+	for {
+		err := e.takeIn(ctx, m, v)
+		if err == nil {
+			m.node.takeovers.done.Add(1)
+			return
+		}
+		log.Error("the queue is not taken over yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+		if now, _ := m.book.State().Lineage(v.Lineage); now.Epoch != v.Epoch || now.Phase != ledger.Taken {
+			return
+		}
+	}
+}
+
+func (e *engine) takeIn(ctx context.Context, m *member, v ledger.Lineage) error {
+	sources := e.sources(ctx, m, v)
+	err := e.adopt(ctx, m.node, queue.Adoption{Lineage: v.Lineage, Note: "taken over from " + v.Former,
+		Records: func(each func(key, value []byte) error) error { return replica.Union(ctx, sources, each) }})
+	if err != nil {
+		return err
+	}
+	r, err := m.propose(ctx, &ledger.Adopted{Signed: m.stamp(), LineageEpoch: v.LineageEpoch})
+	if err == nil {
+		err = r.Err()
+	}
+	if err != nil && !errors.Is(err, ledger.ErrStale) {
+		return err
+	}
+	if err := e.store.AdoptDone(ctx, v.Lineage); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return nil
+}
+
+// sources are the copies of a queue that can be reached: this node's own, and those of members that are not its former
+// owner. Who was full when the book last heard of it has everything; the union finds out.
+func (e *engine) sources(ctx context.Context, m *member, v ledger.Lineage) []replica.Source {
+	own := m.copies.Local(v.Lineage, v.Epoch)
+	sources := []replica.Source{own}
+	if m.copies.Full(v.Lineage) {
+		return sources
+	}
+	for _, a := range m.alive() {
+		if a.Name == v.Former || a.Name == m.node.cfg.Node.Name || a.Role == witnessRole {
+			continue
+		}
+		r := &replica.Remote{Dialer: m.peers.shipping(), Member: a.Name, Cluster: m.node.wire.ClusterID(), Lineage: v.Lineage, Epoch: v.Epoch}
+		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
+		if st, err := r.State(ask); err == nil && st.Run != 0 {
+			sources = append(sources, r)
+		}
+		cancel()
+	}
+	return sources
+}
