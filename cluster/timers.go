@@ -15,9 +15,9 @@ type Terms struct {
 	Margin time.Duration // how much earlier than TTL the owner stops, and how much later the leader acts
 }
 
-// DefaultTerms are the lease terms of the product.
+// DefaultTerms are the lease terms of the product: see docs/adr/0011 for why the lease is shorter than ten seconds.
 func DefaultTerms() Terms {
-	return Terms{TTL: 10 * time.Second, Renew: 2 * time.Second, Margin: time.Second}
+	return Terms{TTL: 8 * time.Second, Renew: 2 * time.Second, Margin: time.Second}
 }
 
 // drift is how far apart two machines' clocks are allowed to run: one part in a thousand.

@@ -64,7 +64,7 @@ func (n *Node) openEngine() error {
 		Clock: n.clock, Log: n.log, OnFail: n.storeFailed,
 		OnCommit: func(seconds float64, _ int) { n.metrics.StoreCommitSeconds.Observe(seconds) }}
 	if n.ships() {
-		e.shipping = &shipping{}
+		e.shipping = &shipping{observe: n.metrics.ShipSeconds.Observe}
 		cfg.Ship = e.shipping
 	}
 	var err error

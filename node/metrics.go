@@ -6,6 +6,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/actors/source"
+	"github.com/ekiden-mta/ekiden/cluster/replica"
 	"github.com/ekiden-mta/ekiden/delivery/dns"
 	"github.com/ekiden-mta/ekiden/internal/metrics"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
@@ -33,8 +34,47 @@ func (n *Node) exportNumbers() {
 			for _, s := range e.actors.Destinations().Snapshot("") {
 				bound += s.Flight
 			}
+			if e.shipping != nil { // a takeover may repeat what the standbys have not heard of
+				bound += replica.DefaultCredit
+			}
 		}
 		return float64(bound)
+	})
+	n.exportCluster()
+}
+
+// exportCluster lets /metrics read what only a member of a cluster has to tell.
+func (n *Node) exportCluster() {
+	n.metrics.TakeoversOpen.From(func() float64 { return float64(n.takeovers.count()) })
+	n.metrics.Takeovers.From(func() float64 { return float64(n.takeovers.done.Load()) })
+	n.metrics.ExposedMessages.From(func() float64 {
+		if e := n.engine.Load(); e != nil {
+			return float64(e.store.ExposedCount())
+		}
+		return 0
+	})
+	n.metrics.Degraded.From(func() float64 {
+		if e := n.engine.Load(); e != nil && e.degraded.Load() {
+			return 1
+		}
+		return 0
+	})
+	n.metrics.LeaseSeconds.From(func() float64 {
+		e := n.engine.Load()
+		if n.wire == nil || e == nil {
+			return -1
+		}
+		if l := e.lease.Load(); l != nil {
+			return l.Left().Seconds()
+		}
+		return 0
+	})
+	n.metrics.RaftApplyLagSeconds.From(func() float64 {
+		if m := n.member.Load(); m != nil {
+			contact, lag := m.agreed.Staleness()
+			return (contact + lag).Seconds()
+		}
+		return 0
 	})
 }
 

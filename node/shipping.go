@@ -10,6 +10,7 @@ import (
 	"github.com/ekiden-mta/ekiden/cluster/placement"
 	"github.com/ekiden-mta/ekiden/cluster/replica"
 	"github.com/ekiden-mta/ekiden/cluster/wire"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/storage/queue"
 )
@@ -18,9 +19,10 @@ import (
 // until begin nothing that waits for a standby is put, and what is committed is in the records that each standby is
 // sent first.
 type shipping struct {
-	to  atomic.Pointer[replica.Shipper]
-	n   uint64 // frames before begin; the committer's
-	ops []replica.Op
+	to      atomic.Pointer[replica.Shipper]
+	observe func(seconds float64) // how long the client waited for standbys
+	n       uint64                // frames before begin; the committer's
+	ops     []replica.Op
 }
 
 // Ship implements queue.Shipper.
@@ -46,7 +48,9 @@ func (s *shipping) WhenHeld(n uint64, done func(exposed bool, err error)) {
 		done(true, nil)
 		return
 	}
+	begun := clock.Wall()
 	to.WhenHeld(n, func(exposed bool, err error) {
+		s.observe(clock.Since(begun).Seconds())
 		if errors.Is(err, replica.ErrShort) {
 			err = queue.ErrShort
 		}

@@ -59,6 +59,14 @@ type Set struct {
 	SuppressionLookups Counter
 	// RaftApplyLagSeconds is how far this node's ledger is behind what is agreed.
 	RaftApplyLagSeconds Reading
+	// TakeoversOpen is how many queues of other members this node is taking in now; Takeovers counts those it has taken.
+	TakeoversOpen, Takeovers Reading
+	// ExposedMessages is how many waiting messages only this node holds although standbys should.
+	ExposedMessages Reading
+	// Degraded is 1 while fewer standbys hold copies of the queue than asked for.
+	Degraded Reading
+	// LeaseSeconds is how long this node may still send without a renewal; -1 where nobody else grants it.
+	LeaseSeconds Reading
 	// Sealed is 1 while the root key is not in memory, else 0.
 	Sealed Reading
 	// ConservationGap is accepted - (delivered + failed + discarded + suppressed + queued): 0 at rest, always.
@@ -100,6 +108,11 @@ func New(version string) *Set {
 		ShipSeconds:         b.histogram("ship_seconds", "Time until standbys acknowledged a record."),
 		SuppressionLookups:  b.counter("suppression_lookups_total", "Look-ups in the suppression lists."),
 		RaftApplyLagSeconds: b.reading("raft_apply_lag_seconds", "How far the ledger is behind what is agreed."),
+		TakeoversOpen:       b.reading("takeovers_open", "Queues of other members being taken over."),
+		Takeovers:           b.reading("takeovers_total", "Queues of other members taken over since the start."),
+		ExposedMessages:     b.reading("exposed_messages", "Waiting messages that no standby holds although one should."),
+		Degraded:            b.reading("degraded", "1 while fewer standbys hold the queue than asked for."),
+		LeaseSeconds:        b.reading("lease_seconds", "How long this node may send without a renewal; -1: for ever."),
 		Sealed:              b.reading("sealed", "1 while the root key is not in memory."),
 		ConservationGap: b.reading("conservation_gap",
 			"Accepted minus delivered, failed, discarded, suppressed and queued; 0 at rest."),
