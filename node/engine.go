@@ -141,7 +141,7 @@ func (n *Node) assembleEngine(e *engine) error {
 	if err != nil {
 		return fmt.Errorf("node: assemble actors: %w", err)
 	}
-	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers},
+	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds},
 		Settings: func() *settings.Index { return n.book.now.Load().index },
 		Offer:    e.actors.Offer, Hostname: n.cfg.Node.Hostname, Clock: n.clock, Log: n.log})
 	if err != nil {

@@ -13,12 +13,18 @@ import (
 )
 
 // doorkeeper implements smtpd.Gate: the one answer to "does this node take mail now", kept where asking costs a load.
-type doorkeeper struct{ closed atomic.Pointer[smtp.Reply] }
+type doorkeeper struct {
+	closed atomic.Pointer[smtp.Reply]
+	holds  func() bool // whether the lease of the queue lasts: asked each time, for it ends by itself
+}
 
 // Ready implements smtpd.Gate.
 func (k *doorkeeper) Ready() (bool, smtp.Reply) {
 	if r := k.closed.Load(); r != nil {
 		return false, *r
+	}
+	if !k.holds() {
+		return false, replyNoLease
 	}
 	return true, smtp.Reply{}
 }
@@ -61,6 +67,8 @@ func told(err error) error {
 	switch {
 	case errors.Is(err, queue.ErrDiskFull):
 		return &smtpd.Refusal{Reply: replyFull}
+	case errors.Is(err, errNoLease):
+		return &smtpd.Refusal{Reply: replyNoLease}
 	case errors.Is(err, queue.ErrShort):
 		return &smtpd.Refusal{Reply: replyShort}
 	case errors.Is(err, queue.ErrFailed):

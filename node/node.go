@@ -12,12 +12,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin"
 	"github.com/ekiden-mta/ekiden/admin/gather"
+	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/cluster/wire"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/internal/metrics"
@@ -81,6 +83,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 	n := &Node{cfg: cfg, version: o.Version, log: o.Log, clock: &clock.Clock{}, started: clock.Wall(),
 		metrics: metrics.New(o.Version), stopped: make(chan struct{}), code: o.Code, cancel: func() {}}
 	n.numbers = &numbers{set: n.metrics}
+	n.door.holds = n.holds
 	for _, w := range cfg.Warnings() {
 		n.log.Warn(w)
 	}
@@ -263,6 +266,12 @@ func (n *Node) open(ctx context.Context) error {
 	return n.openEngine()
 }
 
+// holds tells whether the lease of this node's queue lasts.
+func (n *Node) holds() bool {
+	e := n.engine.Load()
+	return e != nil && e.holds()
+}
+
 // inCluster tells whether the node has others.
 func (n *Node) inCluster() bool { return n.cfg.Cluster.Address != "" }
 
@@ -357,8 +366,8 @@ func (n *Node) watch() {
 
 // mindDoor opens or closes intake by how the node is.
 func (n *Node) mindDoor() {
-	reasons := n.reasons()
-	if len(reasons) == 0 {
+	reasons := slices.DeleteFunc(n.reasons(), func(r service.Reason) bool { return r.Code == "lease" && n.engine.Load() != nil })
+	if len(reasons) == 0 { // the lease is the door's own business: see doorkeeper
 		n.door.open()
 		return
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
@@ -12,10 +13,18 @@ import (
 type intakeStore struct {
 	*queue.Store
 	numbers *numbers
+	holds   func() bool // whether the lease of the queue lasts
 }
+
+// errNoLease: between MAIL and the end of the data the node lost its lease. Nothing was stored.
+var errNoLease = errors.New("the lease of the queue has ended")
 
 // Put implements intake.Store.
 func (s intakeStore) Put(a *mail.Accepted, done func(error)) {
+	if !s.holds() {
+		done(errNoLease)
+		return
+	}
 	accepted, failed := 0, 0
 	for i := range a.Events {
 		switch a.Events[i].Kind {

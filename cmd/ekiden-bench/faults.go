@@ -14,14 +14,15 @@ var errBroken = errors.New("a promise did not hold")
 
 // faultsCommand groups the faults.
 type faultsCommand struct {
-	All   faultsAll   `cmd:"" help:"Every fault at full size, one after the other (an hour or so; mounts need root)."`
-	Kill  faultsKill  `cmd:"" help:"kill -9 at random moments under load, restart at once."`
-	Power faultsPower `cmd:"" help:"Power cuts: go on from clones of the disk taken at random moments (root)."`
-	Full  faultsFull  `cmd:"" help:"A disk that runs full (root)."`
-	Fsync faultsFsync `cmd:"" help:"A disk whose writes and syncs begin to fail (root)."`
-	Slow  faultsSlow  `cmd:"" help:"Thousands of clients that say an octet every ten seconds."`
-	Dot   faultsDot   `cmd:"" help:"Receivers that reset, answer late or never behind the final dot."`
-	Crowd faultsCrowd `cmd:"" hidden:"" help:"The slow clients of slow, as a process of their own."`
+	All      faultsAll      `cmd:"" help:"Every fault at full size, one after the other (an hour or so; mounts need root)."`
+	Kill     faultsKill     `cmd:"" help:"kill -9 at random moments under load, restart at once."`
+	Power    faultsPower    `cmd:"" help:"Power cuts: go on from clones of the disk taken at random moments (root)."`
+	Full     faultsFull     `cmd:"" help:"A disk that runs full (root)."`
+	Fsync    faultsFsync    `cmd:"" help:"A disk whose writes and syncs begin to fail (root)."`
+	Slow     faultsSlow     `cmd:"" help:"Thousands of clients that say an octet every ten seconds."`
+	Dot      faultsDot      `cmd:"" help:"Receivers that reset, answer late or never behind the final dot."`
+	Takeover faultsTakeover `cmd:"" help:"Members of a cluster that die with their disk."`
+	Crowd    faultsCrowd    `cmd:"" hidden:"" help:"The slow clients of slow, as a process of their own."`
 }
 
 // faultsFlags are common to all faults.
@@ -91,6 +92,23 @@ func (c *faultsPower) Run(ctx context.Context, io *streams) error {
 	cfg := c.config(io)
 	cfg.Runs, cfg.Messages = c.Images, c.Messages
 	return c.play(ctx, io, "power", faults.Power, cfg)
+}
+
+type faultsTakeover struct {
+	faultsFlags
+	Runs    int `help:"How many members die." default:"20"`
+	Backlog int `help:"Messages that wait at the one that dies." default:"20000"`
+}
+
+// Help is the example shown with --help.
+func (faultsTakeover) Help() string {
+	return "Example:\n  ekiden-bench faults takeover --runs 20 --backlog 200000"
+}
+
+func (c *faultsTakeover) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Runs, cfg.Messages = c.Runs, c.Backlog
+	return c.play(ctx, io, "takeover", faults.Takeover, cfg)
 }
 
 type faultsFull struct{ faultsFlags }
