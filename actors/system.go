@@ -39,11 +39,13 @@ type Config struct {
 	Rules    func() *shaping.Rules
 	Sources  map[string][]netip.Addr // by pool; an invalid address, or no pool at all: the system chooses
 	Gates    *gate.Table             // which delivery groups are stopped; nil = none; see Destinations().Gated
-	Lease    func() bool             // whether this node may send at all, asked before every final dot; nil = always
-	Settled  func(*mail.Settlement, error)
-	Clock    *clock.Clock
-	Rand     func() float64 // in [0,1), safe for concurrent use
-	Log      *slog.Logger
+	// Suppressed tells why an address gets no mail of a tenant; nil = every address does.
+	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
+	Lease      func() bool // whether this node may send at all, asked before every final dot; nil = always
+	Settled    func(*mail.Settlement, error)
+	Clock      *clock.Clock
+	Rand       func() float64 // in [0,1), safe for concurrent use
+	Log        *slog.Logger
 
 	Window     int           // deliveries in memory per destination and pool; default 1024
 	BodyBudget int64         // octets of bodies in memory over all destinations; default 64 MiB
@@ -127,7 +129,7 @@ func New(cfg Config) (*System, error) {
 	s.sources = source.NewSources(s.actors, s.dispatch, source.Config{Quantum: cfg.Quantum, Controller: cfg.Controller}, run, &s.counters.Source)
 	s.sources.Hook = cfg.OnSource
 	s.env = &destination.Env{
-		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
+		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
 	}
 	s.env.Halted = s.sources.Halt

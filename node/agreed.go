@@ -185,7 +185,7 @@ func (n suppressionService) Add(ctx context.Context, list []service.Suppression)
 		if err != nil {
 			return 0, err
 		}
-		cmd.Add = append(cmd.Add, ledger.Suppression{Suppressed: ledger.Suppressed{Scope: scope, Address: string(s.Address.Fold())},
+		cmd.Add = append(cmd.Add, ledger.Suppression{Suppressed: ledger.Suppressed{Scope: scope, Address: s.Address.Fold()},
 			Reason: s.Reason, Since: s.Since, Expires: s.Expires})
 	}
 	added := 0
@@ -216,7 +216,7 @@ func (n suppressionService) Remove(ctx context.Context, at service.Place, list [
 	}
 	cmd := &ledger.Unsuppress{Signed: m.by(author)}
 	for _, a := range list {
-		cmd.Remove = append(cmd.Remove, ledger.Suppressed{Scope: scope, Address: string(a.Fold())})
+		cmd.Remove = append(cmd.Remove, ledger.Suppressed{Scope: scope, Address: a.Fold()})
 	}
 	r, err := m.command(ctx, cmd)
 	return int(r.Removed), err

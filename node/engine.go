@@ -131,7 +131,7 @@ func (n *Node) assembleEngine(e *engine) error {
 	e.actors, err = actors.New(actors.Config{
 		Queue: actorStore{e.store}, Courier: courierAdapter{courier}, Resolver: resolver,
 		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },
-		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds,
+		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds, Suppressed: n.suppressed,
 		Settled: func(s *mail.Settlement, err error) {
 			if err == nil {
 				n.numbers.settled(s)
@@ -142,8 +142,8 @@ func (n *Node) assembleEngine(e *engine) error {
 		return fmt.Errorf("node: assemble actors: %w", err)
 	}
 	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds},
-		Settings: func() *settings.Index { return n.book.now.Load().index },
-		Offer:    e.actors.Offer, Hostname: n.cfg.Node.Hostname, Clock: n.clock, Log: n.log})
+		Settings: func() *settings.Index { return n.book.now.Load().index }, Suppressed: n.suppressed,
+		Offer: e.actors.Offer, Hostname: n.cfg.Node.Hostname, Clock: n.clock, Log: n.log})
 	if err != nil {
 		return fmt.Errorf("node: assemble intake: %w", err)
 	}

@@ -23,13 +23,17 @@ type numbers struct {
 
 type outcomeName struct{ outcome, receiver string }
 
-// accepted counts deliveries that got their 250; failed of them had their final outcome at once.
-func (n *numbers) accepted(deliveries, failed int) {
+// accepted counts deliveries that got their 250.
+func (n *numbers) accepted(deliveries int) {
 	n.in.Add(int64(deliveries))
 	n.set.Accepted.Add(deliveries)
-	if failed > 0 {
-		n.out.Add(int64(failed))
-		n.outcome("failed", "none").Add(failed)
+}
+
+// ended counts deliveries that had their final outcome with the 250.
+func (n *numbers) ended(outcome string, deliveries int) {
+	if deliveries > 0 {
+		n.out.Add(int64(deliveries))
+		n.outcome(outcome, "none").Add(deliveries)
 	}
 }
 

@@ -25,18 +25,22 @@ func (s intakeStore) Put(a *mail.Accepted, done func(error)) {
 		done(errNoLease)
 		return
 	}
-	accepted, failed := 0, 0
+	accepted, failed, suppressed := 0, 0, 0
 	for i := range a.Events {
 		switch a.Events[i].Kind {
 		case mail.EventAccepted:
 			accepted++
 		case mail.EventFailed:
 			failed++
+		case mail.EventSuppressed:
+			suppressed++
 		}
 	}
 	s.Store.Put(a, func(err error) {
 		if err == nil {
-			s.numbers.accepted(accepted, failed)
+			s.numbers.accepted(accepted)
+			s.numbers.ended("failed", failed)
+			s.numbers.ended("suppressed", suppressed)
 		}
 		done(err)
 	})

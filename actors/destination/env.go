@@ -17,6 +17,9 @@ type Env struct {
 	Gates *gate.Table
 	// Lease tells whether this node may send at all; nil = always. It is asked before every final dot and must be cheap.
 	Lease func() bool
+	// Suppressed tells why an address gets no mail of a tenant; nil = every address does. It is asked when a delivery is
+	// taken and before its final dot, because the address may be suppressed while it waits.
+	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
 	// Suspensions are the operator's; required.
 	Suspensions *Suspensions
 	// Sources lists the candidates of a pool; never empty (an invalid address stands for "the system chooses").

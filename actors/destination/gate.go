@@ -25,7 +25,8 @@ const (
 // finds the dot that is on its way, and a dot that is not found finds the gate closed.
 func (b *Outbox) Clear(now time.Time, p *protocol.Parcel, source netip.Addr, receiver string) bool {
 	p.Dot.Store(protocol.DotCleared)
-	if !b.env.IsHalted() && b.env.leased() && !b.closed(now, &p.Job.Delivery, source, receiver) {
+	d := &p.Job.Delivery
+	if !b.env.IsHalted() && b.env.leased() && !b.closed(now, d, source, receiver) && !b.env.suppressed(d) {
 		return true
 	}
 	p.Dot.Store(protocol.NoDot)

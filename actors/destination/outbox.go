@@ -333,7 +333,7 @@ const takeExpired = 64
 func (b *Outbox) Take(now time.Time, i int, source netip.Addr, receiver string) *protocol.Parcel {
 	p, dead, tell := b.take(now, i, source, receiver)
 	for _, x := range dead {
-		b.expire(now, x, receiver)
+		b.end(now, x, receiver)
 	}
 	if tell {
 		b.tell(protocol.Arrived{})
@@ -352,7 +352,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 	for len(s.waiting) > 0 && len(dead) < takeExpired {
 		x := s.waiting.pop()
 		d := &x.Job.Delivery
-		if b.env.expired(now, d) {
+		if b.env.expired(now, d) || b.env.suppressed(d) {
 			b.launch(x)
 			dead = append(dead, x)
 			continue

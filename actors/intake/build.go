@@ -55,6 +55,7 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	}
 
 	var p plan
+	p.suppressed = in.Suppressed
 	p.fill(s, m, &d, &h, now)
 	p.delivery.Message, p.delivery.Size = a.ID, len(a.Body)
 	p.event.Message, p.event.Size = a.ID, len(a.Body)
@@ -111,6 +112,8 @@ type plan struct {
 	utf8     bool    // declared by the client
 	delivery mail.Delivery
 	event    mail.Event
+
+	suppressed func(tenant string, to mail.Address) (mail.Suppression, bool) // Config.Suppressed
 }
 
 // value is what a priority filter looks at.
@@ -199,8 +202,8 @@ func (p *plan) priority(to mail.Address) uint8 {
 	return NormalPriority
 }
 
-// split adds one recipient: a delivery and its event, or, for an address that cannot be mailed, the event and its end
-// with status 9 (E-41).
+// split adds one recipient: a delivery and its event, or, for an address that cannot be mailed or gets no mail, the event
+// and its end (E-41, E-42: the form of an address is looked at first).
 func (p *plan) split(a *mail.Accepted, to mail.Address, seq mail.Seq) {
 	e := p.event
 	e.Delivery, e.To, e.Domain = seq, to, to.Domain()
@@ -211,6 +214,14 @@ func (p *plan) split(a *mail.Accepted, to mail.Address, seq mail.Seq) {
 			From: e.From, To: to, Domain: e.Domain, Status: mail.StatusFormat, Detail: err.Error(),
 		})
 		return
+	}
+	if p.suppressed != nil {
+		if why, no := p.suppressed(e.Tenant, to); no {
+			a.Events = append(a.Events, why.Event(mail.Event{
+				At: e.At, Message: e.Message, Delivery: seq, Tenant: e.Tenant, Group: e.Group, From: e.From, To: to, Domain: e.Domain,
+			}))
+			return
+		}
 	}
 	a.Deliveries = append(a.Deliveries, p.delivery)
 	d := &a.Deliveries[len(a.Deliveries)-1]

@@ -34,10 +34,12 @@ type Config struct {
 	Store    Store
 	Settings func() *settings.Index          // the settings in force; called once per message
 	Stopped  func(tenant, group string) bool // whether a delivery group takes no mail at the moment; nil = all do
-	Offer    func([]mail.Job)                // takes committed deliveries, whenever they are due; must not block
-	Hostname string                          // of this node, for Received
-	Clock    *clock.Clock                    // product time; nil = the machine's
-	Log      *slog.Logger                    // nil = none
+	// Suppressed tells why an address gets no mail of a tenant; nil = every address does. It is asked once per recipient.
+	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
+	Offer      func([]mail.Job) // takes committed deliveries, whenever they are due; must not block
+	Hostname   string           // of this node, for Received
+	Clock      *clock.Clock     // product time; nil = the machine's
+	Log        *slog.Logger     // nil = none
 }
 
 // Validate reports what is missing.
