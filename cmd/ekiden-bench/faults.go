@@ -22,6 +22,8 @@ type faultsCommand struct {
 	Slow     faultsSlow     `cmd:"" help:"Thousands of clients that say an octet every ten seconds."`
 	Dot      faultsDot      `cmd:"" help:"Receivers that reset, answer late or never behind the final dot."`
 	Takeover faultsTakeover `cmd:"" help:"Members of a cluster that die with their disk."`
+	Asleep   faultsAsleep   `cmd:"" help:"A member that is stopped for 30 seconds and goes on."`
+	Rolling  faultsRolling  `cmd:"" help:"A rolling restart of all members under load."`
 	Crowd    faultsCrowd    `cmd:"" hidden:"" help:"The slow clients of slow, as a process of their own."`
 }
 
@@ -109,6 +111,35 @@ func (c *faultsTakeover) Run(ctx context.Context, io *streams) error {
 	cfg := c.config(io)
 	cfg.Runs, cfg.Messages = c.Runs, c.Backlog
 	return c.play(ctx, io, "takeover", faults.Takeover, cfg)
+}
+
+type faultsAsleep struct {
+	faultsFlags
+	Runs int `help:"How many members are stopped." default:"3"`
+}
+
+// Help is the example shown with --help.
+func (faultsAsleep) Help() string { return "Example:\n  ekiden-bench faults asleep --runs 3" }
+
+func (c *faultsAsleep) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Runs = c.Runs
+	return c.play(ctx, io, "asleep", faults.Asleep, cfg)
+}
+
+type faultsRolling struct {
+	faultsFlags
+	Rounds int `help:"How often all members are restarted." default:"3"`
+	Rate   int `help:"Messages per second at each member." default:"500"`
+}
+
+// Help is the example shown with --help.
+func (faultsRolling) Help() string { return "Example:\n  ekiden-bench faults rolling --rounds 3" }
+
+func (c *faultsRolling) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Runs, cfg.Messages = c.Rounds, c.Rate
+	return c.play(ctx, io, "rolling", faults.Rolling, cfg)
 }
 
 type faultsFull struct{ faultsFlags }
