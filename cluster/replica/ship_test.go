@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/ekiden-mta/ekiden/mail"
 )
@@ -319,4 +323,81 @@ func TestUnion(t *testing.T) {
 	if st := b.store.State(testLineage); st != (State{Epoch: 9}) {
 		t.Errorf("after the drop %+v", st)
 	}
+}
+
+// Whatever traffic flows while standbys are filled, cut off, killed and changed: a full standby has what the owner has.
+func TestShippingModel(t *testing.T) {
+	root := t.TempDir()
+	runs := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		runs++
+		n := newNetwork()
+		names := []string{"b", "c"}
+		sites := map[string]*site{}
+		serve := func(name string) {
+			sites[name] = n.mustServe(t, name, filepath.Join(root, fmt.Sprint(runs, name)), 4<<10)
+		}
+		for _, name := range names {
+			serve(name)
+		}
+		o := mustOwn(t, n, func(cfg *Config) {
+			cfg.Window, cfg.Patience = 8<<10, 5*time.Second
+		})
+		defer func() {
+			_ = o.Close()
+			for _, s := range sites {
+				s.stop()
+			}
+		}()
+		for i := range rapid.IntRange(0, 300).Draw(rt, "backlog") {
+			o.live[fmt.Sprint("old", i)] = strings.Repeat("v", 2000)
+		}
+		o.SetCandidates(names)
+		f := uint64(0)
+		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
+			name := rapid.SampledFrom(names).Draw(rt, "member")
+			switch rapid.IntRange(0, 19).Draw(rt, "step") {
+			case 0:
+				n.cut(name)
+			case 1:
+				sites[name].stop()
+				n.cut(name)
+				serve(name)
+			case 2:
+				o.SetCandidates([]string{name})
+			case 3:
+				o.SetCandidates(names)
+			default:
+				var list []Op
+				for range rapid.IntRange(1, 8).Draw(rt, "ops") {
+					k := fmt.Sprint("old", rapid.IntRange(0, 320).Draw(rt, "key"))
+					if rapid.IntRange(0, 2).Draw(rt, "what") > 0 {
+						list = append(list, del(k))
+					} else {
+						list = append(list, set(k, fmt.Sprint(len(list), f)))
+					}
+				}
+				f = o.commit(0, list...)
+			}
+		}
+		f = o.commit(0, set("last", "one"))
+		if _, err := o.held(f); err != nil {
+			rt.Fatal(err)
+		}
+		limit := time.After(30 * time.Second)
+		for {
+			for _, s := range o.Status().Standbys {
+				if s.State == "full" && s.Acked == f {
+					mustEqual(t, s.Member, content(t, sites[s.Member].store), o.live)
+					return
+				}
+			}
+			select {
+			case <-o.standbys:
+			case <-time.After(10 * time.Millisecond): // acknowledged after it was full
+			case <-limit:
+				rt.Fatalf("nobody is full: %+v", o.Status())
+			}
+		}
+	})
 }
