@@ -70,8 +70,8 @@ gen: ## generate the RPC's messages and stubs (needs protoc; see admin/adminpb/d
 	$(GO) generate ./admin/adminpb
 
 .PHONY: dev
-dev: ## a node and a pretend internet on loopback, left running
-	@$(MAKE) --no-print-directory demo KEEP=1
+dev: build ## three members of a cluster and a sink on loopback, left running (data in ./ekiden-dev)
+	bin/ekiden-bench dev
 
 .PHONY: clean
 clean: ## remove what build made; never touches ekiden-data, which holds mail

@@ -74,9 +74,9 @@ func (m *member) forming() bool {
 
 // firstMembers is whom this node founded the cluster with, and when; it is kept in memory only.
 type firstMembers struct {
-	names map[string]bool
-	at    time.Time
-	given map[string]bool // by name; guarded by Node.mu
+	names  map[string]bool
+	at     time.Time
+	joined map[string]bool // seen since, so they have the key; guarded by Node.mu
 }
 
 // facts collects what Release must know of the member that asks.
@@ -98,13 +98,16 @@ func (m *member) facts(name string) unseal.Facts {
 	for _, a := range m.alive() {
 		f.Alive = f.Alive || a.Name == name
 	}
-	if first := m.node.firstMembers.Load(); first != nil && first.names[name] {
-		m.node.mu.Lock()
-		given := first.given[name]
-		m.node.mu.Unlock()
-		if f.Forming = now.Sub(first.at); !given {
-			f.Member, f.Missing = false, 1
-		}
+	first := m.node.firstMembers.Load()
+	if first == nil || !first.names[name] {
+		return f
+	}
+	m.node.mu.Lock()
+	defer m.node.mu.Unlock()
+	first.joined[name] = first.joined[name] || f.Alive
+	// Until it has joined it may ask again: an answer can be lost.
+	if f.Forming = now.Sub(first.at); !first.joined[name] {
+		f.Member, f.Missing = false, 1
 	}
 	return f
 }
@@ -122,9 +125,6 @@ func (m *member) metaTime(name string) (time.Time, bool) {
 // quorum to write with: then the founder itself remembers, and the others write when they can.
 func (m *member) noteRelease(ctx context.Context, name, why string) error {
 	if first := m.node.firstMembers.Load(); first != nil && m.forming() && first.names[name] {
-		m.node.mu.Lock()
-		first.given[name] = true
-		m.node.mu.Unlock()
 		go func() { // ends with its context
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()

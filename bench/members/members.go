@@ -29,6 +29,7 @@ type Config struct {
 	Settings  string            // the settings file's text; "" = the embedded default
 	Hosts     []string          // the members' addresses; default 127.0.0.1 for all
 	Within    [][]string        // by member: command in front, see engine.Config
+	At        [][3]string       // by member: addresses of the cluster port, SMTP and HTTP; default: free ports of Hosts
 	Sources   [][]string        // by member: source IPs; default: 127.0.(10+i).1 and .2
 	Testing   bool
 }
@@ -89,7 +90,13 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 		}
 		// Ports stay the same over restarts, so that clients and members find their way back.
 		var at [3]string
+		if len(cfg.At) > i {
+			at = cfg.At[i]
+		}
 		for j := range at {
+			if at[j] != "" {
+				continue
+			}
 			port, err := freePort(host, j)
 			if err != nil {
 				return nil, err
@@ -121,6 +128,9 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(cfg.Dir, "pki", "ca.crt")); err == nil {
+		return c, nil // the directory is continued
 	}
 	if out, err := exec.CommandContext(ctx, cfg.Engine, args...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("certificates: %w: %s", err, out)

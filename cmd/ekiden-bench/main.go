@@ -38,6 +38,7 @@ type commands struct {
 	Relay   relayCommand   `cmd:"" help:"Measure a relay: rate, cost, loss, duplicates."`
 	Figures figuresCommand `cmd:"" help:"Measure the table of goals, row by row."`
 	Demo    demoCommand    `cmd:"" help:"Show a relay at work against a pretend internet."`
+	Dev     devCommand     `cmd:"" help:"Run three members of a cluster and a sink on loopback."`
 	Sim     simCommand     `cmd:"" help:"Simulate the negotiation under a seed, with faults, and check what must hold."`
 }
 
