@@ -27,6 +27,7 @@ const (
 	currentFile = "current"
 
 	memTableSize = 16 << 20
+	tableSize    = 4 << 20
 	indexCache   = 64 << 20
 	valueLogSize = 16 << 20
 )
@@ -40,14 +41,17 @@ const (
 //
 // ValueThreshold is above every value, so that nothing lies in the value log, which has a garbage collection of its own
 // and reports a failed sync to the logger only. Values are sealed: they do not compress, and no block cache is needed
-// where blocks are used as they lie in the page cache.
+// where blocks are used as they lie in the page cache. Tables are of one size on all levels: Badger builds each in memory
+// twice as large, up to a dozen at a time, and would make those of the last level 64 times as large in a restore.
 func bookOptions(path string, log *logger) badger.Options {
-	return badger.DefaultOptions(path).
+	o := badger.DefaultOptions(path).
 		WithSyncWrites(true).WithDetectConflicts(false).WithNumVersionsToKeep(1).
 		WithValueThreshold(1 << 20).WithValueLogFileSize(valueLogSize).
-		WithMemTableSize(memTableSize).WithNumMemtables(3).WithNumCompactors(2).WithBaseTableSize(4 << 20).
+		WithMemTableSize(memTableSize).WithNumMemtables(3).WithNumCompactors(2).WithBaseTableSize(tableSize).
 		WithCompression(options.None).WithBlockCacheSize(0).WithIndexCacheSize(indexCache).
 		WithMetricsEnabled(false).WithLogger(log)
+	o.TableSizeMultiplier = 1
+	return o
 }
 
 // openBook opens the book that dir names as the current one, or makes the first. Others are leftovers of a restore

@@ -75,7 +75,7 @@ func (s *State) pass(at Stamp, v Lineage, r Result, owner, address string) ([]Wr
 			Text: fmt.Sprintf("lineage %08x is %s, owned by %s", uint32(v.Lineage), v.Phase, v.Owner)}
 	}
 	v.Former, v.Owner, v.Address = v.Owner, owner, address
-	v.Epoch, v.Phase, v.Renewed, v.Standbys = v.Epoch+1, Taken, at.Index, nil
+	v.Epoch, v.Phase, v.Renewed = v.Epoch+1, Taken, at.Index
 	return put(&v), Result{Code: OK, Epoch: v.Epoch}
 }
 

@@ -277,7 +277,7 @@ func load(db *badger.DB, r io.Reader, box Sealer) (mark, error) {
 	if err := w.Prepare(); err != nil {
 		return mark{}, err
 	}
-	const chunk = 4 << 20
+	const chunk = 1 << 20
 	buf := z.NewBuffer(chunk+chunk/4, "ledger restore")
 	defer func() { _ = buf.Release() }()
 	m, err := readSnapshot(r, box, func(key, value []byte) error {

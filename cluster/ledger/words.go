@@ -242,9 +242,11 @@ type Lineage struct {
 	Phase   Phase
 	// Renewed is the index of the entry that last renewed the owner's lease, or made it owner. A takeover names the
 	// value its timer ran on, so a renewal that came in between defeats it.
-	Renewed  uint64
-	Standbys []Standby // of the present epoch, in the order of preference; not to be changed by readers
-	Former   string    // owner of the epoch before
+	Renewed uint64
+	// Standbys hold copies, in the order of preference. While the lineage is Taken they are those of its last owner that
+	// served, whose copies the new owner merges. Not to be changed by readers.
+	Standbys []Standby
+	Former   string // owner of the epoch before
 }
 
 func (l *Lineage) fields(c *codec) {
