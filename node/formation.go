@@ -25,6 +25,9 @@ type formation struct {
 	node *Node
 	wire *wire.Wire
 
+	fresh bool      // the node had no keys when it started: it asks members whatever its providers are
+	begun time.Time // when it began to look
+
 	mu    sync.Mutex
 	known map[string]bool // addresses of cluster ports, our own not among them
 	peers []unseal.Status // as they answered last
@@ -34,7 +37,8 @@ type formation struct {
 const (
 	formationPause = 500 * time.Millisecond
 	formationDial  = 2 * time.Second
-	mostKnown      = 256 // addresses kept; a cluster has a hundred members at most
+	enrolAfter     = 20 * time.Second // without a key from anybody: then an operator with the code is needed
+	mostKnown      = 256              // addresses kept; a cluster has a hundred members at most
 	foundingFile   = "founding.json"
 )
 
@@ -78,6 +82,7 @@ func (f *formation) status() unseal.Status {
 func (f *formation) run(ctx context.Context) error {
 	pause := time.NewTicker(formationPause)
 	defer pause.Stop()
+	f.fresh, f.begun = f.node.vault.State() == seal.New, clock.Wall()
 	for f.node.vault.State() != seal.Unsealed {
 		if err := f.step(ctx); err != nil {
 			return err
@@ -103,7 +108,7 @@ func (f *formation) step(ctx context.Context) error {
 		expect = mostKnown // who is only told whom to join founds nothing
 	}
 	choice := unseal.Decide(own, peers, expect)
-	if own.State == unseal.StateSealed && !f.node.asksPeers() {
+	if own.State == unseal.StateSealed && !f.fresh && !f.node.asksPeers() {
 		choice = unseal.Choice{}
 	}
 	switch choice.Action {
@@ -117,7 +122,7 @@ func (f *formation) step(ctx context.Context) error {
 		}
 	case unseal.Wait:
 	}
-	if own.State == unseal.StateNew {
+	if own.State == unseal.StateNew && clock.Since(f.begun) > enrolAfter {
 		f.enrol(ctx, own, peers)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/ekiden-mta/ekiden/cluster/unseal"
 	"github.com/ekiden-mta/ekiden/cluster/wire"
 	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/settings"
 	"github.com/ekiden-mta/ekiden/storage/seal"
 )
@@ -113,10 +114,34 @@ func (m *member) openWire(c *cluster.Config) (err error) {
 		return nil
 	}
 	c.Standbys = m.peers
-	if m.copies, err = replica.Open(replica.StoreConfig{Dir: n.cfg.Node.Data + "/replica", Cluster: n.wire.ClusterID(), Log: n.log}); err != nil {
+	if m.copies, err = replica.Open(replica.StoreConfig{Dir: n.cfg.Node.Data + "/replica", Cluster: n.wire.ClusterID(), Log: n.log, Allow: m.mayShip}); err != nil {
 		return fmt.Errorf("node: open copies of other queues: %w", err)
 	}
 	n.wire.Handle(wire.Ship, func(p wire.Peer, conn net.Conn) { m.copies.Serve(p.Name, conn) })
+	return nil
+}
+
+// errNotOwner is what a member hears that ships, or takes over, a queue that the book gives to another.
+var errNotOwner = errors.New("the queue has another owner")
+
+// mayShip tells whether a member owns a queue under an epoch. A book that does not know it yet is brought up to date
+// first.
+func (m *member) mayShip(name string, l mail.Lineage, epoch uint64) error {
+	owns := func() bool {
+		v, ok := m.book.State().Lineage(l)
+		return ok && v.Owner == name && v.Epoch == epoch
+	}
+	if owns() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := m.caughtUp(ctx); err != nil {
+		return err
+	}
+	if !owns() {
+		return errNotOwner
+	}
 	return nil
 }
 
