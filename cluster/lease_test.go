@@ -153,7 +153,6 @@ func TestLeaseEndsWhileSuspended(t *testing.T) {
 
 // An import of many large entries must not delay renewals: each of them is answered within one renewal's period.
 func TestImportDoesNotDelayLeases(t *testing.T) {
-	t.Parallel()
 	h := newHouse(t, 3)
 	h.mustFound()
 	leader := h.mustLeader()
