@@ -75,6 +75,9 @@ func Recover(cfg Config, members []Peer) error {
 		}
 		_, trans := raft.NewInmemTransport(aloneAddress)
 		err := raft.RecoverCluster(conf, f, logs, logs, snaps, trans, configuration(members))
+		if f.taken != nil {
+			f.taken.Release() // RecoverCluster does not, and the book could not be closed
+		}
 		return errors.Join(err, failed)
 	})
 }
@@ -112,7 +115,15 @@ func withRemains(cfg Config, do func(raftDisk, raft.SnapshotStore, *raft.Config)
 // recoverFSM leaves the book as it is where it is further than the snapshot that raft begins with.
 type recoverFSM struct {
 	*fsm
-	keep bool
+	keep  bool
+	taken raft.FSMSnapshot
+}
+
+// Snapshot remembers what it took.
+func (f *recoverFSM) Snapshot() (raft.FSMSnapshot, error) {
+	s, err := f.fsm.Snapshot()
+	f.taken = s
+	return s, err
 }
 
 // Restore takes a snapshot in, unless the book has it.
