@@ -51,7 +51,7 @@ func (f *frame) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(frameHead+len(f.payload)))
 	b = append(b, byte(f.what))
 	b = binary.BigEndian.AppendUint64(b, f.number)
-	b = binary.BigEndian.AppendUint32(b, uint32(min(f.patience/time.Millisecond, 1<<31)))
+	b = binary.BigEndian.AppendUint32(b, uint32(min(f.patience/time.Millisecond, 1<<32-1)))
 	return append(b, f.payload...)
 }
 

@@ -247,7 +247,7 @@ func TestTimersTranscripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got strings.Builder
-			timers := newTimers(DefaultTerms())
+			timers := newTimers(Terms{TTL: 10 * time.Second, Renew: 2 * time.Second, Margin: time.Second})
 			for line := range strings.Lines(string(text)) {
 				if strings.HasPrefix(line, "  ") {
 					continue // an answer
