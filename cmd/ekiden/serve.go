@@ -241,7 +241,7 @@ func (s *server) stop() error {
 }
 
 // heapLimit keeps a deep backlog from growing the heap with it, in bytes; soft. How often the collector runs otherwise
-// is left to Go: collecting costs under 1 % of a busy node, memory touched for the first time a multiple of that.
+// is left to Go: memory touched for the first time costs more than collecting does (docs/adr/0013).
 const heapLimit = 320 << 20
 
 // tuneRuntime sets what the operator did not set by environment.
