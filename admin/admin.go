@@ -121,6 +121,9 @@ func (s *Server) Handler() http.Handler {
 
 	mux.Handle("GET /v1/counters", s.guard.operator(http.HandlerFunc(s.counters)))
 	mux.Handle("GET /v1/queues", s.guard.operator(http.HandlerFunc(s.queues)))
+	mux.Handle("POST /v1/groups/{group}/stop", s.guard.operator(http.HandlerFunc(s.stopGroup)))
+	mux.Handle("POST /v1/groups/{group}/resume", s.guard.operator(http.HandlerFunc(s.resumeGroup)))
+	mux.Handle("POST /v1/groups/{group}/discard", s.guard.operator(http.HandlerFunc(s.discardGroup)))
 	mux.Handle("GET /v1/events", s.guard.operator(http.HandlerFunc(s.events)))
 	mux.Handle("/v1/", s.guard.operator(http.HandlerFunc(notBuilt)))
 	mux.Handle("GET /debug/pprof/", s.guard.operator(http.HandlerFunc(pprof.Index)))

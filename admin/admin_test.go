@@ -33,6 +33,7 @@ type fakeNode struct {
 	waiting     []service.Waiting
 	suspensions []service.Suspension
 	jobs        []string
+	stop        service.GroupStop // in force
 }
 
 func (f *fakeNode) Status() service.Status { return f.status }
@@ -103,6 +104,28 @@ func (f *fakeNode) Trace(_ context.Context, q service.TraceQuery) (service.Trace
 
 func (f *fakeNode) Groups(context.Context) ([]service.Group, error) {
 	return []service.Group{{Name: "g1", Tenant: "default", State: "open"}}, nil
+}
+
+// Stop, Resume and Discard know one group at a time, on two nodes of which n2 is not there.
+func (f *fakeNode) Stop(_ context.Context, s service.GroupStop) (service.GroupStanding, error) {
+	f.stop = s
+	return service.GroupStanding{State: service.GroupStopping, Held: 7, InFlight: 2, LastSent: time.Unix(1e9, 5e8),
+		Nodes: []service.GroupNode{{Name: "n1", Confirmed: true}, {Name: "n2", MissingFor: 2500 * time.Millisecond}}}, nil
+}
+
+func (f *fakeNode) Resume(_ context.Context, tenant, group, _ string) error {
+	if f.stop.Group != group || f.stop.Tenant != tenant {
+		return service.ErrNotFound
+	}
+	f.stop = service.GroupStop{}
+	return nil
+}
+
+func (f *fakeNode) Discard(_ context.Context, tenant, group, _ string) (int, error) {
+	if f.stop.Group != group || f.stop.Tenant != tenant {
+		return 0, fmt.Errorf("%w: the group is not stopped", service.ErrRefused)
+	}
+	return 7, nil
 }
 
 func (f *fakeNode) Suspend(_ context.Context, s service.Suspension) error {
@@ -226,7 +249,11 @@ func TestOnlyTheOperatorPasses(t *testing.T) {
 		{"unknown call", "GET", "/v1/nothing", "", 401, 404},
 		{"status", "POST", calls + "GetStatus", "{}", 401, 200},
 		{"unseal", "POST", calls + "Unseal", `{"code":"wrong"}`, 401, 403},
-		{"unbuilt", "POST", calls + "StopGroup", `{"group":"g1"}`, 401, 501},
+		{"stop by RPC", "POST", calls + "StopGroup", `{"group":"g1"}`, 401, 200},
+		{"stop", "POST", "/v1/groups/g1/stop", "", 401, 200},
+		{"discard what is not stopped", "POST", "/v1/groups/g1/discard", "{}", 401, 409},
+		{"resume what is not stopped", "POST", "/v1/groups/g1/resume", "{}", 401, 404},
+		{"unbuilt", "POST", calls + "Drain", `{}`, 401, 501},
 		{"unknown procedure", "POST", calls + "Nothing", `{}`, 401, 404},
 		{"elsewhere", "GET", "/admin.token", "", 404, 404},
 		{"traversal", "GET", "/v1/../../admin.token", "", 404, 404},

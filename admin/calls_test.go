@@ -14,12 +14,39 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-func TestStopGroupByCurlSaysWhichReleaseBringsIt(t *testing.T) {
+// TestStopGroupByCurl: what the contract shows, by RPC and by the native API.
+func TestStopGroupByCurl(t *testing.T) {
 	f := mustFront(t, nil)
-	a := f.call("POST", calls+"StopGroup", `{"group":"g1"}`, bearer, asJSON)
-	if a.status != 501 || !strings.Contains(a.body, `"code":"unimplemented"`) || !strings.Contains(a.body, "comes with") {
-		t.Errorf("got %d %s", a.status, a.body)
+	const told = `"held":7,"in_flight":2,"last_sent":"2001-09-09T01:46:40.5`
+	same := func(name string, a answer, status int, want ...string) {
+		t.Helper()
+		body := strings.ReplaceAll(a.body, ": ", ":")
+		body = strings.ReplaceAll(body, ", ", ",")
+		for _, w := range want {
+			if a.status != status || !strings.Contains(body, w) {
+				t.Errorf("%s: got %d %s, want %d %s", name, a.status, a.body, status, w)
+			}
+		}
 	}
+	a := f.call("POST", calls+"StopGroup", `{"group":"g1","hold_expiry":true,"tenant":"shop"}`, bearer, asJSON)
+	same("rpc", a, 200, `"state":"stopping"`, told, `{"name":"n1","confirmed":true,`, `{"name":"n2","confirmed":false,"missing_for":"2.500s"}`)
+	if want := (service.GroupStop{Tenant: "shop", Group: "g1", HoldExpiry: true, Author: "operator"}); f.node.stop != want {
+		t.Errorf("asked for %+v", f.node.stop)
+	}
+	same("discard", f.call("POST", calls+"DiscardGroup", `{"group":"g1","tenant":"shop"}`, bearer, asJSON), 200, `{"discarded":7}`)
+	same("resume", f.call("POST", calls+"ResumeGroup", `{"group":"g1","tenant":"shop"}`, bearer, asJSON), 200, `{"state":"open"}`)
+	same("discard of an open group", f.call("POST", calls+"DiscardGroup", `{"group":"g1"}`, bearer, asJSON), 400, `"failed_precondition"`, "not stopped")
+	same("no group", f.call("POST", calls+"StopGroup", `{}`, bearer, asJSON), 400, `"invalid_argument"`)
+
+	a = f.call("POST", "/v1/groups/g%201/stop?tenant=shop", `{"refuse_intake":true}`, bearer, asJSON)
+	same("native", a, 200, `"state":"stopping"`, told, `{"name":"n1","confirmed":true}`, `{"name":"n2","confirmed":false,"missing_for":2.5}`)
+	if want := (service.GroupStop{Tenant: "shop", Group: "g 1", RefuseIntake: true, Author: "operator"}); f.node.stop != want {
+		t.Errorf("asked for %+v", f.node.stop)
+	}
+	same("native discard", f.call("POST", "/v1/groups/g%201/discard", `{"tenant":"shop"}`, bearer), 200, `{"discarded":7}`)
+	same("native resume", f.call("POST", "/v1/groups/g%201/resume", `{"tenant":"shop"}`, bearer), 200, `{"state":"open"}`)
+	same("unknown key", f.call("POST", "/v1/groups/g1/stop", `{"hold":true}`, bearer), 400, "hold")
+	same("no name", f.call("POST", "/v1/groups/%E3%81%82/stop", "", bearer), 400, "printable ASCII")
 }
 
 func TestJSONCallsUseTheContractsNames(t *testing.T) {

@@ -29,6 +29,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}{
 		{service.ErrInvalid, http.StatusBadRequest},
 		{service.ErrNotFound, http.StatusNotFound},
+		{service.ErrConflict, http.StatusConflict},
+		{service.ErrRefused, http.StatusConflict},
+		{service.ErrNoQuorum, http.StatusServiceUnavailable},
 		{service.ErrNotYet, http.StatusNotImplemented},
 		{service.ErrSealed, http.StatusServiceUnavailable},
 		{service.ErrTooSoon, http.StatusTooManyRequests},

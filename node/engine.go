@@ -131,6 +131,7 @@ func (n *Node) assembleEngine(e *engine) error {
 	e.actors, err = actors.New(actors.Config{
 		Queue: actorStore{e.store}, Courier: courierAdapter{courier}, Resolver: resolver,
 		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },
+		Gates:   &n.gates.table,
 		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds, Suppressed: n.suppressed,
 		Settled: func(s *mail.Settlement, err error) {
 			if err == nil {
@@ -143,11 +144,15 @@ func (n *Node) assembleEngine(e *engine) error {
 	}
 	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds},
 		Settings: func() *settings.Index { return n.book.now.Load().index }, Suppressed: n.suppressed,
-		Offer: e.actors.Offer, Hostname: n.cfg.Node.Hostname, Clock: n.clock, Log: n.log})
+		Stopped: n.gates.table.Refuses,
+		Offer:   e.actors.Offer, Hostname: n.cfg.Node.Hostname, Clock: n.clock, Log: n.log})
 	if err != nil {
 		return fmt.Errorf("node: assemble intake: %w", err)
 	}
 	if err := e.restoreSuspensions(); err != nil {
+		return err
+	}
+	if err := n.gates.restore(e); err != nil {
 		return err
 	}
 	return n.keepCertificate(e)

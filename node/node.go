@@ -37,6 +37,7 @@ type Node struct {
 	started time.Time
 
 	book    book
+	gates   *gates
 	metrics *metrics.Set
 	numbers *numbers
 	vault   *seal.Vault
@@ -84,6 +85,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 		metrics: metrics.New(o.Version), stopped: make(chan struct{}), code: o.Code, cancel: func() {}}
 	n.numbers = &numbers{set: n.metrics}
 	n.door.holds = n.holds
+	n.gates = newGates(n)
 	for _, w := range cfg.Warnings() {
 		n.log.Warn(w)
 	}
@@ -355,6 +357,7 @@ func (n *Node) watch() {
 		case <-tick.C:
 		}
 		n.mindDoor()
+		n.gates.remind()
 		if now := n.clock.Now(); now.Sub(purged) > time.Hour {
 			purged = now
 			if e := n.engine.Load(); e != nil {

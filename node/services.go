@@ -292,6 +292,10 @@ func (n *Node) waiting(e *engine, ev *mail.Event) service.Waiting {
 		}
 	}
 	now := n.clock.Now()
+	if g, closed := n.gates.table.Find(ev.Tenant, ev.Group); closed {
+		w.Binding, w.Detail = "gate", fmt.Sprintf("delivery group %s is stopped since %s by %s", g.Group, g.Since.Format(time.RFC3339), g.Author)
+		return w
+	}
 	for _, s := range e.actors.Destinations().Suspended() {
 		if ends := s.Until; (s.Tenant == ev.Tenant || s.Domain == ev.Domain) && (ends.IsZero() || ends.After(*due)) {
 			w.Binding, w.Until, w.Detail = "suspension", ends, s.Reason
@@ -319,26 +323,7 @@ func (n *Node) waiting(e *engine, ev *mail.Event) service.Waiting {
 
 // bindings translates the destination's reasons into the words of the trace.
 var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "pace", "blocked": "block",
-	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk"}
-
-type groupService struct{ *Node }
-
-// Groups implements service.Groups.
-func (n groupService) Groups(context.Context) ([]service.Group, error) {
-	e, err := n.running()
-	if err != nil {
-		return nil, err
-	}
-	var out []service.Group
-	standing := e.actors.Destinations().Groups()
-	e.store.Counters().Groups(func(name string, total stats.Counts) {
-		g := service.Group{Name: name, State: "open", Counters: countersOf(total)}
-		gauges(&g.Counters, &total, standing[name])
-		out = append(out, g)
-	})
-	slices.SortFunc(out, func(a, b service.Group) int { return cmp.Compare(a.Name, b.Name) })
-	return out, nil
-}
+	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease"}
 
 type gateService struct{ *Node }
 

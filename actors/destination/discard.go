@@ -12,13 +12,8 @@ import (
 	"github.com/ekiden-mta/ekiden/policy/gate"
 )
 
-var (
-	// ErrOpen says that a group is not stopped, or not any more: its mail must not be discarded.
-	ErrOpen = errors.New("the group is not stopped")
-
-	// ErrDiscarding says that the same destination is being gone through already.
-	ErrDiscarding = errors.New("mail of this destination is being discarded already")
-)
+// ErrDiscarding says that the same destination is being gone through already.
+var ErrDiscarding = errors.New("mail of this destination is being discarded already")
 
 // interrupted is the detail of what is discarded: the code is the relay's own (requirement R74).
 const interrupted = "592 interrupted: discarded by the stop function"
@@ -31,10 +26,10 @@ type purge struct {
 // discardRounds bounds how often a destination is gone through again for what moved meanwhile.
 const discardRounds = 3
 
-// Discard ends every queued delivery of k to d as interrupted, in steps of a scan, each durable before the next, and
-// tells how many. The gate of k must be closed and stay so. What is in delivery is left to its outcome. It ends early
-// with ctx; to begin anew does no harm.
-func (r *Registry) Discard(ctx context.Context, d mail.Domain, k gate.Key) (n int, err error) {
+// Discard ends every queued delivery of k to d that was accepted before a moment, of the machine's clock, as
+// interrupted, in steps of a scan, each durable before the next, and tells how many. What is in delivery is left to its
+// outcome: see gate.Gate.Discard for what becomes of it then. It ends early with ctx; to begin anew does no harm.
+func (r *Registry) Discard(ctx context.Context, d mail.Domain, k gate.Key, before time.Time) (n int, err error) {
 	s := r.shard(d)
 	s.mu.Lock()
 	b := r.entry(s, d, r.shell.Clock.Now()).outbox
@@ -45,7 +40,7 @@ func (r *Registry) Discard(ctx context.Context, d mail.Domain, k gate.Key) (n in
 	}
 	defer b.endPurge()
 	for range discardRounds {
-		done, moved, err := r.discardOnce(ctx, b, k)
+		done, moved, err := r.discardOnce(ctx, b, k, before)
 		if n += done; err != nil || moved == 0 {
 			return n, err
 		}
@@ -54,7 +49,7 @@ func (r *Registry) Discard(ctx context.Context, d mail.Domain, k gate.Key) (n in
 }
 
 // discardOnce goes through the destination from head to end. moved is how many deliveries it could not judge.
-func (r *Registry) discardOnce(ctx context.Context, b *Outbox, k gate.Key) (n, moved int, err error) {
+func (r *Registry) discardOnce(ctx context.Context, b *Outbox, k gate.Key, before time.Time) (n, moved int, err error) {
 	var at protocol.Cursor
 	for more := true; more; {
 		if err := ctx.Err(); err != nil {
@@ -66,10 +61,7 @@ func (r *Registry) discardOnce(ctx context.Context, b *Outbox, k gate.Key) (n, m
 		if err != nil {
 			return n, moved, fmt.Errorf("look for what to discard: %w", err)
 		}
-		if g, _ := b.env.Gates.Get(k); !g.Closed {
-			return n, moved, ErrOpen
-		}
-		ps, skipped := b.seize(ds, k)
+		ps, skipped := b.seize(ds, k, before)
 		moved += skipped
 		var kept sync.WaitGroup
 		var failed error
@@ -121,13 +113,13 @@ func (b *Outbox) forgetGhosts() {
 
 // seize takes those of ds into flight that are k's and in nobody's hands, so that no scan and no session meets them
 // any more. skipped is how many a newer word than the scan's concerns: the next look finds them where they are now.
-func (b *Outbox) seize(ds []mail.Delivery, k gate.Key) (ps []*protocol.Parcel, skipped int) {
+func (b *Outbox) seize(ds []mail.Delivery, k gate.Key, before time.Time) (ps []*protocol.Parcel, skipped int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := b.known()
 	for i := range ds {
 		d := &ds[i]
-		if !concerns(k, d) {
+		if !concerns(k, d) || !d.Accepted().Before(before) {
 			continue
 		}
 		if _, ghost := b.purge.ghosts[d.Seq]; ghost {

@@ -62,6 +62,14 @@ func (e *Env) leased() bool { return e.Lease == nil || e.Lease() }
 // stopped tells whether d's delivery group is.
 func (e *Env) stopped(d *mail.Delivery) bool { return e.Gates.Closed(d.Tenant, d.Group) }
 
+// discards tells whether d is to end as interrupted.
+func (e *Env) discards(d *mail.Delivery) bool {
+	return e.Gates.Discards(d.Tenant, d.Group, d.Accepted())
+}
+
+// over tells whether d is to end before it is sent: its lifetime has, or it is discarded.
+func (e *Env) over(now time.Time, d *mail.Delivery) bool { return e.expired(now, d) || e.discards(d) }
+
 // ends is when d's lifetime ends; the zero time = never, or not while its group is stopped.
 func (e *Env) ends(d *mail.Delivery) time.Time {
 	return e.Gates.Ends(d.Tenant, d.Group, d.Accepted(), d.Expires)

@@ -64,7 +64,7 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 			continue
 		}
 		if b.closed(now, d, noSource, "") {
-			if b.env.expired(now, d) && b.env.leased() && len(b.flight) < flightMost {
+			if b.env.over(now, d) && b.env.leased() && len(b.flight) < flightMost {
 				p := &protocol.Parcel{Job: mail.Job{Delivery: *d}}
 				b.launch(p)
 				dead = append(dead, p)

@@ -352,7 +352,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 	for len(s.waiting) > 0 && len(dead) < takeExpired {
 		x := s.waiting.pop()
 		d := &x.Job.Delivery
-		if b.env.expired(now, d) || b.env.suppressed(d) {
+		if b.env.over(now, d) || b.env.suppressed(d) {
 			b.launch(x)
 			dead = append(dead, x)
 			continue
@@ -374,7 +374,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 
 // closed tells whether d may not be sent now for a reason of its own.
 func (b *Outbox) closed(now time.Time, d *mail.Delivery, source netip.Addr, receiver string) bool {
-	return b.env.stopped(d) || b.env.Suspensions.match(now, b.domain, receiver, source, d.Tenant) != nil
+	return b.env.stopped(d) || b.env.discards(d) || b.env.Suspensions.match(now, b.domain, receiver, source, d.Tenant) != nil
 }
 
 // launch notes p as in flight.

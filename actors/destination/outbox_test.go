@@ -112,11 +112,16 @@ func TestOutboxAgainstModel(t *testing.T) {
 			if !word.Closed || !b.beginPurge() {
 				return
 			}
+			before := (seq + 1).Time()
+			if rapid.Bool().Draw(t, "for good") {
+				word.Discard = before
+				env.Gates.Merge(word)
+			}
 			ds, _, _, _, _ := q.Scan("a.example", nil, endOfTime, 6)
 			if rapid.Bool().Draw(t, "commit meanwhile") {
 				q.Commit()
 			}
-			ps, _ := b.seize(ds, word.Key())
+			ps, _ := b.seize(ds, word.Key(), before)
 			b.endPurge()
 			for _, p := range ps {
 				if s := p.Job.Delivery.Seq; out[s] {

@@ -100,8 +100,12 @@ func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
 	}
 }
 
-// expire fails a delivery whose lifetime has ended (R46, E-26).
+// expire ends a delivery that is over: it fails where its lifetime has ended (R46, E-26).
 func (b *Outbox) expire(now time.Time, p *protocol.Parcel, receiver string) {
+	if b.env.discards(&p.Job.Delivery) {
+		b.interrupt(now, p, nil)
+		return
+	}
 	b.env.Counters.Expired.Add(1)
 	b.Settle(now, p, mail.Outcome{Result: mail.Failed, Stage: mail.StageNone, Status: mail.StatusTimeout,
 		Detail: "lifetime exceeded", At: now}, receiver, nil)
@@ -137,7 +141,7 @@ func (b *Outbox) Dismiss(now time.Time, o mail.Outcome, receiver string, n int) 
 		for len(s.waiting) > 0 && len(ps)+len(dead) < n {
 			p := s.waiting.pop()
 			switch d := &p.Job.Delivery; {
-			case b.env.expired(now, d):
+			case b.env.over(now, d):
 				b.launch(p)
 				dead = append(dead, p)
 			case b.env.stopped(d):
@@ -165,7 +169,7 @@ func (b *Outbox) Sweep(now time.Time, receiver string, n int) int {
 	var dead []*protocol.Parcel
 	for _, s := range b.shelves {
 		s.waiting.filter(func(p *protocol.Parcel) bool {
-			if len(dead) == n || !b.env.expired(now, &p.Job.Delivery) {
+			if len(dead) == n || !b.env.over(now, &p.Job.Delivery) {
 				return true
 			}
 			dead = append(dead, p)

@@ -16,11 +16,11 @@ func (e *Env) suppressed(d *mail.Delivery) bool {
 	return no
 }
 
-// end settles a delivery in flight that is not to be attempted: its lifetime has ended, or its address gets no mail. A
+// end settles a delivery in flight that is not to be attempted: its lifetime has ended, it is discarded, or its address gets no mail. A
 // reason that has passed meanwhile puts it back.
 func (b *Outbox) end(now time.Time, p *protocol.Parcel, receiver string) {
 	d := &p.Job.Delivery
-	if b.env.expired(now, d) {
+	if b.env.over(now, d) {
 		b.expire(now, p, receiver)
 		return
 	}

@@ -12,7 +12,6 @@ import (
 const (
 	maxSuspend = 366 * 24 * time.Hour // longer means: until it is lifted
 	operator   = "operator"           // author of what is done with the admin token
-	stopComes  = "the emergency stop, which needs the replicated ledger"
 )
 
 // ListGroups returns the delivery groups in use.
@@ -31,21 +30,6 @@ func (h *handler) ListGroups(ctx context.Context, _ *adminpb.ListGroupsRequest) 
 			Counters: counters(g.Counters), LastSent: stamp(g.LastSent)})
 	}
 	return r, nil
-}
-
-// StopGroup, ResumeGroup and DiscardGroup are refused until every node can confirm them.
-func (h *handler) StopGroup(context.Context, *adminpb.StopGroupRequest) (*adminpb.StopGroupResponse, error) {
-	return nil, notYet("StopGroup", stopComes)
-}
-
-// ResumeGroup see StopGroup.
-func (h *handler) ResumeGroup(context.Context, *adminpb.ResumeGroupRequest) (*adminpb.ResumeGroupResponse, error) {
-	return nil, notYet("ResumeGroup", stopComes)
-}
-
-// DiscardGroup see StopGroup.
-func (h *handler) DiscardGroup(context.Context, *adminpb.DiscardGroupRequest) (*adminpb.DiscardGroupResponse, error) {
-	return nil, notYet("DiscardGroup", stopComes)
 }
 
 // Suspend holds the subject's mail.

@@ -78,6 +78,14 @@ type Log interface {
 // Groups are the delivery groups in use.
 type Groups interface {
 	Groups(ctx context.Context) ([]Group, error)
+	// Stop closes the group on every node and returns when each has confirmed, or can send no more, or has been waited
+	// for long enough. It needs no majority, and may be repeated.
+	Stop(ctx context.Context, s GroupStop) (GroupStanding, error)
+	// Resume lets a stopped group go on once a majority knows, else ErrNoQuorum; ErrNotFound where it was never stopped.
+	Resume(ctx context.Context, tenant, group, author string) error
+	// Discard ends the queued mail of a stopped group as interrupted and tells how many deliveries; ErrRefused where the
+	// group is not stopped.
+	Discard(ctx context.Context, tenant, group, author string) (int, error)
 }
 
 // Gates keep mail from going where it should not for now.
@@ -236,7 +244,7 @@ type Trace struct {
 type Waiting struct {
 	Delivery mail.Delivery
 	Receiver string
-	Binding  string    // retry, reservation, slot, pace, block, suspension, sealed, disk, in_delivery
+	Binding  string    // gate, retry, reservation, slot, pace, block, suspension, sealed, disk, lease, in_delivery
 	Detail   string    // in words: the limit, the rule, the reply, the author; may hold foreign text
 	Until    time.Time // when the constraint ends; zero = unknown
 }

@@ -269,7 +269,7 @@ func (x *dest) run(e destination.Effect) {
 	case destination.EffectSweep:
 		x.box.Sweep(w.now, x.machine.Receiver(), e.N)
 	case destination.EffectReopen:
-		x.box.Reopen(true)
+		x.box.Reopen(false)
 	}
 }
 

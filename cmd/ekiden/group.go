@@ -2,17 +2,18 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/admin/service"
 )
 
 type groupCmds struct {
-	List    groupListCmd   `cmd:"" help:"List the delivery groups in use."`
-	Status  groupStatusCmd `cmd:"" help:"Show the counters of one group."`
-	Stop    groupStopCmd   `cmd:"" help:"Stop a group at once (not in this release)."`
-	Resume  groupLaterCmd  `cmd:"" help:"Let a stopped group go on (not in this release)."`
-	Discard groupLaterCmd  `cmd:"" help:"Discard the mail of a stopped group (not in this release)."`
+	List    groupListCmd    `cmd:"" help:"List the delivery groups in use."`
+	Status  groupStatusCmd  `cmd:"" help:"Show the counters of one group."`
+	Stop    groupStopCmd    `cmd:"" help:"Stop a group at once, on every node."`
+	Resume  groupResumeCmd  `cmd:"" help:"Let a stopped group go on."`
+	Discard groupDiscardCmd `cmd:"" help:"Discard the queued mail of a stopped group."`
 }
 
 type groupListCmd struct{ serverFlags }
@@ -84,18 +85,104 @@ func (c groupStatusCmd) Run(a *app) error {
 	return nil
 }
 
+// groupFlags name a group.
+type groupFlags struct {
+	serverFlags
+	Group  string `arg:"" help:"Delivery group."`
+	Tenant string `help:"Only this tenant's; without, every tenant's." placeholder:"NAME"`
+}
+
 type groupStopCmd struct {
-	Group        string `arg:"" help:"Delivery group."`
-	RefuseIntake bool   `help:"Also refuse new mail of the group."`
-	HoldExpiry   bool   `help:"Let its mail not expire meanwhile."`
-	later        `kong:"-"`
+	groupFlags
+	RefuseIntake bool `help:"Also refuse new mail of the group: clients are told to try again later."`
+	HoldExpiry   bool `help:"Let its mail not expire meanwhile."`
 }
 
-func (groupStopCmd) Help() string { return "Example: ekiden group stop campaign7" }
-
-type groupLaterCmd struct {
-	Group string `arg:"" help:"Delivery group."`
-	later `kong:"-"`
+func (groupStopCmd) Help() string {
+	return "Nothing of the group is sent any more once this says stopped. It may be repeated; exit code 1 says that some node " +
+		"has not confirmed yet.\n\nExample: ekiden group stop campaign7 --hold-expiry"
 }
 
-func (groupLaterCmd) Help() string { return "Example: ekiden group resume campaign7" }
+// Run stops a group, and fails where a node may still send.
+func (c groupStopCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	r, err := cl.StopGroup(a.ctx, &adminpb.StopGroupRequest{Group: c.Group, Tenant: c.Tenant,
+		RefuseIntake: c.RefuseIntake, HoldExpiry: c.HoldExpiry})
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, n := range r.Nodes {
+		switch {
+		case n.Confirmed:
+		case r.State == service.GroupStopped:
+			missing = append(missing, n.Name+" (not there; it sends nothing)")
+		default:
+			missing = append(missing, fmt.Sprintf("%s (not confirmed, missing for %v)", n.Name, n.MissingFor.AsDuration().Truncate(time.Millisecond)))
+		}
+	}
+	if a.json {
+		err = printProto(a.out, r)
+	} else {
+		_, err = fmt.Fprintf(a.out, "group %s %s: %s held, %s in flight", printable(c.Group), r.State, number(r.Held), number(r.InFlight))
+		if r.LastSent != nil {
+			fmt.Fprintf(a.out, ", last sent %s", moment(r.LastSent))
+		}
+		fmt.Fprintln(a.out)
+		for _, m := range missing {
+			fmt.Fprintf(a.out, "  %s\n", printable(m))
+		}
+	}
+	if err == nil && r.State != service.GroupStopped {
+		return errSilent
+	}
+	return err
+}
+
+type groupResumeCmd struct{ groupFlags }
+
+func (groupResumeCmd) Help() string { return "Example: ekiden group resume campaign7" }
+
+// Run lets a group go on.
+func (c groupResumeCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	r, err := cl.ResumeGroup(a.ctx, &adminpb.ResumeGroupRequest{Group: c.Group, Tenant: c.Tenant})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printProto(a.out, r)
+	}
+	_, err = fmt.Fprintf(a.out, "group %s %s\n", printable(c.Group), r.State)
+	return err
+}
+
+type groupDiscardCmd struct{ groupFlags }
+
+func (groupDiscardCmd) Help() string {
+	return "The group must be stopped. What is queued ends as interrupted and is counted so; what comes later is held.\n\n" +
+		"Example: ekiden group discard campaign7"
+}
+
+// Run discards the queued mail of a stopped group.
+func (c groupDiscardCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	r, err := cl.DiscardGroup(a.ctx, &adminpb.DiscardGroupRequest{Group: c.Group, Tenant: c.Tenant})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printProto(a.out, r)
+	}
+	_, err = fmt.Fprintf(a.out, "group %s: %s deliveries discarded\n", printable(c.Group), number(r.Discarded))
+	return err
+}

@@ -80,6 +80,7 @@ type facts struct {
 	code        string
 	unsealed    bool
 	suspensions []service.Suspension
+	stopped     string // a group
 }
 
 func (f *facts) Status() service.Status {
@@ -189,7 +190,45 @@ func (f *facts) Trace(_ context.Context, q service.TraceQuery) (service.Trace, e
 }
 
 func (f *facts) Groups(context.Context) ([]service.Group, error) {
-	return []service.Group{{Name: "g1", Tenant: "default", State: "open", Counters: service.Counters{service.Undelivered: 5}}}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	state := service.GroupOpen
+	if f.stopped == "g1" {
+		state = service.GroupStopped
+	}
+	return []service.Group{{Name: "g1", Tenant: "default", State: state, Counters: service.Counters{service.Undelivered: 5}}}, nil
+}
+
+// Stop knows g1, and that any other group is slow to stop.
+func (f *facts) Stop(_ context.Context, s service.GroupStop) (service.GroupStanding, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stopped = s.Group
+	st := service.GroupStanding{State: service.GroupStopped, Held: 5, InFlight: 1, LastSent: time.Unix(1_000_000_000, 0),
+		Nodes: []service.GroupNode{{Name: "n1", Confirmed: true}}}
+	if s.Group != "g1" {
+		st.State, st.Nodes[0] = service.GroupStopping, service.GroupNode{Name: "n1", MissingFor: 1500 * time.Millisecond}
+		f.stopped = "g1"
+	}
+	return st, nil
+}
+
+func (f *facts) Resume(context.Context, string, string, string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped == "" {
+		return service.ErrNotFound
+	}
+	return nil
+}
+
+func (f *facts) Discard(context.Context, string, string, string) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped == "" {
+		return 0, fmt.Errorf("%w: the group is not stopped", service.ErrRefused)
+	}
+	return 1234, nil
 }
 
 func (f *facts) Suspend(_ context.Context, s service.Suspension) error {

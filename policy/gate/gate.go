@@ -21,6 +21,7 @@ type Gate struct {
 	HoldExpiry    bool      // while closed: lifetimes do not end, and are longer afterwards by the time closed
 	Since         time.Time // product time of the first stop, or of the resume
 	Author        string
+	Discard       time.Time // mail accepted before this moment of the machine's clock ends as interrupted; never goes back
 
 	// Of an open gate whose lifetimes were held: mail accepted before Resumed, a moment of the machine's clock, lives
 	// Paused longer than its record says.
@@ -64,8 +65,23 @@ func (g Gate) Resume(author string, now, wall time.Time, version uint64) Gate {
 // remembered is how long an earlier pause is added to a later one: mail does not live longer than that.
 const remembered = 14 * 24 * time.Hour
 
+// Succeed returns next, the word that follows g, with what g knows and next does not say: how long g was held. Ledgers
+// and members that carry a gate need not carry that.
+func (g Gate) Succeed(next Gate, wall time.Time) Gate {
+	if !next.Closed && next.Paused == 0 && next.Version > g.Version {
+		held := g.Resume(next.Author, next.Since, wall, next.Version)
+		next.Paused, next.Resumed = held.Paused, held.Resumed
+	}
+	return next
+}
+
 // merge returns the one of a and b that holds. It does not matter which is which, nor how often they meet.
 func merge(a, b Gate) Gate {
+	if b.Discard.After(a.Discard) {
+		a.Discard = b.Discard
+	} else {
+		b.Discard = a.Discard
+	}
 	switch {
 	case a.Version > b.Version || a.Version == b.Version && a.Closed && !b.Closed:
 		return a

@@ -17,7 +17,8 @@ func TestMergeIsOneOrder(t *testing.T) {
 			gates = append(gates, Gate{Group: "g", Version: rapid.Uint64Range(1, 4).Draw(t, "version"),
 				Closed: rapid.Bool().Draw(t, "closed"), RefuseIntake: rapid.Bool().Draw(t, "refuse"),
 				HoldExpiry: rapid.Bool().Draw(t, "hold"), Author: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "author"),
-				Since: noon.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "since")))})
+				Discard: noon.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "discard"))),
+				Since:   noon.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "since")))})
 		}
 		var one, other Table
 		for _, g := range gates {
@@ -33,6 +34,9 @@ func TestMergeIsOneOrder(t *testing.T) {
 			t.Fatalf("%+v in one order, %+v in another", a, b)
 		}
 		for _, g := range gates {
+			if g.Discard.After(a.Discard) || one.Discards("t", "g", noon) != noon.Before(a.Discard) {
+				t.Fatalf("discards what was accepted before %v, lost %v", a.Discard, g.Discard)
+			}
 			if g.Version > a.Version || g.Version == a.Version && g.Closed && !a.Closed {
 				t.Fatalf("%+v lost to %+v", g, a)
 			}
@@ -134,7 +138,10 @@ func TestHeldLifetimes(t *testing.T) {
 	g = g.Resume("me", at(70*time.Minute), at(70*time.Minute), 3)
 	check("resumed", 90*time.Minute, 150*time.Minute)
 	g = g.Stop(Order{HoldExpiry: true}, at(80*time.Minute), 4)
-	g = g.Resume("me", at(90*time.Minute), at(90*time.Minute), 5)
+	g = g.Succeed(Gate{Group: "g", Version: 5, Since: at(90 * time.Minute)}, at(90*time.Minute)) // heard from elsewhere
+	if heard := g.Succeed(Gate{Group: "g", Version: 9, Since: at(99 * time.Minute)}, at(99*time.Minute)); heard.Paused != g.Paused {
+		t.Errorf("what was known of an open gate is forgotten: %+v", heard)
+	}
 	check("held twice", 100*time.Minute, 150*time.Minute)
 	g = g.Stop(Order{HoldExpiry: true}, at(1000*time.Hour), 6)
 	g = g.Resume("me", at(1001*time.Hour), at(1001*time.Hour), 7)

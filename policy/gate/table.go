@@ -31,7 +31,9 @@ func (t *Table) load() *book {
 
 // Merge takes g in. It returns the gate that holds from now on, and whether that is another than before.
 func (t *Table) Merge(g Gate) (holds Gate, changed bool) {
-	g.Since, g.Resumed = g.Since.UTC().Round(0), g.Resumed.UTC().Round(0) // so that equal moments are equal values
+	for _, t := range [...]*time.Time{&g.Since, &g.Resumed, &g.Discard} {
+		*t = t.UTC().Round(0) // so that equal moments are equal values
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := &book{by: map[Key]Gate{}}
@@ -101,6 +103,16 @@ func (t *Table) Refuses(tenant, group string) bool {
 	}
 	own, all := b.by[Key{tenant, group}], b.by[Key{"", group}]
 	return own.Closed && own.RefuseIntake || all.Closed && all.RefuseIntake
+}
+
+// Discards tells whether mail of the tenant's group that was accepted at accepted, of the machine's clock, is to end as
+// interrupted, also after the group was resumed.
+func (t *Table) Discards(tenant, group string, accepted time.Time) bool {
+	b := t.load()
+	if b == nil || group == "" {
+		return false
+	}
+	return accepted.Before(b.by[Key{tenant, group}].Discard) || accepted.Before(b.by[Key{"", group}].Discard)
 }
 
 // Ends returns when the lifetime really ends of mail that was accepted at accepted, of the machine's clock, and whose
