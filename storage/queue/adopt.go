@@ -65,6 +65,9 @@ func (s *Store) Adopt(ctx context.Context, a Adoption) (Adopted, error) {
 		err = p.leftovers()
 	}
 	err = errors.Join(err, p.finish())
+	if err == nil && p.tooMany {
+		err = ErrTooMany
+	}
 	if err != nil {
 		return p.result, fmt.Errorf("adopt %08x: %w", a.Lineage, err)
 	}
@@ -91,6 +94,13 @@ func (s *Store) AdoptDone(ctx context.Context, l mail.Lineage) error {
 	return err
 }
 
+// A mark of adoption tells who took the message out of the lineage: this store, or one that this store adopted. Only
+// what this store took itself may lie here already when it comes once more by way of another store.
+const (
+	markHere  = 1
+	markThere = 2
+)
+
 func adoptedKey(l mail.Lineage, m mail.MessageID) []byte {
 	k := binary.BigEndian.AppendUint32([]byte{kindAdopted}, uint32(l))
 	k = binary.BigEndian.AppendUint64(k, uint64(m.Seq))
@@ -100,11 +110,12 @@ func adoptedKey(l mail.Lineage, m mail.MessageID) []byte {
 // adoption is one run of Adopt.
 type adoption struct {
 	Adoption
-	s      *Store
-	ctx    context.Context
-	ring   *seal.Ring // with the other store's data keys
-	began  bool       // an earlier call left marks
-	result Adopted
+	s       *Store
+	ctx     context.Context
+	ring    *seal.Ring // with the other store's data keys
+	began   bool       // an earlier call left marks
+	tooMany bool       // a message did not fit into one commit
+	result  Adopted
 
 	arena   [][]byte // keys and sealed records of deliveries
 	entries []entry  // from arrange on by message and number
@@ -147,7 +158,7 @@ func (p *adoption) gather() error {
 				p.damaged("data key", nil)
 			}
 		case kindAdopted:
-			p.mark(key, value)
+			p.mark(key)
 		case kindDelivery:
 			if len(key) != deliveryKeySize {
 				p.damaged("delivery", nil)
@@ -172,12 +183,12 @@ func (p *adoption) keep(key, value []byte) {
 }
 
 // mark carries over that the other store had adopted a message of a third.
-func (p *adoption) mark(key, value []byte) {
+func (p *adoption) mark(key []byte) {
 	if p.marks == nil {
 		p.marks = p.request()
 	}
 	p.marks.ifAbsent = true
-	p.marks.set(slices.Clone(key), slices.Clone(value))
+	p.marks.set(slices.Clone(key), []byte{markThere})
 	if len(p.marks.sets) >= purgeBatch {
 		p.submit(&p.marks)
 	}
@@ -308,7 +319,8 @@ func (p *adoption) known(m mail.MessageID) (bool, error) {
 	if m.Lineage == p.Lineage {
 		return false, nil
 	}
-	return p.s.present(adoptedKey(m.Lineage, m))
+	by, err := p.s.value(adoptedKey(m.Lineage, m))
+	return err == nil && len(by) == 1 && by[0] == markHere, err
 }
 
 func (p *adoption) dealtWith(of []entry) {
@@ -338,7 +350,7 @@ func (p *adoption) store(m mail.MessageID, of []entry, body []byte) error {
 		p.chunk.ds = append(p.chunk.ds, d)
 	}
 	s.addBody(r, m, body)
-	r.set(adoptedKey(p.Lineage, m), []byte{1})
+	r.set(adoptedKey(p.Lineage, m), []byte{markHere})
 	p.dealtWith(of)
 	p.result.Messages++
 	p.result.Deliveries += len(of)

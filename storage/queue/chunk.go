@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,12 +24,17 @@ type chunk struct {
 	ended           chan struct{}
 	mu              sync.Mutex
 	err             error
+	tooMany         bool
 }
 
 func (c *chunk) done(err error) {
 	if err != nil {
 		c.mu.Lock()
-		c.err = errors.Join(c.err, err)
+		if errors.Is(err, ErrTooMany) {
+			c.tooMany = true // that message alone; the rest goes on
+		} else {
+			c.err = errors.Join(c.err, err)
+		}
 		c.mu.Unlock()
 	}
 	if c.left.Add(-1) == 0 {
@@ -59,6 +65,13 @@ func (p *adoption) wait() error {
 	case <-c.ended:
 	case <-p.ctx.Done():
 		return p.ctx.Err()
+	}
+	if c.tooMany {
+		p.tooMany = true
+		c.ds = slices.DeleteFunc(c.ds, func(d mail.Delivery) bool {
+			stored, err := p.s.present(appendMessageKey(nil, kindBody, p.s.lineage, d.Message))
+			return err == nil && !stored
+		})
 	}
 	if c.err == nil && p.Offer != nil && len(c.ds) > 0 {
 		p.Offer(c.ds)

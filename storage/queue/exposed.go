@@ -169,3 +169,23 @@ func (s *Store) present(key []byte) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// value returns what lies under key, nil where there is nothing.
+func (s *Store) value(key []byte) (value []byte, err error) {
+	if !s.enter() {
+		return nil, ErrClosed
+	}
+	defer s.leave()
+	err = s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if err != nil {
+			return err
+		}
+		value, err = item.ValueCopy(nil)
+		return err
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	return value, err
+}

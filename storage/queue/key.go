@@ -23,7 +23,7 @@ const (
 	kindQuarantine = 'z' // the key of a damaged record
 	kindProbe      = 't' // self-test at start
 	kindExposed    = 'u' // name of the message: no standby may hold it; the frame that shipped it
-	kindAdopted    = 'a' // lineage adopted (4) | seq (8) and lineage (4) of a message of it that is stored here
+	kindAdopted    = 'a' // lineage adopted (4) | seq (8) and lineage (4) of a message of it that was taken
 )
 
 const deliveryKeySize = 1 + 16 + 1 + 6 + 8

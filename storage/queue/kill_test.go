@@ -33,6 +33,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(1)
 	}
+	if arg := os.Getenv(adoptEnv); arg != "" {
+		if err := adoptUntilKilled(arg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(1)
+	}
 	if dir := os.Getenv(fillEnv); dir != "" {
 		if err := fillUntilKilled(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
