@@ -32,6 +32,8 @@ type member struct {
 	peers  *peers         // nil alone
 
 	changed chan struct{} // one token: the book changed
+	renewed sync.Map      // mail.Lineage -> renewal: when this node saw the last one
+	boot    clock.Boot
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
 }
@@ -225,10 +227,36 @@ func (m *member) follow(ctx context.Context) {
 // act looks at the book once.
 func (m *member) act(ctx context.Context) {
 	m.useSettings()
+	m.watchRenewals()
+	m.node.useGates(ctx, m.book.State().Gates())
+	m.node.gates.remind()
 	m.lockOut()
 	if e := m.node.engine.Load(); e != nil {
 		e.mindLineages(ctx, m)
 	}
+}
+
+// renewal is what this node saw of a lease.
+type renewal struct {
+	index uint64        // ledger.Lineage.Renewed
+	at    time.Duration // of the clock of leases, when it was first seen
+}
+
+// watchRenewals notes when leases were renewed last.
+func (m *member) watchRenewals() {
+	for _, l := range m.book.State().Lineages() {
+		m.sinceRenewed(l)
+	}
+}
+
+// sinceRenewed is how long ago this node saw the lease of l renewed: at most, for it may have looked late.
+func (m *member) sinceRenewed(l ledger.Lineage) time.Duration {
+	now := m.boot.Now()
+	if v, ok := m.renewed.Load(l.Lineage); ok && v.(renewal).index == l.Renewed {
+		return now - v.(renewal).at
+	}
+	m.renewed.Store(l.Lineage, renewal{l.Renewed, now})
+	return 0
 }
 
 // lockOut refuses members that were removed.

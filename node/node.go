@@ -86,6 +86,9 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 	n.numbers = &numbers{set: n.metrics}
 	n.door.holds = n.holds
 	n.gates = newGates(n)
+	if n.inCluster() {
+		n.gates.peers, n.gates.ledger = gatePeers{n}, gateLedger{n}
+	}
 	for _, w := range cfg.Warnings() {
 		n.log.Warn(w)
 	}

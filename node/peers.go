@@ -130,7 +130,10 @@ func (n gathered) Client(name string) adminpb.AdminServiceClient {
 
 // serve answers what other members ask of this one.
 func (p *peers) serve() {
-	p.server = &http.Server{Handler: p.node.http.PeerHandler(), ReadHeaderTimeout: peerIdle, IdleTimeout: 2 * peerIdle}
+	mux := http.NewServeMux()
+	mux.Handle("/", p.node.http.PeerHandler())
+	p.node.gateCalls(mux)
+	p.server = &http.Server{Handler: mux, ReadHeaderTimeout: peerIdle, IdleTimeout: 2 * peerIdle}
 	go func() {
 		if err := p.server.Serve(p.node.wire.Listener(wire.RPC)); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, wire.ErrClosed) {
 			p.node.log.Warn("members are not answered any more", "error", err)

@@ -1,0 +1,177 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/cluster"
+	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/policy/gate"
+)
+
+// What members ask of one another for the emergency stop, besides the operator's calls.
+const (
+	pathConfirm = "/member/gate/confirm"
+	pathDiscard = "/member/gate/discard"
+	maxGate     = 64 << 10 // octets of a question or an answer
+)
+
+// gateCalls answers other members.
+func (n *Node) gateCalls(mux *http.ServeMux) {
+	answer(mux, pathConfirm, n.ConfirmGate)
+	answer(mux, pathDiscard, n.DiscardGate)
+}
+
+// answer serves one call: a gate as JSON in, what do returns as JSON out.
+func answer[T any](mux *http.ServeMux, path string, do func(context.Context, gate.Gate) (T, error)) {
+	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+		var g gate.Gate
+		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxGate)).Decode(&g)
+		if err != nil || g.Group == "" {
+			http.Error(w, "a gate is expected", http.StatusBadRequest)
+			return
+		}
+		out, err := do(r.Context(), g)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(out) // the peer has gone: no trouble
+	})
+}
+
+// ask puts a gate to another member.
+func (p *peers) ask(ctx context.Context, name, path string, g gate.Gate, out any) error {
+	body, err := json.Marshal(g)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+name+":80"+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("node: ask %s: %w", name, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxGate))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %.200s", resp.Status, text)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, out)
+	}
+	if err != nil {
+		return fmt.Errorf("node: ask %s: %w", name, err)
+	}
+	return nil
+}
+
+// gatePeers are the other members as the emergency stop sees them.
+type gatePeers struct{ *Node }
+
+// Members implements Peers.
+func (n gatePeers) Members() []string {
+	var names []string
+	for _, p := range (gathered{n.Node}).List() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// Confirm implements Peers.
+func (n gatePeers) Confirm(ctx context.Context, name string, g gate.Gate) (st Standing, err error) {
+	m, err := n.agree()
+	if err != nil {
+		return st, err
+	}
+	return st, m.peers.ask(ctx, name, pathConfirm, g, &st)
+}
+
+// Discard implements Peers.
+func (n gatePeers) Discard(ctx context.Context, name string, g gate.Gate) (count int, err error) {
+	m, err := n.agree()
+	if err != nil {
+		return 0, err
+	}
+	return count, m.peers.ask(ctx, name, pathDiscard, g, &count)
+}
+
+// stale is how old this node's view may be before it knows nothing of others' leases.
+const stale = 3 * time.Second
+
+// Lease implements Peers: a lease counts from when this node saw its last renewal in the book. While this node does not
+// hear what is agreed on, every other member may hold one.
+func (n gatePeers) Lease(name string) time.Duration {
+	terms := cluster.DefaultTerms()
+	whole := terms.TTL + terms.Margin
+	m := n.member.Load()
+	if m == nil {
+		return whole
+	}
+	if contact, lag := m.agreed.Staleness(); contact+lag > stale {
+		return whole
+	}
+	left := time.Duration(0)
+	for _, l := range m.book.State().Lineages() {
+		if l.Owner == name && l.Phase == ledger.Serving {
+			left = max(left, whole-m.sinceRenewed(l))
+		}
+	}
+	return left
+}
+
+// Silent implements Peers.
+func (n gatePeers) Silent(name string) time.Duration {
+	m := n.member.Load()
+	if m == nil {
+		return 0
+	}
+	for _, a := range m.alive() {
+		if a.Name == name {
+			return 0
+		}
+	}
+	if v, ok := m.book.State().Member(name); ok && !v.Seen.IsZero() {
+		return max(time.Millisecond, n.clock.Now().Sub(v.Seen))
+	}
+	return time.Millisecond
+}
+
+// gateLedger is what the members agree on, as far as gates are concerned.
+type gateLedger struct{ *Node }
+
+// SetGate implements Ledger.
+func (n gateLedger) SetGate(ctx context.Context, g gate.Gate) error {
+	m, err := n.agree()
+	if err != nil {
+		return err
+	}
+	_, err = m.command(ctx, &ledger.SetGate{Signed: m.by(g.Author), Gate: ledger.Gate{
+		GateID: ledger.GateID{Tenant: g.Tenant, Group: g.Group}, Closed: g.Closed, Version: g.Version,
+		RefuseIntake: g.RefuseIntake, HoldExpiry: g.HoldExpiry, Discard: g.Discard, Author: g.Author, At: g.Since}})
+	if errors.Is(err, service.ErrConflict) { // the book knows a later word, and this node will hear it
+		return nil
+	}
+	return err
+}
+
+// useGates puts the gates of the book in force.
+func (n *Node) useGates(ctx context.Context, list []ledger.Gate) {
+	for _, g := range list {
+		err := n.LearnGate(ctx, gate.Gate{Tenant: g.Tenant, Group: g.Group, Version: g.Version, Closed: g.Closed,
+			RefuseIntake: g.RefuseIntake, HoldExpiry: g.HoldExpiry, Since: g.At, Author: g.Author, Discard: g.Discard})
+		if err != nil {
+			n.log.Error("a gate of the ledger is in force, but not kept for a restart", "group", g.Group, "error", err)
+		}
+	}
+}
