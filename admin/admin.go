@@ -30,7 +30,7 @@ const (
 	writeTimeout      = 60 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeader         = 16 << 10 // octets
-	maxBody           = 64 << 10 // octets, of everything but the RPC
+	maxBody           = 64 << 10 // octets, of everything but the RPC and the settings
 	maxRPCBody        = 9 << 20  // octets; the RPC itself refuses above 8 MiB with better words
 	maxConnections    = 512
 	maxStreams        = 64 // of one HTTP/2 connection
@@ -125,6 +125,11 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("POST /v1/groups/{group}/resume", s.guard.operator(http.HandlerFunc(s.resumeGroup)))
 	mux.Handle("POST /v1/groups/{group}/discard", s.guard.operator(http.HandlerFunc(s.discardGroup)))
 	mux.Handle("GET /v1/events", s.guard.operator(http.HandlerFunc(s.events)))
+	mux.Handle("GET "+settingsPath, s.guard.operator(http.HandlerFunc(s.settings)))
+	mux.Handle("PUT "+settingsPath, s.guard.operator(http.HandlerFunc(s.applySettings)))
+	mux.Handle("GET /v1/suppressions", s.guard.operator(http.HandlerFunc(s.suppressions)))
+	mux.Handle("POST /v1/suppressions", s.guard.operator(http.HandlerFunc(s.suppress)))
+	mux.Handle("DELETE /v1/suppressions", s.guard.operator(http.HandlerFunc(s.unsuppress)))
 	mux.Handle("/v1/", s.guard.operator(http.HandlerFunc(notBuilt)))
 	mux.Handle("GET /debug/pprof/", s.guard.operator(http.HandlerFunc(pprof.Index)))
 	mux.Handle("GET /debug/pprof/profile", s.guard.operator(http.HandlerFunc(pprof.Profile)))
@@ -138,7 +143,7 @@ func (s *Server) Handler() http.Handler {
 	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusForbidden, "cross-origin requests are refused")
 	}))
-	return secureHeaders(limitUnlessRPC(path, cross.Handler(mux)))
+	return secureHeaders(limitBodies(path, cross.Handler(mux)))
 }
 
 // local is the RPC answered by this node alone, and its path.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -39,6 +38,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		Events     []json.RawMessage `json:"events"`
 		NextCursor string            `json:"next_cursor"` // where to go on, also at the end of the log
 		More       bool              `json:"more"`
+		Missing    []absentJSON      `json:"missing,omitempty"` // what they know follows once they answer
 	}{Events: []json.RawMessage{}, NextCursor: q.After}
 	var broken error
 	err = s.c.Services.Log.Search(r.Context(), q, func(e mail.Event, position string) bool {
@@ -55,7 +55,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		out.NextCursor = position
 		return true
 	})
-	if err == nil {
+	if out.Missing, err = absent(err); err == nil {
 		err = broken
 	}
 	if err != nil {
@@ -91,11 +91,6 @@ func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 	if q.Until, err = service.ParseInstant(v.Get("until"), now); err != nil {
 		return q, 0, err
 	}
-	limit := defaultEvents
-	if l := v.Get("limit"); l != "" {
-		if limit, err = strconv.Atoi(l); err != nil || limit < 1 || limit > maxEvents {
-			return q, 0, fmt.Errorf("%w: limit must be a number from 1 to %d", service.ErrInvalid, maxEvents)
-		}
-	}
-	return q, limit, nil
+	limit, err := pageOf(v)
+	return q, limit, err
 }

@@ -167,15 +167,18 @@ func limitBody(n int64, next http.Handler) http.Handler {
 	})
 }
 
-// limitUnlessRPC bounds the bodies of everything but the RPC, which has its own bound.
-func limitUnlessRPC(path string, next http.Handler) http.Handler {
-	limited := limitBody(maxBody, next)
+// limitBodies bounds the bodies of everything but the RPC below path, which has its own bound.
+func limitBodies(path string, next http.Handler) http.Handler {
+	limited, large := limitBody(maxBody, next), limitBody(maxSettings, next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, path) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, path):
 			next.ServeHTTP(w, r)
-			return
+		case r.URL.Path == settingsPath:
+			large.ServeHTTP(w, r)
+		default:
+			limited.ServeHTTP(w, r)
 		}
-		limited.ServeHTTP(w, r)
 	})
 }
 

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -47,13 +48,15 @@ func (s *Server) counters(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	buckets, err := s.c.Services.Numbers.Counters(r.Context(), q)
+	missing, err := absent(err)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
 	}
 	out := struct {
 		Buckets []bucketJSON `json:"buckets"`
-	}{[]bucketJSON{}}
+		Missing []absentJSON `json:"missing,omitempty"`
+	}{[]bucketJSON{}, missing}
 	for _, b := range buckets {
 		out.Buckets = append(out.Buckets, bucketJSON(b))
 	}
@@ -67,6 +70,7 @@ func (s *Server) queues(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rows, err := s.c.Services.Numbers.Queues(r.Context())
+	missing, err := absent(err)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -76,10 +80,36 @@ func (s *Server) queues(w http.ResponseWriter, r *http.Request) {
 		Waiting int64  `json:"waiting"`
 	}
 	out := struct {
-		Queues []row `json:"queues"`
-	}{[]row{}}
+		Queues  []row        `json:"queues"`
+		Missing []absentJSON `json:"missing,omitempty"`
+	}{[]row{}, missing}
 	for _, q := range rows {
 		out.Queues = append(out.Queues, row(q))
 	}
 	reply(w, out)
+}
+
+// absentJSON is a node that did not answer.
+type absentJSON struct {
+	Name       string   `json:"name"`
+	MissingFor *float64 `json:"missing_for"` // seconds; null = it never answered
+	Reason     string   `json:"reason"`
+}
+
+// absent takes the nodes that did not answer out of err; what is left is real trouble.
+func absent(err error) ([]absentJSON, error) {
+	var partial *service.Partial
+	if !errors.As(err, &partial) {
+		return nil, err
+	}
+	var out []absentJSON
+	for _, a := range partial.Missing {
+		one := absentJSON{Name: a.Name, Reason: a.Reason}
+		if a.For >= 0 {
+			seconds := a.For.Seconds()
+			one.MissingFor = &seconds
+		}
+		out = append(out, one)
+	}
+	return out, nil
 }

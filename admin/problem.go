@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/policy/settings"
 )
 
 // problem answers with an error as RFC 9457 writes it.
@@ -23,6 +24,11 @@ func problem(w http.ResponseWriter, status int, detail string) {
 
 // refuse answers with an error of a service. Trouble of the node goes to the log, not to the caller.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var wrong settings.Errors
+	if errors.As(err, &wrong) {
+		refuseSettings(w, wrong)
+		return
+	}
 	for _, m := range []struct {
 		err    error
 		status int
@@ -35,6 +41,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		{service.ErrNotYet, http.StatusNotImplemented},
 		{service.ErrSealed, http.StatusServiceUnavailable},
 		{service.ErrTooSoon, http.StatusTooManyRequests},
+		{service.ErrConflict, http.StatusConflict},
+		{service.ErrRefused, http.StatusConflict},
+		{service.ErrNoQuorum, http.StatusServiceUnavailable},
 		{context.DeadlineExceeded, http.StatusGatewayTimeout},
 	} {
 		if errors.Is(err, m.err) {
