@@ -41,9 +41,6 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		{service.ErrNotYet, http.StatusNotImplemented},
 		{service.ErrSealed, http.StatusServiceUnavailable},
 		{service.ErrTooSoon, http.StatusTooManyRequests},
-		{service.ErrConflict, http.StatusConflict},
-		{service.ErrRefused, http.StatusConflict},
-		{service.ErrNoQuorum, http.StatusServiceUnavailable},
 		{context.DeadlineExceeded, http.StatusGatewayTimeout},
 	} {
 		if errors.Is(err, m.err) {

@@ -16,7 +16,6 @@ import (
 const (
 	settingsPath = "/v1/settings"
 	maxSettings  = 5 << 20 // octets; settings themselves are refused above 4 MiB with better words
-	author       = "operator"
 )
 
 // settings serves GET /v1/settings: the settings in force as JSON, or as YAML to who asks for application/yaml. ETag is

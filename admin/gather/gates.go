@@ -142,7 +142,7 @@ func (s members) Drain(ctx context.Context, node string) error {
 	if !slices.ContainsFunc(s.g.Peers.List(), func(p Peer) bool { return p.Name == node }) {
 		return s.Members.Drain(ctx, node) // it says in its own words that there is none of that name
 	}
-	_, err := one(ctx, s.g, node, func(ctx context.Context, c member) (*adminpb.DrainResponse, error) {
+	_, err := one(ctx, s.g, node, drainTimeout, func(ctx context.Context, c member) (*adminpb.DrainResponse, error) {
 		return c.Drain(ctx, &adminpb.DrainRequest{})
 	})
 	return err

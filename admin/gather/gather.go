@@ -27,7 +27,8 @@ import (
 
 const (
 	defaultTimeout = 2 * time.Second
-	maxAnswer      = 64 << 20 // octets
+	drainTimeout   = time.Minute // a member that drains finishes its open transactions and waits for its standby
+	maxAnswer      = 64 << 20    // octets
 )
 
 // Peer is another member.
@@ -112,7 +113,7 @@ func ask[T any](ctx context.Context, g *gatherer, question func(context.Context,
 	var all sync.WaitGroup
 	for i, p := range peers {
 		all.Go(func() {
-			values[i], failures[i] = one(ctx, g, p.Name, question)
+			values[i], failures[i] = one(ctx, g, p.Name, g.Timeout, question)
 		})
 	}
 	return func() (answers []answer[T], missing []service.Absent) {
@@ -128,13 +129,13 @@ func ask[T any](ctx context.Context, g *gatherer, question func(context.Context,
 	}
 }
 
-// one puts a question to one member, which is to answer for itself alone.
-func one[T any](ctx context.Context, g *gatherer, name string, question func(context.Context, member) (T, error)) (value T, err error) {
+// one puts a question to one member, which is to answer for itself alone, within the time-out.
+func one[T any](ctx context.Context, g *gatherer, name string, timeout time.Duration, question func(context.Context, member) (T, error)) (value T, err error) {
 	client := g.Peers.Client(name)
 	if client == nil {
 		return value, errNoWay
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	ctx, call := connect.NewClientContext(ctx)
 	call.RequestHeader().Set(rpc.ScopeHeader, rpc.ScopeNode)

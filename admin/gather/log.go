@@ -118,7 +118,7 @@ func (r *remoteLog) next(ctx context.Context) (line, bool) {
 			return line{}, false
 		}
 		after := r.page.NextCursor
-		p, err := one(ctx, r.g, r.name, func(ctx context.Context, c member) (*adminpb.SearchEventsResponse, error) {
+		p, err := one(ctx, r.g, r.name, r.g.Timeout, func(ctx context.Context, c member) (*adminpb.SearchEventsResponse, error) {
 			return c.SearchEvents(ctx, searchRequest(r.query, after))
 		})
 		if err != nil {

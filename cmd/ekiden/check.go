@@ -83,12 +83,17 @@ func checkNodeFile(path string) (warnings []string, problems []node.Problem, err
 }
 
 func checkSettings(path string) ([]node.Problem, error) {
-	src, err := readBounded(path)
-	if err != nil {
-		return nil, err
+	_, _, problems, err := readSettings(path)
+	return problems, err
+}
+
+// readSettings reads a settings file, and the file of rules it may name. Where problems are found, s is nil.
+func readSettings(path string) (s *settings.Settings, src []byte, problems []node.Problem, err error) {
+	if src, err = readBounded(path); err != nil {
+		return nil, nil, nil, err
 	}
 	dir := filepath.Dir(path)
-	_, err = settings.Decode(src, func(name string) ([]byte, error) {
+	s, err = settings.Decode(src, func(name string) ([]byte, error) {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
@@ -96,9 +101,8 @@ func checkSettings(path string) ([]node.Problem, error) {
 	})
 	var bad settings.Errors
 	if !errors.As(err, &bad) {
-		return nil, err
+		return s, src, nil, err
 	}
-	var problems []node.Problem
 	for _, e := range bad {
 		p := node.Problem{File: path, Line: e.Line, Key: e.Key, Text: e.Text}
 		if e.File != "" {
@@ -106,7 +110,7 @@ func checkSettings(path string) ([]node.Problem, error) {
 		}
 		problems = append(problems, p)
 	}
-	return problems, nil
+	return nil, src, problems, nil
 }
 
 func readBounded(path string) ([]byte, error) {

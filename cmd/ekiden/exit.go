@@ -59,7 +59,7 @@ func callCode(err *connect.Error) int {
 	case connect.CodeInvalidArgument, connect.CodeOutOfRange:
 		return exitUsage
 	case connect.CodePermissionDenied, connect.CodeUnauthenticated, connect.CodeFailedPrecondition,
-		connect.CodeResourceExhausted, connect.CodeUnimplemented, connect.CodeAborted:
+		connect.CodeResourceExhausted, connect.CodeUnimplemented:
 		return exitRefused
 	case connect.CodeDeadlineExceeded:
 		if errors.Is(err, context.DeadlineExceeded) {

@@ -30,6 +30,7 @@ func (c groupListCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	tellMissing(a, r.Missing)
 	if a.json {
 		return printProto(a.out, r)
 	}
@@ -59,6 +60,7 @@ func (c groupStatusCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	tellMissing(a, r.Missing)
 	found := false
 	for _, g := range r.Groups {
 		if g.Name != c.Group || c.Tenant != "" && g.Tenant != c.Tenant {

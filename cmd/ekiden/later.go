@@ -14,45 +14,12 @@ func (later) Run() error { return refused(errLater) }
 
 // laterCommands are the commands whose parts come with later releases.
 type laterCommands struct {
-	Apply       applyCmd        `cmd:"" group:"In later releases:" help:"Apply a settings file."`
-	Suppress    suppressCmds    `cmd:"" group:"In later releases:" help:"Suppression lists."`
 	Reservation reservationCmds `cmd:"" group:"In later releases:" help:"Reserved deliveries."`
 	Probe       probeCmd        `cmd:"" group:"In later releases:" help:"Check whether addresses exist."`
-	Cluster     clusterCmds     `cmd:"" group:"In later releases:" help:"Members of the cluster."`
 	Account     accountCmds     `cmd:"" group:"In later releases:" help:"Accounts of the console."`
 	Token       tokenCmds       `cmd:"" group:"In later releases:" help:"Tokens of the API."`
 	DKIM        dkimCmds        `cmd:"" group:"In later releases:" name:"dkim" help:"DKIM keys."`
 }
-
-type applyCmd struct {
-	File   string `short:"f" help:"Settings file." placeholder:"FILE" required:""`
-	DryRun bool   `help:"Only print the difference."`
-}
-
-// Run refuses, and says what takes its place.
-func (applyCmd) Run() error {
-	return refused(errors.New(`not in this release: a node reads the file under "settings:" of its node file at start and at SIGHUP`))
-}
-
-func (applyCmd) Help() string { return "Example: ekiden apply -f settings.yaml --dry-run" }
-
-type suppressCmds struct {
-	List   suppressCmd `cmd:"" help:"List suppressed addresses."`
-	Add    suppressCmd `cmd:"" help:"Suppress addresses."`
-	Remove suppressCmd `cmd:"" help:"Stop suppressing addresses."`
-	Import suppressCmd `cmd:"" help:"Suppress the addresses of a file."`
-	Reset  suppressCmd `cmd:"" help:"Forget the errors of addresses."`
-}
-
-type suppressCmd struct {
-	Address []string `arg:"" optional:"" help:"Addresses."`
-	Tenant  string   `help:"Tenant." placeholder:"NAME"`
-	List    string   `help:"blackbox, blocklist or unsubscribe." placeholder:"LIST"`
-	File    string   `short:"f" help:"File of addresses." placeholder:"FILE"`
-	later   `kong:"-"`
-}
-
-func (suppressCmd) Help() string { return "Example: ekiden suppress add user@example.jp" }
 
 type reservationCmds struct {
 	List   reservationListCmd   `cmd:"" help:"List reservations."`
@@ -81,29 +48,6 @@ type probeCmd struct {
 func (probeCmd) Help() string {
 	return "Example: ekiden probe -f addresses.txt --from check@example.jp"
 }
-
-type clusterCmds struct {
-	Members  clusterCmd     `cmd:"" help:"List the members."`
-	Drain    clusterCmd     `cmd:"" help:"Hand this member's work over."`
-	Leave    clusterCmd     `cmd:"" help:"Leave the cluster."`
-	Recover  clusterCmd     `cmd:"" help:"Recover a cluster that lost its majority."`
-	Takeover takeoverCmd    `cmd:"" help:"Take over the queue of a lost member."`
-	Init     clusterInitCmd `cmd:"" help:"Write a CA and a certificate per member."`
-}
-
-type clusterCmd struct {
-	later `kong:"-"`
-}
-
-func (clusterCmd) Help() string { return "Example: ekiden cluster members" }
-
-type takeoverCmd struct {
-	Node  string `arg:"" help:"Lost member."`
-	Force bool   `help:"It is certain that the member is dead."`
-	later `kong:"-"`
-}
-
-func (takeoverCmd) Help() string { return "Example: ekiden cluster takeover n2 --force" }
 
 type accountCmds struct {
 	List   accountListCmd `cmd:"" help:"List accounts."`

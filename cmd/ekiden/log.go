@@ -56,6 +56,7 @@ func (c logCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	warned := false
 	for {
 		r, err := cl.SearchEvents(a.ctx, req)
 		if err != nil {
@@ -64,6 +65,10 @@ func (c logCmd) Run(a *app) error {
 			}
 			return err
 		}
+		if !warned {
+			tellMissing(a, r.Missing)
+		}
+		warned = len(r.Missing) > 0 // told again once it was complete in between
 		for _, e := range r.Events {
 			if err := p.print(e); err != nil {
 				return err

@@ -44,6 +44,7 @@ type commands struct {
 
 	Serve     serveCmd     `cmd:"" help:"Run a node."`
 	Check     checkCmd     `cmd:"" help:"Validate a node file or a settings file; changes nothing."`
+	Apply     applyCmd     `cmd:"" help:"Put a settings file in force on every member."`
 	Settings  settingsCmds `cmd:"" help:"Show the settings in force, or what they may hold."`
 	Group     groupCmds    `cmd:"" help:"Delivery groups: list, status, stop, resume, discard."`
 	Suspend   suspendCmd   `cmd:"" help:"Hold the mail of a domain, receiver, source address or tenant."`
@@ -52,6 +53,8 @@ type commands struct {
 	Top       topCmd       `cmd:"" help:"Watch counters and receivers live."`
 	Trace     traceCmd     `cmd:"" help:"Show the life of a message, and what it waits for."`
 	Log       logCmd       `cmd:"" help:"Search or follow the delivery log."`
+	Suppress  suppressCmds `cmd:"" help:"Addresses that get no mail: list, add, remove, import, reset."`
+	Cluster   clusterCmds  `cmd:"" help:"Members: list, drain, leave, take over, recover, admit, keys, audit."`
 	Unseal    unsealCmd    `cmd:"" help:"Give a sealed node its keys."`
 	Doctor    doctorCmd    `cmd:"" help:"Check names, records, disk, limits and keys, and say what to change."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`

@@ -36,8 +36,10 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			f := &facts{code: "AAAA-BBBB"}
+			b := &book{f: f}
 			front, err := admin.New(admin.Config{Address: "127.0.0.1:0", Token: scriptToken, Clock: &clock.Clock{},
-				Log: slog.New(slog.DiscardHandler), Services: admin.Services{Node: f, Numbers: f, Log: f, Groups: f, Gates: f, Settings: f}})
+				Log: slog.New(slog.DiscardHandler), Services: admin.Services{Node: f, Numbers: f, Log: f, Groups: f, Gates: f, Settings: b, Suppressions: b,
+					Members: club{b}, Keys: b, Audit: b}})
 			if err != nil {
 				return err
 			}
@@ -256,14 +258,6 @@ func (f *facts) Suspensions(context.Context) ([]service.Suspension, error) {
 	return f.suspensions, nil
 }
 
-func (f *facts) Settings(context.Context) ([]byte, uint64, error) {
-	return []byte("tenants: []\n"), 3, nil
-}
-
-func (f *facts) Apply(context.Context, service.Application) (service.Applied, error) {
-	return service.Applied{}, service.ErrNotYet
-}
-
 func TestPrintable(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"plain", "250 2.0.0 ok", "250 2.0.0 ok"},
@@ -297,7 +291,7 @@ func TestNumber(t *testing.T) {
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	for _, line := range strings.Split("serve|check|apply|settings export|settings schema|group list|group status|group stop|group resume|"+
 		"group discard|suspend|unsuspend|queue|top|trace|log|suppress list|suppress add|suppress remove|suppress import|suppress reset|"+
-		"reservation list|reservation cancel|probe|cluster members|cluster drain|cluster leave|cluster takeover|cluster recover|cluster init|"+
+		"reservation list|reservation cancel|probe|cluster members|cluster drain|cluster leave|cluster takeover|cluster recover|cluster init|cluster admit|cluster rotate-keys|cluster audit|"+
 		"unseal|account list|account add|account passwd|account remove|token create|token list|token revoke|dkim create|dkim list|doctor|version", "|") {
 		var out, errs strings.Builder
 		code := run(append(strings.Fields(line), "--help"), stdio{strings.NewReader(""), &out, &errs})

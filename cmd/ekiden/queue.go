@@ -22,6 +22,8 @@ type windows struct {
 	Total *adminpb.Counters
 	Hour  []*adminpb.CounterBucket
 	Five  []*adminpb.CounterBucket
+
+	missing []*adminpb.Absent // of the members: the counters lack theirs
 }
 
 // Run prints the counters.
@@ -34,6 +36,7 @@ func (c queueCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	tellMissing(a, w.missing)
 	if a.json {
 		return printJSON(a.out, w.plain())
 	}
@@ -54,11 +57,12 @@ func (c queueCmd) Run(a *app) error {
 }
 
 func (c queueCmd) windows(a *app, cl adminpb.AdminServiceClient) (windows, error) {
+	var w windows
 	get := func(unit string) ([]*adminpb.CounterBucket, error) {
 		r, err := cl.GetCounters(a.ctx, &adminpb.GetCountersRequest{Unit: unit, Group: c.Group, Domain: c.Domain, Tenant: c.Tenant})
+		w.missing = r.GetMissing()
 		return r.GetBuckets(), err
 	}
-	var w windows
 	total, err := get(service.UnitTotal)
 	if err != nil {
 		return w, err
@@ -83,7 +87,7 @@ func (w windows) plain() map[string]any {
 		}
 		return out
 	}
-	return map[string]any{"total": countersByName(w.Total), "hour": list(w.Hour), "5min": list(w.Five)}
+	return map[string]any{"total": countersByName(w.Total), "hour": list(w.Hour), "5min": list(w.Five), "missing": absentNames(w.missing)}
 }
 
 func countersByName(c *adminpb.Counters) map[string]int64 {

@@ -58,6 +58,7 @@ func (c suspendCmd) Run(a *app) error {
 		if a.json {
 			return printProto(a.out, r)
 		}
+		tellMissing(a, r.Missing)
 		rows := [][]string{{"KIND", "SUBJECT", "SINCE", "UNTIL", "AUTHOR", "REASON"}}
 		for _, s := range r.Suspensions {
 			kind, name := subjectWords(s.Subject)
@@ -84,6 +85,7 @@ func (c suspendCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	tellMissing(a, r.Missing)
 	if a.json {
 		return printProto(a.out, r.Suspension)
 	}
@@ -113,9 +115,11 @@ func (c unsuspendCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if _, err := cl.Unsuspend(a.ctx, &adminpb.UnsuspendRequest{Subject: subject}); err != nil {
+	r, err := cl.Unsuspend(a.ctx, &adminpb.UnsuspendRequest{Subject: subject})
+	if err != nil {
 		return err
 	}
+	tellMissing(a, r.Missing)
 	kind, name := subjectWords(subject)
 	if a.json {
 		return printJSON(a.out, map[string]string{"kind": kind, "subject": name, "state": "open"})

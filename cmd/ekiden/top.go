@@ -169,7 +169,7 @@ func (p picture) plain() map[string]any {
 			r.Failed, instant(r.Until), r.Detail})
 	}
 	return map[string]any{"name": p.status.GetName(), "state": p.status.GetState(), "counters": countersByName(p.counters),
-		"queues": queues, "receivers": rows}
+		"queues": queues, "receivers": rows, "missing": absentNames(p.queues.GetMissing())}
 }
 
 // draw prints the picture; rates are shown where there is an earlier one.
@@ -179,6 +179,9 @@ func (p picture) draw(w io.Writer, last picture) error {
 		printable(st.GetVersion()))
 	for _, r := range st.GetReasons() {
 		fmt.Fprintf(w, "not ready: %s: %s\n", printable(r.Code), printable(r.Detail))
+	}
+	for _, m := range p.queues.GetMissing() {
+		fmt.Fprintf(w, "no answer from %s\n", printable(absentWords(m)))
 	}
 	if p.counters == nil {
 		return nil

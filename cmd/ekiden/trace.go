@@ -36,6 +36,7 @@ func (c traceCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	tellMissing(a, r.Missing)
 	unknown := len(r.Events) == 0 && len(r.Waiting) == 0
 	if a.json {
 		if err := printProto(a.out, r); err != nil || !unknown {

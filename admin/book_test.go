@@ -1,0 +1,226 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+)
+
+// fakeBook is replicated settings and suppression lists, from plain fields.
+type fakeBook struct {
+	yaml     string
+	revision uint64
+	list     []service.Suppression
+	err      error
+}
+
+func (b *fakeBook) Settings(context.Context) ([]byte, uint64, error) {
+	return []byte(b.yaml), b.revision, nil
+}
+
+func (b *fakeBook) Apply(_ context.Context, a service.Application) (service.Applied, error) {
+	now, err := settings.Decode(a.YAML, nil)
+	if err != nil {
+		return service.Applied{}, err
+	}
+	if a.Base != nil && *a.Base != b.revision {
+		return service.Applied{}, fmt.Errorf("%w: revision %d is in force", service.ErrConflict, b.revision)
+	}
+	if b.err != nil {
+		return service.Applied{}, b.err
+	}
+	old, err := settings.Decode([]byte(b.yaml), nil)
+	if err != nil {
+		return service.Applied{}, err
+	}
+	out := service.Applied{Changes: settings.Diff(old, now), Revision: b.revision}
+	if !a.DryRun && len(out.Changes) > 0 {
+		b.revision++
+		b.yaml, out.Revision = string(a.YAML), b.revision
+	}
+	return out, nil
+}
+
+func (b *fakeBook) List(_ context.Context, q service.SuppressionQuery, yield func(service.Suppression, string) bool) error {
+	for i, s := range b.list {
+		position := fmt.Sprint(i)
+		if position > q.After && (q.List == "" || q.List == s.List) && !yield(s, position) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (b *fakeBook) Add(_ context.Context, list []service.Suppression) (int, error) {
+	b.list = append(b.list, list...)
+	return len(list), b.err
+}
+
+func (b *fakeBook) Import(ctx context.Context, list []service.Suppression) (int, error) {
+	return b.Add(ctx, list)
+}
+
+func (b *fakeBook) Remove(_ context.Context, at service.Place, list []mail.Address, _ string) (int, error) {
+	for i, s := range b.list {
+		if s.Place == at && s.Address == list[0] {
+			b.list = append(b.list[:i], b.list[i+1:]...)
+			return 1, nil
+		}
+	}
+	return 0, nil
+}
+
+func (b *fakeBook) Reset(context.Context, string, []mail.Address, string) (int, error) {
+	return 0, service.ErrNotYet
+}
+
+const someSettings = "tenants:\n  - name: shop\n    compositions: [{name: main}]\n"
+
+func mustBook(t *testing.T) (*front, *fakeBook) {
+	t.Helper()
+	b := &fakeBook{yaml: someSettings, revision: 7}
+	return mustFront(t, func(c *Config) { c.Services.Settings, c.Services.Suppressions = b, b }), b
+}
+
+func TestSettingsOverHTTP(t *testing.T) {
+	f, b := mustBook(t)
+	a := f.call("GET", "/v1/settings", "", bearer)
+	if a.status != 200 || a.header.Get("ETag") != `"7"` || !strings.Contains(a.body, `"tenants":[{"name":"shop"`) {
+		t.Fatalf("got %d %v %s", a.status, a.header, a.body)
+	}
+	asJSON := a.body
+	if a := f.call("GET", "/v1/settings", "", bearer, "Accept: application/yaml"); a.body != someSettings {
+		t.Errorf("as YAML: %q", a.body)
+	}
+	if a := f.call("PUT", "/v1/settings", asJSON, bearer, `If-Match: "7"`); a.status != 200 || !strings.Contains(a.body, `"revision":7,"difference":""`) {
+		t.Errorf("what was got changes nothing when it is put: %d %s", a.status, a.body)
+	}
+	longer := strings.Replace(someSettings, "    comp", "    retention_days: 50\n    comp", 1)
+	tests := []struct {
+		name, path, body string
+		header           []string
+		status           int
+		want             string
+	}{
+		{"only shown", "/v1/settings?dry_run=true", longer, nil, 200, `"revision":7,"difference":"changed tenant shop\n    retention_days: 40 -\u003e 50\n"`},
+		{"of another revision", "/v1/settings", longer, []string{`If-Match: "6"`}, 412, "revision 7 is in force"},
+		{"odd tag", "/v1/settings", longer, []string{"If-Match: 7"}, 400, "must be an ETag"},
+		{"wrong", "/v1/settings", strings.Replace(longer, "50", "500", 1), nil, 400, `"problems":[{"line":3,"key":"tenants[0].retention_days","text":"500 is out of range`},
+		{"done", "/v1/settings", longer, []string{`If-Match: "7"`}, 200, `{"kind":"tenant","name":"shop","change":"changed","lines":[{"key":"retention_days","old":"40","new":"50"}]}`},
+	}
+	for _, tt := range tests {
+		a := f.call("PUT", tt.path, tt.body, append(tt.header, bearer)...)
+		if a.status != tt.status || !strings.Contains(a.body, tt.want) {
+			t.Errorf("%s: got %d %s, want %d %s", tt.name, a.status, a.body, tt.status, tt.want)
+		}
+	}
+	if b.revision != 8 {
+		t.Errorf("revision %d", b.revision)
+	}
+	b.err = service.ErrNoQuorum
+	if a := f.call("PUT", "/v1/settings", someSettings, bearer); a.status != 503 || !strings.Contains(a.body, "no majority") {
+		t.Errorf("without a majority: %d %s", a.status, a.body)
+	}
+	b.err = service.ErrConflict
+	if a := f.call("PUT", "/v1/settings", someSettings, bearer); a.status != 409 {
+		t.Errorf("overtaken: %d %s", a.status, a.body)
+	}
+	b.err = nil
+	large := someSettings + "#" + strings.Repeat("x", 100<<10) // more than other bodies may have
+	if a := f.call("PUT", "/v1/settings?dry_run=true", large, bearer); a.status != 200 {
+		t.Errorf("a large file: %d %s", a.status, a.body)
+	}
+}
+
+func TestSettingsErrorsCrossTheRPC(t *testing.T) {
+	f, _ := mustBook(t)
+	a := f.call("POST", calls+"ApplySettings", `{"yaml":"tenants: []\n"}`, bearer, asJSON)
+	if a.status != 400 || !strings.Contains(a.body, `"type":"ekiden.admin.v1.SettingsProblems"`) {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	a = f.call("POST", calls+"ApplySettings", `{"yaml":"tenants: [{name: a, compositions: [{name: b}]}]","base":"6"}`, bearer, asJSON)
+	if a.status != 409 || !strings.Contains(a.body, `"code":"aborted"`) {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+}
+
+func TestSuppressionsOverHTTP(t *testing.T) {
+	f, b := mustBook(t)
+	tests := []struct {
+		name, method, path, body string
+		status                   int
+		want                     string
+	}{
+		{"add", "POST", "", `{"address":"a@example.jp","list":"blocklist","tenant":"shop","reason":"x","expires":253402300799}`, 200, `{"added":1}`},
+		{"add until a date", "POST", "", `{"address":"b@example.jp","list":"blackbox","expires":"2999-01-01T00:00:00Z"}`, 200, `{"added":1}`},
+		{"expired", "POST", "", `{"address":"b@example.jp","list":"blackbox","expires":1}`, 400, "expired already"},
+		{"no tenant", "POST", "", `{"address":"b@example.jp","list":"unsubscribe"}`, 400, "of one tenant"},
+		{"no list", "POST", "", `{"address":"b@example.jp","list":"grey","tenant":"shop"}`, 400, "blackbox, blocklist, unsubscribe"},
+		{"no address", "POST", "", `{"address":"b","tenant":"shop"}`, 400, "no mail address"},
+		{"list", "GET", "?limit=1", "", 200, `{"suppressions":[{"address":"a@example.jp","list":"blocklist","tenant":"shop","reason":"x","author":"operator",`},
+		{"next page", "GET", "?limit=1&cursor=0", "", 200, `"expires":"2999-01-01T00:00:00Z"}],"next_cursor":"1","more":false}`},
+		{"bad page", "GET", "?limit=0", "", 400, "limit"},
+		{"bad list", "GET", "?list=grey", "", 400, "allowed"},
+		{"remove", "DELETE", "?address=a@example.jp&tenant=shop", "", 200, `{"removed":1}`},
+		{"remove again", "DELETE", "?address=a@example.jp&tenant=shop", "", 404, "on that list"},
+		{"remove nothing", "DELETE", "?tenant=shop", "", 400, "address is needed"},
+	}
+	for _, tt := range tests {
+		a := f.call(tt.method, "/v1/suppressions"+tt.path, tt.body, bearer)
+		if a.status != tt.status || !strings.Contains(a.body, tt.want) {
+			t.Errorf("%s: got %d %s, want %d %s", tt.name, a.status, a.body, tt.status, tt.want)
+		}
+	}
+	if len(b.list) != 1 {
+		t.Errorf("left: %v", b.list)
+	}
+	if a := mustFront(t, nil).call("GET", "/v1/suppressions", "", bearer); a.status != 501 {
+		t.Errorf("without lists: %d", a.status)
+	}
+}
+
+// fewer answers like fakeNode, but lacks a member.
+type fewer struct{ *fakeNode }
+
+var lost = &service.Partial{Missing: []service.Absent{{Name: "n3", For: 1500 * time.Millisecond, Reason: "gone"}}}
+
+func (f fewer) Counters(ctx context.Context, q service.CounterQuery) ([]service.CounterBucket, error) {
+	out, _ := f.fakeNode.Counters(ctx, q)
+	return out, lost
+}
+
+func (f fewer) Search(ctx context.Context, q service.EventQuery, yield func(mail.Event, string) bool) error {
+	_ = f.fakeNode.Search(ctx, q, yield)
+	return lost
+}
+
+func TestAnswersSayWhoIsMissing(t *testing.T) {
+	f := mustFront(t, func(c *Config) {
+		own := c.Services
+		c.Local = &own
+		few := fewer{own.Numbers.(*fakeNode)}
+		c.Services.Numbers, c.Services.Log = few, few
+	})
+	f.node.events = someEvents(1)
+	for _, tt := range []struct{ name, method, path, want string }{
+		{"counters", "GET", "/v1/counters", `"missing":[{"name":"n3","missing_for":1.5,"reason":"gone"}]`},
+		{"events", "GET", "/v1/events", `"missing":[{"name":"n3"`},
+		{"counters by call", "POST", calls + "GetCounters", `"missing":[{"name":"n3","missing_for":"1.500s","reason":"gone"}]`},
+		{"events by call", "POST", calls + "SearchEvents", `"missing":[{"name":"n3"`},
+	} {
+		a := f.call(tt.method, tt.path, "{}", bearer, asJSON)
+		if compact := strings.ReplaceAll(a.body, " ", ""); a.status != 200 || !strings.Contains(compact, tt.want) {
+			t.Errorf("%s: got %d %s", tt.name, a.status, a.body)
+		}
+	}
+	a := f.call("POST", calls+"SearchEvents", "{}", bearer, asJSON, "Ekiden-Scope: node")
+	if compact := strings.ReplaceAll(a.body, " ", ""); !strings.Contains(compact, `"missing":[]`) || !strings.Contains(compact, `"positions":["0"]`) {
+		t.Errorf("of this node alone: %s", a.body)
+	}
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/node"
+)
+
+type clusterAdmitCmd struct {
+	serverFlags
+	Node string `arg:"" help:"Member, as in its certificate."`
+}
+
+func (clusterAdmitCmd) Help() string { return "Example: ekiden cluster admit n4" }
+
+// Run lets the member join.
+func (c clusterAdmitCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	r, err := cl.AdmitMember(a.ctx, &adminpb.AdmitMemberRequest{Node: c.Node})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printProto(a.out, r)
+	}
+	_, err = fmt.Fprintf(a.out, "%s may join\n", printable(c.Node))
+	return err
+}
+
+type clusterRotateCmd struct {
+	serverFlags
+	Status bool `help:"Only show how far a rotation is."`
+}
+
+func (clusterRotateCmd) Help() string { return "Example: ekiden cluster rotate-keys" }
+
+// Run starts a rotation, or shows how far it is.
+func (c clusterRotateCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	var k *adminpb.Keys
+	if c.Status {
+		r, err := cl.GetKeys(a.ctx, &adminpb.GetKeysRequest{})
+		if err != nil {
+			return err
+		}
+		k = r.Keys
+	} else {
+		r, err := cl.RotateKeys(a.ctx, &adminpb.RotateKeysRequest{})
+		if err != nil {
+			return err
+		}
+		k = r.Keys
+	}
+	if a.json {
+		return printProto(a.out, k)
+	}
+	if k.GetNext() == 0 {
+		_, err = fmt.Fprintf(a.out, "version %d is in use\n", k.GetVersion())
+		return err
+	}
+	fmt.Fprintf(a.out, "version %d is in use until every member holds version %d\n", k.Version, k.Next)
+	for _, w := range k.Waiting {
+		fmt.Fprintf(a.out, "waiting for %s\n", printable(absentWords(w)))
+	}
+	return nil
+}
+
+type clusterAuditCmd struct {
+	serverFlags
+	Limit int32 `help:"Entries at most." default:"100" placeholder:"N"`
+}
+
+func (clusterAuditCmd) Help() string { return "Example: ekiden cluster audit --limit 20" }
+
+// Run prints who did what.
+func (c clusterAuditCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	r, err := cl.ListAudit(a.ctx, &adminpb.ListAuditRequest{Limit: c.Limit})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printProto(a.out, r)
+	}
+	rows := [][]string{{"NO", "TIME", "AUTHOR", "NODE", "ACTION", "SUBJECT", "DETAIL"}}
+	for _, e := range r.Entries {
+		rows = append(rows, []string{strconv.FormatUint(e.Sequence, 10), moment(e.At), e.Author, e.Node, e.Action, e.Subject, e.Detail})
+	}
+	return table(a.out, rows)
+}
+
+type clusterRecoverCmd struct {
+	Config string `short:"c" help:"Node file of this member." placeholder:"FILE" env:"EKIDEN_CONFIG"`
+	Data   string `help:"Data directory, where there is no node file." placeholder:"DIR"`
+	Yes    bool   `name:"yes-the-others-are-gone" help:"Give the statement without being asked."`
+}
+
+func (clusterRecoverCmd) Help() string {
+	return `Example: ekiden cluster recover -c node.yaml
+
+Works on the data directory of a member that is stopped. The cluster of this member alone goes on with what this member
+knows; whatever the others agreed on without it is lost, and their data directories must never start again.`
+}
+
+// othersGone is the statement that recovery needs.
+const othersGone = "the other members are gone for good"
+
+// Run rewrites who agrees, after the statement was given.
+func (c clusterRecoverCmd) Run(a *app) error {
+	cfg := node.DefaultConfig()
+	if c.Config != "" {
+		var err error
+		if cfg, err = node.ReadConfig(c.Config); err != nil {
+			return badUsage(err)
+		}
+	}
+	cfg = cfg.Override(node.Overrides{Data: c.Data})
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	return recoverCluster(a.ctx, cfg, func() error {
+		if c.Yes {
+			return nil
+		}
+		_, err := typed(a, othersGone, "What the others agreed on without this member is lost. If they can never start again, type")
+		return err
+	})
+}
+
+// recoverCluster makes this member's data directory the whole cluster. It calls confirm once it has found that it could,
+// before it changes anything.
+func recoverCluster(_ context.Context, _ node.Config, _ func() error) error {
+	return refused(errLater)
+}
+
+// tellMissing warns that an answer lacks what some members know.
+func tellMissing(a *app, missing []*adminpb.Absent) {
+	for _, m := range missing {
+		fmt.Fprintf(a.err, "ekiden: warning: the answer is not complete: no answer from %s\n", printable(absentWords(m)))
+	}
+}
+
+func absentWords(m *adminpb.Absent) string {
+	words := m.Name
+	switch {
+	case m.MissingFor != nil:
+		words += ", last heard of " + m.MissingFor.AsDuration().Round(1e9).String() + " ago"
+	case m.Reason != "":
+		words += ", never heard of"
+	}
+	if m.Reason != "" {
+		words += ": " + m.Reason
+	}
+	return words
+}
+
+// absentNames are the names of the members that did not answer, for programs.
+func absentNames(missing []*adminpb.Absent) []string {
+	names := make([]string, len(missing))
+	for i, m := range missing {
+		names[i] = m.Name
+	}
+	return names
+}

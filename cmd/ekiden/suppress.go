@@ -1,0 +1,177 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+)
+
+type suppressCmds struct {
+	List   suppressListCmd   `cmd:"" help:"List suppressed addresses."`
+	Add    suppressAddCmd    `cmd:"" help:"Suppress addresses."`
+	Remove suppressRemoveCmd `cmd:"" help:"Stop suppressing addresses."`
+	Import suppressImportCmd `cmd:"" help:"Suppress the addresses of a file."`
+	Reset  suppressResetCmd  `cmd:"" help:"Forget the errors of addresses."`
+}
+
+// placeFlags say on which list, for whose mail.
+type placeFlags struct {
+	List   string `help:"blocklist, unsubscribe, or blackbox: of all tenants." enum:"blocklist,unsubscribe,blackbox" default:"blocklist" placeholder:"LIST"`
+	Tenant string `help:"Whose mail; the black box has no tenant." default:"default" placeholder:"NAME"`
+	Filter string `help:"With unsubscribe: only the mail of this filter." placeholder:"NAME"`
+}
+
+// tenant is whose mail is meant: nobody's in particular on the black box.
+func (f placeFlags) tenant() string {
+	if f.List == service.BlackBox {
+		return ""
+	}
+	return f.Tenant
+}
+
+type suppressListCmd struct {
+	serverFlags
+	Address string `arg:"" optional:"" help:"A part of the address."`
+	List    string `help:"Only blackbox, blocklist or unsubscribe." placeholder:"LIST"`
+	Tenant  string `help:"Only this tenant." placeholder:"NAME"`
+}
+
+func (suppressListCmd) Help() string {
+	return "Example: ekiden suppress list example.jp --list blocklist\n\nWith --json, one object per line."
+}
+
+// suppressRow has fixed widths: nobody knows how long the list is.
+const suppressRow = "%-40s  %-11s  %-12s  %-12s  %-19s  %-19s  %s\n"
+
+// Run prints what matches, page by page.
+func (c suppressListCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	if !a.json {
+		fmt.Fprintf(a.out, suppressRow, "ADDRESS", "LIST", "TENANT", "FILTER", "SINCE", "EXPIRES", "REASON")
+	}
+	req := &adminpb.ListSuppressionsRequest{Address: c.Address, List: c.List, Tenant: c.Tenant, Limit: logPage}
+	for {
+		r, err := cl.ListSuppressions(a.ctx, req)
+		if err != nil {
+			return err
+		}
+		for _, s := range r.Suppressions {
+			if a.json {
+				err = printProto(a.out, s)
+			} else {
+				_, err = fmt.Fprintf(a.out, suppressRow, printable(s.Address), s.List, printable(s.Tenant), printable(s.Filter),
+					moment(s.Since), moment(s.Expires), printable(s.Reason))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if req.Cursor = r.NextCursor; !r.More {
+			return nil
+		}
+	}
+}
+
+type suppressAddCmd struct {
+	serverFlags
+	placeFlags
+	Address []string      `arg:"" help:"Addresses."`
+	Reason  string        `help:"Why; shown in the list." placeholder:"TEXT"`
+	For     time.Duration `help:"End it by itself after this time." placeholder:"720h"`
+}
+
+func (suppressAddCmd) Help() string {
+	return "Example: ekiden suppress add user@example.jp --reason \"asked by phone\""
+}
+
+// Run suppresses.
+func (c suppressAddCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	var expires *timestamppb.Timestamp
+	switch {
+	case c.For < 0:
+		return badUsage(errors.New("--for must be longer than 0s"))
+	case c.For > 0:
+		expires = timestamppb.New(clock.Wall().Add(c.For))
+	}
+	req := &adminpb.SuppressRequest{}
+	for _, address := range c.Address {
+		req.Suppressions = append(req.Suppressions, &adminpb.Suppression{Address: address, List: c.List, Tenant: c.tenant(),
+			Filter: c.Filter, Reason: c.Reason, Expires: expires})
+	}
+	r, err := cl.Suppress(a.ctx, req)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printProto(a.out, r)
+	}
+	_, err = fmt.Fprintf(a.out, "%d suppressed, %d of them stood there already\n", len(c.Address), len(c.Address)-int(r.Added))
+	return err
+}
+
+type suppressRemoveCmd struct {
+	serverFlags
+	placeFlags
+	Address []string `arg:"" help:"Addresses."`
+}
+
+func (suppressRemoveCmd) Help() string { return "Example: ekiden suppress remove user@example.jp" }
+
+// Run lets mail to the addresses go again.
+func (c suppressRemoveCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	r, err := cl.Unsuppress(a.ctx, &adminpb.UnsuppressRequest{Addresses: c.Address, List: c.List, Tenant: c.tenant(), Filter: c.Filter})
+	if err != nil {
+		return err
+	}
+	if r.Removed == 0 {
+		return fmt.Errorf("none of them stands on the list %s of %s", c.List, strconv.Quote(c.tenant()))
+	}
+	if a.json {
+		return printProto(a.out, r)
+	}
+	_, err = fmt.Fprintf(a.out, "%d of %d removed\n", r.Removed, len(c.Address))
+	return err
+}
+
+type suppressResetCmd struct {
+	serverFlags
+	Address []string `arg:"" help:"Addresses."`
+	Tenant  string   `help:"Whose count." default:"default" placeholder:"NAME"`
+}
+
+func (suppressResetCmd) Help() string { return "Example: ekiden suppress reset user@example.jp" }
+
+// Run forgets the errors counted for the addresses.
+func (c suppressResetCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	r, err := cl.ResetErrors(a.ctx, &adminpb.ResetErrorsRequest{Addresses: c.Address, Tenant: c.Tenant})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printProto(a.out, r)
+	}
+	_, err = fmt.Fprintf(a.out, "%d reset\n", r.Reset_)
+	return err
+}
