@@ -1,0 +1,69 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/policy/gate"
+)
+
+// onePeer is a member that answers or not; its lease ends so long after begin.
+type onePeer struct {
+	confirm func(ctx context.Context) (Standing, error)
+	begin   time.Time
+	lease   time.Duration
+}
+
+func (p *onePeer) Members() []string { return []string{"n2"} }
+func (p *onePeer) Confirm(ctx context.Context, _ string, _ gate.Gate) (Standing, error) {
+	return p.confirm(ctx)
+}
+func (p *onePeer) Discard(context.Context, string, gate.Gate) (int, error) { return 0, nil }
+func (p *onePeer) Lease(string) time.Duration                              { return p.lease - clock.Since(p.begin) }
+func (p *onePeer) Silent(string) time.Duration                             { return clock.Since(p.begin) }
+
+// TestAskUntilAnsweredOrLapsed: a stop waits for a member until it has answered, or can send no more (E2).
+func TestAskUntilAnsweredOrLapsed(t *testing.T) {
+	still := Standing{Confirmed: true, Held: 3}
+	hangs := func(ctx context.Context) (Standing, error) { <-ctx.Done(); return Standing{}, ctx.Err() }
+	refused := func(context.Context) (Standing, error) { return Standing{}, errors.New("connection refused") }
+	for _, row := range []struct {
+		name              string
+		confirm           func(context.Context) (Standing, error)
+		lease             time.Duration
+		confirmed, lapsed bool
+		state             string
+		least, most       time.Duration
+	}{
+		{"answers", func(context.Context) (Standing, error) { return still, nil }, time.Minute, true, false, service.GroupStopped, 0, 0},
+		{"has a dot on its way", func(context.Context) (Standing, error) { return Standing{Held: 3}, nil }, time.Minute, false, false, service.GroupStopping, 0, 0},
+		{"hangs until its lease ends", hangs, 11 * time.Second, false, true, service.GroupStopped, 11 * time.Second, 14 * time.Second},
+		{"refuses until its lease ends", refused, 5 * time.Second, false, true, service.GroupStopped, 5 * time.Second, 6 * time.Second},
+		{"is dead", refused, 0, false, true, service.GroupStopped, 0, 0},
+		{"hangs and keeps its lease", hangs, time.Hour, false, false, service.GroupStopping, stopWait, stopWait},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &onePeer{confirm: row.confirm, begin: clock.Wall(), lease: row.lease}
+				s := newGates(nil)
+				s.peers = p
+				ctx, cancel := context.WithTimeout(context.Background(), stopWait)
+				defer cancel()
+				st, node := s.ask(ctx, "n2", gate.Gate{Group: "g", Closed: true})
+				took := clock.Since(p.begin)
+				if node.Confirmed != row.confirmed || node.Lapsed != row.lapsed || took < row.least || took > row.most {
+					t.Errorf("after %v: %+v", took, node)
+				}
+				sum := sum([]Standing{{Confirmed: true, Held: 1}, st}, []service.GroupNode{{Name: "n1", Confirmed: true}, node})
+				if sum.State != row.state || sum.Held != 1+st.Held {
+					t.Errorf("all in all %+v, want %s", sum, row.state)
+				}
+			})
+		})
+	}
+}
