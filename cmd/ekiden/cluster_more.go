@@ -96,9 +96,18 @@ func (c clusterAuditCmd) Run(a *app) error {
 	}
 	rows := [][]string{{"NO", "TIME", "AUTHOR", "NODE", "ACTION", "SUBJECT", "DETAIL"}}
 	for _, e := range r.Entries {
-		rows = append(rows, []string{strconv.FormatUint(e.Sequence, 10), moment(e.At), e.Author, e.Node, e.Action, e.Subject, e.Detail})
+		rows = append(rows, []string{strconv.FormatUint(e.Sequence, 10), moment(e.At), e.Author, e.Node, e.Action, short(e.Subject), short(e.Detail)})
 	}
 	return table(a.out, rows)
+}
+
+// short cuts what would make a table unreadable; --json has it whole.
+func short(s string) string {
+	const most = 60
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
 }
 
 type clusterRecoverCmd struct {

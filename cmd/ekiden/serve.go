@@ -33,7 +33,7 @@ type serveCmd struct {
 func (serveCmd) Help() string {
 	return "Example: ekiden serve --data ./ekiden-data --smtp 127.0.0.1:2525\n\n" +
 		"Prints one line when it serves; logs are JSON on standard error. SIGTERM stops gracefully, a second one at once; " +
-		"SIGHUP rereads certificates and settings, and checks the node file."
+		"SIGHUP rereads certificates and checks the node file."
 }
 
 // engine is a node as serve drives it: *node.Node.

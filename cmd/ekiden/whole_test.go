@@ -166,3 +166,49 @@ func TestServeRefusesABadFile(t *testing.T) {
 		t.Errorf("got %v\n%s", err, raw)
 	}
 }
+
+func TestSettingsAndListsOutliveTheirFile(t *testing.T) {
+	dir := t.TempDir()
+	data, file, begin := filepath.Join(dir, "data"), filepath.Join(dir, "node.yaml"), filepath.Join(dir, "settings.yaml")
+	const settingsForm = "tenants: [{name: shop, retention_days: %, compositions: [{name: main, networks: [127.0.0.1]}]}]\n"
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(file, "node: {name: n7, data: "+data+"}\nsmtp: {listeners: [{address: '127.0.0.1:0'}]}\nhttp: {address: '127.0.0.1:0'}\nsettings: settings.yaml\n"+
+		"keys: {unseal: [recovery-code]}\n")
+	write(begin, strings.Replace(settingsForm, "%", "10", 1))
+	other := filepath.Join(dir, "other.yaml")
+	write(other, strings.Replace(settingsForm, "%", "20", 1))
+
+	p := mustServe(t, "-c", file)
+	code := p.lines[0]
+	if exit, out := p.command(t, "", "apply", "-f", other, "--data", data); exit != 0 || !strings.Contains(out, "retention_days: 10 -> 20") {
+		t.Errorf("apply: exit %d\n%s", exit, out)
+	}
+	if exit, out := p.command(t, "a@example.jp\nb@example.jp\n", "suppress", "import", "-f", "-", "--tenant", "shop", "--data", data); exit != 0 ||
+		!strings.Contains(out, "2 added") {
+		t.Errorf("import: exit %d\n%s", exit, out)
+	}
+	p.mustEnd(t)
+
+	p = mustServe(t, "-c", file) // whose settings file still says 10
+	if exit, out := p.command(t, code+"\n", "unseal", "--data", data); exit != 0 {
+		t.Fatalf("unseal: exit %d\n%s", exit, out)
+	}
+	if exit, out := p.command(t, "", "settings", "export", "--data", data); exit != 0 || !strings.Contains(out, "retention_days: 20") {
+		t.Errorf("after a restart: exit %d\n%s", exit, out)
+	}
+	if exit, out := p.command(t, "", "suppress", "list", "B@example", "--data", data); exit != 0 || !strings.Contains(out, "b@example.jp") {
+		t.Errorf("list: exit %d\n%s", exit, out)
+	}
+	if exit, out := p.command(t, "", "cluster", "members", "--data", data); exit != 0 || !strings.Contains(out, "n7 ") {
+		t.Errorf("members: exit %d\n%s", exit, out)
+	}
+	if exit, out := p.command(t, "", "cluster", "audit", "--data", data); exit != 0 || !strings.Contains(out, "operator") {
+		t.Errorf("audit: exit %d\n%s", exit, out)
+	}
+	p.mustEnd(t)
+}
