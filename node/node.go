@@ -114,8 +114,8 @@ func (n *Node) tell(code string) {
 	}
 }
 
-// openVault opens the keys. Alone it makes them at the first start; a member of a cluster gets them later: see formation.
-func (n *Node) openVault(ctx context.Context) error {
+// providers are where the root key may come from.
+func (n *Node) providers() []seal.Provider {
 	var providers []seal.Provider
 	for _, u := range n.cfg.Keys.Unseal {
 		p := seal.Provider{Kind: u.Kind}
@@ -127,7 +127,12 @@ func (n *Node) openVault(ctx context.Context) error {
 		}
 		providers = append(providers, p)
 	}
-	v, err := seal.OpenVault(n.cfg.Node.Data, seal.Config{Providers: providers, Loopback: n.cfg.OnLoopback(), Log: n.log})
+	return providers
+}
+
+// openVault opens the keys. Alone it makes them at the first start; a member of a cluster gets them later: see formation.
+func (n *Node) openVault(ctx context.Context) error {
+	v, err := seal.OpenVault(n.cfg.Node.Data, seal.Config{Providers: n.providers(), Loopback: n.cfg.OnLoopback(), Log: n.log})
 	if err != nil {
 		return fmt.Errorf("node: open keys: %w", err)
 	}
