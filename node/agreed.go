@@ -111,6 +111,9 @@ func (m *member) edits(want *settings.Settings) (*ledger.PutObjects, error) {
 	version := map[ledger.ObjectID]uint64{}
 	var have []settings.Object
 	for _, o := range m.book.State().Objects("") {
+		if o.Kind == kindRevision {
+			continue
+		}
 		version[ledger.ObjectID{Kind: o.Kind, Name: o.Name}] = o.Version
 		have = append(have, settings.Object{Kind: o.Kind, Name: o.Name, Data: o.Data})
 	}
@@ -124,8 +127,13 @@ func (m *member) edits(want *settings.Settings) (*ledger.PutObjects, error) {
 		cmd.Changes = append(cmd.Changes, ledger.ObjectChange{Kind: o.Kind, Name: o.Name, Delete: true,
 			Base: version[ledger.ObjectID{Kind: o.Kind, Name: o.Name}]})
 	}
+	// The revision is the newest version there is: a change that only deletes must have one, too.
+	cmd.Changes = append(cmd.Changes, ledger.ObjectChange{Kind: kindRevision, Base: ledger.Any})
 	return cmd, nil
 }
+
+// kindRevision is an object without content that each change of the settings writes.
+const kindRevision = "revision"
 
 type suppressionService struct{ *Node }
 

@@ -86,14 +86,13 @@ func (m *member) facts(name string) unseal.Facts {
 	s := m.book.State()
 	if v, ok := s.Member(name); ok {
 		f.Member, f.Removed = !v.Removed, v.Removed
-		f.Renewed = now.Sub(v.Seen)
+		f.Renewed = now.Sub(m.lastSeen(name))
 	}
 	if at, ok := m.metaTime(metaAdmitted(name)); ok {
 		f.Admitted = now.Sub(at)
 	}
 	if at, ok := m.metaTime(metaReleased(name)); ok {
-		v, _ := s.Member(name)
-		f.Given = !v.Seen.After(at)
+		f.Given = !m.lastSeen(name).After(at)
 	}
 	for _, a := range m.alive() {
 		f.Alive = f.Alive || a.Name == name
@@ -104,7 +103,6 @@ func (m *member) facts(name string) unseal.Facts {
 	}
 	m.node.mu.Lock()
 	defer m.node.mu.Unlock()
-	first.joined[name] = first.joined[name] || f.Alive
 	// Until it has joined it may ask again: an answer can be lost.
 	if f.Forming = now.Sub(first.at); !first.joined[name] {
 		f.Member, f.Missing = false, 1

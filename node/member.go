@@ -34,6 +34,8 @@ type member struct {
 	changed chan struct{} // one token: the book changed
 	renewed sync.Map      // mail.Lineage -> renewal: when this node saw the last one
 	boot    clock.Boot
+	seen    sync.Map  // name -> time.Time of the product clock: when gossip saw a member last
+	noted   time.Time // when the book was last told who is here; of follow only
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
 }
@@ -228,6 +230,7 @@ func (m *member) follow(ctx context.Context) {
 func (m *member) act(ctx context.Context) {
 	m.useSettings()
 	m.watchRenewals()
+	m.noteSeen(ctx)
 	m.node.useGates(ctx, m.book.State().Gates())
 	m.node.gates.remind()
 	m.lockOut()
@@ -257,6 +260,48 @@ func (m *member) sinceRenewed(l ledger.Lineage) time.Duration {
 	}
 	m.renewed.Store(l.Lineage, renewal{l.Renewed, now})
 	return 0
+}
+
+// noteEvery is how often the book is told who is here, so that a member that restarts knows it of the others.
+const noteEvery = 5 * time.Minute
+
+// noteSeen remembers who is here, and has the leader write it into the book now and then.
+func (m *member) noteSeen(ctx context.Context) {
+	if m.gossip == nil {
+		return
+	}
+	now := m.node.clock.Now()
+	cmd := &ledger.Seen{Signed: m.stamp()}
+	first := m.node.firstMembers.Load()
+	for _, a := range m.alive() {
+		m.seen.Store(a.Name, now)
+		cmd.Names = append(cmd.Names, a.Name)
+		if first != nil {
+			m.node.mu.Lock()
+			first.joined[a.Name] = true
+			m.node.mu.Unlock()
+		}
+	}
+	if !m.agreed.Leads() || now.Sub(m.noted) < noteEvery {
+		return
+	}
+	m.noted = now
+	m.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if _, err := m.propose(ctx, cmd); err != nil {
+			m.node.log.Debug("who is here was not noted", "error", err)
+		}
+	})
+}
+
+// lastSeen is when a member was last here, as far as this node or the book knows.
+func (m *member) lastSeen(name string) time.Time {
+	v, _ := m.book.State().Member(name)
+	if at, ok := m.seen.Load(name); ok && at.(time.Time).After(v.Seen) {
+		return at.(time.Time)
+	}
+	return v.Seen
 }
 
 // lockOut refuses members that were removed.

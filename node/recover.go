@@ -26,13 +26,10 @@ var errRunning = errors.New("the node is running: stop it first")
 
 // Recover makes the stopped member of cfg go on alone after the majority of its cluster was lost for good: what its log
 // holds counts as agreed on, and what only the lost ones had is gone. Queues of the lost members of which it has copies
-// are taken over when it starts; new members join it as usual.
+// are taken over when it starts; new members join it as usual. cfg has a cluster section.
 func Recover(ctx context.Context, cfg Config, r Recovery) error {
 	if err := cfg.Validate(); err != nil {
 		return err
-	}
-	if cfg.Cluster.Address == "" {
-		return errors.New("node: the node file has no cluster section: there is nothing to recover")
 	}
 	if c, err := net.DialTimeout("tcp", cfg.Cluster.Address, time.Second); err == nil {
 		_ = c.Close()

@@ -1,11 +1,14 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strconv"
+	"strings"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/cluster"
 	"github.com/ekiden-mta/ekiden/node"
 )
 
@@ -111,9 +114,10 @@ func short(s string) string {
 }
 
 type clusterRecoverCmd struct {
-	Config string `short:"c" help:"Node file of this member." placeholder:"FILE" env:"EKIDEN_CONFIG"`
-	Data   string `help:"Data directory, where there is no node file." placeholder:"DIR"`
-	Yes    bool   `name:"yes-the-others-are-gone" help:"Give the statement without being asked."`
+	Config   string `short:"c" help:"Node file of this member." placeholder:"FILE" env:"EKIDEN_CONFIG"`
+	Data     string `help:"Data directory, where there is no node file." placeholder:"DIR"`
+	CodeFile string `help:"File with the recovery code, where no provider opens the keys." placeholder:"FILE" type:"existingfile"`
+	Yes      bool   `name:"yes-the-others-are-gone" help:"Give the statement without being asked."`
 }
 
 func (clusterRecoverCmd) Help() string {
@@ -139,19 +143,41 @@ func (c clusterRecoverCmd) Run(a *app) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	return recoverCluster(a.ctx, cfg, func() error {
-		if c.Yes {
-			return nil
-		}
-		_, err := typed(a, othersGone, "What the others agreed on without this member is lost. If they can never start again, type")
-		return err
+	if cfg.Cluster.Address == "" {
+		return badUsage(errors.New("the node file has no cluster section: there is nothing to recover"))
+	}
+	err := node.Recover(a.ctx, cfg, node.Recovery{
+		Code: func() (string, error) {
+			if c.CodeFile == "" {
+				return "", errors.New("no provider opens the keys: give the recovery code with --code-file")
+			}
+			raw, err := os.ReadFile(c.CodeFile)
+			return string(raw), err
+		},
+		Confirm: func(has cluster.Remains) error {
+			fmt.Fprintf(a.out, "this member: last entry %d of term %d, applied %d, snapshot %d; members %s\n", has.Last, has.Term,
+				has.Applied, has.Snapshot, strings.Join(names(has.Members), ", "))
+			fmt.Fprintln(a.out, "go on from the member with the highest last entry, on that one only")
+			if c.Yes {
+				return nil
+			}
+			_, err := typed(a, othersGone, "What the others agreed on without this member is lost. If they can never start again, type")
+			return err
+		},
 	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.out, "recovered: start this member; it takes over the queues it has copies of, and new members join it")
+	return err
 }
 
-// recoverCluster makes this member's data directory the whole cluster. It calls confirm once it has found that it could,
-// before it changes anything.
-func recoverCluster(_ context.Context, _ node.Config, _ func() error) error {
-	return refused(errLater)
+func names(members []cluster.Peer) []string {
+	out := make([]string, len(members))
+	for i, m := range members {
+		out[i] = m.Name
+	}
+	return out
 }
 
 // tellMissing warns that an answer lacks what some members know.
