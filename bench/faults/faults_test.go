@@ -105,3 +105,11 @@ func TestFaultSlow(t *testing.T) {
 func TestFaultDot(t *testing.T) {
 	play(t, false, faults.Dot, faults.Config{Late: 3 * time.Second})
 }
+
+func TestFaultTakeover(t *testing.T) {
+	play(t, true, faults.Takeover, faults.Config{Runs: 1, Messages: 2000})
+}
+
+func TestFaultRolling(t *testing.T) {
+	play(t, true, faults.Rolling, faults.Config{Runs: 1, Messages: 200})
+}
