@@ -8,7 +8,7 @@ import (
 )
 
 // A commit ends at the first entry that fills it this far. With the largest entry on top it stays below what Badger takes
-// in one transaction (15 % of the memtable, 2.4 MB; 25,000 records), so that an entry is never cut in two.
+// in one transaction (15 % of the memtable, 4.8 MB; 50,000 records), so that an entry is never cut in two.
 const (
 	commitBytes  = 1 << 20
 	commitWrites = 8000
