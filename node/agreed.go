@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/cluster"
@@ -43,11 +44,24 @@ func agreedError(err error) error {
 
 // command gives a command to the members and returns what came of it.
 func (m *member) command(ctx context.Context, cmd ledger.Command) (ledger.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, agreeWait)
+	defer cancel()
 	r, err := m.propose(ctx, cmd)
 	if err == nil {
 		err = r.Err()
 	}
 	return r, agreedError(err)
+}
+
+// agreeWait is how long an operator's command may wait for a majority: longer than an election, and well below what the
+// caller waits, so that the answer is that there is none, and not silence.
+const agreeWait = 20 * time.Second
+
+// current waits until the book holds all that was agreed on before the call.
+func (m *member) current(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, agreeWait)
+	defer cancel()
+	return agreedError(m.caughtUp(ctx))
 }
 
 type settingsService struct{ *Node }
@@ -69,8 +83,8 @@ func (n settingsService) Apply(ctx context.Context, a service.Application) (serv
 	if err != nil {
 		return service.Applied{}, err
 	}
-	if err := m.caughtUp(ctx); err != nil {
-		return service.Applied{}, agreedError(err)
+	if err := m.current(ctx); err != nil {
+		return service.Applied{}, err
 	}
 	m.useSettings()
 	now := n.book.now.Load()

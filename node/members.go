@@ -110,8 +110,8 @@ func (n memberService) Takeover(ctx context.Context, node string, force bool, au
 	if err != nil {
 		return nil, err
 	}
-	if err := m.caughtUp(ctx); err != nil {
-		return nil, agreedError(err)
+	if err := m.current(ctx); err != nil {
+		return nil, err
 	}
 	var out []service.Lineage
 	for _, l := range m.book.State().Lineages() {
@@ -178,6 +178,8 @@ func (n memberService) Remove(ctx context.Context, node string, force bool, auth
 			return fmt.Errorf("%w: %s still owns the queue %08x: drain it, or let its standbys take it over", service.ErrRefused, node, uint32(l.Lineage))
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, agreeWait)
+	defer cancel()
 	r, err := m.agreed.Remove(ctx, node, m.by(author))
 	if err == nil {
 		err = r.Err()
@@ -191,6 +193,8 @@ func (n memberService) Admit(ctx context.Context, node, author string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, agreeWait)
+	defer cancel()
 	if err := agreedError(m.putTime(ctx, metaAdmitted(node))); err != nil {
 		return err
 	}

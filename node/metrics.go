@@ -1,6 +1,7 @@
 package node
 
 import (
+	"math"
 	"net/http"
 	"sync"
 
@@ -65,7 +66,10 @@ func (n *Node) exportCluster() {
 			return -1
 		}
 		if l := e.lease.Load(); l != nil {
-			return l.Left().Seconds()
+			if left := l.Left(); left < math.MaxInt64 {
+				return left.Seconds()
+			}
+			return -1 // two nodes without a witness
 		}
 		return 0
 	})
