@@ -4,30 +4,47 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"slices"
+	"sync/atomic"
 )
 
 // Box seals records that every member of a cluster must be able to open: what is agreed on, not what is queued. Its
 // key follows from the root key, which all members share, so that a record needs no wrapped key beside it. Safe for
 // concurrent use; the root need not stay open.
 //
-// A boxed record is: version (1) | random nonce (12) | ciphertext | tag (16). Several members seal under one key without
+// A boxed record is: version of the root (1) | random nonce (12) | ciphertext | tag (16). Several members seal under one key without
 // asking one another, so the nonce is drawn and not counted: safe for 2^32 records (NIST SP 800-38D §8.3), which at the
 // rate of an operator's changes and lease renewals is centuries.
 type Box struct {
-	aead  cipher.AEAD
-	index indexer
+	purpose string
+	keys    atomic.Pointer[boxKeys]
+	index   indexer
+}
+
+// boxKeys are the keys of a box by the version of their root.
+type boxKeys struct {
+	newest byte
+	by     [maxVersion + 1]cipher.AEAD // nil where the root is not known
 }
 
 // BoxOverhead is how many bytes longer a boxed record is than its plaintext.
 const BoxOverhead = 1 + nonceSize + tagSize
 
-const boxVersion = 1
-
 // NewBox returns the box of one purpose, a constant of the program.
 func NewBox(root *Root, purpose string) *Box {
-	key := root.Derive("box " + purpose)
-	defer clear(key[:])
-	return &Box{aead: newGCM(key[:]), index: newIndexer(root)}
+	b := &Box{purpose: purpose, index: newIndexer(root)}
+	b.Renew(root)
+	return b
+}
+
+// Renew takes the keys of a root that was rotated: the box seals with its newest, and opens what earlier ones sealed.
+func (b *Box) Renew(root *Root) {
+	present, older := root.boxKeys(b.purpose)
+	k := &boxKeys{newest: present.version}
+	for _, o := range append(older, present) {
+		k.by[o.version] = newGCM(o.key)
+		clear(o.key)
+	}
+	b.keys.Store(k)
 }
 
 // Seal appends the boxed form of plaintext to dst and returns the longer slice. aad is the record's identity: Open
@@ -35,18 +52,19 @@ func NewBox(root *Root, purpose string) *Box {
 func (b *Box) Seal(dst, plaintext, aad []byte) []byte {
 	at := len(dst)
 	dst = slices.Grow(dst, len(plaintext)+BoxOverhead)[:at+1+nonceSize]
-	dst[at] = boxVersion
+	k := b.keys.Load()
+	dst[at] = k.newest
 	nonce := dst[at+1:]
 	rand.Read(nonce)
-	return b.aead.Seal(dst, nonce, plaintext, aad)
+	return k.by[k.newest].Seal(dst, nonce, plaintext, aad)
 }
 
 // Open appends the plaintext of sealed to dst. On ErrFormat or ErrTampered it returns dst as it was.
 func (b *Box) Open(dst, sealed, aad []byte) ([]byte, error) {
-	if len(sealed) < BoxOverhead || sealed[0] != boxVersion {
+	if len(sealed) < BoxOverhead || b.keys.Load().by[sealed[0]] == nil {
 		return dst, ErrFormat
 	}
-	out, err := b.aead.Open(dst, sealed[1:1+nonceSize], sealed[1+nonceSize:], aad)
+	out, err := b.keys.Load().by[sealed[0]].Open(dst, sealed[1:1+nonceSize], sealed[1+nonceSize:], aad)
 	if err != nil {
 		return dst, ErrTampered
 	}

@@ -18,7 +18,7 @@ type indexState struct {
 }
 
 func newIndexer(root *Root) indexer {
-	key := root.Derive("index")
+	key := root.indexKey()
 	return indexer{pool: &sync.Pool{New: func() any {
 		s := &indexState{mac: hmac.New(sha256.New, key[:])}
 		// The first Reset makes crypto/hmac keep the states after the pads, so that later ones hash no pad.
@@ -29,7 +29,7 @@ func newIndexer(root *Root) indexer {
 	}}}
 }
 
-// Index returns the opaque name of data in store keys: HMAC-SHA256 under HKDF(root, "index"), cut to 16 bytes. The
+// Index returns the opaque name of data in store keys: HMAC-SHA256 under HKDF(first root, "index"), cut to 16 bytes. The
 // same data under different purposes has unrelated names, so that "a domain" and "a recipient" cannot be matched.
 // purpose is a constant of the program, at most 31 bytes. It allocates nothing.
 func (r *Ring) Index(purpose string, data []byte) [16]byte { return r.index.name(purpose, data) }

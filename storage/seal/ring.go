@@ -155,6 +155,30 @@ func (r *Ring) Forget(id uint32) {
 	}
 }
 
+// Rewrap returns w wrapped under the present root, and whether that is another form than it has. ErrWrappedKey tells of
+// a key that no root this one knows of wrapped.
+func (r *Ring) Rewrap(w WrappedKey) (WrappedKey, bool, error) {
+	key, which, err := r.root.opens(w)
+	defer clear(key)
+	switch {
+	case err != nil || w.ID == 0:
+		return w, false, fmt.Errorf("%w: key %08x", ErrWrappedKey, w.ID)
+	case which == 0:
+		return w, false, nil
+	}
+	return r.wrap(w.ID, key), true, nil
+}
+
+// Settle returns when no data key is being made any more under the root key that was present before the call: all such
+// keys wait for TakeNew, or were taken.
+func (r *Ring) Settle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.unsaved) > 0 {
+		r.fresh.Store(true)
+	}
+}
+
 // KeyID tells which data key sealed a record, so that a store can count what still needs a key before it is forgotten.
 // It reads the header only and verifies nothing; 0 stands for a malformed record.
 func KeyID(sealed []byte) uint32 {
@@ -231,13 +255,11 @@ func (r *Ring) wrap(id uint32, key []byte) WrappedKey {
 }
 
 func (r *Ring) unwrap(w WrappedKey) (cipher.AEAD, error) {
-	kek := r.root.Derive("queue")
-	defer clear(kek[:])
-	key, err := unwrapKey(kek[:], w.Blob, dataKeyIdentity(w.ID))
+	key, _, err := r.root.opens(w)
+	defer clear(key)
 	if err != nil || w.ID == 0 {
 		return nil, fmt.Errorf("%w: key %08x", ErrWrappedKey, w.ID)
 	}
-	defer clear(key)
 	return newGCM(key), nil
 }
 

@@ -28,6 +28,8 @@ const (
 type Root struct {
 	mu   sync.RWMutex
 	page page // nil memory once closed
+
+	heritage *heritage // of earlier roots; nil for the first one
 }
 
 // NewRoot draws a fresh root key.
@@ -61,7 +63,11 @@ func RootFrom(key []byte) (*Root, error) {
 }
 
 // Protection names what guards the root key's page: "memfd_secret", "mlock", or "none" where the system locks nothing.
-func (r *Root) Protection() string { return r.page.kind }
+func (r *Root) Protection() string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.page.kind
+}
 
 // Derive returns the key for one purpose: HKDF-Expand with SHA-256 (RFC 5869 §2.3; §3.3 lets a uniformly random key go
 // without the extract step), with "ekiden/1/" and the purpose as info. Purposes are constants of the program, never
@@ -70,6 +76,11 @@ func (r *Root) Protection() string { return r.page.kind }
 func (r *Root) Derive(purpose string) (key [KeySize]byte) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	return r.derive(purpose)
+}
+
+// derive is Derive for who holds mu.
+func (r *Root) derive(purpose string) (key [KeySize]byte) {
 	if r.page.mem == nil {
 		panic("seal: root key used after Close")
 	}
@@ -111,5 +122,7 @@ func (r *Root) isCheck(check []byte) bool {
 func (r *Root) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.heritage.wipe()
+	r.heritage = nil
 	return r.page.close()
 }

@@ -115,8 +115,8 @@ func (v *Vault) Receive(ctx context.Context, share *Share) error {
 	}
 	secrets, err := v.secrets(ctx)
 	defer wipe(secrets)
-	if err = errors.Join(err, enrol(v.dir, secrets, v.store, share.Key, s.Check)); err != nil {
+	if err = errors.Join(err, enrol(v.dir, secrets, share.Key, s)); err != nil {
 		v.cfg.Log.Warn("unseal provider not enrolled", "error", err.Error())
 	}
-	return v.accept(bytes.Clone(share.Key), s.Check)
+	return v.accept(bytes.Clone(share.Key), s)
 }

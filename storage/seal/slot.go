@@ -32,13 +32,16 @@ func (h *hexBytes) UnmarshalText(text []byte) (err error) {
 // slot is a file of DIR/keys: the root key wrapped under one thing that opens it. It is as good as public, but for the
 // work it spares who wants to guess a weak provider key.
 type slot struct {
-	Version int      `json:"version"` // 1
-	Store   hexBytes `json:"store"`   // identity of the store, 16 random bytes, the same in all slots
-	Opener  string   `json:"opener"`  // "recovery-code" or "provider"
+	Version int      `json:"version"`        // 1
+	Store   hexBytes `json:"store"`          // identity of the store, 16 random bytes, the same in all slots
+	Opener  string   `json:"opener"`         // "recovery-code" or "provider"
+	Root    byte     `json:"root,omitempty"` // version of the root key, 0 = 1
 	KDF     *argon   `json:"argon2id,omitempty"`
 	Check   hexBytes `json:"check"` // Root.check
 	Wrapped hexBytes `json:"wrapped"`
-	Sum     hexBytes `json:"sum"` // SHA-256 of the file with this field empty: tells rot from a wrong code
+	// Heritage is what the root key carries over from earlier ones, sealed under it; in the recovery file only.
+	Heritage hexBytes `json:"heritage,omitempty"`
+	Sum      hexBytes `json:"sum"` // SHA-256 of the file with this field empty: tells rot from a wrong code
 }
 
 // argon holds the parameters of Argon2id (RFC 9106). A code of 160 bits needs no stretching; they cost a guesser
@@ -54,8 +57,8 @@ const (
 	openerCode     = "recovery-code"
 	openerProvider = "provider"
 	recoveryFile   = "recovery.json"
-	// maxSlotFile bounds what is read of a key file, in bytes; one is about 500.
-	maxSlotFile = 16 << 10
+	// maxSlotFile bounds what is read of a key file, in bytes; one is about 500, and each rotation adds 80.
+	maxSlotFile = 32 << 10
 	storeIDSize = 16
 )
 
@@ -91,7 +94,11 @@ func providerKeys(key []byte) (file string, kek []byte) {
 }
 
 func (s *slot) identity() []byte {
-	return append([]byte("ekiden root key "+s.Opener+" "), s.Store...)
+	id := append([]byte("ekiden root key "+s.Opener+" "), s.Store...)
+	if s.Root != 0 { // or a later root could be passed off as a first one, which has no heritage
+		id = append(id, s.Root)
+	}
+	return id
 }
 
 // wrap puts root into s under kek, which is wiped.
@@ -132,12 +139,12 @@ func decodeSlot(data []byte) (*slot, error) {
 	if err := dec.Decode(&s); err != nil {
 		return nil, ErrDamaged
 	}
-	ok := s.Version == 1 && len(s.Store) == storeIDSize && bytes.Equal(s.Sum, s.sum()) && bytes.Equal(data, s.encode())
+	ok := s.Version == 1 && s.Root != 1 && len(s.Store) == storeIDSize && bytes.Equal(s.Sum, s.sum()) && bytes.Equal(data, s.encode())
 	switch s.Opener {
 	case openerCode:
-		ok = ok && s.KDF.bounded()
+		ok = ok && s.KDF.bounded() && (s.Root != 0) == (len(s.Heritage) > 0)
 	case openerProvider:
-		ok = ok && s.KDF == nil
+		ok = ok && s.KDF == nil && len(s.Heritage) == 0
 	default:
 		ok = false
 	}

@@ -73,7 +73,7 @@ func (c Config) Validate() error {
 // Vault is what a node's disk knows of its root key, and the root key itself once something opened it. Safe for
 // concurrent use; one attempt to unseal runs at a time.
 //
-// DIR/keys holds recovery.json (the root key wrapped under the recovery code, written once and never again) and one
+// DIR/keys holds recovery.json (the root key wrapped under the recovery code, and what it carries over from earlier ones) and one
 // provider-ID.json for each exec or file key: the root key wrapped under that key, ID following from the key. So
 // a provider may be lost, and the recovery code still opens the node; a provider may be added later, and the next
 // unseal by code enrols it; and no file opens anything by itself.
@@ -103,6 +103,9 @@ func OpenVault(dir string, cfg Config) (*Vault, error) {
 		return nil, err
 	}
 	v := &Vault{dir: filepath.Join(dir, "keys"), cfg: cfg, unsealed: make(chan struct{})}
+	if err := undoRotation(v.dir); err != nil {
+		return nil, fmt.Errorf("open keys: undo a rotation: %w", err)
+	}
 	names, err := filepath.Glob(filepath.Join(v.dir, "*.json"))
 	if err != nil {
 		return nil, fmt.Errorf("open keys: %w", err)
@@ -191,7 +194,7 @@ func (v *Vault) Init(ctx context.Context) (code string, err error) {
 			root.Close()
 		}
 	}()
-	if err := v.createDir(secrets, store, key, root.check(), raw); err != nil {
+	if err := v.createDir(secrets, store, key, root, raw); err != nil {
 		return "", fmt.Errorf("create keys: %w", err)
 	}
 	v.open(root, key, store)
@@ -199,25 +202,34 @@ func (v *Vault) Init(ctx context.Context) (code string, err error) {
 }
 
 // createDir writes the key files into a new directory and puts it in place whole.
-func (v *Vault) createDir(secrets [][]byte, store, key, check []byte, code [codeSize]byte) error {
-	fresh := v.dir + ".new"
-	if err := os.RemoveAll(fresh); err != nil { // left by a crash before the rename: nobody saw its code
-		return err
-	}
-	if err := os.MkdirAll(fresh, 0o700); err != nil {
-		return err
-	}
-	s := &slot{Store: store, Opener: openerCode, KDF: newArgon()}
-	if err := writeSlot(fresh, recoveryFile, s.wrap(s.KDF.key(code), key, check)); err != nil {
-		return err
-	}
-	if err := enrol(fresh, secrets, store, key, check); err != nil {
+func (v *Vault) createDir(secrets [][]byte, store, key []byte, root *Root, code [codeSize]byte) error {
+	fresh, err := v.writeDir(secrets, store, key, root, code)
+	if err != nil {
 		return err
 	}
 	if err := os.Rename(fresh, v.dir); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(v.dir))
+}
+
+// writeDir writes the files of a root key, which key is, into a new directory and returns its name.
+func (v *Vault) writeDir(secrets [][]byte, store, key []byte, root *Root, code [codeSize]byte) (fresh string, err error) {
+	fresh = v.dir + freshSuffix
+	if err := os.RemoveAll(fresh); err != nil { // left by a crash before the rename: nobody saw its code
+		return "", err
+	}
+	if err := os.MkdirAll(fresh, 0o700); err != nil {
+		return "", err
+	}
+	s := &slot{Store: store, Opener: openerCode, KDF: newArgon()}
+	if root.heritage != nil {
+		s.Root, s.Heritage = root.heritage.version, root.sealHeritage(root.heritage, store)
+	}
+	if err := writeSlot(fresh, recoveryFile, s.wrap(s.KDF.key(code), key, root.check())); err != nil {
+		return "", err
+	}
+	return fresh, enrol(fresh, secrets, key, s)
 }
 
 // secrets asks the exec and file providers for their keys, the caller's to wipe. A provider that does not answer is
@@ -249,15 +261,15 @@ func wipe(keys [][]byte) {
 	}
 }
 
-// enrol writes a slot for every secret that has none in dir.
-func enrol(dir string, secrets [][]byte, store, key, check []byte) error {
+// enrol writes a slot for every secret that has none in dir. key is the root key that like, another slot, holds.
+func enrol(dir string, secrets [][]byte, key []byte, like *slot) error {
 	for _, secret := range secrets {
 		name, kek := providerKeys(secret)
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			continue
 		}
-		s := &slot{Store: store, Opener: openerProvider}
-		if err := writeSlot(dir, name, s.wrap(kek, key, check)); err != nil {
+		s := &slot{Store: like.Store, Opener: openerProvider, Root: like.Root}
+		if err := writeSlot(dir, name, s.wrap(kek, key, like.Check)); err != nil {
 			return err
 		}
 	}
@@ -279,9 +291,9 @@ func (v *Vault) AutoUnseal(ctx context.Context) (by string, err error) {
 		if p.Kind == KindPeer || p.Kind == KindRecovery {
 			continue
 		}
-		key, check, err := v.ask(ctx, p)
+		key, s, err := v.ask(ctx, p)
 		if err == nil {
-			err = v.accept(key, check)
+			err = v.accept(key, s)
 		}
 		if err == nil {
 			return p.Kind, nil
@@ -291,15 +303,15 @@ func (v *Vault) AutoUnseal(ctx context.Context) (by string, err error) {
 	return "", ErrSealed
 }
 
-// ask returns the root key as provider p gives it, and the check value it must match.
-func (v *Vault) ask(ctx context.Context, p Provider) (key, check []byte, err error) {
+// ask returns the root key as provider p gives it, and the slot whose check value it must match.
+func (v *Vault) ask(ctx context.Context, p Provider) (key []byte, s *slot, err error) {
 	if p.Kind == KindKeyring {
 		s, err := v.anySlot()
 		if err != nil {
 			return nil, nil, err
 		}
 		key, err = keyringGet(v.keyringName())
-		return key, s.Check, err
+		return key, s, err
 	}
 	secret, err := p.key(ctx)
 	if err != nil {
@@ -307,7 +319,7 @@ func (v *Vault) ask(ctx context.Context, p Provider) (key, check []byte, err err
 	}
 	name, kek := providerKeys(secret)
 	clear(secret)
-	s, err := readSlot(filepath.Join(v.dir, name))
+	s, err = readSlot(filepath.Join(v.dir, name))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, errors.New("its key is not enrolled here: unseal once with the recovery code")
 	}
@@ -315,7 +327,7 @@ func (v *Vault) ask(ctx context.Context, p Provider) (key, check []byte, err err
 		return nil, nil, err
 	}
 	key, err = s.unwrap(kek)
-	return key, s.Check, err
+	return key, s, err
 }
 
 // anySlot returns some slot, for its check value: all are of the same root.
@@ -327,16 +339,20 @@ func (v *Vault) anySlot() (*slot, error) {
 	return readSlot(names[0])
 }
 
-// accept unseals with key, which is wiped, if it is the root key that check belongs to.
-func (v *Vault) accept(key, check []byte) error {
+// accept unseals with key, which is wiped, if it is the root key that s holds.
+func (v *Vault) accept(key []byte, s *slot) error {
 	defer clear(key)
 	root, err := RootFrom(bytes.Clone(key))
 	if err != nil {
 		return err
 	}
-	if !root.isCheck(check) {
+	if !root.isCheck(s.Check) {
 		root.Close()
 		return errors.New("it holds another key")
+	}
+	if err := v.takeHeritage(root, s); err != nil {
+		root.Close()
+		return err
 	}
 	v.open(root, key, v.store)
 	return nil
@@ -351,6 +367,11 @@ func (v *Vault) open(root *Root, key, store []byte) {
 	if root.Protection() == "none" {
 		v.cfg.Log.Warn("the root key's memory could not be locked: it may reach the swap")
 	}
+	v.keepWarm(key)
+}
+
+// keepWarm leaves a copy of the root key in the kernel keyring where that is a provider.
+func (v *Vault) keepWarm(key []byte) {
 	for _, p := range v.cfg.Providers {
 		if p.Kind == KindKeyring {
 			if err := keyringPut(v.keyringName(), key); err != nil {
@@ -392,11 +413,11 @@ func (v *Vault) Unseal(ctx context.Context, now time.Time, text string) error {
 	}
 	secrets, err := v.secrets(ctx)
 	defer wipe(secrets)
-	if err = errors.Join(err, enrol(v.dir, secrets, v.store, key, s.Check)); err != nil {
+	if err = errors.Join(err, enrol(v.dir, secrets, key, s)); err != nil {
 		// The node can serve all the same; only its next start may need the code again.
 		v.cfg.Log.Warn("unseal provider not enrolled", "error", err.Error())
 	}
-	return v.accept(bytes.Clone(key), s.Check)
+	return v.accept(bytes.Clone(key), s)
 }
 
 // Close wipes the root key from memory. The kernel keyring keeps its copy for a warm restart: see ForgetWarm.

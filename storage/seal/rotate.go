@@ -1,0 +1,180 @@
+package seal
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// ErrLastVersion is reported for a store whose root key was rotated 254 times.
+var ErrLastVersion = errors.New("the root key has its last version")
+
+// Names beside DIR/keys while the root key rotates. As long as "replaced" is there, the rotation has not happened.
+const (
+	freshSuffix    = ".new"
+	replacedSuffix = ".rotate-replaced"
+	spentSuffix    = ".rotate-spent"
+)
+
+// Rotate draws a new root key and a new recovery code, which is returned once: the former code opens nothing any more.
+// Whoever holds Root has the new key from then on; boxes take it with Box.Renew. Everything that was sealed before
+// still opens. Data keys that are wrapped under the former root need it until they are wrapped anew: see DropOlder.
+//
+// A provider whose key is malformed is a *ProviderError; after that, and after any other error or a crash on the way,
+// the former root key and code hold. A provider that does not answer is logged and not enrolled.
+func (v *Vault) Rotate(ctx context.Context) (code string, err error) {
+	v.op.Lock()
+	defer v.op.Unlock()
+	if v.root == nil {
+		return "", ErrSealed
+	}
+	if v.root.Version() == maxVersion {
+		return "", ErrLastVersion
+	}
+	secrets, err := v.secrets(ctx)
+	defer wipe(secrets)
+	if err != nil {
+		return "", err
+	}
+	key, raw := make([]byte, KeySize), newCode()
+	rand.Read(key)
+	defer clear(key)
+	defer clear(raw[:])
+	next, err := RootFrom(bytes.Clone(key))
+	if err != nil {
+		return "", err
+	}
+	defer next.Close() // what became the vault's is not next's any more
+	next.inherit(v.root.bequeath())
+	fresh, err := v.writeDir(secrets, v.store, key, next, raw)
+	if err != nil {
+		return "", fmt.Errorf("rotate root key: %w", err)
+	}
+	former := v.root.copyKey()
+	defer clear(former)
+	v.keepWarm(key) // first: after a crash behind the swap it is the one thing that opens without the new code
+	if err := v.swapDir(fresh); err != nil {
+		v.keepWarm(former)
+		return "", fmt.Errorf("rotate root key: %w", err)
+	}
+	if err := v.root.become(next); err != nil {
+		v.cfg.Log.Warn("the memory of the former root key was not given back", "error", err)
+	}
+	return codeText(raw), nil
+}
+
+// swapDir puts the key files in fresh in the place of the present ones, or leaves those where they are.
+func (v *Vault) swapDir(fresh string) (err error) {
+	parent, replaced, spent := filepath.Dir(v.dir), v.dir+replacedSuffix, v.dir+spentSuffix
+	if err := os.RemoveAll(spent); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			if _, statErr := os.Stat(spent); statErr == nil {
+				err = errors.Join(err, os.Rename(spent, replaced))
+			}
+			err = errors.Join(err, undoRotation(v.dir))
+		}
+	}()
+	if err := os.Rename(v.dir, replaced); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, v.dir); err != nil {
+		return err
+	}
+	if err := syncDir(parent); err != nil {
+		return err
+	}
+	if err := os.Rename(replaced, spent); err != nil { // from here on the rotation has happened
+		return err
+	}
+	if err := syncDir(parent); err != nil {
+		return err
+	}
+	if rmErr := os.RemoveAll(spent); rmErr != nil {
+		v.cfg.Log.Warn("files of the former root key were not deleted", "path", spent, "error", rmErr)
+	}
+	return nil
+}
+
+// undoRotation brings back the key files that a rotation had put aside when it ended in the middle: nobody saw the code
+// of the new ones, and nothing is sealed under them. The new ones are kept as DIR/keys.new until the next rotation.
+func undoRotation(dir string) error {
+	replaced := dir + replacedSuffix
+	if _, err := os.Stat(replaced); errors.Is(err, os.ErrNotExist) {
+		return os.RemoveAll(dir + spentSuffix) // left by a crash behind a rotation
+	} else if err != nil {
+		return err
+	}
+	if _, err := os.Stat(dir); err == nil {
+		if err := os.RemoveAll(dir + freshSuffix); err != nil {
+			return err
+		}
+		if err := os.Rename(dir, dir+freshSuffix); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(replaced, dir); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// DropOlder forgets the keys that wrapped data keys under earlier roots. It must only be called once every wrapped data
+// key, in every store and copy that this node may yet have to open, is wrapped under the present root: what is not is
+// unreadable from then on.
+func (v *Vault) DropOlder() error {
+	v.op.Lock()
+	defer v.op.Unlock()
+	if v.root == nil {
+		return ErrSealed
+	}
+	h := v.root.withoutWrapping()
+	if h == nil {
+		return nil
+	}
+	s, err := readSlot(filepath.Join(v.dir, recoveryFile))
+	if err == nil {
+		s.Heritage = v.root.sealHeritage(h, v.store)
+		s.Sum = s.sum()
+		err = writeSlot(v.dir, recoveryFile, s)
+	}
+	if err != nil {
+		h.wipe()
+		return fmt.Errorf("drop keys of earlier roots: %w", err)
+	}
+	v.root.inherit(h)
+	return nil
+}
+
+// takeHeritage gives root what it carries over from earlier ones. s is the slot that it was opened with.
+func (v *Vault) takeHeritage(root *Root, s *slot) error {
+	recovery, err := readSlot(filepath.Join(v.dir, recoveryFile))
+	if errors.Is(err, os.ErrNotExist) && s.Root == 0 {
+		return nil // a first root has none
+	}
+	if err != nil {
+		return fmt.Errorf("recovery file: %w", err)
+	}
+	if recovery.Root != s.Root || !root.isCheck(recovery.Check) {
+		return fmt.Errorf("%w: %s is of another root key", ErrDamaged, recoveryFile)
+	}
+	if recovery.Root == 0 {
+		return nil
+	}
+	h, err := root.openHeritage(recovery.Heritage, v.store)
+	if err == nil && h.version != recovery.Root {
+		h.wipe()
+		err = ErrDamaged
+	}
+	if err != nil {
+		return fmt.Errorf("%w: heritage in %s", err, recoveryFile)
+	}
+	root.inherit(h)
+	return nil
+}
