@@ -16,6 +16,9 @@ import (
 	"github.com/ekiden-mta/ekiden/storage/stats"
 )
 
+// numbersAhead is how far the numbers of a store that was just opened may run ahead of the machine's clock.
+const numbersAhead = 2 * time.Second
+
 // metaGates is the name under which the gates lie sealed in the store: a restart keeps them closed.
 const metaGates = "gates"
 
@@ -395,6 +398,10 @@ func (n *Node) DiscardGate(ctx context.Context, g gate.Gate) (total int, err err
 		return 0, err
 	}
 	defer n.gates.table.Merge(g) // now, so that all is counted here; from then on destinations see to it
+	before := g.Discard
+	if newest := e.store.Newest().Add(time.Microsecond); newest.After(before) && newest.Sub(before) < numbersAhead {
+		before = newest // what was accepted by now, although its number runs ahead of the clock
+	}
 	var domains []mail.Domain
 	if err := e.store.Destinations(func(d mail.Domain, _ int, _ time.Time) error {
 		domains = append(domains, d)
@@ -403,7 +410,7 @@ func (n *Node) DiscardGate(ctx context.Context, g gate.Gate) (total int, err err
 		return 0, fmt.Errorf("node: look through the queue: %w", err)
 	}
 	for _, d := range domains {
-		k, err := e.actors.Destinations().Discard(ctx, d, g.Key(), g.Discard)
+		k, err := e.actors.Destinations().Discard(ctx, d, g.Key(), before)
 		if total += k; err != nil {
 			return total, fmt.Errorf("node: discard: %w", err)
 		}

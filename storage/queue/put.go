@@ -162,5 +162,9 @@ func (s *Store) Allot(n int) mail.Seq {
 	}
 }
 
+// Newest is the time that the last number handed out tells. After a start it may be up to a second ahead of the machine's
+// clock, because numbers go on above the mark.
+func (s *Store) Newest() time.Time { return mail.Seq(s.lastSeq.Load()).Time() }
+
 // expired tells whether a remembered key no longer counts.
 func expired(until, now time.Time) bool { return !now.Before(until) }
