@@ -203,6 +203,7 @@ func (c *faultsAll) Run(ctx context.Context, io *streams) error {
 		run  fault
 	}{
 		{"kill", faults.Kill}, {"power", faults.Power}, {"full", faults.Full}, {"fsync", faults.Fsync}, {"slow", faults.Slow}, {"dot", faults.Dot},
+		{"takeover", faults.Takeover}, {"asleep", faults.Asleep}, {"rolling", faults.Rolling},
 	} {
 		cfg := c.config(io)
 		cfg.Late, cfg.Hang = 590*time.Second, true
