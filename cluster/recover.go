@@ -7,7 +7,6 @@ import (
 	"log/slog"
 
 	"github.com/hashicorp/raft"
-
 )
 
 // Remains is what a stopped member has on disk, for an operator who must decide which member the cluster goes on from:
@@ -133,4 +132,3 @@ func (f *recoverFSM) Restore(r io.ReadCloser) error {
 	}
 	return f.fsm.Restore(r)
 }
-

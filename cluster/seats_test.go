@@ -33,7 +33,7 @@ func TestPlan(t *testing.T) {
 		{"all well", []seat{voter("a"), voter("b"), voter("c")}, []sighting{here("b", 0), here("c", 0)}, "", ""},
 		{"newcomer", []seat{voter("a")}, []sighting{here("b", day)}, "", "1 b:1 false"},
 		{"newcomer that was removed", []seat{voter("a")}, []sighting{here("b", day)}, "b", ""},
-		{"vote only after a while", []seat{voter("a"), spare("b")}, []sighting{here("b", day - time.Second)}, "", ""},
+		{"vote only after a while", []seat{voter("a"), spare("b")}, []sighting{here("b", day-time.Second)}, "", ""},
 		{"second vote", []seat{voter("a"), spare("b")}, []sighting{here("b", 0)}, "", "3 b:1 true"},
 		{"third vote", []seat{voter("a"), voter("b"), spare("c")}, []sighting{here("b", 0), here("c", 0)}, "", "3 c:1 true"},
 		{"no fourth vote", []seat{voter("a"), voter("b"), voter("c"), spare("d")},

@@ -24,10 +24,14 @@ func DefaultTerms() Terms {
 const drift = 1000
 
 // holds returns until when, on its own clock, an owner may rely on a renewal that it began to ask for at asked.
-func (t Terms) holds(asked time.Duration) time.Duration { return asked + t.TTL - t.Margin - t.TTL/drift }
+func (t Terms) holds(asked time.Duration) time.Duration {
+	return asked + t.TTL - t.Margin - t.TTL/drift
+}
 
 // over returns when, on its own clock, a leader that applied a renewal at applied may pass the lineage on.
-func (t Terms) over(applied time.Duration) time.Duration { return applied + t.TTL + t.Margin + t.TTL/drift }
+func (t Terms) over(applied time.Duration) time.Duration {
+	return applied + t.TTL + t.Margin + t.TTL/drift
+}
 
 // timers is the leader's machine for L2 and L3 of the protocol: one timer per lineage, from the leader's own apply time.
 // It does no I/O and reads no clock; Step says what to do.

@@ -82,7 +82,7 @@ type gatePeers struct{ *Node }
 // Members implements Peers.
 func (n gatePeers) Members() []string {
 	var names []string
-	for _, p := range (gathered{n.Node}).List() {
+	for _, p := range gathered(n).List() {
 		names = append(names, p.Name)
 	}
 	return names

@@ -3,7 +3,6 @@ package faults
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -162,6 +161,3 @@ func rest(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
-
-// errLoad is reported for a load that ended before the fault it was to be hurt by.
-var errLoad = errors.New("the load ended too early")
