@@ -294,14 +294,17 @@ func TestWatch(t *testing.T) {
 	// The watcher is busy with the first word until it is received: the next ones are told together, and nobody waits.
 	r.must(&Suppress{Add: []Suppression{black("a@a.jp")}})
 	r.must(&Register{Lineage: 1, Node: "n1"})
-	if c := <-got; !c.Has(KindMeta) {
-		t.Errorf("first %v", c)
+	first := <-got
+	if !first.Has(KindMeta) {
+		t.Errorf("first %v", first)
 	}
 	told := map[Kind]bool{}
-	for !told[KindSuppression] || !told[KindLineage] {
-		c := <-got
+	for c := first; ; c = <-got { // a watcher that begins late hears of all at once
 		for _, k := range c.Kinds {
 			told[k] = true
+		}
+		if told[KindSuppression] && told[KindLineage] {
+			break
 		}
 	}
 	stop()
