@@ -25,7 +25,7 @@ func (n *Node) agree() (*member, error) {
 	return nil, service.ErrSealed
 }
 
-// told translates what the agreement refuses into the words of the fronts.
+// agreedError translates what the agreement refuses into the words of the fronts.
 func agreedError(err error) error {
 	switch {
 	case err == nil:

@@ -40,7 +40,8 @@ type engine struct {
 	degraded atomic.Bool              // fewer standbys than asked for
 	untold   atomic.Pointer[[]string] // standbys that the book has to be told of
 
-	stop chan struct{}
+	life context.Context // ends when the engine is closed
+	end  context.CancelFunc
 	done sync.WaitGroup
 }
 
@@ -59,7 +60,8 @@ func (n *Node) openEngine() error {
 		return nil
 	}
 	m := n.member.Load()
-	e := &engine{stop: make(chan struct{})}
+	e := &engine{}
+	e.life, e.end = context.WithCancel(context.Background())
 	cfg := queue.Config{Dir: filepath.Join(n.cfg.Node.Data, storeDir), Ring: seal.NewRing(n.vault.Root()),
 		Clock: n.clock, Log: n.log, OnFail: n.storeFailed,
 		OnCommit: func(seconds float64, _ int) { n.metrics.StoreCommitSeconds.Observe(seconds) }}
@@ -74,12 +76,10 @@ func (n *Node) openEngine() error {
 	if err := n.assembleEngine(e); err != nil {
 		return errors.Join(err, e.store.Close())
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() { <-e.stop; cancel() }()
 	e.done.Go(func() { e.watchDisk() })
 	n.engine.Store(e)
 	if n.wire == nil {
-		if err := e.serve(ctx, m); err != nil {
+		if err := e.serve(e.life, m); err != nil {
 			n.engine.Store(nil)
 			return errors.Join(err, e.close(context.Background()))
 		}
@@ -87,11 +87,11 @@ func (n *Node) openEngine() error {
 		return nil
 	}
 	e.done.Go(func() {
-		err := e.serve(ctx, m)
+		err := e.serve(e.life, m)
 		switch {
 		case errors.Is(err, errTaken):
 			go n.reincarnate(e)
-		case err != nil && ctx.Err() == nil:
+		case err != nil && e.life.Err() == nil:
 			n.storeFailed(err)
 		}
 	})
@@ -106,7 +106,7 @@ func (e *engine) serve(ctx context.Context, m *member) error {
 	if err := e.claim(ctx, m); err != nil {
 		return err
 	}
-	m.act(ctx)
+	m.poke() // follow looks at what an engine that owns its queue has to do
 	m.node.mindDoor()
 	if err := e.bringHome(ctx, m); err != nil {
 		m.node.log.Error("a queue that was given up is not brought home yet; it is tried again at the next start", "error", err)
@@ -224,7 +224,7 @@ func (e *engine) watchDisk() {
 	for {
 		e.full.Store(e.store.Usage().Full)
 		select {
-		case <-e.stop:
+		case <-e.life.Done():
 			return
 		case <-tick.C:
 		}
@@ -233,7 +233,7 @@ func (e *engine) watchDisk() {
 
 // close ends delivery, then the store. What was not finished stays queued.
 func (e *engine) close(ctx context.Context) error {
-	close(e.stop)
+	e.end()
 	err := e.actors.Stop(ctx)
 	e.done.Wait()
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -30,7 +30,6 @@ type formation struct {
 
 	mu    sync.Mutex
 	known map[string]bool // addresses of cluster ports, our own not among them
-	peers []unseal.Status // as they answered last
 	told  map[string]bool // refusals that are in the log already
 }
 
@@ -162,16 +161,13 @@ func (f *formation) ask(ctx context.Context, own unseal.Status) []unseal.Status 
 	for _, s := range peers {
 		out = append(out, s)
 	}
-	f.mu.Lock()
-	f.peers = out
-	f.mu.Unlock()
 	return out
 }
 
 func (f *formation) dial(ctx context.Context, address string) (net.Conn, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, formationDial)
 	defer cancel()
-	c, _, peer, err := f.wire.Dial(ctx, address, unseal.Proto)
+	c, _, peer, err := f.wire.Dial(ctx, address, wire.Unseal)
 	if err != nil {
 		return nil, "", err
 	}

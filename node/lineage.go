@@ -91,7 +91,7 @@ func (e *engine) own(m *member, of ledger.LineageEpoch) error {
 		select {
 		case <-lease.Lost():
 			go n.reincarnate(e)
-		case <-e.stop:
+		case <-e.life.Done():
 			m.agreed.Release(lease)
 		}
 	})

@@ -31,7 +31,7 @@ type member struct {
 	copies *replica.Store // of other members' queues; nil alone and on a witness
 	peers  *peers         // nil alone
 
-	changed chan struct{} // one token: the book changed
+	changed chan struct{} // one token: look at the book
 	renewed sync.Map      // mail.Lineage -> renewal: when this node saw the last one
 	boot    clock.Boot
 	seen    sync.Map  // name -> time.Time of the product clock: when gossip saw a member last
@@ -73,12 +73,7 @@ func (n *Node) openMember(ctx context.Context) (err error) {
 	if err := m.begin(); err != nil {
 		return err
 	}
-	m.book.Watch(func(ledger.Change) {
-		select {
-		case m.changed <- struct{}{}:
-		default:
-		}
-	})
+	m.book.Watch(func(ledger.Change) { m.poke() })
 	n.member.Store(m)
 	m.tasks.Go(func() { m.follow(run) })
 	return nil
@@ -226,7 +221,15 @@ func (m *member) follow(ctx context.Context) {
 	}
 }
 
-// act looks at the book once.
+// poke has follow look at the book now.
+func (m *member) poke() {
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// act looks at the book once. Only follow calls it.
 func (m *member) act(ctx context.Context) {
 	m.useSettings()
 	m.watchRenewals()
@@ -235,7 +238,7 @@ func (m *member) act(ctx context.Context) {
 	m.node.gates.remind()
 	m.lockOut()
 	if e := m.node.engine.Load(); e != nil {
-		e.mindLineages(ctx, m)
+		e.mindLineages(m)
 	}
 }
 
@@ -411,7 +414,7 @@ func (n *Node) openWire() error {
 	n.wire = w
 	n.forming = newFormation(n, w)
 	w.Refuse(n.refuses)
-	w.Handle(unseal.Proto, func(p wire.Peer, conn net.Conn) {
+	w.Handle(wire.Unseal, func(p wire.Peer, conn net.Conn) {
 		if err := unseal.Serve(p.Name, conn, keeper{n}, clock.Wall); err != nil {
 			n.log.Debug("a member's question about keys was not answered", "member", p.Name, "error", err)
 		}

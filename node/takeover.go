@@ -50,7 +50,7 @@ func (t *takeovers) count() int {
 
 // mindLineages looks at who owns what: queues that were given to this node are taken in, copies of queues that are
 // closed are deleted, and the standbys of its own are offered anew. It never waits.
-func (e *engine) mindLineages(ctx context.Context, m *member) {
+func (e *engine) mindLineages(m *member) {
 	n := m.node
 	if n.wire == nil || !e.owned.Load() {
 		return
@@ -67,7 +67,7 @@ func (e *engine) mindLineages(ctx context.Context, m *member) {
 		case v.Phase == ledger.Taken && v.Owner == n.cfg.Node.Name && e.holds() && n.takeovers.begin(v.Lineage):
 			e.done.Go(func() {
 				defer n.takeovers.end(v.Lineage)
-				e.takeOver(e.until(ctx), m, v)
+				e.takeOver(e.life, m, v)
 			})
 		}
 	}
@@ -81,19 +81,6 @@ func (m *member) forget(l mail.Lineage) {
 	if err := m.copies.Drop(l); err != nil {
 		m.node.log.Warn("the copy of a closed queue was not deleted", "error", err)
 	}
-}
-
-// until ends with ctx and with the engine.
-func (e *engine) until(ctx context.Context) context.Context {
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-e.stop:
-		case <-ctx.Done():
-		}
-		cancel()
-	}()
-	return ctx
 }
 
 // takeOver takes the queue v in (K1 to K4 of the protocol), again and again until it is done or no longer this node's.

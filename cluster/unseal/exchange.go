@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// Proto is the protocol's name on the cluster port.
-const Proto = "ekiden-unseal/1"
-
 // What bounds an exchange: a member that asks may be hostile, though it has a certificate.
 const (
 	maxFrame = 64 << 10
