@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -145,19 +146,12 @@ func prepare(cfg Config) (file string, err error) {
 	return file, os.WriteFile(file, []byte(cfg.nodeFile()), 0o600)
 }
 
-func or(s, other string) string {
-	if s != "" {
-		return s
-	}
-	return other
-}
-
 func (c Config) nodeFile() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "node: {name: %s, data: %q, hostname: relay.example, source_ips: [%s]}\n", or(c.Name, "bench"),
+	fmt.Fprintf(&b, "node: {name: %s, data: %q, hostname: relay.example, source_ips: [%s]}\n", cmp.Or(c.Name, "bench"),
 		filepath.Join(c.Dir, "data"), strings.Join(c.Sources, ", "))
-	fmt.Fprintf(&b, "smtp:\n  listeners:\n    - {address: %q, role: relay, tls: optional}\n", or(c.SMTP, "127.0.0.1:0"))
-	fmt.Fprintf(&b, "http: {address: %q}\n", or(c.HTTP, "127.0.0.1:0"))
+	fmt.Fprintf(&b, "smtp:\n  listeners:\n    - {address: %q, role: relay, tls: optional}\n", cmp.Or(c.SMTP, "127.0.0.1:0"))
+	fmt.Fprintf(&b, "http: {address: %q}\n", cmp.Or(c.HTTP, "127.0.0.1:0"))
 	b.WriteString("delivery:\n  allow_private: true\n  routes:\n")
 	for domain, to := range c.Routes {
 		fmt.Fprintf(&b, "    - {domain: %q, to: %q}\n", domain, to)

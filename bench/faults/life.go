@@ -91,6 +91,11 @@ func (l *life) start(ctx context.Context) (*engine.Engine, error) {
 // load starts a load on the engine in the background.
 func (l *life) load(ctx context.Context, cfg load.Config) *loading {
 	cfg.Target, cfg.Ledger = l.smtp, l.ledger
+	return startLoad(ctx, cfg)
+}
+
+// startLoad runs a load in the background.
+func startLoad(ctx context.Context, cfg load.Config) *loading {
 	ctx, cancel := context.WithCancel(ctx)
 	run := &loading{cancel: cancel, done: make(chan struct{})}
 	go func() {

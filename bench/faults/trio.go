@@ -63,13 +63,7 @@ func (t *trio) close() {
 // load begins a load on one member.
 func (t *trio) load(ctx context.Context, m *members.Member, cfg load.Config) *loading {
 	cfg.Target, cfg.Ledger = m.SMTP, t.ledger
-	ctx, cancel := context.WithCancel(ctx)
-	run := &loading{cancel: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(run.done)
-		run.res, run.err = load.Run(ctx, cfg)
-	}()
-	return run
+	return startLoad(ctx, cfg)
 }
 
 // emptied waits until no member that runs has anything queued and the receivers have been still for a while.

@@ -12,7 +12,7 @@ import (
 	"github.com/ekiden-mta/ekiden/bench/sink"
 )
 
-// devPort is the first port of Dev: n1 has 2521 for SMTP, 8021 for HTTP and 7951 for the cluster, n2 the next ones.
+// devPorts are the ports of the first member of Dev: n1 has 2521 for SMTP, 8021 for HTTP and 7951 for the cluster, n2 the next ones.
 var devPorts = [3]int{7951, 2521, 8021}
 
 // Dev runs three members and a sink that takes everything, prints where they are, and leaves them running until ctx

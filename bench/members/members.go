@@ -3,6 +3,7 @@
 package members
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,7 +124,7 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 	for _, m := range c.Members {
 		pki := filepath.Join(cfg.Dir, "pki")
 		m.config.Cluster = fmt.Sprintf("{address: %q, join: [%s], expect: %d, standbys: %d, shortfall: %s, tls: {ca: %q, cert: %q, key: %q}}",
-			m.Address, strings.Join(join, ", "), cfg.Count, cfg.Standbys, or(cfg.Shortfall, "degrade"),
+			m.Address, strings.Join(join, ", "), cfg.Count, cfg.Standbys, cmp.Or(cfg.Shortfall, "degrade"),
 			filepath.Join(pki, "ca.crt"), filepath.Join(pki, m.Name+".crt"), filepath.Join(pki, m.Name+".key"))
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
@@ -136,13 +137,6 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, fmt.Errorf("certificates: %w: %s", err, out)
 	}
 	return c, nil
-}
-
-func or(s, standard string) string {
-	if s != "" {
-		return s
-	}
-	return standard
 }
 
 // freePort finds a port that is free at the moment; with a foreign host (in another network namespace) a fixed one.
