@@ -87,9 +87,13 @@ const (
 	ScopeSource                  // this source IP at this receiver
 	ScopeTenant                  // the sender's domain, authentication or signature
 	ScopeReceiver                // everybody's mail to this receiver (outage)
+	ScopeNetblock                // every source of the same network (/24, /64) at this receiver
+	ScopeDKIM                    // every mail signed with the same DKIM domain, from whatever source
+	ScopeSPF                     // every mail with the same domain in its envelope sender
+	ScopeGroup                   // the delivery group, or the tenant's mail without one: content, links
 )
 
-var scopeNames = [...]string{"recipient", "message", "connection", "source", "tenant", "receiver"}
+var scopeNames = [...]string{"recipient", "message", "connection", "source", "tenant", "receiver", "netblock", "dkim", "spf", "group"}
 
 func (s Scope) String() string {
 	if int(s) < len(scopeNames) {
@@ -113,4 +117,6 @@ type Outcome struct {
 	MX      string         // host name dialled
 	TLS     bool
 	At      time.Time
+
+	Advice *Advice // what the rule that knew the answer says to do; nil where none did
 }

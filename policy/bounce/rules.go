@@ -116,7 +116,7 @@ func compile(w *row, g *group) (*rule, error) {
 	if r.status, known = statusNames()[w.Status]; !known {
 		err = errors.Join(err, fmt.Errorf("status %q", w.Status))
 	}
-	for sc := mail.ScopeRecipient; sc <= mail.ScopeReceiver; sc++ {
+	for sc := mail.ScopeRecipient; sc <= mail.ScopeGroup; sc++ {
 		if sc.String() == w.Scope {
 			r.scope = sc
 			return r, err

@@ -1,0 +1,43 @@
+package mail
+
+import "time"
+
+// Advice is what rules data say a sender should do about an answer, or about a silence. It is part of an immutable
+// table and shared by all outcomes that match its rule: never change it.
+type Advice struct {
+	Rule          string        // name of the rule, unique: "google/rate-ip"
+	Pattern       string        // the text that matched, for whoever asks why
+	Action        Action        // what to do
+	Scopes        []Scope       // whom it concerns, where that is more than one; else Outcome.Scope alone
+	For           time.Duration // of ActSuspend, ActLimit and ActProbe; 0 = the controller's own pause
+	After         int           // act only on the After-th answer …
+	Within        time.Duration // … within that time; 0 = at once
+	Connections   int           // of ActLimit: at most; 0 = as it is
+	PerConnection int           // of ActLimit: messages on one connection, at most; 0 = as it is
+	Rate          float64       // of ActLimit: messages a second, at most; 0 = as it is
+	NoSuppress    bool          // says nothing about the address: never counts against it
+	Release       time.Duration // of an address that is suppressed for it: when to try it again; 0 = never by itself
+	Alert         bool          // somebody should look
+}
+
+// Action is what an answer asks of the sender beyond this delivery.
+type Action uint8
+
+// The actions of rules data (receivers' rules, column "default action").
+const (
+	ActNone       Action = iota // nothing beyond the delivery itself
+	ActBackoff                  // multiplicative decrease, then additive ramp
+	ActSuspend                  // nothing to the scope for a time
+	ActProbe                    // nothing for a time, then one connection, and one more with each success
+	ActLimit                    // connections, messages on one, or rate at most so many for a time
+	ActSameSource               // greylisting: try again later from the same source, nothing else
+)
+
+var actionNames = [...]string{"none", "backoff", "suspend", "probe", "limit", "same_source"}
+
+func (a Action) String() string {
+	if int(a) < len(actionNames) {
+		return actionNames[a]
+	}
+	return "none"
+}
