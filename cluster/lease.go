@@ -20,6 +20,7 @@ type Lease struct {
 	ledger.LineageEpoch
 	boot  *clock.Boot
 	until atomic.Int64 // of boot, as a time.Duration; always where nobody else grants it
+	asked atomic.Int64 // of boot: when the last renewal that was granted was asked for
 	lost  chan struct{}
 	once  sync.Once
 }
@@ -38,6 +39,14 @@ func (l *Lease) Left() time.Duration {
 		return always
 	}
 	return max(0, until-l.boot.Now())
+}
+
+// Renewed returns how long ago the renewal was asked for that was granted last; zero where nobody else grants it.
+func (l *Lease) Renewed() time.Duration {
+	if time.Duration(l.until.Load()) == always {
+		return 0
+	}
+	return l.boot.Now() - time.Duration(l.asked.Load())
 }
 
 // Lost is closed when the ledger says that the epoch is over: the lease never becomes valid again. A lease that only ran
@@ -196,6 +205,7 @@ func (c *Cluster) renewOnce(held []*Lease) bool {
 			l.lose()
 			continue
 		}
+		l.asked.Store(int64(asked)) // one renewal at a time
 		l.extend(c.cfg.Terms.holds(asked))
 	}
 	return true

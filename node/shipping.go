@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster/placement"
 	"github.com/ekiden-mta/ekiden/cluster/replica"
@@ -81,6 +83,7 @@ func (e *engine) startShipping(m *member, l mail.Lineage, epoch uint64) error {
 		OnStandbys: func(full []string) { e.noteStandbys(m, full) },
 		OnDegraded: func(short bool) { e.degraded.Store(short) },
 		OnFenced:   func(uint64) { e.fenced() },
+		Renewed:    e.renewed,
 	})
 	if err != nil {
 		return err
@@ -117,3 +120,11 @@ func (d memberDialer) Dial(ctx context.Context, member string) (net.Conn, error)
 }
 
 func (p *peers) shipping() memberDialer { return memberDialer{p, wire.Ship} }
+
+// renewed tells how long ago the renewal of the queue's lease was asked for that was granted last.
+func (e *engine) renewed() time.Duration {
+	if l := e.lease.Load(); l != nil {
+		return l.Renewed()
+	}
+	return math.MaxInt64
+}

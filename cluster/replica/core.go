@@ -25,8 +25,11 @@ type core struct {
 	held    uint64    // every frame up to it is decided: it has k copies, or lies in the gap
 	gapLow  uint64    // frames above it, and
 	gapHigh uint64    // up to this one, were decided while short: the last such time
+	settled uint64    // outcomes of frames up to it may count as told: held, and while short only once that is sure
 	since   time.Time // when held last moved, or the first frame not held was shipped
-	short   bool      // fewer copies than asked for, and the policy acts
+	short   bool      // fewer copies than asked for, and the policy acts …
+	begun   time.Time // … from then on
+	renewed time.Time // as last heard
 	fenced  bool
 	told    []string // whom to take over from, as last told
 	effects []effect
@@ -86,7 +89,9 @@ type (
 	refused struct { // by a standby that knows a higher epoch
 		epoch uint64
 	}
-	tick struct{}
+	tick struct { // renewed: when the last renewal of the lease that was granted was asked for
+		renewed time.Time
+	}
 )
 
 // Bounds of the wait before a member that failed is tried again.
@@ -116,6 +121,8 @@ func (c *core) step(now time.Time, event any) []effect {
 		if m := c.members[e.name]; m != nil && m.state != idle {
 			c.miss(now, m)
 		}
+	case tick:
+		c.renewed = e.renewed
 	case refused:
 		c.fenced = true
 		for _, name := range c.order {
@@ -224,7 +231,7 @@ func (c *core) judge(now time.Time) {
 	waiting := c.held < c.next-1
 	switch {
 	case !c.short && copies < c.copies && waiting && (trying < c.copies || now.Sub(c.since) >= 3*c.patience):
-		c.short = true
+		c.short, c.begun = true, now
 		c.gapLow = c.held
 		c.do(shorten{true})
 	case c.short && copies >= c.copies:
@@ -234,6 +241,11 @@ func (c *core) judge(now time.Time) {
 	}
 	if c.short {
 		c.held, c.gapHigh = c.next-1, c.next-1
+	}
+	// An owner that was cut off from everybody looks the same as one whose standbys died, but only the latter has its
+	// lease renewed. The former must keep to its credit: somebody may be about to repeat what it settles.
+	if !c.short || c.renewed.After(c.begun) {
+		c.settled = c.held
 	}
 	c.tellFull()
 }

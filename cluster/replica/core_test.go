@@ -45,7 +45,7 @@ func TestCoreTranscripts(t *testing.T) {
 
 func replayTranscript(t *testing.T, text []byte) []byte {
 	var out bytes.Buffer
-	c := core{copies: 1, patience: 2 * time.Second, members: map[string]*member{}, next: 101, held: 100}
+	c := core{copies: 1, patience: 2 * time.Second, members: map[string]*member{}, next: 101, held: 100, settled: 100}
 	for in := bufio.NewScanner(bytes.NewReader(text)); in.Scan(); {
 		line := in.Text()
 		if strings.HasPrefix(line, "  ") {
@@ -69,7 +69,7 @@ func replayTranscript(t *testing.T, text []byte) []byte {
 		}
 		fmt.Fprintf(&out, "  held %d of %d, pinned %d", c.held, c.next-1, c.pinned())
 		if c.short {
-			fmt.Fprintf(&out, ", short since %d", c.gapLow)
+			fmt.Fprintf(&out, ", short since %d, settled %d", c.gapLow, c.settled)
 		}
 		for _, name := range c.order {
 			m := c.members[name]
@@ -114,6 +114,13 @@ func parseEvent(t *testing.T, w []string) any {
 	case "refused":
 		return refused{number(1)}
 	case "tick":
+		if len(w) > 1 { // "tick renewed 3s": asked for at that time
+			asked, err := time.ParseDuration(w[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return tick{renewed: time.Unix(0, 0).Add(asked)}
+		}
 		return tick{}
 	}
 	t.Fatalf("no event: %v", w)

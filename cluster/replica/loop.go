@@ -16,17 +16,18 @@ func (s *Shipper) event(e any) {
 
 // advance steps the machine and wakes who has to act on it. s.mu is held.
 func (s *Shipper) advance(e any) {
-	held, pinned := s.core.held, s.core.pinned()
+	held, settled, pinned := s.core.held, s.core.settled, s.core.pinned()
 	s.todo = append(s.todo, s.core.step(clock.Wall(), e)...)
-	if s.core.held != held && !(s.cfg.Strict && s.core.lacking(s.core.held)) {
-		if f := s.win.get(s.core.held); f != nil {
+	if s.core.settled != settled && !(s.cfg.Strict && s.core.lacking(s.core.settled)) {
+		if f := s.win.get(s.core.settled); f != nil {
 			s.settled = f.outcomes
 		}
 	}
 	if s.core.pinned() != pinned || s.core.fenced {
 		s.room.Signal()
 	}
-	if len(s.todo) > 0 || s.core.held != held && !(s.holds.empty() && s.settles.empty()) {
+	moved := s.core.held != held || s.core.settled != settled
+	if len(s.todo) > 0 || moved && !(s.holds.empty() && s.settles.empty()) {
 		s.poke()
 	}
 }
@@ -49,7 +50,7 @@ func (s *Shipper) loop() {
 		select {
 		case <-s.wake:
 		case <-beat.C:
-			s.event(tick{})
+			s.event(tick{renewed: clock.Wall().Add(-s.cfg.Renewed())})
 		case <-s.ctx.Done():
 			s.finish()
 			return

@@ -136,6 +136,7 @@ func mustOwn(t testing.TB, n *network, change func(*Config)) *owner {
 		fenced: make(chan uint64, 100)}
 	cfg := Config{Cluster: testCluster, Lineage: testLineage, Epoch: 1, Copies: 1, Credit: DefaultCredit, Dialer: n,
 		Live: o.each, OnStandbys: func(m []string) { o.standbys <- m }, OnDegraded: func(d bool) { o.degraded <- d },
+		Renewed:  func() time.Duration { return 0 },
 		OnFenced: func(e uint64) { o.fenced <- e }, Log: testLog(t)}
 	if change != nil {
 		change(&cfg)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,6 +124,39 @@ func TestCredit(t *testing.T) {
 		if got := after(t, ended); got != want {
 			t.Fatalf("%d settled, want %d", got, want)
 		}
+	}
+}
+
+// An owner that may be the one who is cut off keeps to its credit, until its lease was renewed.
+func TestCreditWhileCutOff(t *testing.T) {
+	var lease atomic.Int64 // how long ago it was renewed
+	lease.Store(int64(time.Hour))
+	n := newNetwork()
+	o := mustOwn(t, n, func(cfg *Config) {
+		cfg.Credit, cfg.Patience = 2, 20*time.Millisecond
+		cfg.Renewed = func() time.Duration { return time.Duration(lease.Load()) }
+	})
+	o.SetCandidates([]string{"b"})
+	if exposed, err := o.held(o.commit(0, set("1", "one"))); err != nil || !exposed {
+		t.Fatalf("mail is not taken without standbys: exposed %v, %v", exposed, err)
+	}
+	if !after(t, o.degraded) {
+		t.Fatal("not degraded")
+	}
+	if err := o.settled(o.commit(2, del("1"))); err != nil {
+		t.Fatal("settled within the credit:", err)
+	}
+	ended := make(chan error, 1)
+	o.WhenSettled(o.commit(1, del("2")), func(err error) { ended <- err })
+	if _, err := o.held(o.commit(0, set("3", "three"))); err != nil { // a later frame, decided
+		t.Fatal(err)
+	}
+	if len(ended) != 0 || o.Status().Unacked != 3 {
+		t.Fatalf("settled beyond the credit while it may be cut off: %+v", o.Status())
+	}
+	lease.Store(0)
+	if err := after(t, ended); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -48,6 +48,9 @@ type Config struct {
 	OnStandbys func(members []string)
 	OnDegraded func(short bool)
 	OnFenced   func(epoch uint64)
+	// Renewed tells how long ago the renewal of the lease that was granted last was asked for. While standbys are too few
+	// and it was not renewed since, the owner may be the one that is cut off. Required.
+	Renewed func() time.Duration
 	// Log; default: none.
 	Log *slog.Logger
 }
@@ -86,7 +89,7 @@ type Shipper struct {
 	core     core
 	win      window
 	outcomes uint64 // of all frames
-	settled  uint64 // of the frames up to core.held
+	settled  uint64 // of the frames up to core.settled
 	holds    waiters
 	settles  waiters
 	busy     bool // the loop is calling waiters
@@ -145,15 +148,15 @@ func New(cfg Config) (*Shipper, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Copies < 1 || cfg.Credit < 0 || cfg.Patience < 0 || cfg.Window < 0 || len(cfg.Cluster) > maxCluster ||
-		cfg.Dialer == nil || cfg.Live == nil {
-		return nil, fmt.Errorf("new shipper: %d copies, credit %d, window %d, cluster %q, or no dialer or records",
+		cfg.Dialer == nil || cfg.Live == nil || cfg.Renewed == nil {
+		return nil, fmt.Errorf("new shipper: %d copies, credit %d, window %d, cluster %q, or no dialer, records or lease",
 			cfg.Copies, cfg.Credit, cfg.Window, cfg.Cluster)
 	}
 	s := &Shipper{cfg: cfg, wake: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		filling: make(chan struct{}, 1), lines: map[string]*line{}}
 	s.room = sync.NewCond(&s.mu)
 	s.core = core{copies: cfg.Copies, patience: cfg.Patience, members: map[string]*member{},
-		next: cfg.First, held: cfg.First - 1}
+		next: cfg.First, held: cfg.First - 1, settled: cfg.First - 1}
 	s.win = window{limit: cfg.Window, next: cfg.First}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.ended.Add(2)
@@ -215,8 +218,8 @@ func (s *Shipper) WhenHeld(n uint64, done func(exposed bool, err error)) {
 }
 
 // WhenSettled calls done exactly once: at once while no more than Config.Credit outcomes of frames up to n are
-// unacknowledged, else when standbys acknowledged. Where standbys are too few, done(nil) comes at once, or under
-// Strict done(ErrShort). Order and errors are as with WhenHeld.
+// unacknowledged, else when standbys acknowledged. Where standbys are too few, done(nil) comes once the lease was renewed
+// since, or under Strict done(ErrShort) at once. Order and errors are as with WhenHeld.
 func (s *Shipper) WhenSettled(n uint64, done func(error)) {
 	s.mu.Lock()
 	w := waiter{n: n, settled: done, outcomes: s.outcomes}
@@ -242,7 +245,7 @@ func (s *Shipper) ready(w *waiter) (exposed bool, err error, ready bool) {
 		return false, ErrClosed, true
 	case w.settled != nil && w.outcomes <= s.settled+uint64(s.cfg.Credit):
 		return false, nil, true
-	case w.n > s.core.held:
+	case w.n > s.core.held, w.settled != nil && !s.cfg.Strict && w.n > s.core.settled:
 		return false, nil, false
 	case !s.core.lacking(w.n):
 		return false, nil, true
