@@ -52,15 +52,13 @@ func (c *Courier) connectFailure(t Trip, h mail.Host, a netip.AddrPort, err erro
 func connectWords(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection refused"
+		return mail.Refused.String()
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
-		return "connection timed out"
+		return mail.Stalled.String()
 	case errors.Is(err, syscall.ECONNRESET):
-		return "connection reset"
-	case errors.Is(err, syscall.ENETUNREACH):
-		return "network unreachable"
-	case errors.Is(err, syscall.EHOSTUNREACH):
-		return "no route to host"
+		return mail.Reset.String()
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return mail.Unreachable.String()
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "source address is not available on this machine"
 	case errors.Is(err, context.Canceled):
@@ -68,7 +66,7 @@ func connectWords(err error) string {
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return "connection timed out"
+		return mail.Stalled.String()
 	}
 	return clip(err.Error())
 }

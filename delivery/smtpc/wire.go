@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
@@ -147,11 +148,11 @@ func (c *wire) write(b []byte, d time.Duration) (int, error) {
 func describe(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
-		return "connection timed out"
+		return mail.Stalled.String()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection closed by the receiver"
+		return mail.Closed.String()
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "connection reset"
+		return mail.Reset.String()
 	case errors.Is(err, net.ErrClosed):
 		return "connection closed by us"
 	case errors.Is(err, smtp.ErrReplySyntax), errors.Is(err, smtp.ErrReplyTooLong), errors.Is(err, errOutOfTurn):
