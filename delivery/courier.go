@@ -106,6 +106,11 @@ func (c *Courier) Run(ctx context.Context, t Trip, w Work) Report {
 	if ctx.Err() != nil { // whatever failed last, it was us who broke off
 		o.Result, o.Stage, o.Status, o.Detail = mail.Deferred, mail.StageNone, mail.StatusNone, "stopped"
 	}
+	if o.Advice == nil && o.Silence() != mail.NotSilent { // a reply was judged already
+		if known := c.cfg.Session.Classify(t.Receiver, o, ""); known.Advice != nil {
+			o.Scope, o.Advice = known.Scope, known.Advice
+		}
+	}
 	c.cfg.Log.Debug("no host took the connection", "receiver", t.Receiver, "stage", o.Stage.String(), "detail", o.Detail)
 	r := Report{Outcome: o}
 	if o.Result == mail.Failed {

@@ -181,8 +181,19 @@ func (n *Node) assembleDelivery() (*delivery.Resolver, *delivery.Courier, error)
 	}
 	courier := delivery.New(delivery.Config{DNS: names, Clock: n.clock, Log: n.log,
 		Guard:   delivery.NewGuard(n.cfg.Delivery.AllowPrivate, n.ownAddresses()),
-		Session: smtpc.Config{Helo: helo, Clock: n.clock, Classify: verdicts.Classify}})
+		Session: smtpc.Config{Helo: helo, Clock: n.clock, Classify: n.classify(verdicts)}})
 	return &delivery.Resolver{Routes: routes, DNS: names, Port: uint16(n.cfg.Delivery.Port), Clock: n.clock}, courier, nil
+}
+
+// classify is what rules say of an answer; it counts which rule did.
+func (n *Node) classify(rules *bounce.Rules) func(string, mail.Outcome, mail.Address) mail.Outcome {
+	return func(receiver string, o mail.Outcome, to mail.Address) mail.Outcome {
+		o = rules.Classify(receiver, o, to)
+		if o.Advice != nil {
+			n.metrics.RuleHits.With(o.Advice.Rule).Inc()
+		}
+		return o
+	}
 }
 
 // ownAddresses are the SMTP listeners with a fixed address: mail must not be handed to ourselves (threat T14).

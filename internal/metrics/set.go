@@ -81,6 +81,8 @@ type Set struct {
 	SMTPRefusals *Counters1
 	// DNSLookups counts questions to DNS servers, by result; answers from the cache are not counted.
 	DNSLookups *Counters1
+	// RuleHits counts answers by the rule that knew them: a rule without hits may have rotted.
+	RuleHits *Counters1
 }
 
 // commitBuckets span a sync on fast flash (0.1 ms) to a disk that hangs (10 s), in seconds.
@@ -121,6 +123,7 @@ func New(version string) *Set {
 		SMTPSessions:    b.gauges1("smtp_sessions", "Open inbound sessions.", "role"),
 		SMTPRefusals:    b.counters1("smtp_refusals_total", "Commands and messages refused.", "reason"),
 		DNSLookups:      b.counters1("dns_lookups_total", "Questions to DNS servers.", "result"),
+		RuleHits:        b.counters1("rule_hits_total", "Answers of receivers, by the rule that knew them.", "rule"),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: prefix + "build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": version},

@@ -11,22 +11,25 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-// Classify returns o with Status and Scope filled in from its stage, reply and text form, as receiver (a policy
-// group of the shaping rules, "" where unknown) means them. Result stays as given, and so does a Status that is set
-// already, such as that of a name that does not exist. to is the recipient as the customer wrote it. A delivered
-// outcome comes back at once, untouched.
+// Classify returns o with Status, Scope and Advice filled in from its stage, reply (or silence) and text form, as
+// receiver (a policy group of the shaping rules, "" where unknown) means them. Result stays as given, but for refusals
+// that the rules say to try again: these become deferred. A Status that is set already stays, such as that of a name
+// that does not exist. to is the recipient as the customer wrote it. A delivered outcome comes back at once, untouched.
 func (r *Rules) Classify(receiver string, o mail.Outcome, to mail.Address) mail.Outcome {
 	if o.Result == mail.Delivered || o.Result == 0 {
 		return o
 	}
 	if o.Reply.IsZero() {
-		return silent(o)
+		return r.silent(receiver, o)
 	}
 	f := facts{stage: o.Stage, reply: o.Reply, text: strings.ToLower(o.Reply.Text)}
 	f.address = holds(f.text, to)
 	status, scope := fallback(&o)
 	if m := r.match(receiver, &f); m != nil {
-		status, scope = m.status, m.scope
+		status, scope, o.Advice = m.status, m.scope, m.advice
+		if m.retry {
+			o.Result = mail.Deferred
+		}
 	}
 	if (status == mail.StatusUserUnknown || status == mail.StatusOverCapacity) && !f.address && namesAnother(f.text) {
 		status = mail.StatusForward // it failed behind the mailbox, which may well exist
@@ -56,8 +59,8 @@ func (r *Rules) match(receiver string, f *facts) *rule {
 	return nil
 }
 
-// silent classifies what ended without a reply: by how far it came.
-func silent(o mail.Outcome) mail.Outcome {
+// silent classifies what ended without a reply: by how far it came, and whom the rules say it concerns.
+func (r *Rules) silent(receiver string, o mail.Outcome) mail.Outcome {
 	status := mail.StatusTimeout // a connection that does not come about, until time runs out (R96)
 	switch {
 	case o.Stage == mail.StageDNS && o.Result == mail.Failed:
@@ -75,6 +78,11 @@ func silent(o mail.Outcome) mail.Outcome {
 		o.Scope = mail.ScopeReceiver
 	default:
 		o.Scope = mail.ScopeConnection
+	}
+	if f := (facts{stage: o.Stage, silence: o.Silence()}); f.silence != mail.NotSilent {
+		if m := r.match(receiver, &f); m != nil {
+			o.Scope, o.Advice = m.scope, m.advice
+		}
 	}
 	return o
 }
