@@ -65,7 +65,7 @@ func (s *Session) Trip(b *Book) protocol.Trip {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := s.road.lane.limits
-	return protocol.Trip{Source: b.source, Route: s.road.route, Receiver: l.Receiver, PerConnection: l.PerConnection,
+	return protocol.Trip{Source: b.source, Route: s.road.route, Receiver: l.Receiver, PerConnection: s.road.lane.control.PerConnection(),
 		Interval: l.Interval, TLS: l.TLS}
 }
 
@@ -194,8 +194,8 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 		s.left = 0
 	}
 	want := b.cfg.Quantum
-	if l.limits.Rate > 0 { // who sends at a pace holds little, so that the others have their share
-		want = max(1, min(want, int(l.limits.Rate/float64(4*max(l.open, 1)))))
+	if pace := l.control.Pace(); pace > 0 { // who sends at a pace holds little, so that the others have their share
+		want = max(1, min(want, int(pace/float64(4*max(l.open, 1)))))
 	}
 	n, until := l.control.Renew(now, want)
 	if n == 0 {
@@ -212,7 +212,7 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 func (b *Book) otherRoad(now time.Time, l *lane, own *road) bool {
 	for _, r := range l.busy {
 		if r != own && r.trim(now) {
-			return l.open >= l.limits.Connections
+			return l.open >= l.control.Connections()
 		}
 	}
 	return false
@@ -271,6 +271,9 @@ func (s *Session) Outbox() (protocol.Outbox, int) { return s.box, s.shelf }
 func (b *Book) Settled(now time.Time, s *Session, o *mail.Outcome) []Effect {
 	l := s.road.lane
 	delivered := o.Result == mail.Delivered
+	if delivered {
+		l.served.Store(now.UnixNano())
+	}
 	if delivered && l.watch.Load() <= 0 {
 		return nil
 	}

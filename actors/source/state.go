@@ -28,6 +28,12 @@ type Controller interface {
 	// Release gives slots back, and messages that were not begun.
 	Release(now time.Time, slots, unused int)
 	Observe(now time.Time, o mail.Outcome, connected bool)
+	Served(at time.Time) // mail was delivered then; Observe hears of successes only after trouble
+	// What may be now: connections, messages on each and a second (0 = no bound), and why it is less than the limits.
+	Connections() int
+	PerConnection() int
+	Pace() float64
+	Cause() shaping.Cause
 	State() (shaping.State, time.Time)
 	Refusal() shaping.Reason
 }
@@ -104,6 +110,7 @@ type lane struct {
 	alarm    time.Time
 	used     time.Time    // last ask or end of a session
 	watch    atomic.Int32 // successes still to be told to the controller; see Settled
+	served   atomic.Int64 // when mail was last delivered, Unix nanoseconds
 }
 
 // road is one set of hosts: sessions on it serve every destination with the same route key.

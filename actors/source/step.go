@@ -257,6 +257,9 @@ func (b *Book) reported(now time.Time, m protocol.Reported) {
 // observe tells the controller what the receiver did, and acts when that changes how the two stand.
 func (b *Book) observe(now time.Time, l *lane, o mail.Outcome, connected bool) {
 	before, _ := l.control.State()
+	if at := l.served.Load(); at != 0 {
+		l.control.Served(time.Unix(0, at))
+	}
 	l.control.Observe(now, o, connected)
 	state, until := l.control.State()
 	if o.Result != mail.Delivered {
@@ -278,7 +281,7 @@ func (b *Book) observe(now time.Time, l *lane, o mail.Outcome, connected bool) {
 			}
 		}
 		b.alarm(l, until)
-	case shaping.Open:
+	case shaping.Open, shaping.Slowed:
 		b.dispatch(now, l)
 	}
 }
@@ -382,6 +385,9 @@ type Standing struct {
 	Waiting     int // asks in line
 	State       shaping.State
 	Until       time.Time // of a block; zero = none
+	Pace        float64   // messages a second that may go now; 0 = no bound
+	Most        int       // connections that may be open now
+	Cause       shaping.Cause
 }
 
 // Snapshot lists the receivers this source deals with, by name.
@@ -394,7 +400,8 @@ func (b *Book) Snapshot(now time.Time) []Standing {
 		if state == shaping.Blocked && !now.Before(until) {
 			state, until = shaping.Probing, time.Time{}
 		}
-		out = append(out, Standing{Receiver: l.receiver, Connections: l.open, Waiting: l.waiting, State: state, Until: until})
+		out = append(out, Standing{Receiver: l.receiver, Connections: l.open, Waiting: l.waiting, State: state, Until: until,
+			Pace: l.control.Pace(), Most: l.control.Connections(), Cause: l.control.Cause()})
 	}
 	slices.SortFunc(out, func(a, c Standing) int { return cmp.Compare(a.Receiver, c.Receiver) })
 	return out

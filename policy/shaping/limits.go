@@ -16,6 +16,7 @@ type Limits struct {
 	TLS            string        // "opportunistic", "required", "none"
 	BlockPause     time.Duration // how long to leave the receiver alone once it blocks; doubles while probes fail …
 	BlockPauseMax  time.Duration // … up to this; 0 = four times BlockPause, so that a lifetime of half an hour survives
+	Fixed          bool          // nothing is learned: these are the figures, whatever the receiver says (R41)
 	TopOfHour      time.Duration // new connections keep off a random part of that long after every full hour
 }
 

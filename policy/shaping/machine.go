@@ -13,10 +13,12 @@ import (
 //	         signals                     pause over
 //	open ───────────────▶ blocked ───────────────────▶ probing ──▶ open   a probe succeeded
 //	  ▲                      ▲                            │
-//	  └── (slowed: learned)  └────────────────────────────┘  a probe failed: the pause doubles
+//	  │ signals that ask for less  └──────────────────────┘  a probe failed: the pause doubles
+//	  ▼
+//	slowed: open, below the limits, until the receiver is seen to bear more
 type State uint8
 
-// The states. Slowed is reserved for limits that are learned; nothing enters it yet.
+// The states.
 const (
 	Open State = iota
 	Slowed
@@ -79,12 +81,20 @@ type Machine struct {
 	stale int   // messages out when day began: giving them back does not raise today's cap
 
 	state   State
-	until   time.Time // of Blocked
-	weight  int       // of signals lately
-	pauses  int       // blocks without a success since: the pause has doubled that often
-	probing bool      // the one probe is out
-	old     int       // slots out since before the block
+	until   time.Time     // of Blocked
+	again   time.Duration // the pause a rule asked for: its failed probe takes the same again
+	weight  int           // of signals lately
+	pauses  int           // blocks without a success since: the pause has doubled that often
+	probing bool          // the one probe is out
+	old     int           // slots out since before the block
 	refusal Reason
+
+	k         learned
+	served    time.Time // last success
+	cause     Cause
+	counted   *mail.Advice // a rule that acts only on answers that come often …
+	countedAt time.Time    // … counted since then
+	count     int
 }
 
 // NewMachine returns a machine with full buckets and an open receiver.
@@ -121,7 +131,7 @@ func (m *Machine) Grant(now time.Time, want int) (slots, messages int, until tim
 	if r, until := m.closed(); r != NotRefused {
 		return 0, 0, m.refuse(r, until)
 	}
-	free := m.l.Connections - m.used
+	free := m.Connections() - m.used
 	if free <= 0 {
 		return 0, 0, m.refuse(Connections, time.Time{})
 	}
@@ -144,7 +154,7 @@ func (m *Machine) Grant(now time.Time, want int) (slots, messages int, until tim
 	messages = min(want, slots*m.perSlot())
 	m.used += slots
 	m.sessions.take(slots)
-	m.debit(messages)
+	m.debit(now, messages)
 	m.probing = m.state == Probing
 	m.refusal = NotRefused
 	return slots, messages, m.end(now)
@@ -162,12 +172,15 @@ func (m *Machine) Renew(now time.Time, want int) (messages int, until time.Time)
 	if r, until := m.closed(); r != NotRefused {
 		return 0, m.refuse(r, until)
 	}
+	if m.used > m.Connections() { // there are to be fewer
+		return 0, m.refuse(Connections, time.Time{})
+	}
 	left, r, again := m.left(now, want)
 	if left == 0 {
 		return 0, m.refuse(r, again)
 	}
 	messages = min(want, left, m.perSlot())
-	m.debit(messages)
+	m.debit(now, messages)
 	m.refusal = NotRefused
 	return messages, m.end(now)
 }
@@ -180,6 +193,7 @@ func (m *Machine) Release(now time.Time, slots, unusedMessages int) {
 	m.used -= slots
 	m.pending -= back
 	m.messages.put(back)
+	m.k.meter(now, -back)
 	old := min(back, m.stale)
 	m.stale -= old
 	m.spent = max(0, m.spent-(back-old))
@@ -195,9 +209,12 @@ func (m *Machine) Release(now time.Time, slots, unusedMessages int) {
 // Observe learns from an outcome. connected tells whether a session had been established when it came about.
 func (m *Machine) Observe(now time.Time, o mail.Outcome, connected bool) {
 	m.advance(now)
-	if !signal(o, connected) {
+	if m.state == Open && m.advised(now, &o) {
+		return
+	}
+	if !signal(o, connected) && !warned(&o) {
 		if answered(o) {
-			m.success()
+			m.success(now, &o)
 		}
 		return
 	}
@@ -206,28 +223,72 @@ func (m *Machine) Observe(now time.Time, o mail.Outcome, connected bool) {
 	case Probing:
 		m.block(now)
 	default:
+		// What many connections are told at once while mail went through a moment ago is one objection, not a block.
+		if m.used > 1 && now.Sub(m.k.objected) < reaction && m.k.objected.Sub(m.served) < reaction {
+			return
+		}
+		if !o.Reply.IsZero() { // without one it may be an accident of the network
+			m.object(now, &o)
+		}
 		if m.weight += weight(o); m.weight >= blockAt {
+			m.because(&o)
 			m.block(now)
 		}
 	}
 }
 
+// Served tells that mail was delivered at a moment: Observe need not hear of every success.
+func (m *Machine) Served(at time.Time) {
+	if at.After(m.served) {
+		m.served = at
+	}
+}
+
 // State tells how the receiver stands to the source, and until when where a time ends it.
 func (m *Machine) State() (State, time.Time) {
-	if m.state == Blocked {
+	switch {
+	case m.state == Blocked:
 		return m.state, m.until
+	case m.state == Open && m.k.limit != nil:
+		return Slowed, m.k.until
+	case m.state == Open && (m.k.pace > 0 || m.k.conns > 0):
+		return Slowed, time.Time{}
 	}
 	return m.state, time.Time{}
 }
 
-func (m *Machine) success() {
+func (m *Machine) success(now time.Time, o *mail.Outcome) {
 	m.weight = max(0, m.weight-1)
-	if m.state == Probing {
+	if o.Result == mail.Delivered {
+		m.served = now
+	}
+	switch {
+	case m.state == Probing:
 		m.state, m.weight, m.pauses, m.probing = Open, 0, 0, false
+		if m.k.ramp {
+			m.k.conns, m.k.added = 1, now
+		}
+	case m.k.ramp && o.Result == mail.Delivered:
+		m.k.conns, m.k.added = m.k.conns+1, now
 	}
 }
 
+// pause blocks for as long as a rule says; zero is as long as blocks last.
+func (m *Machine) pause(now time.Time, d time.Duration) {
+	if d == 0 {
+		m.block(now)
+		return
+	}
+	m.state, m.until, m.weight, m.probing, m.old = Blocked, now.Add(d), 0, false, m.used
+	m.again = d
+}
+
 func (m *Machine) block(now time.Time) {
+	if m.again > 0 && m.state == Probing { // a rule's pause does not grow
+		m.pause(now, m.again)
+		return
+	}
+	m.again = 0
 	pause := max(m.l.BlockPause, time.Second)
 	most := m.l.BlockPauseMax
 	if most == 0 {
@@ -259,6 +320,12 @@ func signal(o mail.Outcome, connected bool) bool {
 	return connected && o.Reply.IsZero() && o.Stage >= mail.StageMail // reset or silent in mid session
 }
 
+// warned tells whether the rules have us do something about o, more than end the connection.
+func warned(o *mail.Outcome) bool {
+	a := o.Advice
+	return a != nil && a.Action != mail.ActNone && a.Action != mail.ActSameSource && o.Scope != mail.ScopeConnection && ours(o)
+}
+
 // weight is how much a signal says. A connection that was taken and then turned away, by 421 or by hanging up before we
 // could begin, was meant for us; one that was not taken, or that broke on the way, may be an accident.
 func weight(o mail.Outcome) int {
@@ -273,6 +340,8 @@ func answered(o mail.Outcome) bool { return !o.Reply.IsZero() && o.Stage >= mail
 
 // advance brings buckets, day and state up to now. Time that runs backwards changes nothing.
 func (m *Machine) advance(now time.Time) {
+	m.k.grow(now, &m.l)
+	m.repace(now)
 	m.messages.refill(now)
 	m.sessions.refill(now)
 	if d := unixDay(now); d > m.day {
@@ -324,7 +393,8 @@ func (m *Machine) hour(now time.Time) (Reason, time.Time) {
 func (m *Machine) left(now time.Time, want int) (int, Reason, time.Time) {
 	n := m.messages.whole()
 	// A connection for every single token would be worse than the wait for a tenth of a second's worth.
-	if least := min(want, max(1, int(m.l.Rate/10))); n < least {
+	if least := min(want, max(1, int(m.messages.rate/10))); n < least {
+		m.k.binding = now
 		return 0, Rate, m.messages.next(now, least)
 	}
 	if m.l.DailyCap > 0 {
@@ -349,16 +419,17 @@ func (m *Machine) spread() int {
 // perSlot is how many messages a slot is granted at once.
 func (m *Machine) perSlot() int {
 	if m.l.DailyCap > 0 { // what is out at midnight cannot be told from what was sent
-		return min(max(m.l.PerConnection, 1), perSlot)
+		return min(max(m.PerConnection(), 1), perSlot)
 	}
-	if m.l.PerConnection > 0 {
-		return min(m.l.PerConnection, perRenewal)
+	if n := m.PerConnection(); n > 0 {
+		return min(n, perRenewal)
 	}
 	return perRenewal
 }
 
-func (m *Machine) debit(n int) {
+func (m *Machine) debit(now time.Time, n int) {
 	m.messages.take(n)
+	m.k.meter(now, n)
 	m.pending += n
 	m.spent += n
 }

@@ -1,6 +1,6 @@
 // Package shaping decides how many connections and messages a receiver bears from a source, and how fast.
 //
-// It is rules data (receivers.yaml, extended by settings) and a machine per source and receiver, both pure: time
+// It is rules data (receivers.yaml, extended by settings) and a machine per source and receiver that learns, both pure: time
 // comes as an argument. The room must never wait, dial or log, and never let a machine grant more than its limits. Read Limits (what is limited), Rules (which limits
 // apply to a destination) and Machine (what of them is left now).
 package shaping

@@ -1,0 +1,316 @@
+package shaping
+
+import (
+	"math"
+	"strings"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Figures of learning. The law: an objection takes the pace down to a part of what was sent when it came, and that pace
+// is remembered as the ceiling. From below the pace comes back to just under the ceiling within a few minutes, stays
+// there, and feels its way beyond only after a calm time, slowly first and faster the longer nothing happens. So most of
+// the time is spent close under what the receiver bears, and few messages are spent on finding out.
+const (
+	cut       = 0.85             // of the pace, at an objection …
+	deepCut   = 0.5              // … at one soon after another
+	soon      = time.Minute      // …
+	hover     = 0.97             // of the ceiling: where the pace comes to rest
+	comeBack  = time.Minute      // the gap to it shrinks to a third in that time
+	calm      = 10 * time.Minute // without an objection before the ceiling is tried
+	firstTry  = 0.004            // growth a minute, to begin with; doubles with every calm time
+	bestTry   = 0.2              // … and at most
+	reaction  = 3 * time.Second  // answers to what was under way when the pace was cut count once
+	leastPace = 1.0 / 60         // a message a minute
+	bound     = 30 * time.Second // the pace grows only while it holds mail back: so long after it did
+	meterSpan = 20 * time.Second // over which the pace of sending is measured
+	slotAgain = 10 * time.Minute // without an objection before one more connection is tried
+)
+
+// learned is what a machine found out that a receiver bears, below its limits. Zero values mean: as the limits say.
+type learned struct {
+	pace      float64 // messages a second
+	ceiling   float64 // the pace at which the receiver last objected
+	conns     int     // connections
+	ramp      bool    // conns grows by one with each success: after a probe (Google's procedure)
+	per       int     // messages on one connection …
+	perUntil  time.Time
+	shortened time.Time
+
+	objected time.Time // last
+	grown    time.Time // up to when growth is reckoned
+	binding  time.Time // when the pace last held mail back
+	added    time.Time // when conns last grew or shrank
+
+	level float64 // of the meter
+	at    time.Time
+
+	limit *mail.Advice // ActLimit in force …
+	until time.Time    // … until then
+}
+
+// Cause is why a machine is not open: the rule, and the receiver's words.
+type Cause struct {
+	Rule  string
+	Reply string // at most 200 octets
+}
+
+// meter counts n messages begun, or given back where n is negative.
+func (k *learned) meter(now time.Time, n int) {
+	k.decay(now)
+	k.level = max(0, k.level+float64(n))
+}
+
+func (k *learned) decay(now time.Time) {
+	if d := now.Sub(k.at); d > 0 {
+		k.level *= math.Exp(-d.Seconds() / meterSpan.Seconds())
+		k.at = now
+	}
+}
+
+// sent is the present pace of sending, in messages a second.
+func (k *learned) sent(now time.Time) float64 {
+	k.decay(now)
+	return k.level / meterSpan.Seconds()
+}
+
+// object takes the pace down from inForce (0 = none): the receiver found it too fast.
+func (k *learned) object(now time.Time, inForce float64) {
+	if !k.objected.IsZero() && now.Sub(k.objected) < reaction {
+		return
+	}
+	was := k.sent(now)
+	if inForce > 0 { // a meter lags behind; where the pace was binding, that was it
+		if now.Sub(k.binding) < bound {
+			was = inForce
+		}
+		was = min(was, inForce)
+	}
+	was = max(was, leastPace)
+	part := cut
+	if !k.objected.IsZero() && now.Sub(k.objected) < soon {
+		part = deepCut
+	}
+	k.ceiling, k.pace = was, max(was*part, leastPace)
+	k.objected, k.grown = now, now
+}
+
+// crowd takes the number of connections down from used.
+func (k *learned) crowd(now time.Time, used int) {
+	if !k.added.IsZero() && now.Sub(k.added) < reaction {
+		return
+	}
+	if k.conns > 0 {
+		used = min(used, k.conns)
+	}
+	k.conns, k.added = max(1, used-max(1, used/4)), now
+}
+
+// grow lets the pace and the number of connections come back, up to now.
+func (k *learned) grow(now time.Time, l *Limits) {
+	if k.limit != nil && !now.Before(k.until) {
+		k.limit = nil
+	}
+	if k.per > 0 && !now.Before(k.perUntil) {
+		k.per = 0
+	}
+	if k.conns > 0 && !k.ramp && now.Sub(k.added) >= slotAgain {
+		k.conns, k.added = k.conns+1, now
+	}
+	if k.conns >= l.Connections {
+		k.conns, k.ramp = 0, false
+	}
+	if l.Rate > 0 && k.pace >= l.Rate {
+		k.pace = 0
+	}
+	if k.pace == 0 {
+		return
+	}
+	dt := now.Sub(k.grown)
+	if dt <= 0 {
+		return
+	}
+	k.grown = now
+	if now.Sub(k.binding) > bound {
+		return
+	}
+	dt = min(dt, bound) // a long silence says nothing about what the receiver bears
+	if rest := hover * k.ceiling; k.pace < rest {
+		k.pace = rest - (rest-k.pace)*math.Exp(-dt.Seconds()/comeBack.Seconds())
+		if k.pace > rest*0.995 {
+			k.pace = rest
+		}
+		return
+	}
+	if quiet := now.Sub(k.objected); quiet >= calm {
+		g := min(bestTry, firstTry*math.Pow(2, quiet.Minutes()/calm.Minutes()-1))
+		k.pace *= math.Exp(g * dt.Minutes())
+		k.ceiling = max(k.ceiling, k.pace)
+	}
+}
+
+// Pace is how many messages a second may go now; 0 = no bound.
+func (m *Machine) Pace() float64 {
+	p := m.l.Rate
+	if k := m.k.pace; k > 0 && (p == 0 || k < p) {
+		p = k
+	}
+	if a := m.k.limit; a != nil && a.Rate > 0 && (p == 0 || a.Rate < p) {
+		p = a.Rate
+	}
+	return p
+}
+
+// Connections is how many may be out now.
+func (m *Machine) Connections() int {
+	n := m.l.Connections
+	if k := m.k.conns; k > 0 {
+		n = min(n, k)
+	}
+	if a := m.k.limit; a != nil && a.Connections > 0 {
+		n = min(n, a.Connections)
+	}
+	return n
+}
+
+// PerConnection is how many messages one connection may carry now; 0 = no bound.
+func (m *Machine) PerConnection() int {
+	n := m.l.PerConnection
+	if k := m.k.per; k > 0 && (n == 0 || k < n) {
+		n = k
+	}
+	if a := m.k.limit; a != nil && a.PerConnection > 0 && (n == 0 || a.PerConnection < n) {
+		n = a.PerConnection
+	}
+	return n
+}
+
+// Cause tells why the receiver is slowed or blocked; zero where it is open or nobody said why.
+func (m *Machine) Cause() Cause { return m.cause }
+
+// repace fits the bucket to the pace in force.
+func (m *Machine) repace(now time.Time) {
+	p := m.Pace()
+	if p == m.messages.rate {
+		return
+	}
+	m.messages.refill(now)
+	if m.messages.size == 0 {
+		m.messages.at = now
+	}
+	m.messages.rate, m.messages.size = p, 0
+	if p > 0 {
+		m.messages.size = max(1, p)
+	}
+	m.messages.level = min(m.messages.level, m.messages.size)
+}
+
+// advised acts on what the rules say about an answer. It tells whether that was all there is to do.
+func (m *Machine) advised(now time.Time, o *mail.Outcome) bool {
+	a := o.Advice
+	if a == nil || a.Action == mail.ActNone {
+		return false
+	}
+	if !ours(o) {
+		return a.Action == mail.ActSameSource || o.Scope != mail.ScopeConnection && o.Scope != mail.ScopeReceiver
+	}
+	if !m.often(now, a) {
+		m.object(now, o)
+		return true
+	}
+	switch a.Action {
+	case mail.ActSuspend:
+		m.because(o)
+		m.pause(now, a.For)
+	case mail.ActProbe:
+		m.because(o)
+		m.k.ramp = true
+		m.pause(now, a.For)
+	case mail.ActLimit:
+		m.because(o)
+		m.restrain(now, a)
+	case mail.ActBackoff:
+		m.object(now, o)
+	}
+	return true
+}
+
+// ours tells whether the machine is the one to act: the answer concerns this source, this connection or everybody.
+func ours(o *mail.Outcome) bool {
+	own := func(s mail.Scope) bool {
+		return s == mail.ScopeSource || s == mail.ScopeNetblock || s == mail.ScopeReceiver || s == mail.ScopeConnection
+	}
+	if own(o.Scope) {
+		return true
+	}
+	for _, s := range o.Advice.Scopes {
+		if own(s) {
+			return true
+		}
+	}
+	return false
+}
+
+// often tells whether an answer came as often as its rule asks for.
+func (m *Machine) often(now time.Time, a *mail.Advice) bool {
+	if a.After <= 1 {
+		return true
+	}
+	if m.counted != a || now.Sub(m.countedAt) > a.Within {
+		m.counted, m.countedAt, m.count = a, now, 0
+	}
+	m.count++
+	if m.count < a.After {
+		return false
+	}
+	m.counted, m.count = nil, 0
+	return true
+}
+
+// object is an answer that wants less of us, without saying how much.
+func (m *Machine) object(now time.Time, o *mail.Outcome) {
+	if m.l.Fixed {
+		return
+	}
+	switch {
+	case o.Stage > mail.StageEHLO:
+		m.k.object(now, m.Pace())
+	case m.used > 1:
+		m.k.crowd(now, m.used)
+	}
+	m.because(o)
+	m.repace(now)
+}
+
+// restrain puts a limit in force. The connection's length is taken down step by step, since nobody says what it is.
+func (m *Machine) restrain(now time.Time, a *mail.Advice) {
+	d := a.For
+	if d == 0 {
+		d = max(m.l.BlockPause, time.Second)
+	}
+	if a.PerConnection < 0 {
+		n := m.PerConnection()
+		if n == 0 {
+			n = 100
+		}
+		if now.Sub(m.k.shortened) >= reaction {
+			m.k.per, m.k.perUntil, m.k.shortened = max(1, n*4/5), now.Add(d), now
+		}
+		return
+	}
+	m.k.limit, m.k.until = a, now.Add(d)
+	m.repace(now)
+}
+
+// because remembers the receiver's words.
+func (m *Machine) because(o *mail.Outcome) {
+	words := o.Reply.String()
+	if o.Reply.IsZero() {
+		words = o.Detail
+	}
+	m.cause = Cause{Reply: strings.ToValidUTF8(words[:min(len(words), 200)], "")}
+	if o.Advice != nil {
+		m.cause.Rule = o.Advice.Rule
+	}
+}
