@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/bench/sim"
+	"github.com/ekiden-mta/ekiden/policy/bounce"
 )
 
 type simCommand struct {
@@ -18,6 +22,7 @@ type simCommand struct {
 	Sources   int           `help:"Source IPs per run." default:"3"`
 	Script    time.Duration `help:"Fake time during which messages arrive and faults happen." default:"20m"`
 	NoFaults  bool          `help:"Leave the faults out."`
+	Pace      time.Duration `help:"Fake time with each receiver model that hides a quota, per run; 0 leaves them out." default:"24h"`
 	JSON      bool          `help:"Print one JSON line per run." name:"json"`
 }
 
@@ -27,10 +32,12 @@ var errSim = errors.New("an invariant broke")
 // Help is the example shown with --help.
 func (simCommand) Help() string {
 	return `Steps destinations, sources and policy through fake time against receivers with hidden limits and faults, and checks
-that nothing is lost, doubled or above a limit. A failing run prints its seed and how to replay it.
+that nothing is lost, doubled or above a limit. A failing run prints its seed and how to replay it. Then one source sends to
+receivers that hide a changing quota: how much of it was used, how much was refused, how often the source was blocked.
 
 Example:
-  ekiden-bench sim --seed 1 --runs 100`
+  ekiden-bench sim --seed 1 --runs 100
+  ekiden-bench sim --seed 1 --runs 1 --pace 168h      a week with each receiver`
 }
 
 func (c *simCommand) Run(ctx context.Context, io *streams) error {
@@ -62,7 +69,50 @@ func (c *simCommand) Run(ctx context.Context, io *streams) error {
 		fmt.Fprintf(io.out, "sim seeds=%d..%d runs=%d steps=%d fake_time=%s accepted=%d delivered=%d failed=%d broken=0\n",
 			c.Seed, c.Seed+int64(c.Runs)-1, c.Runs, sum.Steps, sum.Took.Round(time.Second), sum.Accepted, sum.Delivered, sum.Failed)
 	}
-	return nil
+	if c.Pace == 0 {
+		return nil
+	}
+	return c.pace(ctx, io)
+}
+
+// errGoals ends a series that does not use the receivers' quotas as well as it should.
+var errGoals = errors.New("a goal was missed: median of the quota used 95 %, worst 85 %, refused below 1 %, one block a day")
+
+// pace plays the receivers that hide a quota, one run on each core at a time.
+func (c *simCommand) pace(ctx context.Context, io *streams) error {
+	rules, err := bounce.New()
+	if err != nil {
+		return err
+	}
+	models := sim.Models()
+	runs := make([]sim.PaceResult, len(models)*c.Runs)
+	var next atomic.Int64
+	var cores sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		cores.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(runs) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				runs[i] = sim.Pace(c.Seed+int64(i/len(models)), &models[i%len(models)], rules, c.Pace)
+			}
+		})
+	}
+	cores.Wait()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, r := range runs {
+		if r.Err != nil {
+			fmt.Fprintf(io.err, "seed %d, %s: %v\n", r.Seed, r.Receiver, r.Err)
+			return errSim
+		}
+	}
+	if c.JSON {
+		return io.json(runs)
+	}
+	met, err := sim.Report(io.out, runs)
+	if err == nil && !met {
+		err = errGoals
+	}
+	return err
 }
 
 // replay is the command that makes the same run again.

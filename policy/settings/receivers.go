@@ -25,6 +25,8 @@ type ReceiverRule struct {
 	PerConnection  int      `yaml:"per_connection,omitempty" json:"per_connection,omitempty"`   // messages; 0 = inherit, -1 = no limit
 	Interval       Duration `yaml:"interval,omitempty" json:"interval,omitempty"`               // between messages on one connection
 	Rate           float64  `yaml:"rate,omitempty" json:"rate,omitempty"`                       // messages/s per source; 0 = inherit, -1 = no limit
+	Start          float64  `yaml:"start,omitempty" json:"start,omitempty"`                     // messages/s to begin with, doubled every minute; 0 = at once as above
+	Fixed          bool     `yaml:"fixed,omitempty" json:"fixed,omitempty"`                     // learn nothing from answers (R41)
 	ConnectionRate float64  `yaml:"connection_rate,omitempty" json:"connection_rate,omitempty"` // new connections/s per source; 0 = inherit, -1 = no limit
 	DailyCap       int      `yaml:"daily_cap,omitempty" json:"daily_cap,omitempty"`             // messages per day and source; 0 = none
 	TLS            string   `yaml:"tls,omitempty" json:"tls,omitempty"`                         // opportunistic (default), required, none

@@ -29,6 +29,9 @@ func (c *checker) rules(rules []ReceiverRule, path string) {
 		c.between(r.PerConnection, p+".per_connection", -1, 1_000_000)
 		c.duration(r.Interval, p+".interval", 0, 10*time.Second)
 		c.rate(r.Rate, p+".rate")
+		if r.Start < 0 || r.Start > 1e6 {
+			c.fail(p+".start", fmt.Sprintf("%v is out of range; allowed: 0 (as rate), up to 1000000 a second", r.Start))
+		}
 		c.rate(r.ConnectionRate, p+".connection_rate")
 		if r.DailyCap < 0 {
 			c.fail(p+".daily_cap", "must be 0 (none) or more")

@@ -13,19 +13,20 @@ import (
 // there, and feels its way beyond only after a calm time, slowly first and faster the longer nothing happens. So most of
 // the time is spent close under what the receiver bears, and few messages are spent on finding out.
 const (
-	cut       = 0.85             // of the pace, at an objection …
-	deepCut   = 0.5              // … at one soon after another
-	soon      = time.Minute      // …
-	hover     = 0.97             // of the ceiling: where the pace comes to rest
-	comeBack  = time.Minute      // the gap to it shrinks to a third in that time
-	calm      = 10 * time.Minute // without an objection before the ceiling is tried
-	firstTry  = 0.004            // growth a minute, to begin with; doubles with every calm time
-	bestTry   = 0.2              // … and at most
-	reaction  = 3 * time.Second  // answers to what was under way when the pace was cut count once
-	leastPace = 1.0 / 60         // a message a minute
-	bound     = 30 * time.Second // the pace grows only while it holds mail back: so long after it did
-	meterSpan = 20 * time.Second // over which the pace of sending is measured
-	slotAgain = 10 * time.Minute // without an objection before one more connection is tried
+	cut        = 0.85             // of the pace, at an objection …
+	deepCut    = 0.5              // … at one soon after another
+	soon       = time.Minute      // …
+	hover      = 0.97             // of the ceiling: where the pace comes to rest
+	comeBack   = time.Minute      // the gap to it shrinks to a third in that time
+	calm       = 10 * time.Minute // without an objection before the ceiling is tried
+	firstTry   = 0.004            // growth a minute, to begin with; doubles with every calm time
+	bestTry    = 0.2              // … and at most
+	reaction   = 3 * time.Second  // answers to what was under way when the pace was cut count once
+	leastPace  = 0.2              // messages a second: whoever objects to so few does not mean the pace
+	firstSteps = time.Minute      // the pace doubles in that time until the first objection, where it starts low
+	bound      = 30 * time.Second // the pace grows only while it holds mail back: so long after it did
+	meterSpan  = time.Minute      // over which the pace of sending is measured: receivers count by the minute
+	slotAgain  = 10 * time.Minute // without an objection before one more connection is tried
 )
 
 // learned is what a machine found out that a receiver bears, below its limits. Zero values mean: as the limits say.
@@ -87,13 +88,30 @@ func (k *learned) object(now time.Time, inForce float64) {
 		}
 		was = min(was, inForce)
 	}
-	was = max(was, leastPace)
 	part := cut
 	if !k.objected.IsZero() && now.Sub(k.objected) < soon {
 		part = deepCut
 	}
+	k.take(now, was, part)
+}
+
+// take sets ceiling and pace by what was sent when the receiver objected.
+func (k *learned) take(now time.Time, was, part float64) {
+	was = max(was, leastPace)
 	k.ceiling, k.pace = was, max(was*part, leastPace)
 	k.objected, k.grown = now, now
+}
+
+// blocked is object for a receiver that blocks: it bears much less, unless nothing was sent lately.
+func (k *learned) blocked(now time.Time, inForce float64, served time.Time) {
+	if served.IsZero() || now.Sub(served) > soon {
+		return
+	}
+	was := k.sent(now)
+	if inForce > 0 {
+		was = min(was, inForce)
+	}
+	k.take(now, was, deepCut)
 }
 
 // crowd takes the number of connections down from used.
@@ -136,6 +154,10 @@ func (k *learned) grow(now time.Time, l *Limits) {
 		return
 	}
 	dt = min(dt, bound) // a long silence says nothing about what the receiver bears
+	if k.ceiling == 0 {
+		k.pace *= math.Exp2(dt.Seconds() / firstSteps.Seconds())
+		return
+	}
 	if rest := hover * k.ceiling; k.pace < rest {
 		k.pace = rest - (rest-k.pace)*math.Exp(-dt.Seconds()/comeBack.Seconds())
 		if k.pace > rest*0.995 {

@@ -11,6 +11,7 @@ type Limits struct {
 	PerConnection  int           // messages on one connection
 	Interval       time.Duration // from one message's begin to the next on one connection
 	Rate           float64       // messages a second; the bucket holds one second's worth, at least one message
+	Start          float64       // messages a second to begin with, until the receiver has shown what it bears; 0 = Rate
 	ConnectionRate float64       // new connections a second; the bucket holds a minute's worth, at most Connections
 	DailyCap       int           // messages a UTC day
 	TLS            string        // "opportunistic", "required", "none"

@@ -101,11 +101,14 @@ type Machine struct {
 func NewMachine(l Limits) Machine {
 	l.Connections = max(l.Connections, 1)
 	m := Machine{l: l}
-	if l.Rate > 0 {
-		m.messages = bucket{rate: l.Rate, size: max(1, l.Rate)}
+	if !l.Fixed {
+		m.k.pace = l.Start
 	}
 	if l.ConnectionRate > 0 {
 		m.sessions = bucket{rate: l.ConnectionRate, size: max(1, min(float64(l.Connections), 60*l.ConnectionRate))}
+	}
+	if p := m.Pace(); p > 0 {
+		m.messages = bucket{rate: p, size: max(1, p)}
 	}
 	m.messages.level, m.sessions.level = m.messages.size, m.sessions.size
 	return m
@@ -279,7 +282,7 @@ func (m *Machine) pause(now time.Time, d time.Duration) {
 		m.block(now)
 		return
 	}
-	m.state, m.until, m.weight, m.probing, m.old = Blocked, now.Add(d), 0, false, m.used
+	m.shut(now, d)
 	m.again = d
 }
 
@@ -299,6 +302,13 @@ func (m *Machine) block(now time.Time) {
 	}
 	if pause < most {
 		m.pauses++
+	}
+	m.shut(now, pause)
+}
+
+func (m *Machine) shut(now time.Time, pause time.Duration) {
+	if !m.l.Fixed {
+		m.k.blocked(now, m.Pace(), m.served)
 	}
 	m.state, m.until, m.weight, m.probing, m.old = Blocked, now.Add(pause), 0, false, m.used
 }

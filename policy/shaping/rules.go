@@ -96,6 +96,7 @@ func (r *Rules) limits(rule *settings.ReceiverRule) Limits {
 	pick(&l.PerConnection, rule.PerConnection)
 	pick(&l.Interval, time.Duration(rule.Interval))
 	pick(&l.Rate, rule.Rate)
+	l.Start, l.Fixed = rule.Start, rule.Fixed // whoever names figures of his own means them: nothing is inherited
 	pick(&l.ConnectionRate, rule.ConnectionRate)
 	pick(&l.DailyCap, rule.DailyCap)
 	pick(&l.TLS, rule.TLS)
@@ -174,6 +175,7 @@ func (r *Rules) ByRoute(d mail.Domain, route mail.Route) Limits {
 			Receiver:    "route:" + h.Name + ":" + strconv.Itoa(int(h.Port)),
 			Queue:       l.Queue,
 			Connections: RouteConnections,
+			Fixed:       true,
 			TLS:         l.TLS,
 			BlockPause:  routeBlockPause, BlockPauseMax: routeBlockPause,
 		}
