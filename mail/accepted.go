@@ -8,6 +8,7 @@ type Accepted struct {
 	Events     []Event    // EventAccepted for every recipient, and the final event of those that are not queued
 	Key        string     // idempotency key, "" = none; unique per Deliveries' tenant for 24 h (requirement N10)
 	Tenant     string
+	With       []*Accepted // mail of our own that is stored in the same commit: bounces of what ended here
 }
 
 // Settlement closes one attempt: what happened, and what is left to do.
@@ -15,4 +16,5 @@ type Settlement struct {
 	Delivery *Delivery // as it is stored now
 	Event    Event
 	Next     *Delivery // the same delivery as it waits from now on; nil = final, its record goes
+	With     *Accepted // mail of our own that is stored in the same commit: the bounce; nil = none
 }

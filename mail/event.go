@@ -13,6 +13,8 @@ type EventKind uint8
 // The kinds of events. Every accepted delivery has one EventAccepted and ends with exactly one of EventDelivered,
 // EventFailed, EventSuppressed or EventDiscarded; EventDeferred may stand between, any number of times. EventTakenOver
 // tells that the delivery waits at another node from here on, under another Seq; the log of that node begins with it.
+// EventBounced tells that the receiver reported a failure after it had taken the mail: it stands behind EventDelivered,
+// which stays true (requirement R65).
 const (
 	EventAccepted EventKind = iota + 1
 	EventDelivered
@@ -21,11 +23,12 @@ const (
 	EventSuppressed
 	EventDiscarded
 	EventTakenOver
+	EventBounced
 
 	EventKinds // one more than the last kind
 )
 
-var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over"}
+var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over", "bounced"}
 
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
@@ -34,9 +37,13 @@ func (k EventKind) String() string {
 	return ""
 }
 
-// IsFinal tells whether nothing follows an event of this kind.
+// IsFinal tells whether an event of this kind ends a delivery: nothing but a late EventBounced follows.
 func (k EventKind) IsFinal() bool {
-	return k != EventAccepted && k != EventDeferred && k != EventTakenOver
+	switch k {
+	case EventDelivered, EventFailed, EventSuppressed, EventDiscarded:
+		return true
+	}
+	return false
 }
 
 // Event is one line of the truth about a delivery. Logs, counters, bounces, webhooks and suppression derive from it.
@@ -51,6 +58,7 @@ type Event struct {
 	To       Address
 	Domain   Domain
 	Attempt  uint16 // 1 for the first transaction; 0 on EventAccepted
+	Own      bool   // of the engine's own mail (a bounce): not among the customer's counts
 
 	// Of EventAccepted only.
 	Composition string

@@ -95,6 +95,7 @@ type Delivery struct {
 	EightBit    bool          // body holds octets above 127
 	UTF8        bool          // message needs SMTPUTF8
 	InDoubt     bool          // an earlier attempt was cut after the final dot: the receiver may hold a copy
+	Own         bool          // made by the engine itself (a bounce): no customer's mail, not counted as such
 	Shared      bool          // other recipients of the message were queued with it; set by the store in Put, never changed
 }
 

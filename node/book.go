@@ -24,7 +24,8 @@ type edition struct {
 	number uint64       // of the newest object, as the members number them; 0 = the file's, not agreed on
 	parts  int          // objects it was made of
 
-	blackbox map[string]bool // tenants whose mail is held against the black box (requirement R103)
+	bounces  map[string]settings.Bounce // how tenants are told of failures
+	blackbox map[string]bool            // tenants whose mail is held against the black box (requirement R103)
 }
 
 // book holds the edition in force. The rooms ask it at every use, so a new edition counts from the next message on.
@@ -73,9 +74,10 @@ func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint
 		return fmt.Errorf("node: receivers: %w", err)
 	}
 	e := &edition{index: index, rules: rules, grants: map[*settings.Member]smtpd.Grant{}, nets: sources,
-		number: number, parts: parts, blackbox: map[string]bool{}}
+		number: number, parts: parts, blackbox: map[string]bool{}, bounces: map[string]settings.Bounce{}}
 	for i := range s.Tenants {
 		e.blackbox[s.Tenants[i].Name] = s.Tenants[i].BlackBox
+		e.bounces[s.Tenants[i].Name] = s.Tenants[i].Bounce
 	}
 	for _, m := range index.Members() {
 		e.grants[m] = smtpd.Grant{

@@ -128,8 +128,9 @@ func (n *Node) assembleEngine(e *engine) error {
 	if err != nil {
 		return err
 	}
+	bounces := &bouncer{node: n, store: e.store}
 	e.actors, err = actors.New(actors.Config{
-		Queue: actorStore{e.store}, Courier: courierAdapter{courier}, Resolver: resolver,
+		Queue: actorStore{e.store, bounces}, Courier: courierAdapter{courier}, Resolver: resolver,
 		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },
 		Gates:   &n.gates.table,
 		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds, Suppressed: n.suppressed,
@@ -142,7 +143,8 @@ func (n *Node) assembleEngine(e *engine) error {
 	if err != nil {
 		return fmt.Errorf("node: assemble actors: %w", err)
 	}
-	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds},
+	bounces.offer = e.actors.Offer
+	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds, bounces},
 		Settings: func() *settings.Index { return n.book.now.Load().index }, Suppressed: n.suppressed,
 		Stopped: n.gates.table.Refuses,
 		Offer:   e.actors.Offer, Hostname: n.cfg.Node.Hostname, Clock: n.clock, Log: n.log})

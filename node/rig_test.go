@@ -32,6 +32,12 @@ type rig struct {
 // indented as YAML flow or block text of that place; edit changes the node file at last.
 func newRig(t *testing.T, extra, composition string, edit ...func(string) string) *rig {
 	t.Helper()
+	return newRigWith(t, extra, composition, func(settings string) string { return settings }, edit...)
+}
+
+// newRigWith is newRig with settings that were edited.
+func newRigWith(t *testing.T, extra, composition string, adjust func(string) string, edit ...func(string) string) *rig {
+	t.Helper()
 	r := &rig{T: t, dir: t.TempDir()}
 	file := filepath.Join(r.dir, "node.yaml")
 	text := `node: {name: n1, data: data, hostname: relay.test}
@@ -45,6 +51,7 @@ testing: {enabled: true}
 		text = f(text)
 	}
 	settings := "tenants: [{name: shop, compositions: [{name: main, networks: [127.0.0.0/8]" + composition + "}]}]\n"
+	settings = adjust(settings)
 	if err := os.WriteFile(filepath.Join(r.dir, "settings.yaml"), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}

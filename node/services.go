@@ -256,9 +256,11 @@ func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Tr
 	open := map[mail.Seq]*mail.Event{}
 	err = e.store.Events().Search(ctx, events.Query{Message: q.Message, To: string(q.Address)}, func(ev mail.Event, _ events.Cursor) bool {
 		t.Events = append(t.Events, ev)
-		if ev.Kind.IsFinal() {
+		switch {
+		case ev.Kind == mail.EventBounced: // long over
+		case ev.Kind.IsFinal():
 			delete(open, ev.Delivery)
-		} else {
+		default:
 			open[ev.Delivery] = &t.Events[len(t.Events)-1]
 		}
 		return true

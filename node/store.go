@@ -14,6 +14,7 @@ type intakeStore struct {
 	*queue.Store
 	numbers *numbers
 	holds   func() bool // whether the lease of the queue lasts
+	bounces *bouncer
 }
 
 // errNoLease: between MAIL and the end of the data the node lost its lease. Nothing was stored.
@@ -36,6 +37,9 @@ func (s intakeStore) Put(a *mail.Accepted, done func(error)) {
 			suppressed++
 		}
 	}
+	if failed+suppressed > 0 {
+		s.addBounces(a)
+	}
 	s.Store.Put(a, func(err error) {
 		if err == nil {
 			s.numbers.accepted(accepted)
@@ -43,11 +47,44 @@ func (s intakeStore) Put(a *mail.Accepted, done func(error)) {
 			s.numbers.ended("suppressed", suppressed)
 		}
 		done(err)
+		if err == nil && len(a.With) > 0 {
+			s.bounces.stored(a.With...)
+		}
 	})
 }
 
+// addBounces has the recipients that failed at once told with the message.
+func (s intakeStore) addBounces(a *mail.Accepted) {
+	composition := a.Events[0].Composition
+	for i := range a.Events {
+		if own := s.bounces.about(&a.Events[i], composition); own != nil {
+			a.With = append(a.With, own)
+		}
+	}
+}
+
 // actorStore is the store as destinations see it.
-type actorStore struct{ *queue.Store }
+type actorStore struct {
+	*queue.Store
+	bounces *bouncer
+}
+
+// Settle implements protocol.Queue: a failure goes to disk with the bounce that tells of it.
+func (s actorStore) Settle(m mail.Settlement, done func(error)) {
+	if m.Next == nil && m.Event.Kind != mail.EventDelivered {
+		m.With = s.bounces.about(&m.Event, m.Delivery.Composition)
+	}
+	if own := m.With; own != nil {
+		told := done
+		done = func(err error) {
+			told(err)
+			if err == nil {
+				s.bounces.stored(own)
+			}
+		}
+	}
+	s.Store.Settle(m, done)
+}
 
 // Scan implements protocol.Queue.
 func (s actorStore) Scan(d mail.Domain, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {

@@ -42,8 +42,9 @@ const (
 	hasMX
 	hasTLS
 	hasNext
+	isOwn
 
-	allFields = hasNext<<1 - 1
+	allFields = isOwn<<1 - 1
 )
 
 // Append appends the packed form of e to dst. Times keep their milliseconds, IPv6 zones are dropped.
@@ -140,7 +141,7 @@ func fieldsOf(e *mail.Event, domain mail.Domain) uint64 {
 		bit(e.Stage != 0, hasStage) | bit(e.Status != 0, hasStatus) | bit(e.InDoubt, hasInDoubt) |
 		bit(e.Reply.Code > 0 || e.Reply.Text != "", hasReply) | bit(!e.Reply.Enhanced.IsZero(), hasEnhanced) |
 		bit(e.Detail != "", hasDetail) | bit(e.Source.IsValid(), hasSource) | bit(e.Remote.IsValid(), hasRemote) |
-		bit(e.MX != "", hasMX) | bit(e.TLS, hasTLS) | bit(!e.Next.IsZero(), hasNext)
+		bit(e.MX != "", hasMX) | bit(e.TLS, hasTLS) | bit(!e.Next.IsZero(), hasNext) | bit(e.Own, isOwn)
 }
 
 func bit(on bool, b uint64) uint64 {
@@ -180,7 +181,7 @@ func decode(r *record.Reader, e *mail.Event) {
 	e.Subject = text(r, bits&hasSubject)
 	e.APIData = text(r, bits&hasAPIData)
 	e.Size = int(number(r, bits&hasSize, 1<<40))
-	e.Cleaning = bits&hasCleaning != 0
+	e.Cleaning, e.Own = bits&hasCleaning != 0, bits&isOwn != 0
 	e.Due = moment(r, bits&hasDue)
 	decodeOutcome(r, bits, e)
 }

@@ -20,8 +20,9 @@ const (
 	flagShared
 	flagForeign // the message was accepted by another lineage
 	flagDomain  // the domain is not that of To
+	flagOwn     // made by the engine itself
 
-	allFlags = flagDomain<<1 - 1
+	allFlags = flagOwn<<1 - 1
 )
 
 // appendDelivery appends the record of d, as plaintext. Seq, Priority and Due are repeated from the key: a record that
@@ -34,7 +35,7 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 	}{
 		{d.Cleaning, flagCleaning}, {d.Reserved, flagReserved}, {d.EightBit, flagEightBit}, {d.UTF8, flagUTF8},
 		{d.InDoubt, flagInDoubt}, {d.Shared, flagShared}, {d.Message.Lineage != own, flagForeign},
-		{d.Domain != d.To.Domain(), flagDomain},
+		{d.Domain != d.To.Domain(), flagDomain}, {d.Own, flagOwn},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -92,7 +93,7 @@ func parseDelivery(s string, own mail.Lineage) (d mail.Delivery, err error) {
 	}
 	d.Cleaning, d.Reserved = flags&flagCleaning != 0, flags&flagReserved != 0
 	d.EightBit, d.UTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0
-	d.InDoubt, d.Shared = flags&flagInDoubt != 0, flags&flagShared != 0
+	d.InDoubt, d.Shared, d.Own = flags&flagInDoubt != 0, flags&flagShared != 0, flags&flagOwn != 0
 	if r.Left() > 0 {
 		r.Fail()
 	}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
@@ -32,6 +33,10 @@ func (s *Store) Put(a *mail.Accepted, done func(error)) {
 	if cap(r.buf) == 0 {
 		r.buf = make([]byte, 0, len(a.Body)+512)
 	}
+	r.events = a.Events
+	if len(a.With) > 0 {
+		r.events = slices.Clone(a.Events)
+	}
 	shared := len(a.Deliveries) > 1
 	if shared {
 		r.shares = len(a.Deliveries)
@@ -46,11 +51,23 @@ func (s *Store) Put(a *mail.Accepted, done func(error)) {
 	if a.Key != "" {
 		s.addKey(r, a)
 	}
-	r.events = a.Events
 	for i := range a.Events {
 		s.events.Pack(&r.pack, &a.Events[i])
 	}
+	for _, own := range a.With {
+		s.addOwn(r, own)
+	}
 	s.submit(r)
+}
+
+// addOwn puts mail of the engine's own, which has one recipient, into r: it is stored with what caused it, or not at all.
+func (s *Store) addOwn(r *request, a *mail.Accepted) {
+	s.addDelivery(r, &a.Deliveries[0])
+	s.addBody(r, a.ID, a.Body)
+	r.events = append(r.events, a.Events...)
+	for i := range a.Events {
+		s.events.Pack(&r.pack, &a.Events[i])
+	}
 }
 
 // addDelivery puts d's record and its place into r.
@@ -136,6 +153,9 @@ func (s *Store) settle(m mail.Settlement, sure bool, done func(error)) {
 		r.one[0] = m.Event
 		r.events = r.one[:]
 		s.events.Pack(&r.pack, &r.one[0])
+	}
+	if m.With != nil {
+		s.addOwn(r, m.With)
 	}
 	s.submit(r)
 }

@@ -291,8 +291,11 @@ func (s *Store) withdraw(put *request, reason error) {
 		if e.Kind != mail.EventAccepted || !queued[e.Delivery] {
 			continue
 		}
+		if e.Own {
+			r.del(appendMessageKey(nil, kindBody, s.lineage, e.Message))
+		}
 		r.events = append(r.events, mail.Event{At: s.cfg.Clock.Now(), Kind: mail.EventDiscarded, Message: e.Message,
-			Delivery: e.Delivery, Tenant: e.Tenant, Group: e.Group, From: e.From, To: e.To, Domain: e.Domain,
+			Delivery: e.Delivery, Own: e.Own, Tenant: e.Tenant, Group: e.Group, From: e.From, To: e.To, Domain: e.Domain,
 			Detail: "refused with 451: " + ErrShort.Error()})
 	}
 	for i := range r.events {

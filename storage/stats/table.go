@@ -150,10 +150,10 @@ func New(maxNames int) *Table {
 }
 
 // Add counts e under its own time. Deliveries without a group are counted overall and by domain only, malformed
-// addresses overall and by group.
+// addresses overall and by group. Mail of our own (bounces) is not counted: the counts are of what customers sent.
 func (t *Table) Add(e *mail.Event) {
 	outcome, trouble := countersOf(e)
-	if outcome == none && trouble == none {
+	if e.Own || outcome == none && trouble == none {
 		return
 	}
 	at := max(e.At.Unix(), 0)

@@ -1,0 +1,107 @@
+package node
+
+import (
+	"bytes"
+	"cmp"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/intake"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/report"
+	"github.com/ekiden-mta/ekiden/policy/bounce"
+	"github.com/ekiden-mta/ekiden/policy/schedule"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+	"github.com/ekiden-mta/ekiden/storage/queue"
+)
+
+// bouncer tells tenants of failures by mail (requirements R85-R92). The bounce is stored in the commit that closes the
+// delivery, so none is lost and none is sent twice; it goes out through the same queue with the null sender, which is
+// why there is never a bounce of a bounce (threat T14).
+type bouncer struct {
+	node  *Node
+	store *queue.Store
+	offer func([]mail.Job) // set once the actors are there
+}
+
+// about makes the bounce of a failure, or nil where nobody is to be told. composition is that of the delivery.
+func (b *bouncer) about(ev *mail.Event, composition string) *mail.Accepted {
+	if ev.Kind != mail.EventFailed && ev.Kind != mail.EventSuppressed && ev.Kind != mail.EventBounced || ev.From.IsNull() {
+		return nil
+	}
+	book := b.node.book.now.Load()
+	how, ok := book.bounces[ev.Tenant]
+	if !ok || how.Format == "none" {
+		return nil
+	}
+	f := report.Failure{To: ev.To, Domain: ev.Domain, Notify: cmp.Or(mail.Address(how.To), ev.From), Host: b.node.cfg.Node.Hostname,
+		At: b.node.clock.Now().Truncate(time.Millisecond), Accepted: ev.Message.Seq.Time()}
+	if f.Notify.Check() != nil {
+		return nil
+	}
+	m := book.index.Composition(ev.Tenant, composition)
+	id := mail.MessageID{Lineage: b.store.Lineage(), Seq: b.store.Allot(1)}
+	f.ID = id.String()
+	var body []byte
+	if how.Format == "dsn" {
+		if ev.Kind == mail.EventSuppressed && ev.Status != mail.StatusUserUnknown {
+			return nil // block lists are the tenant's own (requirements D3)
+		}
+		body = b.notification(&f, ev)
+	} else {
+		if f.Reason = bounce.Reason(ev, b.node.book.queueOf(ev.Domain)); f.Reason == "" {
+			return nil
+		}
+		if how.OwnDomain {
+			f.From = ownDomain(m, f.Host)
+		}
+		body = f.Classic()
+	}
+	return b.accepted(&f, id, ev, m, composition, body)
+}
+
+// ownDomain is what a tenant that does not want to write in a carrier's name calls the sender's (E-18).
+func ownDomain(m *settings.Member, host string) string {
+	if m != nil && m.Composition.EnvelopeFrom.Domain != "" {
+		return m.Composition.EnvelopeFrom.Domain
+	}
+	return host
+}
+
+func (b *bouncer) notification(f *report.Failure, ev *mail.Event) []byte {
+	f.Reply, f.Detail, f.MX = ev.Reply, ev.Detail, ev.MX
+	if f.Status = ev.Reply.Enhanced; f.Status.Class != 5 {
+		f.Status = bounce.WordsOf(ev.Status).Enhanced
+	}
+	// The message is gone where it never was queued, or was delivered long ago: the notification does without.
+	if body, err := b.store.Body(ev.Message); err == nil {
+		if end := bytes.Index(body, []byte("\r\n\r\n")); end >= 0 {
+			body = body[:end+2]
+		}
+		f.Header = body
+	}
+	return f.Notification()
+}
+
+// accepted makes work of a bounce.
+func (b *bouncer) accepted(f *report.Failure, id mail.MessageID, ev *mail.Event, m *settings.Member, composition string, body []byte) *mail.Accepted {
+	d := mail.Delivery{Seq: id.Seq, Message: id, Tenant: ev.Tenant, Composition: composition, To: f.Notify, Domain: f.Notify.Domain(),
+		Due: f.At, RetryEvery: time.Minute, Size: len(body), Priority: intake.NormalPriority, Own: true}
+	lifetime := 30 * time.Minute
+	if m != nil {
+		d.Pool, d.RetryEvery, lifetime = m.Composition.Pool, time.Duration(m.Composition.Retry.Interval), time.Duration(m.Composition.Retry.Lifetime)
+	}
+	d.Expires = schedule.Expires(f.At, f.At, lifetime)
+	return &mail.Accepted{ID: id, Tenant: ev.Tenant, Body: body, Deliveries: []mail.Delivery{d}, Events: []mail.Event{{
+		At: f.At, Kind: mail.EventAccepted, Message: id, Delivery: id.Seq, Tenant: ev.Tenant, To: d.To, Domain: d.Domain, Own: true,
+		Composition: composition, HeaderID: "<" + f.ID + "@" + f.Host + ">", Subject: report.Subject, Size: len(body)}}}
+}
+
+// stored is to be called once bounces are on disk: they go out.
+func (b *bouncer) stored(own ...*mail.Accepted) {
+	jobs := make([]mail.Job, len(own))
+	for i, a := range own {
+		jobs[i] = mail.Job{Delivery: a.Deliveries[0], Body: a.Body}
+	}
+	b.node.numbers.accepted(len(own))
+	b.offer(jobs)
+}
