@@ -43,6 +43,7 @@ type Config struct {
 	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
 	Lease      func() bool // whether this node may send at all, asked before every final dot; nil = always
 	Settled    func(*mail.Settlement, error)
+	Held       func() // hears that a rule put a suspension in force; must not block; nil = nobody
 	Clock      *clock.Clock
 	Rand       func() float64 // in [0,1), safe for concurrent use
 	Log        *slog.Logger
@@ -131,6 +132,7 @@ func New(cfg Config) (*System, error) {
 	s.env = &destination.Env{
 		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
+		Held: cfg.Held,
 	}
 	s.env.Halted = s.sources.Halt
 	s.env.Defaults()

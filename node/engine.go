@@ -34,6 +34,8 @@ type engine struct {
 	intake *intake.Intake
 	full   atomic.Bool // the disk is short
 
+	keeping atomic.Bool // automatic suspensions are about to be written
+
 	shipping *shipping // nil where the queue is not copied
 	lease    atomic.Pointer[cluster.Lease]
 	owned    atomic.Bool              // claimed, and at work
@@ -139,6 +141,7 @@ func (n *Node) assembleEngine(e *engine) error {
 				n.numbers.settled(s)
 			}
 		},
+		Held: func() { e.keepSoon(n) },
 	})
 	if err != nil {
 		return fmt.Errorf("node: assemble actors: %w", err)
@@ -323,6 +326,27 @@ func (e *engine) keepSuspensions(ctx context.Context) error {
 		return fmt.Errorf("node: encode suspensions: %w", err)
 	}
 	return e.keep(ctx, metaSuspensions, raw)
+}
+
+// keepSoon writes what rules have suspended, a moment later, so that answers that come together cost one write. What a
+// crash loses of it the receiver says again.
+func (e *engine) keepSoon(n *Node) {
+	if !e.keeping.CompareAndSwap(false, true) {
+		return
+	}
+	e.done.Go(func() {
+		select {
+		case <-e.life.Done():
+			return
+		case <-time.After(time.Second):
+		}
+		e.keeping.Store(false)
+		ctx, cancel := context.WithTimeout(e.life, 5*time.Second)
+		defer cancel()
+		if err := e.keepSuspensions(ctx); err != nil && e.life.Err() == nil {
+			n.log.Warn("automatic suspensions are not on disk", "error", err)
+		}
+	})
 }
 
 func (e *engine) restoreSuspensions() error {

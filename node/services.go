@@ -335,6 +335,9 @@ func (n gateService) Suspend(ctx context.Context, s service.Suspension) error {
 	if err != nil {
 		return err
 	}
+	if s.Kind == service.SubjectRule {
+		return fmt.Errorf("%w: rules suspend by themselves; name a domain, receiver, source or tenant", service.ErrInvalid)
+	}
 	d, err := suspensionOf(s.Subject)
 	if err != nil {
 		return err
@@ -375,15 +378,12 @@ func (n gateService) Unsuspend(ctx context.Context, s service.Subject) error {
 	if err != nil {
 		return err
 	}
-	d, err := suspensionOf(s)
-	if err != nil {
-		return err
-	}
-	known := slices.ContainsFunc(e.actors.Destinations().Suspended(), func(o destination.Suspension) bool { return subjectOf(o) == s })
-	if !known {
+	list := e.actors.Destinations().Suspended()
+	i := slices.IndexFunc(list, func(o destination.Suspension) bool { return subjectOf(o) == s })
+	if i < 0 {
 		return service.ErrNotFound
 	}
-	e.actors.Destinations().Unsuspend(d)
+	e.actors.Destinations().Unsuspend(list[i])
 	return e.keepSuspensions(ctx)
 }
 
@@ -418,6 +418,8 @@ func suspensionOf(s service.Subject) (destination.Suspension, error) {
 
 func subjectOf(s destination.Suspension) service.Subject {
 	switch {
+	case s.Rule != "":
+		return service.Subject{Kind: service.SubjectRule, Value: s.ID()}
 	case s.Domain != "":
 		return service.Subject{Kind: service.SubjectDomain, Value: string(s.Domain)}
 	case s.Receiver != "":

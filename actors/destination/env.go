@@ -38,9 +38,11 @@ type Env struct {
 	Retry   time.Duration                 // pause after trouble where the mail does not say
 	Look    time.Duration                 // the shortest time between two scans that a due time causes
 	Settled func(*mail.Settlement, error) // hears of every settlement once the store has answered; nil = nobody
+	Held    func()                        // hears that a rule put a suspension in force; must not block; nil = nobody
 	Halted  func()                        // called by the first Halt, from any goroutine; must not block; nil = nobody
 
-	groups groups      // what was deferred, and when a dot was last sent, by delivery group
+	groups groups // what was deferred, and when a dot was last sent, by delivery group
+	holds  holds
 	halted atomic.Bool // the store takes no outcomes: nothing is begun any more
 }
 

@@ -346,7 +346,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 	defer b.mu.Unlock()
 	s := b.shelves[i]
 	s.moved = now
-	if b.env.IsHalted() || !b.env.leased() || b.env.Suspensions.match(now, b.domain, receiver, source, "") != nil {
+	if b.env.IsHalted() || !b.env.leased() || b.env.Suspensions.match(now, b.domain, receiver, source, nil) != nil {
 		return nil, nil, false
 	}
 	for len(s.waiting) > 0 && len(dead) < takeExpired {
@@ -374,7 +374,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 
 // closed tells whether d may not be sent now for a reason of its own.
 func (b *Outbox) closed(now time.Time, d *mail.Delivery, source netip.Addr, receiver string) bool {
-	return b.env.stopped(d) || b.env.discards(d) || b.env.Suspensions.match(now, b.domain, receiver, source, d.Tenant) != nil
+	return b.env.stopped(d) || b.env.discards(d) || b.env.Suspensions.match(now, b.domain, receiver, source, d) != nil
 }
 
 // launch notes p as in flight.

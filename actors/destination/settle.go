@@ -19,6 +19,9 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 	if o.InDoubt {
 		b.env.Counters.InDoubt.Add(1)
 	}
+	if o.Advice != nil && b.env.hold(now, d, &o, receiver) && b.env.Held != nil {
+		b.env.Held()
+	}
 	if o.Result == mail.Deferred {
 		next := *d
 		next.Expires = b.env.ends(d)

@@ -139,7 +139,7 @@ func (m *Machine) decide(now time.Time, v *View) {
 	if v.Ready == 0 && v.Flight == 0 && !v.Low && !m.loading && v.NextDue.IsZero() && !v.Held {
 		m.plan.Alarm = time.Time{}
 	}
-	if s := m.env.Suspensions.match(now, m.domain, m.Receiver(), noSource, ""); s != nil {
+	if s := m.env.Suspensions.match(now, m.domain, m.Receiver(), noSource, nil); s != nil {
 		m.suspend(now, v, s)
 		return
 	}
@@ -400,7 +400,7 @@ func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want 
 // serves tells whether source a may be asked now.
 func (m *Machine) serves(now time.Time, a netip.Addr) bool {
 	o := m.origin(a)
-	if s := m.env.Suspensions.match(now, m.domain, m.Receiver(), a, ""); s != nil {
+	if s := m.env.Suspensions.match(now, m.domain, m.Receiver(), a, nil); s != nil {
 		o.reason, o.until = protocol.ReasonSuspended, suspendedUntil(now, s)
 		return false
 	}
@@ -434,7 +434,7 @@ func (m *Machine) again(now time.Time, v *View) {
 				m.wakeBy(o.next)
 			} else if v.Ready+v.Flight == 0 { // not without mail: between two of a stream
 				m.wakeBy(now.Add(secondTry))
-			} else if m.env.Suspensions.match(now, m.domain, m.Receiver(), a, "") == nil {
+			} else if m.env.Suspensions.match(now, m.domain, m.Receiver(), a, nil) == nil {
 				o.open()
 				m.askFor(now, i, s, a, 1)
 			}

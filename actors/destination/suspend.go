@@ -3,6 +3,7 @@ package destination
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,12 @@ type Suspension struct {
 	Domain   mail.Domain
 	Receiver string
 	Source   netip.Addr
+	Network  netip.Prefix // every source of a netblock
 	Tenant   string
+	From     string    // domain of the envelope sender, lower case
+	Grouped  bool      // the tenant's mail of Group only …
+	Group    string    // … "" = its mail without one
+	Rule     string    // the rule that put it in force by itself; "" = an operator did
 	Since    time.Time // when it was put in force
 	Until    time.Time // zero: until it is lifted
 	Reason   string
@@ -24,10 +30,33 @@ type Suspension struct {
 
 // same tells whether two suspensions match the same mail.
 func (s *Suspension) same(o *Suspension) bool {
-	return s.Domain == o.Domain && s.Receiver == o.Receiver && s.Source == o.Source && s.Tenant == o.Tenant
+	return s.Domain == o.Domain && s.Receiver == o.Receiver && s.Source == o.Source && s.Network == o.Network &&
+		s.Tenant == o.Tenant && s.From == o.From && s.Grouped == o.Grouped && s.Group == o.Group && s.Rule == o.Rule
 }
 
-// Suspensions holds the operator's suspensions of this node. Reading costs one atomic load while there are none.
+// ID names an automatic suspension: its rule, the receiver and whose mail it holds, such as "google/rate-dkim google
+// from=shop.example". It is empty for an operator's.
+func (s *Suspension) ID() string {
+	if s.Rule == "" {
+		return ""
+	}
+	id := s.Rule + " " + s.Receiver
+	if s.Tenant != "" {
+		id += " tenant=" + s.Tenant
+	}
+	if s.Grouped {
+		id += " group=" + s.Group
+	}
+	if s.From != "" {
+		id += " from=" + s.From
+	}
+	if s.Network.IsValid() {
+		id += " network=" + s.Network.String()
+	}
+	return id
+}
+
+// Suspensions holds the operator's suspensions of this node, and those that rules put in force. Reading costs one atomic load while there are none.
 type Suspensions struct {
 	mu   sync.Mutex
 	list atomic.Pointer[[]Suspension]
@@ -36,6 +65,19 @@ type Suspensions struct {
 // Add puts a suspension in force; one that matches the same mail is replaced.
 func (x *Suspensions) Add(s Suspension) {
 	x.edit(func(l []Suspension) []Suspension { return append(x.without(l, &s), s) })
+}
+
+// addAutomatic is Add for a rule's, whose number is bounded: those that are over, and beyond holdsMost the oldest, go.
+func (x *Suspensions) addAutomatic(s Suspension) {
+	x.edit(func(l []Suspension) []Suspension {
+		l = slices.DeleteFunc(x.without(l, &s), func(o Suspension) bool { return o.Rule != "" && !o.Until.After(s.Since) })
+		if len(l) >= holdsMost {
+			if i := slices.IndexFunc(l, func(o Suspension) bool { return o.Rule != "" }); i >= 0 {
+				l = slices.Delete(l, i, i+1)
+			}
+		}
+		return append(l, s)
+	})
 }
 
 // Remove lifts the suspension that matches the same mail as s.
@@ -75,9 +117,9 @@ func (x *Suspensions) without(l []Suspension, s *Suspension) []Suspension {
 	return slices.DeleteFunc(l, func(o Suspension) bool { return o.same(s) })
 }
 
-// match finds the suspension that concerns the given mail at now. A field of a suspension that the caller leaves empty
-// because it does not know it yet does not match.
-func (x *Suspensions) match(now time.Time, d mail.Domain, receiver string, source netip.Addr, tenant string) *Suspension {
+// match finds the suspension that concerns a delivery at now; d nil = any mail to the domain. What a suspension names
+// and the caller does not know yet does not match.
+func (x *Suspensions) match(now time.Time, domain mail.Domain, receiver string, source netip.Addr, d *mail.Delivery) *Suspension {
 	l := x.list.Load()
 	if l == nil {
 		return nil
@@ -85,12 +127,27 @@ func (x *Suspensions) match(now time.Time, d mail.Domain, receiver string, sourc
 	for i := range *l {
 		s := &(*l)[i]
 		if (s.Until.IsZero() || s.Until.After(now)) &&
-			(s.Domain == "" || s.Domain == d) &&
+			(s.Domain == "" || s.Domain == domain) &&
 			(s.Receiver == "" || s.Receiver == receiver) &&
 			(!s.Source.IsValid() || s.Source == source) &&
-			(s.Tenant == "" || s.Tenant == tenant) {
+			network(s.Network, source) && s.concerns(d) {
 			return s
 		}
 	}
 	return nil
+}
+
+// concerns tells whether the suspension is for d as far as tenant, sender and group go.
+func (s *Suspension) concerns(d *mail.Delivery) bool {
+	if s.Tenant == "" && s.From == "" {
+		return true
+	}
+	if d == nil || s.Tenant != "" && s.Tenant != d.Tenant || s.Grouped && s.Group != d.Group {
+		return false
+	}
+	if s.From == "" {
+		return true
+	}
+	i := strings.LastIndexByte(string(d.From), '@')
+	return i >= 0 && strings.EqualFold(string(d.From)[i+1:], s.From)
 }

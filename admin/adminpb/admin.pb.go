@@ -2590,6 +2590,7 @@ type Subject struct {
 	//	*Subject_Receiver
 	//	*Subject_Source
 	//	*Subject_Tenant
+	//	*Subject_Rule
 	Kind          isSubject_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2668,6 +2669,15 @@ func (x *Subject) GetTenant() string {
 	return ""
 }
 
+func (x *Subject) GetRule() string {
+	if x != nil {
+		if x, ok := x.Kind.(*Subject_Rule); ok {
+			return x.Rule
+		}
+	}
+	return ""
+}
+
 type isSubject_Kind interface {
 	isSubject_Kind()
 }
@@ -2688,6 +2698,10 @@ type Subject_Tenant struct {
 	Tenant string `protobuf:"bytes,4,opt,name=tenant,proto3,oneof"`
 }
 
+type Subject_Rule struct {
+	Rule string `protobuf:"bytes,5,opt,name=rule,proto3,oneof"` // an automatic suspension, by its id: rule, receiver and whose mail it holds
+}
+
 func (*Subject_Domain) isSubject_Kind() {}
 
 func (*Subject_Receiver) isSubject_Kind() {}
@@ -2695,6 +2709,8 @@ func (*Subject_Receiver) isSubject_Kind() {}
 func (*Subject_Source) isSubject_Kind() {}
 
 func (*Subject_Tenant) isSubject_Kind() {}
+
+func (*Subject_Rule) isSubject_Kind() {}
 
 type Suspension struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5281,12 +5297,13 @@ const file_admin_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\"4\n" +
 	"\x14DiscardGroupResponse\x12\x1c\n" +
-	"\tdiscarded\x18\x01 \x01(\rR\tdiscarded\"}\n" +
+	"\tdiscarded\x18\x01 \x01(\rR\tdiscarded\"\x93\x01\n" +
 	"\aSubject\x12\x18\n" +
 	"\x06domain\x18\x01 \x01(\tH\x00R\x06domain\x12\x1c\n" +
 	"\breceiver\x18\x02 \x01(\tH\x00R\breceiver\x12\x18\n" +
 	"\x06source\x18\x03 \x01(\tH\x00R\x06source\x12\x18\n" +
-	"\x06tenant\x18\x04 \x01(\tH\x00R\x06tenantB\x06\n" +
+	"\x06tenant\x18\x04 \x01(\tH\x00R\x06tenant\x12\x14\n" +
+	"\x04rule\x18\x05 \x01(\tH\x00R\x04ruleB\x06\n" +
 	"\x04kind\"\xd4\x01\n" +
 	"\n" +
 	"Suspension\x122\n" +
@@ -5719,6 +5736,7 @@ func file_admin_proto_init() {
 		(*Subject_Receiver)(nil),
 		(*Subject_Source)(nil),
 		(*Subject_Tenant)(nil),
+		(*Subject_Rule)(nil),
 	}
 	file_admin_proto_msgTypes[47].OneofWrappers = []any{}
 	type x struct{}

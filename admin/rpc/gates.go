@@ -104,6 +104,8 @@ func subjectOf(s *adminpb.Subject) (service.Subject, error) {
 		return service.ParseSubject(service.SubjectSource, k.Source)
 	case *adminpb.Subject_Tenant:
 		return service.ParseSubject(service.SubjectTenant, k.Tenant)
+	case *adminpb.Subject_Rule:
+		return service.ParseSubject(service.SubjectRule, k.Rule)
 	}
 	return service.ParseSubject("", "")
 }
@@ -119,6 +121,8 @@ func suspension(s service.Suspension) *adminpb.Suspension {
 		subject.Kind = &adminpb.Subject_Source{Source: s.Value}
 	case service.SubjectTenant:
 		subject.Kind = &adminpb.Subject_Tenant{Tenant: s.Value}
+	case service.SubjectRule:
+		subject.Kind = &adminpb.Subject_Rule{Rule: s.Value}
 	}
 	return &adminpb.Suspension{Subject: subject, Reason: clean(s.Reason), Author: s.Author, Since: stamp(s.Since), Until: stamp(s.Until)}
 }

@@ -264,6 +264,7 @@ const (
 	SubjectReceiver = "receiver"
 	SubjectSource   = "source"
 	SubjectTenant   = "tenant"
+	SubjectRule     = "rule" // an automatic suspension, by its id: rule, receiver and whose mail it holds
 )
 
 // Subject is whom a suspension concerns.

@@ -65,13 +65,13 @@ func ParseSubject(kind, value string) (Subject, error) {
 			return Subject{}, fmt.Errorf("%w: %q is no IP address", ErrInvalid, value)
 		}
 		return Subject{kind, a.Unmap().String()}, nil
-	case SubjectReceiver, SubjectTenant:
+	case SubjectReceiver, SubjectTenant, SubjectRule:
 		if value == "" || len(value) > maxName {
 			return Subject{}, fmt.Errorf("%w: a %s has a name of 1 to %d octets", ErrInvalid, kind, maxName)
 		}
 		return Subject{kind, value}, nil
 	}
-	return Subject{}, fmt.Errorf("%w: one of domain, receiver, source, tenant is needed", ErrInvalid)
+	return Subject{}, fmt.Errorf("%w: one of domain, receiver, source, tenant, rule is needed", ErrInvalid)
 }
 
 // ParseInstant reads a moment: UNIX seconds, RFC 3339, or a duration back from now ("90m"). "" is the zero time.

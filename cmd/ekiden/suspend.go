@@ -101,6 +101,7 @@ func (c suspendCmd) Run(a *app) error {
 type unsuspendCmd struct {
 	serverFlags
 	subjectFlags
+	Rule string `help:"A suspension that a rule put in force, as the list names it." placeholder:"ID" xor:"subject"`
 }
 
 func (unsuspendCmd) Help() string { return "Example: ekiden unsuspend --domain example.jp" }
@@ -111,9 +112,11 @@ func (c unsuspendCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	subject, err := c.subject()
-	if err != nil {
-		return err
+	subject := &adminpb.Subject{Kind: &adminpb.Subject_Rule{Rule: c.Rule}}
+	if c.Rule == "" {
+		if subject, err = c.subject(); err != nil {
+			return err
+		}
 	}
 	r, err := cl.Unsuspend(a.ctx, &adminpb.UnsuspendRequest{Subject: subject})
 	if err != nil {
@@ -138,6 +141,8 @@ func subjectWords(s *adminpb.Subject) (kind, name string) {
 		return "source", k.Source
 	case *adminpb.Subject_Tenant:
 		return "tenant", k.Tenant
+	case *adminpb.Subject_Rule:
+		return "rule", k.Rule
 	}
 	return "", ""
 }

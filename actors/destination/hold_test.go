@@ -1,0 +1,97 @@
+package destination
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+)
+
+// A rule about an answer holds the mail it concerns, at that receiver, and nobody else's (N4).
+func TestHoldsByScope(t *testing.T) {
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	ours, sibling, stranger := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.200"), netip.MustParseAddr("198.51.100.1")
+	d := &mail.Delivery{Tenant: "shop", Group: "june", From: "news@Shop.Example", Domain: "gmail.com"}
+	other := func(change func(*mail.Delivery)) *mail.Delivery {
+		x := *d
+		change(&x)
+		return &x
+	}
+	tenant := other(func(x *mail.Delivery) { x.Tenant, x.From = "bank", "a@bank.example" })
+	group := other(func(x *mail.Delivery) { x.Group = "july" })
+	from := other(func(x *mail.Delivery) { x.From = "a@other.example" })
+	sameFrom := other(func(x *mail.Delivery) { x.Tenant, x.Group = "bank", "" })
+
+	tests := []struct {
+		name   string
+		scope  mail.Scope
+		also   []mail.Scope
+		held   []*mail.Delivery // by the source that was answered
+		free   []*mail.Delivery
+		others bool // other sources hold it too
+		near   bool // the sibling does
+		id     string
+	}{
+		{name: "tenant", scope: mail.ScopeTenant, held: []*mail.Delivery{d, group, from}, free: []*mail.Delivery{tenant}, others: true, near: true,
+			id: "r/x google tenant=shop"},
+		{name: "group", scope: mail.ScopeGroup, held: []*mail.Delivery{d, from}, free: []*mail.Delivery{tenant, group}, others: true, near: true,
+			id: "r/x google tenant=shop group=june"},
+		{name: "DKIM domain", scope: mail.ScopeDKIM, held: []*mail.Delivery{d, group, sameFrom}, free: []*mail.Delivery{tenant, from}, others: true,
+			near: true, id: "r/x google from=shop.example"},
+		{name: "netblock", scope: mail.ScopeNetblock, held: []*mail.Delivery{d, tenant}, near: true, id: "r/x google network=192.0.2.0/24"},
+		{name: "source: its own affair", scope: mail.ScopeSource, free: []*mail.Delivery{d, tenant}},
+		{name: "recipient", scope: mail.ScopeRecipient, free: []*mail.Delivery{d, tenant}},
+		{name: "source and SPF domain", scope: mail.ScopeSource, also: []mail.Scope{mail.ScopeSource, mail.ScopeSPF}, held: []*mail.Delivery{d, sameFrom},
+			free: []*mail.Delivery{from}, others: true, near: true, id: "r/x google from=shop.example"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := &Env{Suspensions: &Suspensions{}}
+			o := mail.Outcome{Result: mail.Deferred, Stage: mail.StageDot, Scope: tt.scope, Source: ours, Reply: smtp.Reply{Code: 421, Text: "no"},
+				Advice: &mail.Advice{Rule: "r/x", Action: mail.ActSuspend, Scopes: tt.also, For: time.Hour}}
+			if got := e.hold(now, d, &o, "google"); got != (tt.id != "") {
+				t.Fatalf("held: %v", got)
+			}
+			held := func(at time.Time, receiver string, a netip.Addr, x *mail.Delivery) bool {
+				return e.Suspensions.match(at, x.Domain, receiver, a, x) != nil
+			}
+			for _, x := range tt.held {
+				if !held(now, "google", ours, x) {
+					t.Errorf("goes on: %+v", x)
+				}
+				if held(now, "yahoo", ours, x) || held(now.Add(time.Hour), "google", ours, x) {
+					t.Errorf("held elsewhere, or for longer: %+v", x)
+				}
+				if held(now, "google", sibling, x) != tt.near || held(now, "google", stranger, x) != tt.others {
+					t.Errorf("by the sibling %v, by a stranger %v", held(now, "google", sibling, x), held(now, "google", stranger, x))
+				}
+			}
+			for _, x := range tt.free {
+				if held(now, "google", ours, x) {
+					t.Errorf("slowed although it is not meant: %+v", x)
+				}
+			}
+			if list := e.Suspensions.List(now); tt.id != "" && (len(list) != 1 || list[0].ID() != tt.id || list[0].Reason != "421 no") {
+				t.Errorf("listed as %+v", list)
+			}
+		})
+	}
+}
+
+func TestHoldsOnTheThirdAnswer(t *testing.T) {
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	e := &Env{Suspensions: &Suspensions{}}
+	d := &mail.Delivery{Tenant: "shop", Domain: "gmail.com"}
+	o := mail.Outcome{Result: mail.Failed, Scope: mail.ScopeTenant, Reply: smtp.Reply{Code: 550, Text: "no"},
+		Advice: &mail.Advice{Rule: "r/x", Action: mail.ActSuspend, For: time.Hour, After: 3, Within: time.Minute}}
+	for i, want := range []bool{false, false, true, false} {
+		if got := e.hold(now.Add(time.Duration(i)*10*time.Second), d, &o, "google"); got != want {
+			t.Errorf("answer %d: held %v", i+1, got)
+		}
+	}
+	if e.hold(now.Add(time.Hour), d, &o, "google") {
+		t.Error("answers of an hour ago were counted")
+	}
+}
