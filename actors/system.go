@@ -25,6 +25,7 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/gate"
+	"github.com/ekiden-mta/ekiden/policy/schedule"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
@@ -41,6 +42,8 @@ type Config struct {
 	Gates    *gate.Table             // which delivery groups are stopped; nil = none; see Destinations().Gated
 	// Suppressed tells why an address gets no mail of a tenant; nil = every address does.
 	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
+	// QuietHours is when nothing is sent to a domain; nil = never.
+	QuietHours func(mail.Domain) schedule.Hours
 	Lease      func() bool // whether this node may send at all, asked before every final dot; nil = always
 	Settled    func(*mail.Settlement, error)
 	Held       func() // hears that a rule put a suspension in force; must not block; nil = nobody
@@ -130,7 +133,7 @@ func New(cfg Config) (*System, error) {
 	s.sources = source.NewSources(s.actors, s.dispatch, source.Config{Quantum: cfg.Quantum, Controller: cfg.Controller}, run, &s.counters.Source)
 	s.sources.Hook = cfg.OnSource
 	s.env = &destination.Env{
-		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
+		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, QuietHours: cfg.QuietHours, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
 		Held: cfg.Held,
 	}

@@ -70,7 +70,7 @@ type Event struct {
 	APIData     string // X-Api-Data (requirement R22)
 	Size        int
 	Cleaning    bool
-	Due         time.Time // the reservation, zero where there is none
+	Due         time.Time // when it is to be sent where that is later: a reservation, or the end of quiet hours; else zero
 
 	// Of every other kind.
 	Receiver string // policy group that answered

@@ -81,6 +81,7 @@ type Delivery struct {
 	Composition string
 	Group       string // delivery group, "" = none (requirement R33)
 	Pool        string // source IP pool
+	Quiet       string // when it must not be sent, as policy/schedule writes it; "" = always may be (requirement R36)
 	From        Address
 	To          Address
 	Domain      Domain        // of To, normal form; "" where To is malformed

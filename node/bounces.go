@@ -90,7 +90,7 @@ func (b *bouncer) accepted(f *report.Failure, id mail.MessageID, ev *mail.Event,
 	if m != nil {
 		d.Pool, d.RetryEvery, lifetime = m.Composition.Pool, time.Duration(m.Composition.Retry.Interval), time.Duration(m.Composition.Retry.Lifetime)
 	}
-	d.Expires = schedule.Expires(f.At, f.At, lifetime)
+	d.Expires = schedule.Expires(f.At, f.At, lifetime, nil)
 	return &mail.Accepted{ID: id, Tenant: ev.Tenant, Body: body, Deliveries: []mail.Delivery{d}, Events: []mail.Event{{
 		At: f.At, Kind: mail.EventAccepted, Message: id, Delivery: id.Seq, Tenant: ev.Tenant, To: d.To, Domain: d.Domain, Own: true,
 		Composition: composition, HeaderID: "<" + f.ID + "@" + f.Host + ">", Subject: report.Subject, Size: len(body)}}}

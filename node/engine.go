@@ -21,6 +21,7 @@ import (
 	"github.com/ekiden-mta/ekiden/delivery/smtpc"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/bounce"
+	"github.com/ekiden-mta/ekiden/policy/schedule"
 	"github.com/ekiden-mta/ekiden/policy/settings"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 	"github.com/ekiden-mta/ekiden/storage/queue"
@@ -136,6 +137,7 @@ func (n *Node) assembleEngine(e *engine) error {
 		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },
 		Gates:   &n.gates.table,
 		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds, Suppressed: n.suppressed,
+		QuietHours: func(d mail.Domain) schedule.Hours { return n.book.now.Load().index.QuietHours(d) },
 		Settled: func(s *mail.Settlement, err error) {
 			if err == nil {
 				n.numbers.settled(s)

@@ -313,6 +313,9 @@ func (n *Node) waiting(e *engine, ev *mail.Event) service.Waiting {
 		return w
 	case (ev.Kind == mail.EventAccepted || ev.Kind == mail.EventTakenOver) && due.After(now):
 		w.Binding, w.Until = "reservation", *due
+		if end, quiet := n.book.now.Load().index.QuietHours(ev.Domain).Until(now); quiet && !end.Before(*due) {
+			w.Binding, w.Detail = "quiet_hours", "the permitted sending hours of the domain"
+		}
 		return w
 	}
 	for _, s := range e.actors.Destinations().Snapshot(ev.Domain) {
@@ -325,7 +328,7 @@ func (n *Node) waiting(e *engine, ev *mail.Event) service.Waiting {
 
 // bindings translates the destination's reasons into the words of the trace.
 var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "pace", "blocked": "block",
-	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease"}
+	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease", "quiet": "quiet_hours"}
 
 type gateService struct{ *Node }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/gate"
+	"github.com/ekiden-mta/ekiden/policy/schedule"
 )
 
 // Env is what all destinations of a node share. It is set up once and not changed afterwards, but for Halt.
@@ -20,6 +21,8 @@ type Env struct {
 	// Suppressed tells why an address gets no mail of a tenant; nil = every address does. It is asked when a delivery is
 	// taken and before its final dot, because the address may be suppressed while it waits.
 	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
+	// QuietHours is when nothing is sent to a domain; nil = never. What a delivery carries comes on top.
+	QuietHours func(mail.Domain) schedule.Hours
 	// Suspensions are the operator's; required.
 	Suspensions *Suspensions
 	// Sources lists the candidates of a pool; never empty (an invalid address stands for "the system chooses").
@@ -41,8 +44,9 @@ type Env struct {
 	Held    func()                        // hears that a rule put a suspension in force; must not block; nil = nobody
 	Halted  func()                        // called by the first Halt, from any goroutine; must not block; nil = nobody
 
-	groups groups // what was deferred, and when a dot was last sent, by delivery group
 	holds  holds
+	hours  hours       // those of deliveries, read
+	groups groups      // what was deferred, and when a dot was last sent, by delivery group
 	halted atomic.Bool // the store takes no outcomes: nothing is begun any more
 }
 

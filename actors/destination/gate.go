@@ -26,6 +26,10 @@ const (
 func (b *Outbox) Clear(now time.Time, p *protocol.Parcel, source netip.Addr, receiver string) bool {
 	p.Dot.Store(protocol.DotCleared)
 	d := &p.Job.Delivery
+	if _, quiet := b.env.quiet(now, d); quiet { // they have begun since it was taken
+		p.Dot.Store(protocol.NoDot)
+		return false
+	}
 	if !b.env.IsHalted() && b.env.leased() && !b.closed(now, d, source, receiver) && !b.env.suppressed(d) {
 		return true
 	}

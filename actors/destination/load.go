@@ -74,6 +74,11 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 			k.passed++
 			continue
 		}
+		if end, quiet := b.env.quiet(now, d); quiet {
+			k.passed++
+			tell = b.setNextDue(end) || tell
+			continue
+		}
 		s := b.shelves[b.shelf(d.Pool)]
 		if len(s.waiting) >= 2*b.env.Window {
 			s.skipped = true

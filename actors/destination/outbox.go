@@ -112,6 +112,9 @@ func (b *Outbox) push(now time.Time, j *mail.Job) (protocol.Waker, bool) {
 	if d.Due.After(now) {
 		return nil, b.setNextDue(d.Due)
 	}
+	if end, quiet := b.env.quiet(now, d); quiet {
+		return nil, b.setNextDue(end)
+	}
 	i := b.shelf(d.Pool)
 	s := b.shelves[i]
 	// A scan may have seen this delivery already, sent it even. Only the disk knows whether it is still there.
@@ -352,6 +355,11 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 	for len(s.waiting) > 0 && len(dead) < takeExpired {
 		x := s.waiting.pop()
 		d := &x.Job.Delivery
+		if end, quiet := b.env.quiet(now, d); quiet {
+			b.drop(x)
+			tell = b.setNextDue(end) || tell
+			continue
+		}
 		if b.env.over(now, d) || b.env.suppressed(d) {
 			b.launch(x)
 			dead = append(dead, x)

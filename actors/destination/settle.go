@@ -27,6 +27,9 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 		next.Expires = b.env.ends(d)
 		next.Due = nextDue(now, &next, o, b.env.Rand())
 		next.Expires = d.Expires
+		if end, quiet := b.env.quiet(next.Due, d); quiet {
+			next.Due = end
+		}
 		if o.Stage != mail.StageNone && next.Attempts < ^uint16(0) {
 			next.Attempts++
 		}

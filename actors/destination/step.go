@@ -143,6 +143,12 @@ func (m *Machine) decide(now time.Time, v *View) {
 		m.suspend(now, v, s)
 		return
 	}
+	if end, quiet := m.env.domainQuiet(now, m.domain); quiet {
+		if v.Flight+v.Ready > 0 || v.Low || !v.NextDue.IsZero() || v.Held {
+			m.pause(now, end, protocol.ReasonQuiet, "")
+		}
+		return
+	}
 	m.load(now, v)
 	m.await(now, v)
 	if !v.NextDue.IsZero() {

@@ -8,6 +8,7 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/directive"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/schedule"
 	"github.com/ekiden-mta/ekiden/policy/settings"
 )
@@ -17,7 +18,8 @@ const NormalPriority = 50
 
 // build makes work of s, or refuses it.
 func (in *Intake) build(s *mail.Submission) (*work, error) {
-	m := in.Settings().Composition(s.Tenant, s.Composition)
+	index := in.Settings()
+	m := index.Composition(s.Tenant, s.Composition)
 	if m == nil { // removed while the session was open
 		return nil, refuse(451, smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 5}, "settings have changed, connect again")
 	}
@@ -35,7 +37,8 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	if s.From.IsNull() && !m.AllowsFrom(fromDomain(h.From)) {
 		return nil, refuse(553, smtp.EnhancedCode{Class: 5, Subject: 7, Detail: 1}, "this FROM domain is not registered")
 	}
-	to := unique(s.To)
+	values := m.Filters.Read(s.Data[:h.End])
+	to := unique(forward(&values, s.To))
 	if len(to) == 0 {
 		return nil, refuse(554, smtp.EnhancedCode{Class: 5, Subject: 5, Detail: 1}, "no recipients")
 	}
@@ -55,7 +58,7 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	}
 
 	var p plan
-	p.suppressed = in.Suppressed
+	p.suppressed, p.hours, p.values = in.Suppressed, index.QuietHours, values
 	p.fill(s, m, &d, &h, now)
 	p.delivery.Message, p.delivery.Size = a.ID, len(a.Body)
 	p.event.Message, p.event.Size = a.ID, len(a.Body)
@@ -106,27 +109,22 @@ func (in *Intake) body(s *mail.Submission, mode string, now time.Time, cut []dir
 // plan is what all recipients of a message have in common.
 type plan struct {
 	member   *settings.Member
-	header   []byte  // the header section, for filters
-	values   []value // of the priority filters' headers
-	sender8  bool    // the sender's local part needs SMTPUTF8
-	utf8     bool    // declared by the client
+	values   filter.Values
+	sender8  bool          // the sender's local part needs SMTPUTF8
+	utf8     bool          // declared by the client
+	lifetime time.Duration // of the time that is not quiet
+	quiet    string        // hours the message asks for itself
 	delivery mail.Delivery
 	event    mail.Event
 
 	suppressed func(tenant string, to mail.Address) (mail.Suppression, bool) // Config.Suppressed
-}
-
-// value is what a priority filter looks at.
-type value struct {
-	text      string
-	absent    bool // the message has no such header
-	recipient bool // look at the envelope recipient instead
+	hours      func(mail.Domain) schedule.Hours                              // of a domain
 }
 
 // fill works out p for s, which is taken now.
 func (p *plan) fill(s *mail.Submission, m *settings.Member, d *directive.Directives, h *directive.Header, now time.Time) {
 	c := m.Composition
-	p.member, p.header, p.utf8 = m, s.Data[:h.End], s.UTF8
+	p.member, p.utf8, p.quiet = m, s.UTF8, d.QuietHours
 	p.sender8 = h.EightBit || !s.From.IsASCII()
 	due, reserved := now, false
 	if d.Start.After(now) {
@@ -141,7 +139,7 @@ func (p *plan) fill(s *mail.Submission, m *settings.Member, d *directive.Directi
 	}
 	p.delivery = mail.Delivery{
 		Tenant: s.Tenant, Composition: s.Composition, Group: d.Group, Pool: c.Pool, From: s.From,
-		Due: due, Reserved: reserved, Expires: schedule.Expires(now, due, lifetime), RetryEvery: every,
+		Due: due, Reserved: reserved, Expires: schedule.Expires(now, due, lifetime, nil), RetryEvery: every,
 		Priority: NormalPriority, Cleaning: d.Cleaning || c.CleaningDefault,
 		EightBit: h.EightBit || smtp.HasEightBit(s.Data[h.End:]),
 	}
@@ -152,8 +150,8 @@ func (p *plan) fill(s *mail.Submission, m *settings.Member, d *directive.Directi
 	if reserved {
 		p.event.Due = due
 	}
+	p.lifetime = lifetime
 	p.facts(h, c.StoreSubject == nil || *c.StoreSubject)
-	p.filters()
 }
 
 // facts fills what logs show of the header. The three that nearly every message has share one string.
@@ -170,36 +168,6 @@ func (p *plan) facts(h *directive.Header, subject bool) {
 	if h.APIData != nil {
 		p.event.APIData = directive.Text(h.APIData)
 	}
-}
-
-// filters reads the headers that the composition's priority filters look at, once for all recipients.
-func (p *plan) filters() {
-	if len(p.member.Priority) == 0 {
-		return
-	}
-	p.values = make([]value, len(p.member.Priority))
-	for i, f := range p.member.Priority {
-		if strings.EqualFold(f.Header, "To") { // means the envelope recipient (R113)
-			p.values[i].recipient = true
-			continue
-		}
-		raw := directive.Find(p.header, f.Header)
-		p.values[i] = value{text: directive.Text(raw), absent: raw == nil}
-	}
-}
-
-// priority is that of the first filter that matches (R35, E-27).
-func (p *plan) priority(to mail.Address) uint8 {
-	for i, f := range p.member.Priority {
-		v := p.values[i]
-		if v.recipient {
-			v.text = string(to)
-		}
-		if !v.absent && f.Pattern.MatchString(v.text) {
-			return f.Priority
-		}
-	}
-	return NormalPriority
 }
 
 // split adds one recipient: a delivery and its event, or, for an address that cannot be mailed or gets no mail, the event
@@ -227,8 +195,11 @@ func (p *plan) split(a *mail.Accepted, to mail.Address, seq mail.Seq) {
 	d := &a.Deliveries[len(a.Deliveries)-1]
 	d.Seq, d.To, d.Domain = seq, to, e.Domain
 	d.UTF8 = p.utf8 && (p.sender8 || !to.IsASCII())
-	if len(p.values) > 0 {
-		d.Priority = p.priority(to)
+	if n := p.values.Priority(to); n > 0 {
+		d.Priority = n
+	}
+	if p.keepQuiet(d) {
+		a.Events[len(a.Events)-1].Due = d.Due
 	}
 }
 

@@ -24,10 +24,11 @@ const (
 	ReasonStorage          // our own store fails
 	ReasonStopping         // the node is on its way down
 	ReasonLease            // it is not sure that this node may still send
+	ReasonQuiet            // quiet hours: nothing may be sent before they end
 	Reasons                // how many there are
 )
 
-var reasonNames = [...]string{"", "slots", "rate", "cap", "blocked", "suspended", "connect", "dns", "storage", "stopping", "lease"}
+var reasonNames = [...]string{"", "slots", "rate", "cap", "blocked", "suspended", "connect", "dns", "storage", "stopping", "lease", "quiet"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {

@@ -25,6 +25,10 @@ func (d *Directives) extension(f field, names *Names, h *Header) bool {
 	if len(f.name) > len(relay) && bytes.EqualFold(f.name[:len(relay)], []byte(relay)) {
 		return d.relay(f)
 	}
+	if f.is("X-Delivery-Time-Specified") {
+		d.timeSpecified(f)
+		return true
+	}
 	if f.is("X-Api-Data") {
 		first(&h.APIData, f.value)
 	}
@@ -103,6 +107,20 @@ func (d *Directives) relay(f field) bool {
 		return false
 	}
 	return true
+}
+
+// japan is the zone of X-Delivery-Time-Specified, whatever that of the process is; it has had no summer time since 1951.
+var japan = time.FixedZone("JST", 9*60*60)
+
+// timeSpecified reads the form of a reservation that another service has (requirement R31).
+func (d *Directives) timeSpecified(f field) {
+	v := trimmed(f.value)
+	t, err := time.ParseInLocation("2006/01/02 15:04", v, japan)
+	if err != nil {
+		d.warn(f, v, "not yyyy/MM/dd HH:mm")
+	} else if d.Start.IsZero() {
+		d.Start = t
+	}
 }
 
 func (d *Directives) seconds(f field, p *time.Duration, lo, hi time.Duration) {

@@ -40,6 +40,8 @@ func TestSteering(t *testing.T) {
 		{"first group counts, both go", "X-Relay-Group: a\nTo: x\nX-Relay-Group: b\n", DefaultNames, Directives{Group: "a"}, "To: x\n", 0},
 		{"start in Unix seconds", "X-Relay-Start-Time: 1800000000\n", DefaultNames, Directives{Start: time.Unix(1800000000, 0)}, "", 0},
 		{"start in RFC 3339", "x-relay-start-time: 2027-01-15T17:00:00+09:00\n", DefaultNames, Directives{Start: time.Unix(1800000000, 0)}, "", 0},
+		{"start in Japan", "X-Delivery-Time-Specified: 2027/01/15 17:00\n", DefaultNames, Directives{Start: time.Unix(1800000000, 0)}, "", 0},
+		{"start in Japan malformed", "X-Delivery-Time-Specified: 2027-01-15\n", DefaultNames, Directives{}, "", 1},
 		{"start malformed", "X-Relay-Start-Time: tomorrow\n", DefaultNames, Directives{}, "", 1},
 		{"lifetime and retry", "X-Relay-Lifetime: 60\nX-Relay-Retry-Interval: 10\n", DefaultNames, Directives{Lifetime: time.Minute, Retry: 10 * time.Second}, "", 0},
 		{"lifetime too short", "X-Relay-Lifetime: 5\n", DefaultNames, Directives{}, "", 1},

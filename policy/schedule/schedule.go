@@ -36,10 +36,10 @@ func Expired(now time.Time, d *mail.Delivery) bool {
 }
 
 // Expires returns the end of a lifetime that begins when the message was accepted, or at its reservation where that
-// is later (E-26). A zero reservation is none. Second resolution, rounded up.
-func Expires(accepted, reservation time.Time, lifetime time.Duration) time.Time {
+// is later, and stands still in quiet hours (E-26). A zero reservation is none. Second resolution, rounded up.
+func Expires(accepted, reservation time.Time, lifetime time.Duration, quiet Hours) time.Time {
 	if reservation.After(accepted) {
 		accepted = reservation
 	}
-	return accepted.Add(lifetime + time.Second - 1).Truncate(time.Second)
+	return quiet.After(accepted, lifetime).Add(time.Second - 1).Truncate(time.Second)
 }

@@ -48,7 +48,7 @@ func TestNext(t *testing.T) {
 // TestThirtyAttempts: a minute's distance and half an hour's lifetime make about thirty attempts (R46).
 func TestThirtyAttempts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d := &mail.Delivery{RetryEvery: time.Minute, Expires: Expires(start, time.Time{}, 30*time.Minute)}
+		d := &mail.Delivery{RetryEvery: time.Minute, Expires: Expires(start, time.Time{}, 30*time.Minute, nil)}
 		now, attempts := start, 0
 		for {
 			attempts++
@@ -70,7 +70,7 @@ func TestThirtyAttempts(t *testing.T) {
 // TestGreylist: a receiver that puts mail off for three minutes takes the fourth attempt (R47).
 func TestGreylist(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		d := &mail.Delivery{RetryEvery: time.Minute, Expires: Expires(start, time.Time{}, 30*time.Minute)}
+		d := &mail.Delivery{RetryEvery: time.Minute, Expires: Expires(start, time.Time{}, 30*time.Minute, nil)}
 		now, attempts := start, 1
 		for ; now.Before(start.Add(3 * time.Minute)); attempts++ {
 			now, _ = Next(now, d, mail.Outcome{Result: mail.Deferred}, rapid.Float64Range(0, 0.999).Draw(t, "jitter"))
@@ -94,7 +94,7 @@ func TestExpires(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := Expires(start, tt.reservation, time.Hour); !got.Equal(tt.want) {
+			if got := Expires(start, tt.reservation, time.Hour, nil); !got.Equal(tt.want) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})

@@ -2,10 +2,10 @@ package settings
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
 
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 )
 
 // Index answers the questions of the hot path about one Settings. It is built once and never changes, so it may be
@@ -19,6 +19,7 @@ type Index struct {
 	bits     []netBits // the prefix lengths in use, longest first
 	networks map[netip.Prefix][]*Member
 	pools    map[string][]netip.Addr
+	hours    domainHours
 }
 
 type memberName struct{ tenant, composition string }
@@ -39,14 +40,7 @@ type Member struct {
 	Composition *Composition
 	Prefixes    []netip.Prefix
 	FromDomains []mail.Domain // sorted; empty: any
-	Priority    []PriorityFilter
-}
-
-// PriorityFilter is a priority filter ready to match (R35).
-type PriorityFilter struct {
-	Header   string         // as written; compare without regard to case
-	Pattern  *regexp.Regexp // matches whole values only
-	Priority uint8
+	Filters     *filter.Set   // nil = none
 }
 
 // AllowsFrom tells whether m takes mail with an envelope sender in d (R2, E-25).
@@ -78,6 +72,7 @@ func NewIndex(s *Settings) (*Index, error) {
 		}
 		x.pools[s.Pools[i].Name] = addrs
 	}
+	x.hours = quietHours(s.SendingHours)
 	for i := range s.Tenants {
 		t := &s.Tenants[i]
 		for j := range t.Compositions {
@@ -113,12 +108,9 @@ func (x *Index) add(t *Tenant, k *Composition) error {
 		m.FromDomains = append(m.FromDomains, dom)
 	}
 	slices.Sort(m.FromDomains)
-	for _, f := range k.Priority {
-		re, err := CompilePattern(f.Pattern)
-		if err != nil {
-			return err
-		}
-		m.Priority = append(m.Priority, PriorityFilter{Header: f.Header, Pattern: re, Priority: uint8(f.Priority)})
+	var err error
+	if m.Filters, err = filters(t, k); err != nil {
+		return err
 	}
 	for i := range k.Users {
 		x.byUser[k.Users[i].Name] = login{m, &k.Users[i]}

@@ -77,9 +77,14 @@ func TestIndex(t *testing.T) {
 	if x.Composition("b", "wide") != nil || len(x.Members()) != 4 {
 		t.Error("compositions belong to their tenant")
 	}
-	f := x.Composition("b", "one").Priority[0]
-	if !f.Pattern.MatchString("higher") || f.Pattern.MatchString("highest") || f.Priority != 90 {
-		t.Errorf("priority filter %+v", f)
+	for _, tt := range []struct {
+		header string
+		want   uint8
+	}{{"X-P: higher\r\n", 90}, {"X-P: highest\r\n", 0}} {
+		v := x.Composition("b", "one").Filters.Read([]byte(tt.header))
+		if got := v.Priority("a@b.example"); got != tt.want {
+			t.Errorf("%q: priority %d, not %d", tt.header, got, tt.want)
+		}
 	}
 	if p, ok := x.Pool("fast"); !ok || len(p) != 2 || p[0] != netip.MustParseAddr("127.0.0.2") {
 		t.Errorf("pool %v", p)

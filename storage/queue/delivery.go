@@ -21,8 +21,9 @@ const (
 	flagForeign // the message was accepted by another lineage
 	flagDomain  // the domain is not that of To
 	flagOwn     // made by the engine itself
+	flagQuiet   // it keeps quiet hours
 
-	allFlags = flagOwn<<1 - 1
+	allFlags = flagQuiet<<1 - 1
 )
 
 // appendDelivery appends the record of d, as plaintext. Seq, Priority and Due are repeated from the key: a record that
@@ -35,7 +36,7 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 	}{
 		{d.Cleaning, flagCleaning}, {d.Reserved, flagReserved}, {d.EightBit, flagEightBit}, {d.UTF8, flagUTF8},
 		{d.InDoubt, flagInDoubt}, {d.Shared, flagShared}, {d.Message.Lineage != own, flagForeign},
-		{d.Domain != d.To.Domain(), flagDomain}, {d.Own, flagOwn},
+		{d.Domain != d.To.Domain(), flagDomain}, {d.Own, flagOwn}, {d.Quiet != "", flagQuiet},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -62,6 +63,9 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 	dst = record.AppendString(dst, d.To)
 	if flags&flagDomain != 0 {
 		dst = record.AppendString(dst, d.Domain)
+	}
+	if flags&flagQuiet != 0 {
+		dst = record.AppendString(dst, d.Quiet)
 	}
 	return dst
 }
@@ -90,6 +94,9 @@ func parseDelivery(s string, own mail.Lineage) (d mail.Delivery, err error) {
 		d.Domain = mail.Domain(r.String())
 	} else {
 		d.Domain = d.To.Domain()
+	}
+	if flags&flagQuiet != 0 {
+		d.Quiet = r.String()
 	}
 	d.Cleaning, d.Reserved = flags&flagCleaning != 0, flags&flagReserved != 0
 	d.EightBit, d.UTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0

@@ -128,6 +128,8 @@ func FuzzDelivery(f *testing.F) {
 	d := mail.Delivery{Seq: 5, Message: mail.MessageID{Lineage: 7, Seq: 3}, Tenant: "shop", From: "a@b.example", To: "c@d.example",
 		Domain: "d.example", Priority: 50, Due: time.UnixMilli(1e12), Expires: time.Unix(1e9, 0), RetryEvery: time.Minute}
 	f.Add(appendDelivery(nil, &d, 7))
+	d.Quiet = "2100-0800@Asia/Tokyo"
+	f.Add(appendDelivery(nil, &d, 7))
 	d.Domain, d.Message.Lineage, d.Shared, d.Attempts = "route.example", 8, true, 65535
 	f.Add(appendDelivery(nil, &d, 7))
 	f.Add([]byte{})
