@@ -521,6 +521,7 @@ func TestEventsArePagedByCursor(t *testing.T) {
 		t.Errorf("since: got %d events", len(p.Events))
 	}
 	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "status=lost", "since=yesterday", "message=1", "domain=a..b",
+		"source=here", "class=13", "class=x",
 		"cursor=" + strings.Repeat("1", maxCursor+1), "to=" + strings.Repeat("a", 1001)} {
 		if a := f.call("GET", "/v1/events?"+bad, "", bearer); a.status != 400 {
 			t.Errorf("%.30s: got %d, want 400", bad, a.status)

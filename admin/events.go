@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -21,7 +22,8 @@ const (
 	maxCursor     = service.MaxCursor
 )
 
-// events serves GET /v1/events?cursor=&to=&from=&group=&status=&since=&until=&domain=&tenant=&message=&limit=.
+// events serves GET /v1/events?cursor=&to=&from=&group=&status=&since=&until=&domain=&tenant=&message=&api_data=
+// &source=&class=&limit=. class takes error statuses, separated by commas.
 // Events have the form they have in the RPC. since and until are UNIX seconds, RFC 3339 or a duration back from now.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	if s.c.Services.Log == nil {
@@ -67,8 +69,16 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 
 func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 	q := service.EventQuery{To: mail.Address(v.Get("to")), From: mail.Address(v.Get("from")), Group: v.Get("group"),
-		Tenant: v.Get("tenant"), After: v.Get("cursor")}
+		Tenant: v.Get("tenant"), After: v.Get("cursor"), APIData: v.Get("api_data")}
 	var err error
+	if source := v.Get("source"); source != "" {
+		if q.Source, err = netip.ParseAddr(source); err != nil {
+			return q, 0, fmt.Errorf("%w: source: %q is no IP address", service.ErrInvalid, source)
+		}
+	}
+	if q.Status, err = service.ParseClasses(v.Get("class")); err != nil {
+		return q, 0, err
+	}
 	if q.Kind, err = service.ParseStatus(v.Get("status")); err != nil {
 		return q, 0, err
 	}

@@ -57,6 +57,7 @@ type Event struct {
 	From     Address // envelope sender
 	To       Address
 	Domain   Domain
+	Sequence uint64 // of the tenant's events in one node's log: 1, 2, 3 …; the log gives it, 0 = not from a log
 	Attempt  uint16 // 1 for the first transaction; 0 on EventAccepted
 	Own      bool   // of the engine's own mail (a bounce): not among the customer's counts
 

@@ -239,7 +239,8 @@ func (n logService) Search(ctx context.Context, q service.EventQuery, yield func
 		return fmt.Errorf("%w: after: %w", service.ErrInvalid, err)
 	}
 	query := events.Query{Message: q.Message, To: string(q.To), From: string(q.From), Group: q.Group, Tenant: q.Tenant,
-		Domain: q.Domain, Since: q.Since, Until: q.Until, After: after}
+		Domain: q.Domain, Since: q.Since, Until: q.Until, After: after, Status: q.Status,
+		APIData: q.APIData, Source: q.Source}
 	if q.Kind != 0 {
 		query.Kinds = []mail.EventKind{q.Kind}
 	}

@@ -1556,6 +1556,7 @@ type Event struct {
 	Mx            string                 `protobuf:"bytes,31,opt,name=mx,proto3" json:"mx,omitempty"`
 	Tls           bool                   `protobuf:"varint,32,opt,name=tls,proto3" json:"tls,omitempty"`
 	Next          *timestamppb.Timestamp `protobuf:"bytes,33,opt,name=next,proto3" json:"next,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,34,opt,name=sequence,proto3" json:"sequence,omitempty"` // of the tenant's events in the log of one node: 1, 2, 3 ...; 0 = not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1821,6 +1822,13 @@ func (x *Event) GetNext() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Event) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 type SearchEventsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	To            string                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
@@ -1834,6 +1842,9 @@ type SearchEventsRequest struct {
 	Limit         int32                  `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`  // default 100, at most 1000
 	Domain        string                 `protobuf:"bytes,10,opt,name=domain,proto3" json:"domain,omitempty"`
 	Message       string                 `protobuf:"bytes,11,opt,name=message,proto3" json:"message,omitempty"`
+	ApiData       string                 `protobuf:"bytes,12,opt,name=api_data,json=apiData,proto3" json:"api_data,omitempty"` // a part of it, in any case
+	Source        string                 `protobuf:"bytes,13,opt,name=source,proto3" json:"source,omitempty"`                  // source address
+	Classes       []uint32               `protobuf:"varint,14,rep,packed,name=classes,proto3" json:"classes,omitempty"`        // error statuses; none = all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1943,6 +1954,27 @@ func (x *SearchEventsRequest) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *SearchEventsRequest) GetApiData() string {
+	if x != nil {
+		return x.ApiData
+	}
+	return ""
+}
+
+func (x *SearchEventsRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *SearchEventsRequest) GetClasses() []uint32 {
+	if x != nil {
+		return x.Classes
+	}
+	return nil
 }
 
 type SearchEventsResponse struct {
@@ -5204,7 +5236,7 @@ const file_admin_proto_rawDesc = "" +
 	"\abinding\x18\t \x01(\tR\abinding\x12\x16\n" +
 	"\x06detail\x18\n" +
 	" \x01(\tR\x06detail\x120\n" +
-	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xe7\x06\n" +
+	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x83\a\n" +
 	"\x05Event\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x18\n" +
@@ -5240,7 +5272,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x06remote\x18\x1e \x01(\tR\x06remote\x12\x0e\n" +
 	"\x02mx\x18\x1f \x01(\tR\x02mx\x12\x10\n" +
 	"\x03tls\x18  \x01(\bR\x03tls\x12.\n" +
-	"\x04next\x18! \x01(\v2\x1a.google.protobuf.TimestampR\x04next\"\xc3\x02\n" +
+	"\x04next\x18! \x01(\v2\x1a.google.protobuf.TimestampR\x04next\x12\x1a\n" +
+	"\bsequence\x18\" \x01(\x04R\bsequence\"\x90\x03\n" +
 	"\x13SearchEventsRequest\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x14\n" +
@@ -5253,7 +5286,10 @@ const file_admin_proto_rawDesc = "" +
 	"\x05limit\x18\t \x01(\x05R\x05limit\x12\x16\n" +
 	"\x06domain\x18\n" +
 	" \x01(\tR\x06domain\x12\x18\n" +
-	"\amessage\x18\v \x01(\tR\amessage\"\xcc\x01\n" +
+	"\amessage\x18\v \x01(\tR\amessage\x12\x19\n" +
+	"\bapi_data\x18\f \x01(\tR\aapiData\x12\x16\n" +
+	"\x06source\x18\r \x01(\tR\x06source\x12\x18\n" +
+	"\aclasses\x18\x0e \x03(\rR\aclasses\"\xcc\x01\n" +
 	"\x14SearchEventsResponse\x12.\n" +
 	"\x06events\x18\x01 \x03(\v2\x16.ekiden.admin.v1.EventR\x06events\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +

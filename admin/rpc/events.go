@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -64,8 +65,11 @@ func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsReq
 		return nil, notYet("SearchEvents", "a later release")
 	}
 	q := service.EventQuery{To: mail.Address(req.To), From: mail.Address(req.From), Group: req.Group, Tenant: req.Tenant,
-		Since: instant(req.Since), Until: instant(req.Until), After: req.Cursor}
+		Since: instant(req.Since), Until: instant(req.Until), After: req.Cursor, APIData: req.ApiData}
 	var err error
+	if q.Source, q.Status, err = narrowed(req.Source, req.Classes); err != nil {
+		return nil, err
+	}
 	if q.Kind, err = service.ParseStatus(req.Status); err != nil {
 		return nil, err
 	}
@@ -102,6 +106,22 @@ func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsReq
 	return r, nil
 }
 
+// narrowed reads a source address and error statuses.
+func narrowed(source string, classes []uint32) (ip netip.Addr, statuses []mail.Status, err error) {
+	if source != "" {
+		if ip, err = netip.ParseAddr(source); err != nil {
+			return ip, nil, fmt.Errorf("%w: source: %q is no IP address", service.ErrInvalid, source)
+		}
+	}
+	for _, c := range classes {
+		if c > uint32(mail.StatusInterrupted) && c != uint32(mail.StatusOther) {
+			return ip, nil, fmt.Errorf("%w: %d is no error status; allowed: 0 to 12, 99", service.ErrInvalid, c)
+		}
+		statuses = append(statuses, mail.Status(c))
+	}
+	return ip, statuses, nil
+}
+
 // Event returns e as it goes over the wire.
 func Event(e *mail.Event) *adminpb.Event {
 	p := &adminpb.Event{
@@ -112,6 +132,7 @@ func Event(e *mail.Event) *adminpb.Event {
 		Size: uint32(e.Size), Cleaning: e.Cleaning, Due: stamp(e.Due), Receiver: e.Receiver, Class: uint32(e.Status),
 		InDoubt: e.InDoubt, Code: int32(e.Reply.Code), Enhanced: e.Reply.Enhanced.String(), Reply: clean(e.Reply.Text),
 		Detail: clean(e.Detail), Mx: clean(e.MX), Tls: e.TLS, Next: stamp(e.Next),
+		Sequence: e.Sequence,
 	}
 	if e.Kind != mail.EventAccepted && e.Kind != mail.EventTakenOver {
 		p.Stage = e.Stage.String()

@@ -222,6 +222,9 @@ type EventQuery struct {
 	Group   string
 	Tenant  string
 	Kind    mail.EventKind // 0 = all
+	Status  []mail.Status  // none = all
+	APIData string         // a part of the X-Api-Data field (requirement R22); events of acceptance have it
+	Source  netip.Addr     // source address (requirement R73)
 	Since   time.Time      // inclusive
 	Until   time.Time      // exclusive
 	After   string         // position of the last event seen; "" = from the beginning

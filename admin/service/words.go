@@ -36,6 +36,21 @@ func ParseStatus(s string) (mail.EventKind, error) {
 	return 0, fmt.Errorf("%w: %q is no status; allowed: %s", ErrInvalid, s, strings.Join(words, ", "))
 }
 
+// ParseClasses reads error statuses (requirement R96), separated by commas; "" is all.
+func ParseClasses(s string) (out []mail.Status, err error) {
+	for word := range strings.SplitSeq(s, ",") {
+		if word == "" {
+			continue
+		}
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 0 || n > int(mail.StatusInterrupted) && n != int(mail.StatusOther) {
+			return nil, fmt.Errorf("%w: %q is no error status; allowed: 0 to 12, 99", ErrInvalid, word)
+		}
+		out = append(out, mail.Status(n))
+	}
+	return out, nil
+}
+
 // ParseUnit checks the unit of a counter query; "" is the total.
 func ParseUnit(s string) (string, error) {
 	switch s {

@@ -23,6 +23,9 @@ type logCmd struct {
 	Group  string `help:"Only this delivery group." placeholder:"GROUP"`
 	Tenant string `help:"Only this tenant." placeholder:"NAME"`
 	Status string `help:"Only this status: queued, succeeded, deferred, failed, suppressed, discarded." placeholder:"STATUS"`
+	Data   string `name:"api-data" help:"Only where X-Api-Data contains this." placeholder:"TEXT"`
+	Source string `help:"Only what left by this source address." placeholder:"IP"`
+	Class  []uint `help:"Only these error statuses: 1 to 12, 99." placeholder:"N"`
 	Since  string `help:"From this time on: RFC 3339, or a duration back from now." placeholder:"TIME"`
 	Until  string `help:"Before this time." placeholder:"TIME"`
 	Follow bool   `help:"Go on with new events as they come, until interrupted."`
@@ -91,7 +94,10 @@ func (c logCmd) Run(a *app) error {
 // request turns the flags into a query. Durations count back from the node's own clock, which tests may steer.
 func (c logCmd) request(a *app, cl adminpb.AdminServiceClient) (*adminpb.SearchEventsRequest, error) {
 	req := &adminpb.SearchEventsRequest{To: c.To, From: c.From, Domain: c.Domain, Group: c.Group, Tenant: c.Tenant,
-		Status: c.Status, Limit: logPage}
+		Status: c.Status, Limit: logPage, ApiData: c.Data, Source: c.Source}
+	for _, n := range c.Class {
+		req.Classes = append(req.Classes, uint32(n))
+	}
 	now := clock.Wall()
 	since := c.Since
 	if since == "" && c.Follow {

@@ -21,7 +21,8 @@ const (
 )
 
 const (
-	blockVersion = 1
+	blockVersion = 2
+	indexVersion = 1
 
 	// Below this size compression gains less than it costs.
 	compressFrom = 1 << 10
@@ -82,12 +83,13 @@ func parseKey(k []byte) (c Cursor, ok bool) {
 type Pack struct {
 	raw      []byte
 	n        int
+	tenants  []share
 	prints   []uint32
 	min, max int64 // ms since 1970
 }
 
 // Reset empties p and keeps its memory.
-func (p *Pack) Reset() { *p = Pack{raw: p.raw[:0], prints: p.prints[:0]} }
+func (p *Pack) Reset() { *p = Pack{raw: p.raw[:0], prints: p.prints[:0], tenants: p.tenants[:0]} }
 
 // Len returns the number of events.
 func (p *Pack) Len() int { return p.n }
@@ -105,6 +107,7 @@ func (l *Log) Pack(p *Pack, e *mail.Event) {
 		p.max = at
 	}
 	p.n++
+	p.tenants = raise(p.tenants, e.Tenant, 1)
 	p.raw = Append(p.raw, e)
 	p.prints = append(p.prints, l.prints.ofMessage(e.Message), l.prints.ofAddress(e.To))
 }
@@ -150,6 +153,9 @@ func (b *Builder) Add(p *Pack) {
 		b.all.max = p.max
 	}
 	b.all.n += p.n
+	for _, t := range p.tenants {
+		b.all.tenants = raise(b.all.tenants, t.tenant, t.n)
+	}
 	b.all.raw = append(b.all.raw, p.raw...)
 	b.all.prints = append(b.all.prints, p.prints...)
 }
@@ -167,7 +173,7 @@ func (l *Log) Seal(b *Builder, now time.Time) []Record {
 		recs = append(recs, Record{[]byte(keyBackward), []byte{1}})
 	}
 
-	b.raw = append(b.raw[:0], blockVersion)
+	b.raw = l.appendShares(append(b.raw[:0], blockVersion), b.all.tenants)
 	b.raw = binary.AppendUvarint(b.raw, uint64(b.all.n))
 	b.raw = append(b.raw, b.all.raw...)
 	b.packed = append(b.packed[:0], formRaw)
@@ -196,7 +202,7 @@ func (l *Log) identity(dst []byte, kind byte, block uint64) []byte {
 
 // appendIndex writes the index record: times of the block, then its fingerprints, sorted and each once.
 func appendIndex(dst []byte, p *Pack) []byte {
-	dst = append(dst, blockVersion)
+	dst = append(dst, indexVersion)
 	dst = binary.AppendVarint(dst, p.min)
 	dst = binary.AppendVarint(dst, p.max)
 	slices.Sort(p.prints)
@@ -215,7 +221,7 @@ type indexRecord struct {
 
 func parseIndex(s string) (indexRecord, error) {
 	r := record.NewReader(s)
-	if r.Byte() != blockVersion {
+	if r.Byte() != indexVersion {
 		return indexRecord{}, record.ErrDamaged
 	}
 	x := indexRecord{min: r.Int(), max: r.Int()}
@@ -265,8 +271,9 @@ func (l *Log) unpack(payload []byte) (string, error) {
 // Decode calls f for every event of an unpacked block, with its index, until f returns false.
 func Decode(raw string, f func(i uint32, e *mail.Event) bool) error {
 	r := record.NewReader(raw)
-	if r.Byte() != blockVersion {
-		return record.ErrDamaged
+	shares, err := readShares(&r)
+	if err != nil {
+		return err
 	}
 	n := r.UintMax(maxBlockSize)
 	var e mail.Event
@@ -275,6 +282,7 @@ func Decode(raw string, f func(i uint32, e *mail.Event) bool) error {
 		if err := r.Err(); err != nil {
 			return err
 		}
+		e.Sequence = take(shares, e.Tenant)
 		if !f(uint32(i), &e) {
 			return nil
 		}

@@ -73,9 +73,10 @@ func TestCodec(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	e := full()
-	f.Add(append([]byte{blockVersion, 1}, Append(nil, &e)...))
-	f.Add([]byte{blockVersion, 2, 1, 0, 0})
-	f.Add([]byte{blockVersion, 1, 1, 4, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Add(append([]byte{blockVersion, 0, 1}, Append(nil, &e)...))
+	f.Add([]byte{blockVersion, 1, 1, 'a', 5, 2, 1, 0, 0})
+	f.Add([]byte{1, 2, 1, 0, 0})
+	f.Add([]byte{blockVersion, 0, 1, 1, 4, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var again []byte
 		n := 0
@@ -111,15 +112,16 @@ func TestSipHash(t *testing.T) { // the authors' first vectors for key 000102…
 
 // rig is a log on a database of its own, written as the committer does.
 type rig struct {
-	*testing.T
+	testing.TB
 	*Log
 	db      *badger.DB
 	ring    *seal.Ring
 	builder *Builder
 	all     []mail.Event
+	bytes   int // of segments
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	db, err := badger.Open(badger.DefaultOptions(t.TempDir()).WithLogger(nil).WithMemTableSize(8 << 20).WithValueThreshold(512))
 	if err != nil {
@@ -129,7 +131,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, db: db, ring: seal.NewRing(root)}
+	r := &rig{TB: t, db: db, ring: seal.NewRing(root)}
 	t.Cleanup(func() {
 		r.Log.Close()
 		if err := errors.Join(db.Close(), root.Close()); err != nil {
@@ -211,6 +213,9 @@ func (r *rig) history(rnd *rand.Rand, days, blocks int) time.Time {
 					Delivery: seq, To: to, Domain: to.Domain(), From: "news@shop.example",
 					Group: []string{"", "g1", "g2"}[rnd.IntN(3)], Tenant: []string{"t1", "t2"}[rnd.IntN(2)],
 					Status: mail.Status(rnd.IntN(4))})
+				if rnd.IntN(4) == 0 {
+					es[len(es)-1].APIData, es[len(es)-1].Source = "CMC00123", netip.MustParseAddr("127.0.0.3")
+				}
 			}
 			r.write(now, es...)
 			now = now.Add(time.Duration(rnd.IntN(7200)) * time.Second)
@@ -220,9 +225,58 @@ func (r *rig) history(rnd *rand.Rand, days, blocks int) time.Time {
 	return now
 }
 
+// gather makes segments of whatever makes one.
+func (r *rig) gather() (n int) {
+	r.Helper()
+	for {
+		recs, use, err := r.Gather()
+		if err != nil {
+			r.Fatal(err)
+		}
+		if len(recs) == 0 {
+			return n
+		}
+		wb := r.db.NewWriteBatch()
+		for _, rec := range recs {
+			r.bytes += len(rec.Key) + len(rec.Value)
+			if err := wb.Set(rec.Key, rec.Value); err != nil {
+				r.Fatal(err)
+			}
+		}
+		if err := wb.Flush(); err != nil {
+			r.Fatal(err)
+		}
+		use()
+		n++
+	}
+}
+
 func TestSearch(t *testing.T) {
 	r := newRig(t)
 	end := r.history(rand.New(rand.NewPCG(3, 4)), 5, 12)
+	t.Run("index", func(t *testing.T) { searchAll(t, r, end) })
+	if n := r.gather(); n < 4 { // a segment a day, but for the last
+		t.Fatalf("%d segments", n)
+	}
+	t.Run("segments", func(t *testing.T) { searchAll(t, r, end) })
+	r.Log.Close()
+	r.openLog(0)
+	if len(r.segments) < 4 || r.gather() != 0 {
+		t.Fatalf("%d segments after a start, or once more", len(r.segments))
+	}
+	t.Run("segments of before", func(t *testing.T) { searchAll(t, r, end) })
+	for i := range r.segments { // what cannot be read costs time, and hides nothing
+		for shard := range uint16(1) << r.segments[i].shardBits {
+			key := segmentKey(r.segments[i].day, r.segments[i].first, shard)
+			if err := r.db.Update(func(txn *badger.Txn) error { return txn.Set(key, []byte("garbage")) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Run("segments damaged", func(t *testing.T) { searchAll(t, r, end) })
+}
+
+func searchAll(t *testing.T, r *rig, end time.Time) {
 	some := r.all[len(r.all)/2]
 	mid := some.At
 	for _, c := range []struct {
@@ -239,6 +293,8 @@ func TestSearch(t *testing.T) {
 		{"group and tenant", Query{Group: "g1", Tenant: "t2"}, func(e *mail.Event) bool { return e.Group == "g1" && e.Tenant == "t2" }},
 		{"kinds and status", Query{Kinds: []mail.EventKind{2, 4}, Status: []mail.Status{2}},
 			func(e *mail.Event) bool { return (e.Kind == 2 || e.Kind == 4) && e.Status == 2 }},
+		{"reference data", Query{APIData: "cmc0012"}, func(e *mail.Event) bool { return e.APIData == "CMC00123" }},
+		{"source", Query{Source: netip.MustParseAddr("127.0.0.3")}, func(e *mail.Event) bool { return e.Source.IsValid() }},
 		{"sender", Query{From: "SHOP.example"}, func(*mail.Event) bool { return true }},
 		{"nobody", Query{To: "nobody@d1.example.jp"}, func(*mail.Event) bool { return false }},
 		{"since", Query{Since: mid}, func(e *mail.Event) bool { return !e.At.Before(mid) }},
@@ -385,6 +441,9 @@ func TestFollow(t *testing.T) {
 func TestPurge(t *testing.T) {
 	r := newRig(t)
 	r.history(rand.New(rand.NewPCG(7, 8)), 6, 5)
+	if r.gather() == 0 {
+		t.Fatal("no segments")
+	}
 	cut := dayOf(r.all[len(r.all)/2].At)
 	limit := time.Unix(int64(cut)*86400, 0)
 	var want []mail.Seq
@@ -419,6 +478,14 @@ func TestPurge(t *testing.T) {
 	got, _ := r.find(Query{})
 	if !slices.Equal(seqs(got), want) {
 		t.Errorf("%d events left, want %d of %d", len(got), len(want), len(r.all))
+	}
+	for _, s := range r.segments {
+		if s.day < cut {
+			t.Error("a segment of a purged day is left")
+		}
+	}
+	if got, _ := r.find(Query{To: string(r.all[len(r.all)-1].To), Since: limit}); len(got) == 0 {
+		t.Error("nothing found behind the purged days")
 	}
 	end := r.End()
 	r.Log.Close()
@@ -456,6 +523,49 @@ func TestReplay(t *testing.T) {
 	n = 0
 	if err := r.Replay(r.End().Next(), func(*mail.Event) { n++ }); err != nil || n != 0 {
 		t.Errorf("%d replayed behind the end, %v", n, err)
+	}
+}
+
+// TestSequence: every tenant's events are numbered without gaps, over restarts, blocks and pages.
+func TestSequence(t *testing.T) {
+	r := newRig(t)
+	rnd := rand.New(rand.NewPCG(11, 2))
+	check := func() {
+		t.Helper()
+		next := map[string]uint64{}
+		all, _ := r.find(Query{})
+		for _, e := range all {
+			if next[e.Tenant]++; e.Sequence != next[e.Tenant] {
+				t.Fatalf("tenant %s: sequence %d, want %d", e.Tenant, e.Sequence, next[e.Tenant])
+			}
+		}
+	}
+	r.history(rnd, 1, 5)
+	snapshot := r.AppendSequences(nil)
+	behind := r.End().Next()
+	r.history(rnd, 1, 5)
+	check()
+	for name, from := range map[string]Cursor{"snapshot and what came after": behind, "no snapshot": {}} {
+		r.Log.Close()
+		r.openLog(0)
+		if from != (Cursor{}) {
+			read := record.NewReader(string(snapshot))
+			if err := r.RestoreSequences(&read); err != nil {
+				t.Fatal(name, err)
+			}
+		}
+		if err := r.Replay(from, func(*mail.Event) {}); err != nil {
+			t.Fatal(name, err)
+		}
+		r.history(rnd, 1, 3)
+		check()
+	}
+	one, _ := r.find(Query{Tenant: "t2", Limit: 1, To: "user"})
+	if len(one) != 1 || one[0].Sequence == 0 {
+		t.Errorf("a filtered event has no number: %+v", one)
+	}
+	if err := r.RestoreSequences(&record.Reader{}); err == nil {
+		t.Error("an empty snapshot is taken")
 	}
 }
 

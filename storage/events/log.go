@@ -1,9 +1,11 @@
 package events
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -35,8 +37,10 @@ type Log struct {
 	damaged  atomic.Uint64
 
 	mu        sync.Mutex
-	last      Cursor // of the newest block; Index 0
-	oldest    uint16 // no block of an earlier day exists
+	last      Cursor            // of the newest block; Index 0
+	oldest    uint16            // no block of an earlier day exists
+	sequences map[string]uint64 // newest number by tenant
+	segments  []segment         // by day and first block
 	followers int
 	recent    [recentBlocks]recentBlock
 	wake      chan struct{} // closed by the next commit
@@ -56,7 +60,7 @@ func Open(db *badger.DB, ring *seal.Ring, lineage mail.Lineage, floor uint64, lo
 	}
 	l := &Log{db: db, ring: ring, lineage: lineage, log: log, dec: dec,
 		prints: newPrintKey(ring.Index("event fingerprints", nil)), closed: make(chan struct{}),
-		wake: make(chan struct{})}
+		wake: make(chan struct{}), sequences: map[string]uint64{}}
 	err = db.View(func(txn *badger.Txn) error {
 		if _, err := txn.Get([]byte(keyBackward)); err == nil {
 			l.backward.Store(true)
@@ -72,7 +76,7 @@ func Open(db *badger.DB, ring *seal.Ring, lineage mail.Lineage, floor uint64, lo
 		if back.Seek([]byte{prefixBlock + 1}); back.ValidForPrefix([]byte{prefixBlock}) {
 			l.last, _ = parseKey(back.Item().Key())
 		}
-		return nil
+		return l.loadSegments(txn)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open event log: %w", err)
@@ -122,6 +126,7 @@ func (l *Log) Committed(b *Builder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = b.at
+	l.counted(b.all.tenants)
 	if l.oldest == 0 {
 		l.oldest = b.at.Day
 	}
@@ -147,10 +152,10 @@ func (l *Log) Expired(day uint16, limit int) ([][]byte, error) {
 	}
 	var keys [][]byte
 	err := l.db.View(func(txn *badger.Txn) error {
-		for _, prefix := range []byte{prefixIndex, prefixBlock} {
+		for _, prefix := range []byte{prefixSegment, prefixIndex, prefixBlock} {
 			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{prefix}})
 			for it.Seek(key(prefix, from, 0)); it.Valid() && len(keys) < limit; it.Next() {
-				if c, ok := parseKey(it.Item().Key()); ok && c.Day >= day {
+				if k := it.Item().Key(); len(k) >= 3 && binary.BigEndian.Uint16(k[1:]) >= day {
 					break
 				}
 				keys = append(keys, it.Item().KeyCopy(nil))
@@ -170,4 +175,5 @@ func (l *Log) Forgot(day uint16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.oldest = max(l.oldest, day)
+	l.segments = slices.DeleteFunc(l.segments, func(s segment) bool { return s.day < day })
 }

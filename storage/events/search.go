@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -16,6 +17,8 @@ type Query struct {
 	To      string // a whole address, or a part of one where it has no "@" within it; letter case does not matter
 	From    string // part of the envelope sender, any case
 	Group   string
+	APIData string // part of the X-Api-Data field, any case
+	Source  netip.Addr
 	Tenant  string
 	Domain  mail.Domain
 	Kinds   []mail.EventKind
@@ -66,6 +69,7 @@ func (l *Log) skip(at Cursor, err error) {
 type matcher struct {
 	q          Query
 	to, sender string
+	data       string
 	whole      bool // q.To is a whole address
 	prints     []uint32
 	since, end int64 // ms; end 0 = none
@@ -75,7 +79,7 @@ type matcher struct {
 }
 
 func (l *Log) matcher(q Query) *matcher {
-	m := &matcher{q: q, to: strings.ToLower(q.To), sender: strings.ToLower(q.From), maxDay: 1<<16 - 1}
+	m := &matcher{q: q, to: strings.ToLower(q.To), sender: strings.ToLower(q.From), data: strings.ToLower(q.APIData), maxDay: 1<<16 - 1}
 	if at := strings.IndexByte(m.to, '@'); at > 0 && at < len(m.to)-1 {
 		m.whole = true
 		m.prints = append(m.prints, l.prints.ofAddress(mail.Address(m.to)))
@@ -132,6 +136,9 @@ func (m *matcher) matches(e *mail.Event) bool {
 	case !strings.Contains(e.To.Fold(), m.to):
 		return false
 	}
+	if q.Source.IsValid() && e.Source != q.Source || m.data != "" && !strings.Contains(strings.ToLower(e.APIData), m.data) {
+		return false
+	}
 	return m.sender == "" || strings.Contains(e.From.Fold(), m.sender)
 }
 
@@ -157,6 +164,18 @@ func (l *Log) walk(ctx context.Context, from Cursor, m *matcher, visit func(at C
 	l.mu.Lock()
 	next := Cursor{Day: max(from.Day, l.oldest, m.minDay), Block: from.Block}
 	l.mu.Unlock()
+	first := func(at Cursor) uint32 {
+		if at.Block == from.Block {
+			return from.Index
+		}
+		return 0
+	}
+	if len(m.prints) > 0 {
+		more, err := l.walkSegments(ctx, m, &next, func(at Cursor, raw string) bool { return visit(at, raw, first(at)) })
+		if err != nil || !more {
+			return err
+		}
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -166,11 +185,7 @@ func (l *Log) walk(ctx context.Context, from Cursor, m *matcher, visit func(at C
 			return err
 		}
 		for _, b := range blocks {
-			var first uint32
-			if b.at.Block == from.Block {
-				first = from.Index
-			}
-			if !visit(b.at, b.raw, first) {
+			if !visit(b.at, b.raw, first(b.at)) {
 				return nil
 			}
 		}
@@ -250,11 +265,20 @@ func (l *Log) block(txn *badger.Txn, at Cursor) (string, error) {
 	return l.unpack(payload)
 }
 
-// Replay calls f for every event from the cursor on, for counters that missed them.
+// Replay calls f for every event from the cursor on, for counters that missed them, and brings the tenants' sequences up to
+// the end.
 func (l *Log) Replay(from Cursor, f func(e *mail.Event)) error {
 	m := &matcher{maxDay: 1<<16 - 1}
 	return l.walk(context.Background(), from, m, func(at Cursor, raw string, _ uint32) bool {
-		if err := Decode(raw, func(_ uint32, e *mail.Event) bool { f(e); return true }); err != nil {
+		err := Decode(raw, func(_ uint32, e *mail.Event) bool {
+			if l.mu.Lock(); e.Sequence > l.sequences[e.Tenant] {
+				l.sequences[string([]byte(e.Tenant))] = e.Sequence
+			}
+			l.mu.Unlock()
+			f(e)
+			return true
+		})
+		if err != nil {
 			l.skip(at, err)
 		}
 		return true

@@ -92,7 +92,8 @@ func Open(cfg Config) (*Store, error) {
 	}
 	go s.run()
 	s.probe()
-	s.tasks.Add(2)
+	s.tasks.Add(3)
+	go s.gather()
 	go s.watchSpace()
 	go s.collect()
 	return s, nil
@@ -258,6 +259,7 @@ func (s *Store) loadIndex() error {
 // loadEvents opens the event log and brings the counters up to its end.
 func (s *Store) loadEvents() error {
 	var from events.Cursor
+	var sequences *record.Reader
 	err := s.db.View(func(txn *badger.Txn) error {
 		raw, err := s.small(txn, []byte{kindSnapshot}, s.namedIdentity(kindSnapshot, [16]byte{}))
 		if errors.Is(err, badger.ErrKeyNotFound) {
@@ -265,12 +267,12 @@ func (s *Store) loadEvents() error {
 		}
 		if err == nil && len(raw) > 10 {
 			from = events.Cursor{Day: binary.BigEndian.Uint16(raw), Block: binary.BigEndian.Uint64(raw[2:])}
-			err = s.stats.Restore(raw[10:])
+			sequences, err = s.restoreSnapshot(string(raw[10:]))
 		}
 		if err != nil { // they are derived: count again what the log still has
 			s.damaged.Add(1)
 			s.log.Error("counters damaged: rebuilt from the event log", "err", err)
-			from = events.Cursor{}
+			from, sequences = events.Cursor{}, nil
 		}
 		return nil
 	})
@@ -280,6 +282,11 @@ func (s *Store) loadEvents() error {
 	if s.events, err = events.Open(s.db, s.ring, s.lineage, from.Block, s.log); err != nil {
 		return err
 	}
+	if sequences != nil {
+		if err := s.events.RestoreSequences(sequences); err != nil {
+			return err
+		}
+	}
 	if from.Block > 0 {
 		from = from.Next()
 	}
@@ -287,11 +294,23 @@ func (s *Store) loadEvents() error {
 	return s.events.Replay(from, s.stats.Add)
 }
 
+// restoreSnapshot reads the counters, and leaves the tenants' sequences for the log.
+func (s *Store) restoreSnapshot(raw string) (sequences *record.Reader, err error) {
+	r := record.NewReader(raw)
+	own := record.NewReader(r.String())
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	return &own, s.stats.Restore([]byte(r.Bytes(uint64(r.Left()))))
+}
+
 // sealSnapshot seals the counters as they stand after the newest block committed.
 func (s *Store) sealSnapshot() []byte {
 	end := s.events.End()
 	plain := binary.BigEndian.AppendUint16(s.c.scratch[:0], end.Day)
 	plain = binary.BigEndian.AppendUint64(plain, end.Block)
+	sequences := s.events.AppendSequences(nil)
+	plain = append(binary.AppendUvarint(plain, uint64(len(sequences))), sequences...)
 	plain = s.stats.Snapshot(plain)
 	s.c.scratch = plain
 	return s.ring.Seal(nil, plain, s.namedIdentity(kindSnapshot, [16]byte{}))
