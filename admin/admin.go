@@ -127,6 +127,8 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /v1/events", s.guard.operator(http.HandlerFunc(s.events)))
 	mux.Handle("GET "+settingsPath, s.guard.operator(http.HandlerFunc(s.settings)))
 	mux.Handle("PUT "+settingsPath, s.guard.operator(http.HandlerFunc(s.applySettings)))
+	mux.Handle("GET /v1/reservations", s.guard.operator(http.HandlerFunc(s.reservations)))
+	mux.Handle("DELETE /v1/reservations/{id}", s.guard.operator(http.HandlerFunc(s.cancelReservation)))
 	mux.Handle("GET /v1/suppressions", s.guard.operator(http.HandlerFunc(s.suppressions)))
 	mux.Handle("POST /v1/suppressions", s.guard.operator(http.HandlerFunc(s.suppress)))
 	mux.Handle("DELETE /v1/suppressions", s.guard.operator(http.HandlerFunc(s.unsuppress)))

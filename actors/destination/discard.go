@@ -30,6 +30,11 @@ const discardRounds = 3
 // interrupted, in steps of a scan, each durable before the next, and tells how many. What is in delivery is left to its
 // outcome: see gate.Gate.Discard for what becomes of it then. It ends early with ctx; to begin anew does no harm.
 func (r *Registry) Discard(ctx context.Context, d mail.Domain, k gate.Key, before time.Time) (n int, err error) {
+	return r.Interrupt(ctx, d, func(d *mail.Delivery) bool { return concerns(k, d) && d.Accepted().Before(before) })
+}
+
+// Interrupt ends every queued delivery to d that is meant, as Discard does. meant is called with a lock held.
+func (r *Registry) Interrupt(ctx context.Context, d mail.Domain, meant func(*mail.Delivery) bool) (n int, err error) {
 	s := r.shard(d)
 	s.mu.Lock()
 	b := r.entry(s, d, r.shell.Clock.Now()).outbox
@@ -40,7 +45,7 @@ func (r *Registry) Discard(ctx context.Context, d mail.Domain, k gate.Key, befor
 	}
 	defer b.endPurge()
 	for range discardRounds {
-		done, moved, err := r.discardOnce(ctx, b, k, before)
+		done, moved, err := r.discardOnce(ctx, b, meant)
 		if n += done; err != nil || moved == 0 {
 			return n, err
 		}
@@ -49,7 +54,7 @@ func (r *Registry) Discard(ctx context.Context, d mail.Domain, k gate.Key, befor
 }
 
 // discardOnce goes through the destination from head to end. moved is how many deliveries it could not judge.
-func (r *Registry) discardOnce(ctx context.Context, b *Outbox, k gate.Key, before time.Time) (n, moved int, err error) {
+func (r *Registry) discardOnce(ctx context.Context, b *Outbox, meant func(*mail.Delivery) bool) (n, moved int, err error) {
 	var at protocol.Cursor
 	for more := true; more; {
 		if err := ctx.Err(); err != nil {
@@ -61,7 +66,7 @@ func (r *Registry) discardOnce(ctx context.Context, b *Outbox, k gate.Key, befor
 		if err != nil {
 			return n, moved, fmt.Errorf("look for what to discard: %w", err)
 		}
-		ps, skipped := b.seize(ds, k, before)
+		ps, skipped := b.seize(ds, meant)
 		moved += skipped
 		var kept sync.WaitGroup
 		var failed error
@@ -111,15 +116,15 @@ func (b *Outbox) forgetGhosts() {
 	clear(b.purge.ghosts)
 }
 
-// seize takes those of ds into flight that are k's and in nobody's hands, so that no scan and no session meets them
+// seize takes those of ds into flight that are meant and in nobody's hands, so that no scan and no session meets them
 // any more. skipped is how many a newer word than the scan's concerns: the next look finds them where they are now.
-func (b *Outbox) seize(ds []mail.Delivery, k gate.Key, before time.Time) (ps []*protocol.Parcel, skipped int) {
+func (b *Outbox) seize(ds []mail.Delivery, meant func(*mail.Delivery) bool) (ps []*protocol.Parcel, skipped int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := b.known()
 	for i := range ds {
 		d := &ds[i]
-		if !concerns(k, d) || !d.Accepted().Before(before) {
+		if !meant(d) {
 			continue
 		}
 		if _, ghost := b.purge.ghosts[d.Seq]; ghost {

@@ -121,7 +121,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 			if rapid.Bool().Draw(t, "commit meanwhile") {
 				q.Commit()
 			}
-			ps, _ := b.seize(ds, word.Key(), before)
+			ps, _ := b.seize(ds, func(d *mail.Delivery) bool { return concerns(word.Key(), d) && d.Accepted().Before(before) })
 			b.endPurge()
 			for _, p := range ps {
 				if s := p.Job.Delivery.Seq; out[s] {

@@ -104,6 +104,12 @@ const (
 	AdminServiceAdmitMemberProcedure = "/ekiden.admin.v1.AdminService/AdmitMember"
 	// AdminServiceListAuditProcedure is the fully-qualified name of the AdminService's ListAudit RPC.
 	AdminServiceListAuditProcedure = "/ekiden.admin.v1.AdminService/ListAudit"
+	// AdminServiceListReservationsProcedure is the fully-qualified name of the AdminService's
+	// ListReservations RPC.
+	AdminServiceListReservationsProcedure = "/ekiden.admin.v1.AdminService/ListReservations"
+	// AdminServiceCancelReservationProcedure is the fully-qualified name of the AdminService's
+	// CancelReservation RPC.
+	AdminServiceCancelReservationProcedure = "/ekiden.admin.v1.AdminService/CancelReservation"
 )
 
 // AdminServiceClient is a client for the ekiden.admin.v1.AdminService service.
@@ -145,6 +151,8 @@ type AdminServiceClient interface {
 	AdmitMember(context.Context, *AdmitMemberRequest) (*AdmitMemberResponse, error)
 	// Who did what
 	ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error)
+	ListReservations(context.Context, *ListReservationsRequest) (*ListReservationsResponse, error)
+	CancelReservation(context.Context, *CancelReservationRequest) (*CancelReservationResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the ekiden.admin.v1.AdminService service. By
@@ -326,6 +334,18 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("ListAudit")),
 			connect.WithClientOptions(opts...),
 		),
+		listReservations: connect.NewClient[ListReservationsRequest, ListReservationsResponse](
+			httpClient,
+			baseURL+AdminServiceListReservationsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListReservations")),
+			connect.WithClientOptions(opts...),
+		),
+		cancelReservation: connect.NewClient[CancelReservationRequest, CancelReservationResponse](
+			httpClient,
+			baseURL+AdminServiceCancelReservationProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("CancelReservation")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -359,6 +379,8 @@ type adminServiceClient struct {
 	removeMember       *connect.Client[RemoveMemberRequest, RemoveMemberResponse]
 	admitMember        *connect.Client[AdmitMemberRequest, AdmitMemberResponse]
 	listAudit          *connect.Client[ListAuditRequest, ListAuditResponse]
+	listReservations   *connect.Client[ListReservationsRequest, ListReservationsResponse]
+	cancelReservation  *connect.Client[CancelReservationRequest, CancelReservationResponse]
 }
 
 // GetStatus calls ekiden.admin.v1.AdminService.GetStatus.
@@ -613,6 +635,24 @@ func (c *adminServiceClient) ListAudit(ctx context.Context, req *ListAuditReques
 	return nil, err
 }
 
+// ListReservations calls ekiden.admin.v1.AdminService.ListReservations.
+func (c *adminServiceClient) ListReservations(ctx context.Context, req *ListReservationsRequest) (*ListReservationsResponse, error) {
+	response, err := c.listReservations.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CancelReservation calls ekiden.admin.v1.AdminService.CancelReservation.
+func (c *adminServiceClient) CancelReservation(ctx context.Context, req *CancelReservationRequest) (*CancelReservationResponse, error) {
+	response, err := c.cancelReservation.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the ekiden.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// Node
@@ -652,6 +692,8 @@ type AdminServiceHandler interface {
 	AdmitMember(context.Context, *AdmitMemberRequest) (*AdmitMemberResponse, error)
 	// Who did what
 	ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error)
+	ListReservations(context.Context, *ListReservationsRequest) (*ListReservationsResponse, error)
+	CancelReservation(context.Context, *CancelReservationRequest) (*CancelReservationResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -829,6 +871,18 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("ListAudit")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListReservationsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListReservationsProcedure,
+		svc.ListReservations,
+		connect.WithSchema(adminServiceMethods.ByName("ListReservations")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceCancelReservationHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceCancelReservationProcedure,
+		svc.CancelReservation,
+		connect.WithSchema(adminServiceMethods.ByName("CancelReservation")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/ekiden.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
@@ -887,6 +941,10 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceAdmitMemberHandler.ServeHTTP(w, r)
 		case AdminServiceListAuditProcedure:
 			adminServiceListAuditHandler.ServeHTTP(w, r)
+		case AdminServiceListReservationsProcedure:
+			adminServiceListReservationsHandler.ServeHTTP(w, r)
+		case AdminServiceCancelReservationProcedure:
+			adminServiceCancelReservationHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1006,4 +1064,12 @@ func (UnimplementedAdminServiceHandler) AdmitMember(context.Context, *AdmitMembe
 
 func (UnimplementedAdminServiceHandler) ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ListAudit is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListReservations(context.Context, *ListReservationsRequest) (*ListReservationsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ListReservations is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) CancelReservation(context.Context, *CancelReservationRequest) (*CancelReservationResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.CancelReservation is not implemented"))
 }

@@ -5124,6 +5124,283 @@ func (x *AuditEntry) GetDetail() string {
 	return ""
 }
 
+type ListReservationsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReservationsRequest) Reset() {
+	*x = ListReservationsRequest{}
+	mi := &file_admin_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReservationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReservationsRequest) ProtoMessage() {}
+
+func (x *ListReservationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReservationsRequest.ProtoReflect.Descriptor instead.
+func (*ListReservationsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *ListReservationsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+type ListReservationsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reservations  []*Reservation         `protobuf:"bytes,1,rep,name=reservations,proto3" json:"reservations,omitempty"` // the earliest first
+	Missing       []*Absent              `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReservationsResponse) Reset() {
+	*x = ListReservationsResponse{}
+	mi := &file_admin_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReservationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReservationsResponse) ProtoMessage() {}
+
+func (x *ListReservationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReservationsResponse.ProtoReflect.Descriptor instead.
+func (*ListReservationsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *ListReservationsResponse) GetReservations() []*Reservation {
+	if x != nil {
+		return x.Reservations
+	}
+	return nil
+}
+
+func (x *ListReservationsResponse) GetMissing() []*Absent {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// Reservation is all mail of a tenant from one domain that waits for one moment.
+type Reservation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	FromDomain    string                 `protobuf:"bytes,3,opt,name=from_domain,json=fromDomain,proto3" json:"from_domain,omitempty"`
+	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	Tenant        string                 `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reservation) Reset() {
+	*x = Reservation{}
+	mi := &file_admin_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reservation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reservation) ProtoMessage() {}
+
+func (x *Reservation) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
+func (*Reservation) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *Reservation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Reservation) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Reservation) GetFromDomain() string {
+	if x != nil {
+		return x.FromDomain
+	}
+	return ""
+}
+
+func (x *Reservation) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Reservation) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+type CancelReservationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"` // "" = of whichever
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelReservationRequest) Reset() {
+	*x = CancelReservationRequest{}
+	mi := &file_admin_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelReservationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelReservationRequest) ProtoMessage() {}
+
+func (x *CancelReservationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelReservationRequest.ProtoReflect.Descriptor instead.
+func (*CancelReservationRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *CancelReservationRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CancelReservationRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+type CancelReservationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cancelled     uint64                 `protobuf:"varint,1,opt,name=cancelled,proto3" json:"cancelled,omitempty"` // deliveries that ended as interrupted
+	Missing       []*Absent              `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelReservationResponse) Reset() {
+	*x = CancelReservationResponse{}
+	mi := &file_admin_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelReservationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelReservationResponse) ProtoMessage() {}
+
+func (x *CancelReservationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelReservationResponse.ProtoReflect.Descriptor instead.
+func (*CancelReservationResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *CancelReservationResponse) GetCancelled() uint64 {
+	if x != nil {
+		return x.Cancelled
+	}
+	return 0
+}
+
+func (x *CancelReservationResponse) GetMissing() []*Absent {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -5503,7 +5780,25 @@ const file_admin_proto_rawDesc = "" +
 	"\x04node\x18\x04 \x01(\tR\x04node\x12\x16\n" +
 	"\x06action\x18\x05 \x01(\tR\x06action\x12\x18\n" +
 	"\asubject\x18\x06 \x01(\tR\asubject\x12\x16\n" +
-	"\x06detail\x18\a \x01(\tR\x06detail2\xa1\x13\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\"1\n" +
+	"\x17ListReservationsRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"\x8f\x01\n" +
+	"\x18ListReservationsResponse\x12@\n" +
+	"\freservations\x18\x01 \x03(\v2\x1c.ekiden.admin.v1.ReservationR\freservations\x121\n" +
+	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"\x9c\x01\n" +
+	"\vReservation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1f\n" +
+	"\vfrom_domain\x18\x03 \x01(\tR\n" +
+	"fromDomain\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x16\n" +
+	"\x06tenant\x18\x05 \x01(\tR\x06tenant\"B\n" +
+	"\x18CancelReservationRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\"l\n" +
+	"\x19CancelReservationResponse\x12\x1c\n" +
+	"\tcancelled\x18\x01 \x01(\x04R\tcancelled\x121\n" +
+	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing2\xf6\x14\n" +
 	"\fAdminService\x12R\n" +
 	"\tGetStatus\x12!.ekiden.admin.v1.GetStatusRequest\x1a\".ekiden.admin.v1.GetStatusResponse\x12I\n" +
 	"\x06Unseal\x12\x1e.ekiden.admin.v1.UnsealRequest\x1a\x1f.ekiden.admin.v1.UnsealResponse\x12F\n" +
@@ -5535,7 +5830,9 @@ const file_admin_proto_rawDesc = "" +
 	"\bTakeover\x12 .ekiden.admin.v1.TakeoverRequest\x1a!.ekiden.admin.v1.TakeoverResponse\x12[\n" +
 	"\fRemoveMember\x12$.ekiden.admin.v1.RemoveMemberRequest\x1a%.ekiden.admin.v1.RemoveMemberResponse\x12X\n" +
 	"\vAdmitMember\x12#.ekiden.admin.v1.AdmitMemberRequest\x1a$.ekiden.admin.v1.AdmitMemberResponse\x12R\n" +
-	"\tListAudit\x12!.ekiden.admin.v1.ListAuditRequest\x1a\".ekiden.admin.v1.ListAuditResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
+	"\tListAudit\x12!.ekiden.admin.v1.ListAuditRequest\x1a\".ekiden.admin.v1.ListAuditResponse\x12g\n" +
+	"\x10ListReservations\x12(.ekiden.admin.v1.ListReservationsRequest\x1a).ekiden.admin.v1.ListReservationsResponse\x12j\n" +
+	"\x11CancelReservation\x12).ekiden.admin.v1.CancelReservationRequest\x1a*.ekiden.admin.v1.CancelReservationResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -5549,7 +5846,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
 var file_admin_proto_goTypes = []any{
 	(*Absent)(nil),                     // 0: ekiden.admin.v1.Absent
 	(*GetStatusRequest)(nil),           // 1: ekiden.admin.v1.GetStatusRequest
@@ -5630,51 +5927,56 @@ var file_admin_proto_goTypes = []any{
 	(*ListAuditRequest)(nil),           // 76: ekiden.admin.v1.ListAuditRequest
 	(*ListAuditResponse)(nil),          // 77: ekiden.admin.v1.ListAuditResponse
 	(*AuditEntry)(nil),                 // 78: ekiden.admin.v1.AuditEntry
-	(*durationpb.Duration)(nil),        // 79: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 80: google.protobuf.Timestamp
+	(*ListReservationsRequest)(nil),    // 79: ekiden.admin.v1.ListReservationsRequest
+	(*ListReservationsResponse)(nil),   // 80: ekiden.admin.v1.ListReservationsResponse
+	(*Reservation)(nil),                // 81: ekiden.admin.v1.Reservation
+	(*CancelReservationRequest)(nil),   // 82: ekiden.admin.v1.CancelReservationRequest
+	(*CancelReservationResponse)(nil),  // 83: ekiden.admin.v1.CancelReservationResponse
+	(*durationpb.Duration)(nil),        // 84: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 85: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	79, // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
+	84, // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
 	3,  // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
-	80, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	80, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	85, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	85, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
 	12, // 4: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	12, // 5: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	0,  // 6: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
-	80, // 7: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
+	85, // 7: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
 	16, // 8: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
 	0,  // 9: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	80, // 10: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
+	85, // 10: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
 	13, // 11: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
 	19, // 12: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
 	20, // 13: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
 	0,  // 14: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	80, // 15: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
+	85, // 15: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
 	24, // 16: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
 	23, // 17: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
 	0,  // 18: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
-	80, // 19: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
-	80, // 20: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
-	80, // 21: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	80, // 22: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	80, // 23: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
-	80, // 24: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
-	80, // 25: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
-	80, // 26: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
+	85, // 19: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
+	85, // 20: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
+	85, // 21: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	85, // 22: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	85, // 23: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
+	85, // 24: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
+	85, // 25: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	85, // 26: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
 	24, // 27: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
 	0,  // 28: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	29, // 29: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
 	0,  // 30: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	13, // 31: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
-	80, // 32: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
+	85, // 32: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
 	32, // 33: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
-	80, // 34: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
-	79, // 35: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
+	85, // 34: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
+	84, // 35: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
 	37, // 36: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
-	80, // 37: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
-	80, // 38: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
+	85, // 37: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
+	85, // 38: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
 	37, // 39: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	79, // 40: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
+	84, // 40: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
 	38, // 41: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
 	0,  // 42: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
 	37, // 43: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
@@ -5684,8 +5986,8 @@ var file_admin_proto_depIdxs = []int32{
 	49, // 47: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
 	50, // 48: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
 	52, // 49: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
-	80, // 50: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
-	80, // 51: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	85, // 50: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
+	85, // 51: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
 	53, // 52: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
 	53, // 53: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
 	53, // 54: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
@@ -5694,72 +5996,80 @@ var file_admin_proto_depIdxs = []int32{
 	67, // 57: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
 	0,  // 58: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
 	68, // 59: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	80, // 60: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	85, // 60: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
 	69, // 61: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
 	68, // 62: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
 	78, // 63: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	80, // 64: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	1,  // 65: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	4,  // 66: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	6,  // 67: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	8,  // 68: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	10, // 69: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	14, // 70: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	17, // 71: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	21, // 72: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	25, // 73: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	27, // 74: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	30, // 75: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	33, // 76: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	35, // 77: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	39, // 78: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	41, // 79: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	43, // 80: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	45, // 81: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	47, // 82: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	54, // 83: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	56, // 84: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	58, // 85: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	60, // 86: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	63, // 87: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	65, // 88: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	70, // 89: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	72, // 90: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	74, // 91: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	76, // 92: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	2,  // 93: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	5,  // 94: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	7,  // 95: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	9,  // 96: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	11, // 97: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	15, // 98: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	18, // 99: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	22, // 100: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	26, // 101: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	28, // 102: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	31, // 103: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	34, // 104: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	36, // 105: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	40, // 106: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	42, // 107: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	44, // 108: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	46, // 109: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	48, // 110: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	55, // 111: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	57, // 112: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	59, // 113: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	61, // 114: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	64, // 115: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	66, // 116: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	71, // 117: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	73, // 118: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	75, // 119: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	77, // 120: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	93, // [93:121] is the sub-list for method output_type
-	65, // [65:93] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	85, // 64: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	81, // 65: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
+	0,  // 66: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	85, // 67: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	0,  // 68: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
+	1,  // 69: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	4,  // 70: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	6,  // 71: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	8,  // 72: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	10, // 73: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	14, // 74: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	17, // 75: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	21, // 76: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	25, // 77: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	27, // 78: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	30, // 79: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	33, // 80: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	35, // 81: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	39, // 82: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	41, // 83: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	43, // 84: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	45, // 85: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	47, // 86: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	54, // 87: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	56, // 88: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	58, // 89: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	60, // 90: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	63, // 91: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	65, // 92: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	70, // 93: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	72, // 94: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	74, // 95: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	76, // 96: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	79, // 97: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	82, // 98: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	2,  // 99: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	5,  // 100: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	7,  // 101: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	9,  // 102: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	11, // 103: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	15, // 104: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	18, // 105: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	22, // 106: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	26, // 107: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	28, // 108: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	31, // 109: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	34, // 110: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	36, // 111: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	40, // 112: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	42, // 113: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	44, // 114: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	46, // 115: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	48, // 116: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	55, // 117: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	57, // 118: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	59, // 119: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	61, // 120: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	64, // 121: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	66, // 122: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	71, // 123: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	73, // 124: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	75, // 125: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	77, // 126: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	80, // 127: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	83, // 128: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	99, // [99:129] is the sub-list for method output_type
+	69, // [69:99] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -5781,7 +6091,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   79,
+			NumMessages:   84,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -79,6 +79,9 @@ func Services(c Config) service.Services {
 	if s.Gates != nil {
 		s.Gates = gates{g}
 	}
+	if s.Reservations != nil {
+		s.Reservations = reservations{g}
+	}
 	if s.Members != nil {
 		s.Members = members{c.Local.Members, g}
 	}

@@ -45,6 +45,7 @@ type Services struct {
 	Keys         Keys
 	Audit        Audit
 	Jobs         Jobs
+	Reservations Reservations
 }
 
 // Node is the node as a whole.
@@ -104,6 +105,23 @@ type Settings interface {
 	// where somebody else changed one of the same objects meanwhile; settings.Errors (of policy/settings) where they
 	// are wrong; ErrNoQuorum. Settings that change nothing are no error and make no new revision.
 	Apply(ctx context.Context, a Application) (Applied, error)
+}
+
+// Reservations is mail that waits for a moment its sender chose.
+type Reservations interface {
+	// Reservations lists it in groups, the earliest first; tenant "" = of all.
+	Reservations(ctx context.Context, tenant string) ([]Reservation, error)
+	// CancelReservation ends a group's mail as interrupted and tells how many deliveries; ErrNotFound where there is none.
+	CancelReservation(ctx context.Context, tenant, id, author string) (int, error)
+}
+
+// Reservation is all mail of a tenant from one domain that waits for one moment (requirement R29).
+type Reservation struct {
+	ID         string // the same on every node
+	Tenant     string
+	Time       time.Time
+	FromDomain mail.Domain // of the envelope sender; "" = the null sender
+	Count      int         // deliveries
 }
 
 // Jobs are what runs at night; only while testing is enabled may a caller run one now.

@@ -14,30 +14,11 @@ func (later) Run() error { return refused(errLater) }
 
 // laterCommands are the commands whose parts come with later releases.
 type laterCommands struct {
-	Reservation reservationCmds `cmd:"" group:"In later releases:" help:"Reserved deliveries."`
-	Probe       probeCmd        `cmd:"" group:"In later releases:" help:"Check whether addresses exist."`
-	Account     accountCmds     `cmd:"" group:"In later releases:" help:"Accounts of the console."`
-	Token       tokenCmds       `cmd:"" group:"In later releases:" help:"Tokens of the API."`
-	DKIM        dkimCmds        `cmd:"" group:"In later releases:" name:"dkim" help:"DKIM keys."`
+	Probe   probeCmd    `cmd:"" group:"In later releases:" help:"Check whether addresses exist."`
+	Account accountCmds `cmd:"" group:"In later releases:" help:"Accounts of the console."`
+	Token   tokenCmds   `cmd:"" group:"In later releases:" help:"Tokens of the API."`
+	DKIM    dkimCmds    `cmd:"" group:"In later releases:" name:"dkim" help:"DKIM keys."`
 }
-
-type reservationCmds struct {
-	List   reservationListCmd   `cmd:"" help:"List reservations."`
-	Cancel reservationCancelCmd `cmd:"" help:"Cancel a reservation."`
-}
-
-type reservationListCmd struct {
-	later `kong:"-"`
-}
-
-func (reservationListCmd) Help() string { return "Example: ekiden reservation list" }
-
-type reservationCancelCmd struct {
-	ID    string `arg:"" help:"Reservation."`
-	later `kong:"-"`
-}
-
-func (reservationCancelCmd) Help() string { return "Example: ekiden reservation cancel 7" }
 
 type probeCmd struct {
 	File  string `short:"f" help:"File of addresses." placeholder:"FILE" required:""`

@@ -42,22 +42,23 @@ type app struct {
 type commands struct {
 	JSON bool `name:"json" help:"Print JSON instead of words and tables."`
 
-	Serve     serveCmd     `cmd:"" help:"Run a node."`
-	Check     checkCmd     `cmd:"" help:"Validate a node file or a settings file; changes nothing."`
-	Apply     applyCmd     `cmd:"" help:"Put a settings file in force on every member."`
-	Settings  settingsCmds `cmd:"" help:"Show the settings in force, or what they may hold."`
-	Group     groupCmds    `cmd:"" help:"Delivery groups: list, status, stop, resume, discard."`
-	Suspend   suspendCmd   `cmd:"" help:"Hold the mail of a domain, receiver, source address or tenant."`
-	Unsuspend unsuspendCmd `cmd:"" help:"Let suspended mail go again."`
-	Queue     queueCmd     `cmd:"" help:"Show the twelve counters in three windows."`
-	Top       topCmd       `cmd:"" help:"Watch counters and receivers live."`
-	Trace     traceCmd     `cmd:"" help:"Show the life of a message, and what it waits for."`
-	Log       logCmd       `cmd:"" help:"Search or follow the delivery log."`
-	Suppress  suppressCmds `cmd:"" help:"Addresses that get no mail: list, add, remove, import, reset."`
-	Cluster   clusterCmds  `cmd:"" help:"Members: list, drain, leave, take over, recover, admit, keys, audit."`
-	Unseal    unsealCmd    `cmd:"" help:"Give a sealed node its keys."`
-	Doctor    doctorCmd    `cmd:"" help:"Check names, records, disk, limits and keys, and say what to change."`
-	Version   versionCmd   `cmd:"" help:"Print the version."`
+	Serve       serveCmd        `cmd:"" help:"Run a node."`
+	Check       checkCmd        `cmd:"" help:"Validate a node file or a settings file; changes nothing."`
+	Apply       applyCmd        `cmd:"" help:"Put a settings file in force on every member."`
+	Settings    settingsCmds    `cmd:"" help:"Show the settings in force, or what they may hold."`
+	Group       groupCmds       `cmd:"" help:"Delivery groups: list, status, stop, resume, discard."`
+	Reservation reservationCmds `cmd:"" help:"Reserved mail: list, cancel."`
+	Suspend     suspendCmd      `cmd:"" help:"Hold the mail of a domain, receiver, source address or tenant."`
+	Unsuspend   unsuspendCmd    `cmd:"" help:"Let suspended mail go again."`
+	Queue       queueCmd        `cmd:"" help:"Show the twelve counters in three windows."`
+	Top         topCmd          `cmd:"" help:"Watch counters and receivers live."`
+	Trace       traceCmd        `cmd:"" help:"Show the life of a message, and what it waits for."`
+	Log         logCmd          `cmd:"" help:"Search or follow the delivery log."`
+	Suppress    suppressCmds    `cmd:"" help:"Addresses that get no mail: list, add, remove, import, reset."`
+	Cluster     clusterCmds     `cmd:"" help:"Members: list, drain, leave, take over, recover, admit, keys, audit."`
+	Unseal      unsealCmd       `cmd:"" help:"Give a sealed node its keys."`
+	Doctor      doctorCmd       `cmd:"" help:"Check names, records, disk, limits and keys, and say what to change."`
+	Version     versionCmd      `cmd:"" help:"Print the version."`
 
 	laterCommands `embed:""`
 }
