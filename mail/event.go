@@ -14,7 +14,7 @@ type EventKind uint8
 // EventFailed, EventSuppressed or EventDiscarded; EventDeferred may stand between, any number of times. EventTakenOver
 // tells that the delivery waits at another node from here on, under another Seq; the log of that node begins with it.
 // EventBounced tells that the receiver reported a failure after it had taken the mail: it stands behind EventDelivered,
-// which stays true (requirement R65).
+// which stays true (requirement R65). EventComplained tells that its recipient called it spam (RFC 5965).
 const (
 	EventAccepted EventKind = iota + 1
 	EventDelivered
@@ -24,11 +24,12 @@ const (
 	EventDiscarded
 	EventTakenOver
 	EventBounced
+	EventComplained
 
 	EventKinds // one more than the last kind
 )
 
-var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over", "bounced"}
+var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over", "bounced", "complained"}
 
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
@@ -45,6 +46,9 @@ func (k EventKind) IsFinal() bool {
 	}
 	return false
 }
+
+// Unverified is the Detail of a delivery to a receiver that drops mail in silence after its 250 (requirement N17).
+const Unverified = "accepted_unverified"
 
 // Event is one line of the truth about a delivery. Logs, counters, bounces, webhooks and suppression derive from it.
 type Event struct {

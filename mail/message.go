@@ -69,6 +69,7 @@ type Submission struct {
 	To          []Address
 	EightBit    bool   // Data holds octets above 127, whatever BODY= said
 	UTF8        bool   // SMTPUTF8 (RFC 6531)
+	Inbound     bool   // came to a bounce listener: it is read, and goes nowhere
 	Data        []byte // CRLF line ends, dots unstuffed; read only, valid until Submit returns
 	At          time.Time
 }

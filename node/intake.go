@@ -42,14 +42,18 @@ var (
 	replyFull     = smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 1}, Text: "short of disk space, try again later"}
 )
 
-// submitter implements smtpd.Submitter over the intake of the engine, which exists only while the node is unsealed.
-type submitter struct{ engine *atomic.Pointer[engine] }
+// submitter implements smtpd.Submitter over the engine, which exists only while the node is unsealed: mail goes to its
+// intake, what comes to the bounce listener is read.
+type submitter struct{ node *Node }
 
 // Submit implements smtpd.Submitter.
 func (s submitter) Submit(ctx context.Context, m *mail.Submission) (mail.MessageID, error) {
-	e := s.engine.Load()
+	e := s.node.engine.Load()
 	if e == nil {
 		return mail.MessageID{}, &smtpd.Refusal{Reply: replySealed}
+	}
+	if m.Inbound {
+		return s.node.receive(ctx, e, m)
 	}
 	id, err := e.intake.Submit(ctx, m)
 	return id, told(err)

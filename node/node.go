@@ -40,6 +40,7 @@ type Node struct {
 	gates   *gates
 	metrics *metrics.Set
 	numbers *numbers
+	sentLog service.Log // of all members
 	vault   *seal.Vault
 	smtpTLS certificate
 	httpTLS certificate
@@ -176,7 +177,7 @@ func (n *Node) assembleFronts() error {
 	var err error
 	n.smtp, err = smtpd.New(smtpd.Config{Hostname: n.cfg.Node.Hostname, Listeners: listeners,
 		ProxyFrom: n.cfg.SMTP.ProxyProtocolFrom, TLS: n.smtpTLS.config(), Log: n.log, Clock: n.clock,
-	}, &n.book, submitter{&n.engine}, &n.door)
+	}, &n.book, submitter{n}, &n.door)
 	if err != nil {
 		return fmt.Errorf("node: assemble smtp: %w", err)
 	}
@@ -190,6 +191,7 @@ func (n *Node) assembleFronts() error {
 		own := c.Services
 		c.Local, c.Services = &own, gather.Services(gather.Config{Name: n.cfg.Node.Name, Local: own, Peers: gathered{n}, Log: n.log})
 	}
+	n.sentLog = c.Services.Log
 	if n.cfg.HTTP.TLS.Cert != "" {
 		c.TLS = n.httpTLS.config()
 	}

@@ -258,7 +258,7 @@ func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Tr
 	err = e.store.Events().Search(ctx, events.Query{Message: q.Message, To: string(q.Address)}, func(ev mail.Event, _ events.Cursor) bool {
 		t.Events = append(t.Events, ev)
 		switch {
-		case ev.Kind == mail.EventBounced: // long over
+		case ev.Kind == mail.EventBounced || ev.Kind == mail.EventComplained: // long over
 		case ev.Kind.IsFinal():
 			delete(open, ev.Delivery)
 		default:

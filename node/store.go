@@ -71,7 +71,12 @@ type actorStore struct {
 
 // Settle implements protocol.Queue: a failure goes to disk with the bounce that tells of it.
 func (s actorStore) Settle(m mail.Settlement, done func(error)) {
-	if m.Next == nil && m.Event.Kind != mail.EventDelivered {
+	switch {
+	case m.Event.Kind == mail.EventDelivered:
+		if s.bounces.node.book.now.Load().replies.Unverified(m.Event.Receiver) {
+			m.Event.Detail = mail.Unverified
+		}
+	case m.Next == nil:
 		m.With = s.bounces.about(&m.Event, m.Delivery.Composition)
 	}
 	if own := m.With; own != nil {

@@ -237,6 +237,7 @@ func (s *session) Data(io.Reader) error {
 		Tenant: s.grant.Tenant, Composition: s.grant.Composition, User: s.user, Client: s.remote, Local: s.local,
 		Helo: s.conn.Helo(), Protocol: s.protocol(), From: s.from, To: s.to,
 		EightBit: s.conn.EightBit(), UTF8: s.conn.Mail().UTF8, Data: body, At: s.srv.cfg.Clock.Now(),
+		Inbound: s.role == RoleBounce,
 	}
 	id, err := s.srv.submitter.Submit(s.srv.ctx, sub)
 	size := int64(len(body))

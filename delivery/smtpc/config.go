@@ -29,6 +29,8 @@ type Config struct {
 	TLS      *tls.Config                                                         // nil = TLS 1.2 or later without authentication (RFC 7435, RFC 3207)
 	Timeouts Timeouts                                                            // zero fields: defaults
 	Classify func(receiver string, o mail.Outcome, to mail.Address) mail.Outcome // nil = Classify
+	// Sender is the envelope sender a delivery goes out with; nil = its From. Reports about it come to that address.
+	Sender func(*mail.Delivery) mail.Address
 }
 
 // Peer is the other end of a connection, and what is demanded of it.

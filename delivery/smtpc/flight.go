@@ -16,6 +16,7 @@ const oneWrite = 64 << 10
 type flight struct {
 	job      *mail.Job
 	from, to string // as they are written between the angle brackets
+	from8    bool   // the sender's local part is not ASCII
 	dots     int    // lines of the body that begin with a dot
 	chunk    bool   // the body goes by BDAT
 	reset    bool   // RSET goes in front of MAIL
@@ -26,7 +27,12 @@ func (s *Session) prepare(f *flight, j *mail.Job) mail.Outcome {
 	d := &j.Delivery
 	*f = flight{job: j}
 	var err error
-	if f.from, err = d.From.Wire(); err != nil {
+	sender := d.From
+	if s.cfg.Sender != nil {
+		sender = s.cfg.Sender(d)
+	}
+	f.from8 = !sender.IsASCII()
+	if f.from, err = sender.Wire(); err != nil {
 		return s.hopeless(mail.StatusFormat, "5.1.7 sender: "+err.Error())
 	}
 	if f.to, err = d.To.Wire(); err == nil && d.To.IsNull() {
@@ -53,7 +59,7 @@ func (s *Session) prepare(f *flight, j *mail.Job) mail.Outcome {
 
 func (f *flight) needsUTF8() bool {
 	d := &f.job.Delivery
-	return d.UTF8 || !d.From.IsASCII() || !d.To.IsASCII()
+	return d.UTF8 || f.from8 || !d.To.IsASCII()
 }
 
 // hopeless is the outcome of a message that we refuse to send.

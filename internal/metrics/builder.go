@@ -23,6 +23,9 @@ func (b builder) names(label string) *names {
 	case "source":
 		return b.sources
 	}
+	if label == "rule" {
+		return newNames(maxRules)
+	}
 	return newNames(maxWords)
 }
 

@@ -23,6 +23,8 @@ const (
 	MaxSources   = 1000
 	// maxWords bounds labels whose values are words of the program (outcome, reason, state …).
 	maxWords = 64
+	// maxRules bounds the names of rules of replies.
+	maxRules = 1000
 
 	// Other is the label value of everything beyond a bound.
 	Other = "other"
@@ -81,6 +83,11 @@ type Set struct {
 	SMTPRefusals *Counters1
 	// DNSLookups counts questions to DNS servers, by result; answers from the cache are not counted.
 	DNSLookups *Counters1
+	// InboundReports counts mail to return addresses, by what it was: bounce, complaint, delayed, auto_reply, other, or
+	// refused, forged, unattributed.
+	InboundReports *Counters1
+	// LateReports counts failures and complaints about mail that was taken, by the receiver that had taken it.
+	LateReports *Counters1
 	// RuleHits counts answers by the rule that knew them: a rule without hits may have rotted.
 	RuleHits *Counters1
 }
@@ -123,6 +130,8 @@ func New(version string) *Set {
 		SMTPSessions:    b.gauges1("smtp_sessions", "Open inbound sessions.", "role"),
 		SMTPRefusals:    b.counters1("smtp_refusals_total", "Commands and messages refused.", "reason"),
 		DNSLookups:      b.counters1("dns_lookups_total", "Questions to DNS servers.", "result"),
+		InboundReports:  b.counters1("inbound_reports_total", "Mail to return addresses, by what it was.", "kind"),
+		LateReports:     b.counters1("late_reports_total", "Reports about mail that had been taken, by receiver.", "receiver"),
 		RuleHits:        b.counters1("rule_hits_total", "Answers of receivers, by the rule that knew them.", "rule"),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
 // Classify returns o with Status, Scope and Advice filled in from its stage, reply (or silence) and text form, as
@@ -134,4 +135,15 @@ func namesAnother(text string) bool {
 			return true
 		}
 	}
+}
+
+// Reported is what a report about a delivery means that the receiver had taken: a failure, whatever the code in it. A
+// report tells no stage; where the stage alone would tell, as with docomo, the enhanced code of the report does.
+func (r *Rules) Reported(receiver string, reply smtp.Reply, to mail.Address) mail.Outcome {
+	if reply.IsZero() {
+		reply.Code = 550
+	}
+	o := r.Classify(receiver, mail.Outcome{Result: mail.Failed, Stage: mail.StageRcpt, Reply: reply}, to)
+	o.Result = mail.Failed
+	return o
 }

@@ -22,7 +22,11 @@ var builtin []byte
 // Rules is the table that Classify reads. It never changes once built.
 type Rules struct {
 	byReceiver map[string][]*rule // in order; those of everybody under ""
+	unverified map[string]bool    // receivers that take mail and drop it in silence
 }
+
+// Unverified tells whether a receiver's 250 may be followed by nothing (requirement N17).
+func (r *Rules) Unverified(receiver string) bool { return r.unverified[receiver] }
 
 // rule is one row, ready to match.
 type rule struct {
@@ -44,11 +48,12 @@ type enhancedRange struct{ class, subject, lo, hi uint16 }
 
 // group and row are the shapes of rules.yaml, which says what each key means.
 type group struct {
-	Name      string   `yaml:"name"`
-	Receivers []string `yaml:"receivers"`
-	Source    string   `yaml:"source"`
-	Date      string   `yaml:"date"`
-	Rules     []row    `yaml:"rules"`
+	Name       string   `yaml:"name"`
+	Receivers  []string `yaml:"receivers"`
+	Unverified bool     `yaml:"unverified"`
+	Source     string   `yaml:"source"`
+	Date       string   `yaml:"date"`
+	Rules      []row    `yaml:"rules"`
 }
 
 type row struct {
@@ -87,13 +92,16 @@ func parse(src []byte) (*Rules, error) {
 	if err := yaml.UnmarshalWithOptions(src, &groups, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("bounce rules: %w", err)
 	}
-	r := &Rules{byReceiver: map[string][]*rule{}}
+	r := &Rules{byReceiver: map[string][]*rule{}, unverified: map[string]bool{}}
 	seen := map[string]bool{}
 	for i := range groups {
 		g := &groups[i]
 		names := g.Receivers
 		if len(names) == 0 {
 			names = []string{""}
+		}
+		for _, n := range names {
+			r.unverified[n] = g.Unverified
 		}
 		for j := range g.Rules {
 			one, err := compile(&g.Rules[j], g)

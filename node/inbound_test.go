@@ -1,0 +1,148 @@
+package node_test
+
+import (
+	"bufio"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// reports is a session with the bounce listener.
+func (r *rig) reports() *client {
+	r.Helper()
+	c, err := net.Dial("tcp", r.node.Ready().SMTP[1])
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() { c.Close() })
+	s := &client{T: r.T, Conn: c, in: bufio.NewReader(c)}
+	s.reply()
+	s.cmd("EHLO mx.carrier.test")
+	return s
+}
+
+func withBounceListener(s string) string {
+	return strings.Replace(s, `{address: "127.0.0.1:0"}]}`, `{address: "127.0.0.1:0"}, {address: "127.0.0.1:0", role: bounce}]}`, 1)
+}
+
+func dsn(to, code string) string {
+	return strings.ReplaceAll("From: MAILER-DAEMON@mx.carrier.test\nSubject: Undelivered Mail\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"+
+		"--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.carrier.test\n\nFinal-Recipient: rfc822; "+to+
+		"\nAction: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; "+code+"\n\n--b\nContent-Type: text/rfc822-headers\n\nMessage-ID: <1@shop.test>\n\n--b--\n", "\n", "\r\n")
+}
+
+// TestReportsAreAttributed: mail goes out under return addresses, a report to one becomes a late event of the right delivery,
+// the success stays, and the customer is told (R59, R65, R93-R95, N17).
+func TestReportsAreAttributed(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", nil)
+	r := newRig(t, to(sink), ", envelope_from: {rewrite: true, domain: return.shop.test}", withBounceListener)
+	c := r.session()
+	c.mustSend(text(""), "a@ezweb.ne.jp", "b@ezweb.ne.jp", "c@ezweb.ne.jp")
+	sink.mustGet(t, 3)
+	from := map[string]string{}
+	for _, m := range sink.messages {
+		if from[m.to] = m.from; !strings.HasSuffix(m.from, "@return.shop.test") || !strings.HasPrefix(m.from, "bounce-") {
+			t.Fatalf("%s went out from %q", m.to, m.from)
+		}
+	}
+	mustBecome(t, "three delivered", func() bool { return len(r.events("status=succeeded")) == 3 })
+	for _, e := range r.events("status=succeeded") {
+		if e.Detail != "accepted_unverified" {
+			t.Errorf("%s: %q", e.To, e.Detail)
+		}
+	}
+	in := r.reports()
+	for range 2 { // whatever comes twice counts once
+		if a := in.send("", dsn("b@ezweb.ne.jp", "550 <b@ezweb.ne.jp>: User unknown"), from["b@ezweb.ne.jp"]); a[:3] != "250" {
+			t.Fatal(a)
+		}
+	}
+	late := r.events("status=bounced")
+	if len(late) != 1 || late[0].To != "b@ezweb.ne.jp" || late[0].Class != 2 || late[0].Detail != "reported by mx.carrier.test" {
+		t.Fatalf("late: %+v", late)
+	}
+	if m := sink.bounceOf(t, "b@ezweb.ne.jp"); m.to != "sender@shop.test" || !strings.HasSuffix(m.data, "\r\n\r\nb@ezweb.ne.jp\r\nunknown user\r\n") {
+		t.Errorf("told: %+v", m)
+	}
+	if a := in.send("", "From: postmaster@ezweb.ne.jp\r\nSubject: Mail System Error\r\nX-SPASIGN: NG\r\n\r\nCould not be delivered to: <a@ezweb.ne.jp>\r\n",
+		strings.ToUpper(from["a@ezweb.ne.jp"])); a[:3] != "250" {
+		t.Fatal(a)
+	}
+	if late = r.events("status=bounced&to=a@ezweb.ne.jp"); len(late) != 1 || late[0].Class != 4 {
+		t.Errorf("filtered: %+v", late)
+	}
+	complaint := "From: fbl@isp.test\r\nContent-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n--b\r\n" +
+		"Content-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\n\r\n--b--\r\n"
+	if a := in.send("fbl@isp.test", complaint, from["c@ezweb.ne.jp"]); a[:3] != "250" {
+		t.Fatal(a)
+	}
+	if late = r.events("status=complained"); len(late) != 1 || late[0].To != "c@ezweb.ne.jp" || late[0].Detail != "abuse" {
+		t.Errorf("complaint: %+v", late)
+	}
+	r.atRest()
+	if got := r.counters("unit=total")[0]; got["succeeded"] != 3 || got["failed"] != 0 {
+		t.Errorf("counters %v", got)
+	}
+}
+
+// TestUnwantedReports: what is no report changes nothing, and what is forged, foreign or in a loop is not taken (R94, T14).
+func TestUnwantedReports(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", nil)
+	r := newRig(t, to(sink), ", envelope_from: {rewrite: true, domain: return.shop.test}", withBounceListener)
+	r.session().mustSend(text(""), "a@x.test")
+	from := sink.mustGet(t, 1).from
+	mustBecome(t, "delivered", func() bool { return len(r.events("status=succeeded")) == 1 })
+	forged := []byte(from)
+	if forged[20]++; forged[20] > 'z' || forged[20] == '8' {
+		forged[20] = 'a'
+	}
+	tests := []struct{ name, rcpt, data, reply string }{
+		{"foreign domain", "x@else.test", "", "550 5.7.1"},
+		{"forged", string(forged), dsn("a@x.test", "550 user unknown"), "550 5.1.1"},
+		{"own domain in From", from, "From: x@return.shop.test\r\n\r\nbuy\r\n", "550 5.7.1"},
+		{"From is To", from, "From: x@a.test\r\nTo: X@a.test\r\n\r\nbuy\r\n", "550 5.7.1"},
+		{"loop", from, strings.Repeat("Received: from a by b\r\n", 100) + dsn("a@x.test", "550 user unknown"), "554 5.4.6"},
+		{"vacation", from, "From: p@a.test\r\nSubject: Out of office\r\nAuto-Submitted: auto-replied\r\n\r\n550 5.1.1 user unknown\r\n", "250"},
+		{"person", from, "From: p@a.test\r\nSubject: Re: news\r\n\r\nstop\r\n", "250"},
+		{"somebody at the domain", "info@return.shop.test", dsn("z@x.test", "550 user unknown"), "250"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := r.reports()
+			if a := in.send("", tt.data, tt.rcpt); !strings.HasPrefix(a, tt.reply) {
+				t.Errorf("%s, want %s", a, tt.reply)
+			}
+			if late := r.events("status=bounced"); len(late) != 0 {
+				t.Errorf("late: %+v", late)
+			}
+		})
+	}
+	if becomes(100*time.Millisecond, func() bool { return sink.count() > 1 }) {
+		t.Error("something was answered")
+	}
+	r.atRest()
+}
+
+// TestReportsWithoutRewriting: where the customer's own sender is under our domain, recipient, sender and Message-ID together
+// tell which delivery it was.
+func TestReportsWithoutRewriting(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", nil)
+	r := newRig(t, to(sink), ", envelope_from: {domain: shop.test}", withBounceListener)
+	r.session().mustSend(text(""), "a@x.test")
+	if m := sink.mustGet(t, 1); m.from != "sender@shop.test" {
+		t.Fatalf("from %q", m.from)
+	}
+	mustBecome(t, "delivered", func() bool { return len(r.events("status=succeeded")) == 1 })
+	in := r.reports()
+	other := strings.Replace(dsn("a@x.test", "550 5.1.1 user unknown"), "<1@shop.test>", "<2@shop.test>", 1)
+	for _, data := range []string{other, dsn("a@x.test", "550 5.1.1 user unknown")} {
+		if a := in.send("", data, "sender@shop.test"); a[:3] != "250" {
+			t.Fatal(a)
+		}
+	}
+	if late := r.events("status=bounced"); len(late) != 1 || late[0].Class != 2 {
+		t.Errorf("late: %+v", late)
+	}
+	r.atRest()
+}
