@@ -72,7 +72,7 @@ func TestDecodeConfigReadsEveryKey(t *testing.T) {
 		t.Error(d)
 	}
 	if n := len(c.Warnings()); n != 3 {
-		t.Errorf("got %d warnings, want 4 (file, bounce, allow_private, testing): %q", n, c.Warnings())
+		t.Errorf("got %d warnings, want 3 (file, allow_private, testing): %q", n, c.Warnings())
 	}
 }
 
