@@ -12,6 +12,7 @@ import (
 type settingsCmds struct {
 	Export settingsExportCmd `cmd:"" help:"Print the settings in force as YAML."`
 	Schema settingsSchemaCmd `cmd:"" help:"Print the JSON schema of a settings file."`
+	Rules  settingsRulesCmds `cmd:"" help:"Rules about what receivers answer."`
 }
 
 type settingsExportCmd struct{ serverFlags }
