@@ -200,6 +200,9 @@ func (s *System) SetSources(pools map[string][]netip.Addr) {
 	s.pools.Store(&p)
 }
 
+// SetPlans says which sources are new and how each is warmed up; it replaces what was set before.
+func (s *System) SetPlans(plans map[netip.Addr]*shaping.Plan) { s.sources.SetPlans(plans) }
+
 func (s *System) candidates(pool string) []netip.Addr {
 	p := *s.pools.Load()
 	if a, ok := p[pool]; ok {

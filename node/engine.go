@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,7 @@ type engine struct {
 	full    atomic.Bool // the disk is short
 
 	keeping atomic.Bool // automatic suspensions are about to be written
+	notes   *notebook   // what sources learned
 
 	shipping *shipping // nil where the queue is not copied
 	lease    atomic.Pointer[cluster.Lease]
@@ -81,6 +83,7 @@ func (n *Node) openEngine() error {
 		return errors.Join(err, e.store.Close())
 	}
 	e.done.Go(func() { e.watchDisk() })
+	e.done.Go(func() { e.remember(n, e.notes) })
 	n.engine.Store(e)
 	if n.wire == nil {
 		if err := e.serve(e.life, m); err != nil {
@@ -163,6 +166,10 @@ func (n *Node) assembleEngine(e *engine) error {
 	if err := n.gates.restore(e); err != nil {
 		return err
 	}
+	e.actors.SetPlans(n.plans())
+	if e.notes, err = newNotebook(e, n.allSources()); err != nil {
+		return err
+	}
 	return n.keepCertificate(e)
 }
 
@@ -218,6 +225,15 @@ func (n *Node) pools() map[string][]netip.Addr {
 	return pools
 }
 
+// allSources lists every source of every pool, once.
+func (n *Node) allSources() (all []netip.Addr) {
+	for _, pool := range n.pools() {
+		all = append(all, pool...)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
 // recover makes destinations of what the store holds.
 func (e *engine) recover() error {
 	err := e.store.Destinations(func(d mail.Domain, waiting int, due time.Time) error {
@@ -249,6 +265,11 @@ func (e *engine) close(ctx context.Context) error {
 	e.end()
 	err := e.actors.Stop(ctx)
 	e.done.Wait()
+	if e.store.Err() == nil {
+		last, cancel := context.WithTimeout(context.Background(), lastNotes)
+		err = errors.Join(err, e.notes.write(last))
+		cancel()
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil // sessions were cut: their mail stays queued
 	}
@@ -260,6 +281,9 @@ func (e *engine) close(ctx context.Context) error {
 	}
 	return err
 }
+
+// lastNotes is how long the last look at what sources learned may take to be written.
+const lastNotes = 2 * time.Second
 
 // failedClose is how long a failed store may take to close.
 const failedClose = time.Second

@@ -102,7 +102,7 @@ func (m *member) openWire(c *cluster.Config) (err error) {
 	c.SelfLease = n.cfg.Cluster.Expect == 2 // without a third vote nothing is taken over by itself
 	m.peers = newPeers(n, m)
 	m.gossip, err = gossip.Start(gossip.Config{Name: n.cfg.Node.Name, Wire: n.wire, Join: n.cfg.Cluster.Join,
-		Secret: n.vault.Root().Derive("gossip"), Label: n.wire.ClusterID(), Meta: m.gossipMeta, Log: n.log,
+		Secret: n.vault.Root().Derive("gossip"), Label: n.wire.ClusterID(), Meta: m.gossipMeta, Log: n.log, OnMessage: n.heard,
 		Refuse: func(name string) bool { return n.refuses(wire.Peer{Name: name}) != nil }})
 	if err != nil {
 		return fmt.Errorf("node: start gossip: %w", err)

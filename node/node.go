@@ -320,6 +320,7 @@ func (n *Node) Reload() error {
 func (n *Node) settingsChanged() {
 	if e := n.engine.Load(); e != nil {
 		e.actors.SetSources(n.pools())
+		e.actors.SetPlans(n.plans())
 		e.actors.Destinations().Changed()
 	}
 }

@@ -329,7 +329,7 @@ func (n *Node) waiting(e *engine, ev *mail.Event) service.Waiting {
 
 // bindings translates the destination's reasons into the words of the trace.
 var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "pace", "blocked": "block",
-	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease", "quiet": "quiet_hours"}
+	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease", "quiet": "quiet_hours", "warmup": "warmup"}
 
 type gateService struct{ *Node }
 

@@ -25,10 +25,11 @@ const (
 	ReasonStopping         // the node is on its way down
 	ReasonLease            // it is not sure that this node may still send
 	ReasonQuiet            // quiet hours: nothing may be sent before they end
+	ReasonWarmup           // a new source has sent what its plan allows for now
 	Reasons                // how many there are
 )
 
-var reasonNames = [...]string{"", "slots", "rate", "cap", "blocked", "suspended", "connect", "dns", "storage", "stopping", "lease", "quiet"}
+var reasonNames = [...]string{"", "slots", "rate", "cap", "blocked", "suspended", "connect", "dns", "storage", "stopping", "lease", "quiet", "warmup"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {

@@ -13,6 +13,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
 // Sources are the source actors of a node, one per address, made when first asked.
@@ -29,6 +30,9 @@ type Sources struct {
 	wait sync.WaitGroup // sessions with a goroutine
 	stop bool
 	halt bool // grant nothing any more
+
+	plans map[netip.Addr]*shaping.Plan             // of warm-up
+	past  map[netip.Addr]map[string]shaping.Memory // of sources that nobody has asked yet
 }
 
 // warden is a source: the book, which outlives a failing actor, and the actor.
@@ -42,6 +46,9 @@ type warden struct {
 // NewSources returns no sources yet.
 func NewSources(system *actor.ActorSystem, threads actor.Dispatcher, cfg Config, run *Runner, counters *Counters) *Sources {
 	cfg.Defaults()
+	if cfg.Hints == nil {
+		cfg.Hints = NewHints()
+	}
 	return &Sources{system: system, threads: threads, cfg: cfg, run: run, counters: counters, all: map[netip.Addr]*warden{}}
 }
 
@@ -56,6 +63,9 @@ func (x *Sources) warden(source netip.Addr) *warden {
 	}
 	w := &warden{all: x, book: NewBook(source, &x.cfg, x.counters)}
 	w.book.stopping = x.stop || x.halt
+	w.book.plan = x.plans[source]
+	w.book.Remind(x.run.Clock.Now(), x.past[source])
+	delete(x.past, source)
 	x.all[source] = w
 	id := "source-" + source.String()
 	w.pid = x.system.NewLocalPID(id)
@@ -181,6 +191,45 @@ func (x *Sources) Stop() <-chan struct{} {
 func (x *Sources) Forget(after time.Duration) {
 	now := x.run.Clock.Now()
 	x.each(func(w *warden) { w.book.Forget(now, after) })
+}
+
+// Hints is what sources tell one another about receivers.
+func (x *Sources) Hints() *Hints { return x.cfg.Hints }
+
+// SetPlans says which sources are new, and how they are warmed up; it replaces what was set before.
+func (x *Sources) SetPlans(plans map[netip.Addr]*shaping.Plan) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.plans = plans
+	for addr, w := range x.all {
+		w.book.mu.Lock()
+		w.book.plan = plans[addr]
+		w.book.mu.Unlock()
+	}
+}
+
+// Memories returns what all sources learned about their receivers.
+func (x *Sources) Memories() map[netip.Addr]map[string]shaping.Memory {
+	now := x.run.Clock.Now()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	out := maps.Clone(x.past)
+	if out == nil {
+		out = map[netip.Addr]map[string]shaping.Memory{}
+	}
+	for addr, w := range x.all {
+		if all := w.book.Memories(now); len(all) > 0 {
+			out[addr] = all
+		}
+	}
+	return out
+}
+
+// Remind gives back what Memories returned, before the first ask.
+func (x *Sources) Remind(all map[netip.Addr]map[string]shaping.Memory) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.past = all
 }
 
 // Report is how one source stands to its receivers.

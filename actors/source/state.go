@@ -36,6 +36,12 @@ type Controller interface {
 	Cause() shaping.Cause
 	State() (shaping.State, time.Time)
 	Refusal() shaping.Reason
+	// What it learned, in short, for when it is needed again; what another source learned, to begin with; a new source's plan.
+	Remember(now time.Time) shaping.Memory
+	Recall(now time.Time, y shaping.Memory)
+	Hint(now time.Time, y shaping.Memory)
+	Warm(now time.Time, p *shaping.Plan)
+	Warmup() (step, allowed int, ok bool)
 }
 
 var _ Controller = (*shaping.Machine)(nil)
@@ -60,6 +66,8 @@ type Book struct {
 	live     map[uint64]*Session // a slot is one of these
 	lastID   uint64
 	stopping bool
+	plan     *shaping.Plan             // of warm-up, nil = none
+	kept     map[string]shaping.Memory // by receiver, of lanes that are gone
 	effects  []Effect
 }
 
@@ -69,6 +77,7 @@ type Config struct {
 	Controller func(shaping.Limits) Controller
 	NewWaker   func() protocol.Waker // for each session; default a channel
 	Patience   time.Duration         // an ask that cannot be served within this is refused; default 30 s
+	Hints      *Hints                // what other sources learned; nil = nothing
 }
 
 // Defaults fills what is zero.
@@ -103,6 +112,7 @@ type lane struct {
 	limits   *shaping.Limits
 	control  Controller
 	open     int
+	plan     *shaping.Plan
 	waiting  int // asks in line on all roads
 	roads    map[string]*road
 	all      []*road
@@ -175,7 +185,8 @@ type Effect struct {
 
 // NewBook returns the book of source, invalid for "the system chooses".
 func NewBook(source netip.Addr, cfg *Config, counters *Counters) *Book {
-	return &Book{source: source, cfg: cfg, counters: counters, lanes: map[string]*lane{}, live: map[uint64]*Session{}}
+	return &Book{source: source, cfg: cfg, counters: counters, lanes: map[string]*lane{}, live: map[uint64]*Session{},
+		kept: map[string]shaping.Memory{}}
 }
 
 // Source is the address the book keeps.

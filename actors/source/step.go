@@ -50,14 +50,18 @@ func (b *Book) lane(now time.Time, limits *shaping.Limits) *lane {
 		l = &lane{receiver: limits.Receiver, limits: limits, control: b.cfg.Controller(*limits), roads: map[string]*road{}, used: now}
 		b.lanes[limits.Receiver] = l
 		b.order = append(b.order, l)
+		b.remind(now, l)
 		return l
 	}
 	l.used = now
 	if l.limits != limits && *l.limits != *limits {
-		l.limits, l.control = limits, b.cfg.Controller(*limits)
+		l.limits, l.control, l.plan = limits, b.cfg.Controller(*limits), nil
 		for range l.open {
 			l.control.Grant(now, 1)
 		}
+	}
+	if l.plan != b.plan {
+		l.warm(now, b.plan)
 	}
 	return l
 }
@@ -229,6 +233,8 @@ func reasonOf(r shaping.Reason) protocol.Reason {
 		return protocol.ReasonRate
 	case shaping.DailyCap:
 		return protocol.ReasonCap
+	case shaping.Warmup:
+		return protocol.ReasonWarmup
 	case shaping.BlockedPause:
 		return protocol.ReasonBlocked
 	}
@@ -341,20 +347,6 @@ func (b *Book) recover(now time.Time) {
 	}
 }
 
-// Forget drops the lanes that nobody has used for a while and that hold nothing worth remembering.
-func (b *Book) Forget(now time.Time, after time.Duration) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.order = slices.DeleteFunc(b.order, func(l *lane) bool {
-		state, _ := l.control.State()
-		if l.open > 0 || l.waiting > 0 || state != shaping.Open || l.limits.DailyCap > 0 || now.Sub(l.used) < after {
-			return false
-		}
-		delete(b.lanes, l.receiver)
-		return true
-	})
-}
-
 // Stop refuses every ask from now on and ends idle sessions; the others end with their present transaction.
 func (b *Book) Stop(now time.Time) []Effect {
 	b.mu.Lock()
@@ -388,6 +380,8 @@ type Standing struct {
 	Pace        float64   // messages a second that may go now; 0 = no bound
 	Most        int       // connections that may be open now
 	Cause       shaping.Cause
+	WarmStep    int // of its warm-up plan …
+	WarmMost    int // … and what that allows in its span; 0 = it is warm
 }
 
 // Snapshot lists the receivers this source deals with, by name.
@@ -400,8 +394,9 @@ func (b *Book) Snapshot(now time.Time) []Standing {
 		if state == shaping.Blocked && !now.Before(until) {
 			state, until = shaping.Probing, time.Time{}
 		}
+		step, most, _ := l.control.Warmup()
 		out = append(out, Standing{Receiver: l.receiver, Connections: l.open, Waiting: l.waiting, State: state, Until: until,
-			Pace: l.control.Pace(), Most: l.control.Connections(), Cause: l.control.Cause()})
+			Pace: l.control.Pace(), Most: l.control.Connections(), Cause: l.control.Cause(), WarmStep: step, WarmMost: most})
 	}
 	slices.SortFunc(out, func(a, c Standing) int { return cmp.Compare(a.Receiver, c.Receiver) })
 	return out

@@ -110,9 +110,7 @@ func (c *checker) pool(p *Pool, path string) {
 			c.fail(at(path+".sources", i), fmt.Sprintf("%s is listed twice", s))
 		}
 	}
-	if p.Warmup == "" {
-		c.fail(path+".warmup", "must be none or the name of a plan")
-	}
+	c.oneOf(p.Warmup, path+".warmup", "none", "sendgrid", "sparkpost") // as policy/shaping names its plans
 }
 
 func (c *checker) tenant(t *Tenant, path string) {

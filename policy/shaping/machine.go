@@ -43,6 +43,7 @@ const (
 	BlockedPause   Reason = "blocked"         // the receiver blocks this source
 	ProbeOut       Reason = "probing"         // one probe at a time, and it is out
 	TopOfHour      Reason = "top_of_hour"     // everybody sends then; we come a little later
+	Warmup         Reason = "warmup"          // a new source sent what its plan allows for now; others may send
 )
 
 // Figures of the machine.
@@ -90,6 +91,7 @@ type Machine struct {
 	refusal Reason
 
 	k         learned
+	w         warmth
 	served    time.Time // last success
 	cause     Cause
 	counted   *mail.Advice // a rule that acts only on answers that come often …
@@ -200,6 +202,7 @@ func (m *Machine) Release(now time.Time, slots, unusedMessages int) {
 	old := min(back, m.stale)
 	m.stale -= old
 	m.spent = max(0, m.spent-(back-old))
+	m.w.credit(back)
 	if left := slots - m.old; left >= 0 { // the old connections end first, so that there is never a second probe
 		m.probing = m.probing && left == 0
 	}
@@ -310,6 +313,7 @@ func (m *Machine) shut(now time.Time, pause time.Duration) {
 	if !m.l.Fixed {
 		m.k.blocked(now, m.Pace(), m.served)
 	}
+	m.w.back()
 	m.state, m.until, m.weight, m.probing, m.old = Blocked, now.Add(pause), 0, false, m.used
 }
 
@@ -357,6 +361,7 @@ func (m *Machine) advance(now time.Time) {
 	if d := unixDay(now); d > m.day {
 		m.day, m.spent, m.stale = d, 0, m.pending
 	}
+	m.w.advance(now, m.pending)
 	if m.state == Blocked && !now.Before(m.until) {
 		m.state = Probing
 	}
@@ -412,6 +417,11 @@ func (m *Machine) left(now time.Time, want int) (int, Reason, time.Time) {
 			return 0, DailyCap, nextDay(now)
 		}
 	}
+	if m.w.cold() {
+		if n = min(n, m.w.left()); n <= 0 {
+			return 0, Warmup, m.w.ends(now)
+		}
+	}
 	return n, NotRefused, time.Time{}
 }
 
@@ -428,7 +438,7 @@ func (m *Machine) spread() int {
 
 // perSlot is how many messages a slot is granted at once.
 func (m *Machine) perSlot() int {
-	if m.l.DailyCap > 0 { // what is out at midnight cannot be told from what was sent
+	if m.l.DailyCap > 0 || m.w.cold() { // what is out at midnight cannot be told from what was sent
 		return min(max(m.PerConnection(), 1), perSlot)
 	}
 	if n := m.PerConnection(); n > 0 {
@@ -442,6 +452,7 @@ func (m *Machine) debit(now time.Time, n int) {
 	m.k.meter(now, n)
 	m.pending += n
 	m.spent += n
+	m.w.debit(n)
 }
 
 func (m *Machine) refuse(r Reason, until time.Time) time.Time {
@@ -453,7 +464,12 @@ func (m *Machine) end(now time.Time) time.Time {
 	end := now.Add(GrantLife)
 	if m.l.DailyCap > 0 {
 		if d := nextDay(now); d.Before(end) {
-			return d
+			end = d
+		}
+	}
+	if m.w.cold() {
+		if d := m.w.ends(now); d.Before(end) {
+			end = d
 		}
 	}
 	return end

@@ -1,0 +1,128 @@
+package shaping
+
+import (
+	"math"
+	"time"
+)
+
+// Memory is what is worth keeping of a machine nobody uses: small, free of pointers, and fit for disk. The zero Memory
+// is that of a machine that has learned nothing.
+type Memory struct {
+	Objected int64 `json:"o,omitempty"` // when the receiver last objected, Unix seconds
+	Until    int64 `json:"u,omitempty"` // a block's end, Unix seconds; 0 = none
+	Again    int32 `json:"a,omitempty"` // the pause a rule asked for, seconds
+
+	Pace    float32 `json:"p,omitempty"` // messages a second; 0 = as the limits say
+	Ceiling float32 `json:"c,omitempty"`
+	Conns   uint16  `json:"n,omitempty"` // connections; 0 = as the limits say
+	Pauses  uint8   `json:"b,omitempty"`
+	Ramp    bool    `json:"r,omitempty"`
+
+	Day   int32 `json:"d,omitempty"` // of Spent, since 1970 UTC
+	Spent int32 `json:"s,omitempty"` // of the daily cap
+
+	Plan     uint8 `json:"w,omitempty"` // 1 + place of the plan's name among those of Plans; 0 = none
+	Hurt     bool  `json:"h,omitempty"`
+	Step     int16 `json:"ws,omitempty"`
+	WarmDay  int32 `json:"wd,omitempty"`
+	WarmLast int32 `json:"wl,omitempty"`
+	WarmSent int32 `json:"wn,omitempty"`
+	Period   int32 `json:"wp,omitempty"`
+	InPeriod int32 `json:"wi,omitempty"`
+}
+
+// planNames give plans a number: append only.
+var planNames = [...]string{PlanSendGrid, PlanSparkPost}
+
+func planNumber(p *Plan) uint8 {
+	if p != nil {
+		for i, name := range planNames {
+			if name == p.Name {
+				return uint8(i + 1)
+			}
+		}
+	}
+	return 0
+}
+
+// Remember returns what is worth keeping. Slots that are out are not part of it.
+func (m *Machine) Remember(now time.Time) Memory {
+	m.advance(now)
+	k, w := &m.k, &m.w
+	var y Memory
+	if k.pace > 0 && (k.ceiling > 0 || k.pace != m.l.Start) {
+		y.Pace, y.Ceiling = float32(k.pace), float32(k.ceiling)
+	}
+	if k.conns > 0 {
+		y.Conns, y.Ramp = uint16(min(k.conns, math.MaxUint16)), k.ramp
+	}
+	if !k.objected.IsZero() && y != (Memory{}) {
+		y.Objected = k.objected.Unix()
+	}
+	if m.state == Blocked || m.state == Probing {
+		y.Until, y.Again, y.Pauses = m.until.Unix(), int32(m.again/time.Second), uint8(min(m.pauses, math.MaxUint8))
+		y.Ramp = k.ramp
+	}
+	if m.l.DailyCap > 0 && m.spent > 0 {
+		y.Day, y.Spent = int32(m.day), small(m.spent)
+	}
+	if n := planNumber(w.plan); n > 0 {
+		y.Plan, y.Step, y.Hurt = n, int16(w.step), w.hurt
+		y.WarmDay, y.WarmLast, y.WarmSent = int32(w.day), int32(w.last), small(w.sent)
+		y.Period, y.InPeriod = int32(w.period), small(w.spent)
+	}
+	return y
+}
+
+func small(n int) int32 { return int32(min(n, math.MaxInt32)) }
+
+// Recall takes up what Remember returned, on a machine that is new. What does not make sense is left out: it may come
+// from a file. A plan that is not in force any more is forgotten; call Warm first.
+func (m *Machine) Recall(now time.Time, y Memory) {
+	if !m.l.Fixed {
+		m.recallPace(now, &y)
+	}
+	if y.Until > 0 {
+		end := time.Unix(y.Until, 0)
+		if most := now.Add(24 * time.Hour); end.After(most) {
+			end = most
+		}
+		m.state, m.until, m.k.ramp = Blocked, end, y.Ramp
+		m.again, m.pauses = time.Duration(max(y.Again, 0))*time.Second, int(min(y.Pauses, 8))
+	}
+	if y.Day > 0 {
+		m.day, m.spent = int64(y.Day), int(max(y.Spent, 0))
+	}
+	if w := &m.w; w.plan != nil && planNumber(w.plan) == y.Plan && y.WarmDay > 0 && int64(y.WarmDay) <= unixDay(now) {
+		w.step, w.hurt = int(min(max(y.Step, 0), int16(len(w.plan.Steps)))), y.Hurt
+		w.day, w.last, w.sent = int64(y.WarmDay), int64(y.WarmLast), int(max(y.WarmSent, 0))
+		w.period, w.spent, w.stale = int64(y.Period), int(max(y.InPeriod, 0)), 0
+	}
+	m.advance(now)
+	m.repace(now)
+}
+
+func (m *Machine) recallPace(now time.Time, y *Memory) {
+	k := &m.k
+	if p := float64(y.Pace); p >= leastPace && p < 1e6 {
+		k.pace, k.ceiling = p, max(0, float64(y.Ceiling))
+		if k.ceiling > 0 && !(k.ceiling >= p/2 && k.ceiling < 1e6) {
+			k.ceiling = p
+		}
+		k.grown, k.objected = now, time.Unix(min(max(y.Objected, 0), now.Unix()), 0)
+	}
+	if n := int(y.Conns); n > 0 && n < m.l.Connections {
+		k.conns, k.added, k.ramp = n, now, y.Ramp
+	}
+}
+
+// Hint takes up what another source learned about the receiver: a new source begins a little below what that one was
+// refused at, instead of finding out anew. It changes nothing on a machine that has learned something itself.
+func (m *Machine) Hint(now time.Time, y Memory) {
+	if m.l.Fixed || !m.k.objected.IsZero() || y.Ceiling <= 0 {
+		return
+	}
+	m.recallPace(now, &Memory{Pace: max(leastPace, min(y.Pace, y.Ceiling)*cut), Ceiling: y.Ceiling, Conns: y.Conns, Objected: y.Objected})
+	m.advance(now)
+	m.repace(now)
+}
