@@ -14,14 +14,15 @@ import (
 
 // suppressionJSON is an address on a list, in both directions.
 type suppressionJSON struct {
-	Address string    `json:"address"`
-	List    string    `json:"list"`
-	Tenant  string    `json:"tenant"`
-	Filter  string    `json:"filter,omitempty"`
-	Reason  string    `json:"reason"`
-	Author  string    `json:"author,omitempty"`
-	Since   *momentJS `json:"since,omitempty"`
-	Expires *momentJS `json:"expires,omitempty"`
+	Address  string    `json:"address"`
+	List     string    `json:"list"`
+	Tenant   string    `json:"tenant"`
+	Filter   string    `json:"filter,omitempty"`
+	Reason   string    `json:"reason"`
+	Author   string    `json:"author,omitempty"`
+	Evidence string    `json:"evidence,omitempty"`
+	Since    *momentJS `json:"since,omitempty"`
+	Expires  *momentJS `json:"expires,omitempty"`
 }
 
 // momentJS is a time: written as RFC 3339, read as that or as UNIX seconds.
@@ -68,8 +69,8 @@ func (s *Server) suppressions(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 	case len(q.After) > maxCursor || len(q.Part) > mail.MaxPathLine:
 		err = fmt.Errorf("%w: address or cursor is too long", service.ErrInvalid)
-	case q.List != "" && q.List != service.BlackBox && q.List != service.BlockList && q.List != service.Unsubscribe:
-		err = fmt.Errorf("%w: %q is no list; allowed: blackbox, blocklist, unsubscribe", service.ErrInvalid, q.List)
+	case q.List != "" && q.List != service.BlackBox && q.List != service.BlockList && q.List != service.Unsubscribe && q.List != service.Errors:
+		err = fmt.Errorf("%w: %q is no list; allowed: blackbox, blocklist, unsubscribe, errors", service.ErrInvalid, q.List)
 	}
 	if err != nil {
 		s.refuse(w, r, err)
@@ -86,7 +87,7 @@ func (s *Server) suppressions(w http.ResponseWriter, r *http.Request) {
 			return false
 		}
 		out.Suppressions = append(out.Suppressions, suppressionJSON{Address: string(e.Address), List: e.List, Tenant: e.Tenant,
-			Filter: e.Filter, Reason: e.Reason, Author: e.Author, Since: momentOf(e.Since), Expires: momentOf(e.Expires)})
+			Filter: e.Filter, Reason: e.Reason, Author: e.Author, Evidence: e.Evidence, Since: momentOf(e.Since), Expires: momentOf(e.Expires)})
 		out.NextCursor = position
 		return true
 	})

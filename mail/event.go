@@ -78,15 +78,16 @@ type Event struct {
 	Due         time.Time // when it is to be sent where that is later: a reservation, or the end of quiet hours; else zero
 
 	// Of every other kind.
-	Receiver string // policy group that answered
-	Stage    Stage
-	Status   Status
-	InDoubt  bool
-	Reply    smtp.Reply
-	Detail   string
-	Source   netip.Addr
-	Remote   netip.AddrPort
-	MX       string
-	TLS      bool
-	Next     time.Time // of EventDeferred: when the next attempt is due
+	Receiver   string // policy group that answered
+	Stage      Stage
+	Status     Status
+	InDoubt    bool
+	NoSuppress bool // the answer says nothing about the address (see Advice)
+	Reply      smtp.Reply
+	Detail     string
+	Source     netip.Addr
+	Remote     netip.AddrPort
+	MX         string
+	TLS        bool
+	Next       time.Time // of EventDeferred: when the next attempt is due
 }

@@ -173,7 +173,7 @@ func (n suppressionService) List(ctx context.Context, q service.SuppressionQuery
 	}
 	part, now := strings.ToLower(q.Part), n.clock.Now()
 	match := func(s *ledger.Suppression) bool {
-		return s.Live(now) && (q.Tenant == "" || s.Tenant == q.Tenant) && (q.List == "" || s.List.String() == q.List) &&
+		return s.Live(now) && (q.List != "" || s.List != ledger.Errors) && (q.Tenant == "" || s.Tenant == q.Tenant) && (q.List == "" || s.List.String() == q.List) &&
 			strings.Contains(strings.ToLower(s.Address), part)
 	}
 	for ctx.Err() == nil {
@@ -183,7 +183,7 @@ func (n suppressionService) List(ctx context.Context, q service.SuppressionQuery
 		}
 		for _, s := range page {
 			out := service.Suppression{Place: service.Place{List: s.List.String(), Tenant: s.Tenant, Filter: s.Filter},
-				Address: mail.Address(s.Address), Reason: s.Reason, Since: s.Since, Expires: s.Expires}
+				Address: mail.Address(s.Address), Reason: s.Reason, Evidence: s.Evidence, Since: s.Since, Expires: s.Expires}
 			if !yield(out, base64.RawURLEncoding.EncodeToString(next)) {
 				return nil
 			}
@@ -244,9 +244,18 @@ func (n suppressionService) Remove(ctx context.Context, at service.Place, list [
 	return int(r.Removed), err
 }
 
-// Reset implements service.Suppressions: errors are not counted yet.
-func (suppressionService) Reset(context.Context, string, []mail.Address, string) (int, error) {
-	return 0, service.ErrNotYet
+// Reset implements service.Suppressions.
+func (n suppressionService) Reset(ctx context.Context, tenant string, list []mail.Address, author string) (int, error) {
+	m, err := n.agree()
+	if err != nil {
+		return 0, err
+	}
+	cmd := &ledger.Unsuppress{Signed: m.by(author)}
+	for _, a := range list {
+		cmd.Remove = append(cmd.Remove, ledger.Suppressed{Scope: ledger.Scope{List: ledger.Errors, Tenant: tenant}, Address: a.Fold()})
+	}
+	r, err := m.command(ctx, cmd)
+	return int(r.Removed), err
 }
 
 type auditService struct{ *Node }

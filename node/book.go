@@ -25,10 +25,10 @@ type edition struct {
 	number uint64       // of the newest object, as the members number them; 0 = the file's, not agreed on
 	parts  int          // objects it was made of
 
-	bounces  map[string]settings.Bounce       // how tenants are told of failures
-	inbound  map[mail.Domain]*settings.Member // whose return addresses a domain holds
-	replies  *bounce.Rules
-	blackbox map[string]bool // tenants whose mail is held against the black box (requirement R103)
+	bounces     map[string]settings.Bounce       // how tenants are told of failures
+	inbound     map[mail.Domain]*settings.Member // whose return addresses a domain holds
+	replies     *bounce.Rules
+	suppression map[string]suppressionRules // by tenant
 }
 
 // book holds the edition in force. The rooms ask it at every use, so a new edition counts from the next message on.
@@ -81,10 +81,10 @@ func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint
 		return fmt.Errorf("node: rules of replies: %w", err)
 	}
 	e := &edition{index: index, rules: rules, grants: map[*settings.Member]smtpd.Grant{}, nets: sources,
-		number: number, parts: parts, blackbox: map[string]bool{}, bounces: map[string]settings.Bounce{},
+		number: number, parts: parts, suppression: map[string]suppressionRules{}, bounces: map[string]settings.Bounce{},
 		inbound: map[mail.Domain]*settings.Member{}, replies: replies}
 	for i := range s.Tenants {
-		e.blackbox[s.Tenants[i].Name] = s.Tenants[i].BlackBox
+		e.suppression[s.Tenants[i].Name] = rulesOf(&s.Tenants[i])
 		e.bounces[s.Tenants[i].Name] = s.Tenants[i].Bounce
 	}
 	for _, m := range index.Members() {

@@ -84,6 +84,7 @@ func (n *Node) openEngine() error {
 	}
 	e.done.Go(func() { e.watchDisk() })
 	e.done.Go(func() { e.remember(n, e.notes) })
+	e.done.Go(func() { n.learn(e.life, e) })
 	n.engine.Store(e)
 	if n.wire == nil {
 		if err := e.serve(e.life, m); err != nil {

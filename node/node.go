@@ -360,7 +360,7 @@ func (n *Node) Stop(ctx context.Context) error {
 func (n *Node) watch() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var purged time.Time
+	var purged, stopped time.Time
 	for {
 		select {
 		case <-n.stopped:
@@ -375,6 +375,23 @@ func (n *Node) watch() {
 				n.purge(e)
 			}
 		}
+		if now := n.clock.Now(); now.Sub(stopped) > time.Minute || now.Before(stopped) {
+			go n.stopSince(stopped, now) // it may have to wait for a majority
+			stopped = now
+		}
+	}
+}
+
+// stopSince runs the delivery stops whose time came since before. The first look after a start runs none.
+func (n *Node) stopSince(before, now time.Time) {
+	if before.IsZero() || n.engine.Load() == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	due := func(r *stopRule) bool { return !r.immediate && runsBetween(r.runAt, before, now) }
+	if err := n.stopDeliveries(ctx, due); err != nil {
+		n.log.Warn("delivery stop did not run to its end", "error", err)
 	}
 }
 

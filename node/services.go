@@ -437,7 +437,7 @@ func subjectOf(s destination.Suspension) service.Subject {
 type jobService struct{ *Node }
 
 // RunJob implements service.Jobs.
-func (n jobService) RunJob(_ context.Context, name string) error {
+func (n jobService) RunJob(ctx context.Context, name string) error {
 	e, err := n.running()
 	if err != nil {
 		return err
@@ -445,7 +445,9 @@ func (n jobService) RunJob(_ context.Context, name string) error {
 	switch name {
 	case "retention":
 		return n.purge(e)
-	case "nightly", "blocklist", "unsubscribe":
+	case "blocklist":
+		return n.stopDeliveries(ctx, func(*stopRule) bool { return true })
+	case "nightly", "unsubscribe":
 		return service.ErrNotYet
 	}
 	return service.ErrNotFound

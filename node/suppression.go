@@ -3,6 +3,7 @@ package node
 import (
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/suppression"
 )
 
 // suppressed tells why an address gets no mail of a tenant, in the order of requirement E-42. It is asked for every
@@ -14,13 +15,13 @@ func (n *Node) suppressed(tenant string, to mail.Address) (mail.Suppression, boo
 		return mail.Suppression{}, false
 	}
 	n.metrics.SuppressionLookups.Inc()
-	scopes := [...]ledger.Scope{{List: ledger.Blackbox}, {List: ledger.Unsubscribe, Tenant: tenant}, {List: ledger.Unsubscribe},
-		{List: ledger.Blocklist, Tenant: tenant}, {List: ledger.Blocklist}}
-	asked := scopes[:]
-	if !n.book.now.Load().blackbox[tenant] {
-		asked = scopes[1:]
+	now := n.book.now.Load()
+	rules := now.suppression[tenant]
+	scopes := rules.scopes
+	if scopes == nil {
+		scopes = scopesOf(tenant, false, false)
 	}
-	s, hit, err := m.book.Suppressed(to.Fold(), n.clock.Now(), asked...)
+	s, hit, err := m.book.Suppressed(to.Fold(), n.clock.Now(), scopes...)
 	if err != nil { // the book's disk is in trouble: it says so itself, and the node stops
 		n.log.Error("suppression lists cannot be read", "error", err)
 		return mail.Suppression{}, false
@@ -30,9 +31,39 @@ func (n *Node) suppressed(tenant string, to mail.Address) (mail.Suppression, boo
 	}
 	switch s.List {
 	case ledger.Blackbox:
-		return mail.Suppression{Status: mail.StatusUserUnknown, Detail: "591 suppressed: black box"}, true
+		return suppression.Verdict(suppression.BlackBox), true
 	case ledger.Unsubscribe:
-		return mail.Suppression{Status: mail.StatusUnsubscribed, Detail: "591 suppressed: unsubscribed"}, true
+		return suppression.Verdict(suppression.Unsubscribe), true
+	case ledger.Errors: // the last list asked, so no other is hidden by it
+		if !suppression.ParseErrors(s.Reason).Excluded(rules.threshold) {
+			return mail.Suppression{}, false
+		}
+		return suppression.Verdict(suppression.ErrorCount), true
 	}
-	return mail.Suppression{Status: mail.StatusBlockListed, Detail: "591 suppressed: block list"}, true
+	return suppression.Verdict(suppression.BlockList), true
+}
+
+// suppressionRules is what the settings say about a tenant's lists.
+type suppressionRules struct {
+	scopes    []ledger.Scope // to ask, in order
+	threshold int            // of errors counted; 0 = they exclude nobody
+	counts    bool           // errors are counted at all
+	stops     []stopRule     // of the tenant's compositions
+}
+
+// scopesOf lists where an address may stand that a tenant's mail goes to, in the order of suppression.Order.
+func scopesOf(tenant string, blackBox, errorCount bool) (scopes []ledger.Scope) {
+	for _, l := range suppression.Order(blackBox, errorCount) {
+		switch l {
+		case suppression.BlackBox:
+			scopes = append(scopes, ledger.Scope{List: ledger.Blackbox})
+		case suppression.Unsubscribe:
+			scopes = append(scopes, ledger.Scope{List: ledger.Unsubscribe, Tenant: tenant}, ledger.Scope{List: ledger.Unsubscribe})
+		case suppression.BlockList:
+			scopes = append(scopes, ledger.Scope{List: ledger.Blocklist, Tenant: tenant}, ledger.Scope{List: ledger.Blocklist})
+		case suppression.ErrorCount:
+			scopes = append(scopes, ledger.Scope{List: ledger.Errors, Tenant: tenant})
+		}
+	}
+	return scopes
 }

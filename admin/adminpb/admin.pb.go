@@ -3554,13 +3554,14 @@ func (x *SettingsProblem) GetText() string {
 type Suppression struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	List          string                 `protobuf:"bytes,2,opt,name=list,proto3" json:"list,omitempty"`     // blackbox, blocklist, unsubscribe
+	List          string                 `protobuf:"bytes,2,opt,name=list,proto3" json:"list,omitempty"`     // blackbox, blocklist, unsubscribe; listed only: errors
 	Tenant        string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"` // whose mail; "" = everybody's, on the black box only
 	Filter        string                 `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"` // unsubscribe only: the filter whose mail is meant; "" = all of the tenant
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	Author        string                 `protobuf:"bytes,6,opt,name=author,proto3" json:"author,omitempty"`
 	Since         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
-	Expires       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires,proto3" json:"expires,omitempty"` // absent = never
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires,proto3" json:"expires,omitempty"`   // absent = never
+	Evidence      string                 `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"` // the delivery and the reply that led to it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3649,6 +3650,13 @@ func (x *Suppression) GetExpires() *timestamppb.Timestamp {
 		return x.Expires
 	}
 	return nil
+}
+
+func (x *Suppression) GetEvidence() string {
+	if x != nil {
+		return x.Evidence
+	}
+	return ""
 }
 
 // Empty members do not narrow.
@@ -5671,7 +5679,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x0fSettingsProblem\x12\x12\n" +
 	"\x04line\x18\x01 \x01(\rR\x04line\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\x83\x02\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\x9f\x02\n" +
 	"\vSuppression\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04list\x18\x02 \x01(\tR\x04list\x12\x16\n" +
@@ -5680,7 +5688,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06author\x18\x06 \x01(\tR\x06author\x120\n" +
 	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x124\n" +
-	"\aexpires\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\x8d\x01\n" +
+	"\aexpires\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x1a\n" +
+	"\bevidence\x18\t \x01(\tR\bevidence\"\x8d\x01\n" +
 	"\x17ListSuppressionsRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04list\x18\x02 \x01(\tR\x04list\x12\x18\n" +

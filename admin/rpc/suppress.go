@@ -25,9 +25,9 @@ func (h *handler) ListSuppressions(ctx context.Context, req *adminpb.ListSuppres
 		return nil, fmt.Errorf("%w: address or cursor is too long", service.ErrInvalid)
 	}
 	switch req.List {
-	case "", service.BlackBox, service.BlockList, service.Unsubscribe:
+	case "", service.BlackBox, service.BlockList, service.Unsubscribe, service.Errors:
 	default:
-		return nil, fmt.Errorf("%w: %q is no list; allowed: blackbox, blocklist, unsubscribe", service.ErrInvalid, req.List)
+		return nil, fmt.Errorf("%w: %q is no list; allowed: blackbox, blocklist, unsubscribe, errors", service.ErrInvalid, req.List)
 	}
 	limit := clamp(int(req.Limit), defaultPage)
 	r := &adminpb.ListSuppressionsResponse{NextCursor: req.Cursor}
@@ -38,7 +38,7 @@ func (h *handler) ListSuppressions(ctx context.Context, req *adminpb.ListSuppres
 			return false
 		}
 		r.Suppressions = append(r.Suppressions, &adminpb.Suppression{Address: clean(string(s.Address)), List: s.List, Tenant: s.Tenant,
-			Filter: s.Filter, Reason: clean(s.Reason), Author: s.Author, Since: stamp(s.Since), Expires: stamp(s.Expires)})
+			Filter: s.Filter, Reason: clean(s.Reason), Author: s.Author, Evidence: clean(s.Evidence), Since: stamp(s.Since), Expires: stamp(s.Expires)})
 		r.NextCursor = position
 		return true
 	})

@@ -27,6 +27,7 @@ const (
 	BlackBox    = "blackbox"
 	BlockList   = "blocklist"
 	Unsubscribe = "unsubscribe"
+	Errors      = "errors" // to be listed only: what was counted against addresses (requirement R100)
 )
 
 // Place is where an address stands: on one list, for one tenant's mail.
@@ -39,11 +40,12 @@ type Place struct {
 // Suppression is an address that gets no mail.
 type Suppression struct {
 	Place
-	Address mail.Address // compared by Fold
-	Reason  string
-	Author  string
-	Since   time.Time
-	Expires time.Time // zero = never
+	Address  mail.Address // compared by Fold
+	Reason   string       // of Errors: how many by status, "2=1,5=3"
+	Author   string
+	Evidence string // the delivery and the reply that led to it
+	Since    time.Time
+	Expires  time.Time // zero = never
 }
 
 // SuppressionQuery narrows a listing. Zero members do not narrow.

@@ -73,6 +73,7 @@ const (
 	Blackbox    List = 1 // operator-wide: reported as an address that does not exist
 	Unsubscribe List = 2
 	Blocklist   List = 3
+	Errors      List = 4 // no suppression yet: what was counted against an address, in Reason
 )
 
 // String is the list's name in commands, logs and the API.
@@ -84,11 +85,13 @@ func (l List) String() string {
 		return "unsubscribe"
 	case Blocklist:
 		return "blocklist"
+	case Errors:
+		return "errors"
 	}
 	return fmt.Sprintf("list %d", byte(l))
 }
 
-// ParseList reads a list's name.
+// ParseList reads the name of a list that somebody may put an address on.
 func ParseList(name string) (List, bool) {
 	for _, l := range []List{Blackbox, Unsubscribe, Blocklist} {
 		if l.String() == name {

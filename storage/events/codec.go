@@ -43,8 +43,9 @@ const (
 	hasTLS
 	hasNext
 	isOwn
+	noSuppress
 
-	allFields = isOwn<<1 - 1
+	allFields = noSuppress<<1 - 1
 )
 
 // Append appends the packed form of e to dst. Times keep their milliseconds, IPv6 zones are dropped.
@@ -141,7 +142,8 @@ func fieldsOf(e *mail.Event, domain mail.Domain) uint64 {
 		bit(e.Stage != 0, hasStage) | bit(e.Status != 0, hasStatus) | bit(e.InDoubt, hasInDoubt) |
 		bit(e.Reply.Code > 0 || e.Reply.Text != "", hasReply) | bit(!e.Reply.Enhanced.IsZero(), hasEnhanced) |
 		bit(e.Detail != "", hasDetail) | bit(e.Source.IsValid(), hasSource) | bit(e.Remote.IsValid(), hasRemote) |
-		bit(e.MX != "", hasMX) | bit(e.TLS, hasTLS) | bit(!e.Next.IsZero(), hasNext) | bit(e.Own, isOwn)
+		bit(e.MX != "", hasMX) | bit(e.TLS, hasTLS) | bit(!e.Next.IsZero(), hasNext) | bit(e.Own, isOwn) |
+		bit(e.NoSuppress, noSuppress)
 }
 
 func bit(on bool, b uint64) uint64 {
@@ -210,6 +212,7 @@ func decodeOutcome(r *record.Reader, bits uint64, e *mail.Event) {
 	}
 	e.MX = text(r, bits&hasMX)
 	e.TLS = bits&hasTLS != 0
+	e.NoSuppress = bits&noSuppress != 0
 	e.Next = moment(r, bits&hasNext)
 }
 

@@ -1,0 +1,278 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+	"github.com/ekiden-mta/ekiden/policy/suppression"
+	"github.com/ekiden-mta/ekiden/storage/events"
+)
+
+// The lists learn from the event log: a member reads its own log from where it stood, and proposes what follows from the
+// failures to the members' book. Where the node ends between the book's answer and its own note of how far it has read,
+// a failure is met twice; the delivery it came from tells, unless another failure of the address came in between.
+
+const (
+	metaLearned  = "suppression-cursor"
+	learnEvery   = 500 * time.Millisecond
+	learnBatch   = 500  // failures of one proposal
+	learnNote    = 1000 // blocks without one after which the place is noted all the same
+	stopEvidence = "message %s, delivery %d: %s"
+)
+
+// stopRule is the delivery stop of a composition (requirement R101).
+type stopRule struct {
+	composition string
+	runAt       time.Duration // since midnight
+	immediate   bool
+	release     int // days, 0 = never
+	reasons     map[int]int
+}
+
+// rulesOf derives what a tenant's settings say about its lists.
+func rulesOf(t *settings.Tenant) suppressionRules {
+	r := suppressionRules{counts: t.Exclusion.Enabled}
+	if t.Exclusion.Enabled {
+		r.threshold = t.Exclusion.Threshold
+	}
+	for i := range t.Compositions {
+		c := &t.Compositions[i]
+		if c.DeliveryStop == nil || len(c.DeliveryStop.Reasons) == 0 {
+			continue
+		}
+		at, err := settings.ParseTimeOfDay(c.DeliveryStop.RunAt)
+		r.stops = append(r.stops, stopRule{composition: c.Name, runAt: at, immediate: err != nil,
+			release: c.DeliveryStop.ReleaseAfterDays, reasons: c.DeliveryStop.Reasons})
+		r.counts = true
+	}
+	r.scopes = scopesOf(t.Name, t.BlackBox, t.Exclusion.Enabled)
+	return r
+}
+
+// learn keeps the lists up to date with the log until the engine ends.
+func (n *Node) learn(ctx context.Context, e *engine) {
+	raw, err := e.store.Meta(metaLearned)
+	if err != nil {
+		n.log.Error("failures are not counted: how far the log was read is not known", "error", err)
+		return
+	}
+	at, _ := events.ParseCursor(string(raw))
+	kept := at
+	tick := time.NewTicker(learnEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for more := e.store.Events().End().Block >= at.Block; more; {
+			at, more, err = n.learnSome(ctx, e, at)
+			if err == nil && (more || at.Block-kept.Block >= learnNote) {
+				kept, err = at, e.keep(ctx, metaLearned, []byte(at.String()))
+			}
+			if err != nil {
+				if ctx.Err() == nil {
+					n.log.Warn("failures are counted later", "error", err)
+				}
+				break
+			}
+		}
+	}
+}
+
+// learnSome takes the next failures of the log into the book and returns where to go on; more tells whether others may
+// follow.
+func (n *Node) learnSome(ctx context.Context, e *engine, from events.Cursor) (at events.Cursor, more bool, err error) {
+	var failures []mail.Event
+	at = e.store.Events().End().Next()
+	err = e.store.Events().Search(ctx, events.Query{After: from, Kinds: []mail.EventKind{mail.EventFailed}},
+		func(ev mail.Event, c events.Cursor) bool {
+			if suppression.Counts(&ev) {
+				failures = append(failures, ev)
+			}
+			if more = len(failures) == learnBatch; more || c.Block >= at.Block {
+				at = c
+			}
+			return !more
+		})
+	if err == nil && len(failures) > 0 {
+		if err = n.judge(ctx, failures); err == nil {
+			err = e.keep(ctx, metaLearned, []byte(at.String()))
+		}
+	}
+	if err != nil {
+		return from, false, err
+	}
+	return at, more, nil
+}
+
+// judge proposes what follows from failures: what the black box learns, what is counted, who is stopped at once.
+func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
+	m, err := n.agree()
+	if err != nil {
+		return err
+	}
+	now := n.book.now.Load()
+	add := map[ledger.Suppressed]ledger.Suppression{}
+	for i := range failures {
+		ev := &failures[i]
+		address := ev.To.Fold()
+		evidence := fmt.Sprintf(stopEvidence, ev.Message, ev.Delivery, ev.Reply.String())
+		if suppression.Learns(ev) {
+			id := ledger.Suppressed{Scope: ledger.Scope{List: ledger.Blackbox}, Address: address}
+			if known, err := m.known(id, n.clock.Now()); err != nil {
+				return err
+			} else if known == nil {
+				add[id] = ledger.Suppression{Suppressed: id, Reason: "unknown user", Evidence: evidence, Since: ev.At}
+			}
+		}
+		rules := now.suppression[ev.Tenant]
+		if !rules.counts {
+			continue
+		}
+		id := ledger.Suppressed{Scope: ledger.Scope{List: ledger.Errors, Tenant: ev.Tenant}, Address: address}
+		entry, again := add[id]
+		if !again {
+			known, err := m.known(id, n.clock.Now())
+			if err != nil {
+				return err
+			}
+			if known != nil {
+				entry = *known
+			}
+		}
+		if entry.Evidence == evidence {
+			continue // counted before the node ended
+		}
+		errors := suppression.ParseErrors(entry.Reason)
+		errors.Add(ev.Status)
+		if entry.Since.IsZero() {
+			entry.Since = ev.At
+		}
+		entry.Suppressed, entry.Reason, entry.Evidence = id, errors.String(), evidence
+		add[id] = entry
+		for _, stop := range rules.stops {
+			if stopped, ok := n.stop(&entry, &stop); ok && stop.immediate {
+				add[stopped.Suppressed] = stopped
+			}
+		}
+	}
+	cmd := ledger.Suppress{Signed: m.by("")} // no operator's doing: not in the audit trail
+	for _, s := range add {
+		cmd.Add = append(cmd.Add, s)
+	}
+	return m.add(ctx, cmd)
+}
+
+// stop returns the block that the delivery stop puts an address under for what was counted, if it does.
+func (n *Node) stop(counted *ledger.Suppression, rule *stopRule) (ledger.Suppression, bool) {
+	status, ok := suppression.ParseErrors(counted.Reason).Stopped(rule.reasons)
+	if !ok {
+		return ledger.Suppression{}, false
+	}
+	s := ledger.Suppression{Suppressed: ledger.Suppressed{Scope: ledger.Scope{List: ledger.Blocklist, Tenant: counted.Tenant},
+		Address: counted.Address}, Reason: fmt.Sprintf("delivery stop: status %d", status), Evidence: counted.Evidence, Since: n.clock.Now()}
+	if rule.release > 0 {
+		s.Expires = s.Since.AddDate(0, 0, rule.release)
+	}
+	return s, true
+}
+
+// known returns an entry that counts at now, nil where there is none.
+func (m *member) known(id ledger.Suppressed, now time.Time) (*ledger.Suppression, error) {
+	s, hit, err := m.book.Suppressed(id.Address, now, id.Scope)
+	if err != nil || !hit {
+		return nil, err
+	}
+	return &s, nil
+}
+
+// add proposes suppressions, in pieces.
+func (m *member) add(ctx context.Context, cmd ledger.Suppress) error {
+	if len(cmd.Add) == 0 {
+		return nil
+	}
+	for _, piece := range ledger.Split(cmd) {
+		if _, err := m.command(ctx, piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopDeliveries is the delivery stop's run for the tenants and compositions that due tells: whoever has errors enough
+// gets on the block list. What was counted is spent by it, so that an address that is released begins anew.
+func (n *Node) stopDeliveries(ctx context.Context, due func(*stopRule) bool) error {
+	m, err := n.agree()
+	if err != nil {
+		return err
+	}
+	for tenant, rules := range n.book.now.Load().suppression {
+		var stops []stopRule
+		for i := range rules.stops {
+			if due(&rules.stops[i]) {
+				stops = append(stops, rules.stops[i])
+			}
+		}
+		if len(stops) == 0 {
+			continue
+		}
+		if err := n.stopTenant(ctx, m, tenant, stops); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopTenant looks through everything counted for one tenant.
+func (n *Node) stopTenant(ctx context.Context, m *member, tenant string, stops []stopRule) error {
+	of := func(s *ledger.Suppression) bool { return s.List == ledger.Errors && s.Tenant == tenant }
+	var cursor []byte
+	for {
+		page, next, err := m.book.Suppressions(cursor, learnBatch, of)
+		if err != nil {
+			return fmt.Errorf("node: look through the errors counted: %w", err)
+		}
+		block := ledger.Suppress{Signed: m.by("")}
+		spent := &ledger.Unsuppress{Signed: m.by("")}
+		for i := range page {
+			for j := range stops {
+				if s, ok := n.stop(&page[i], &stops[j]); ok {
+					block.Add = append(block.Add, s)
+					spent.Remove = append(spent.Remove, page[i].Suppressed)
+					break
+				}
+			}
+		}
+		if err := m.add(ctx, block); err != nil {
+			return err
+		}
+		if len(spent.Remove) > 0 {
+			if _, err := m.command(ctx, spent); err != nil {
+				return err
+			}
+		}
+		if cursor = next; next == nil {
+			return nil
+		}
+	}
+}
+
+// runsBetween tells whether a time of day lies in (before, now], by the clock of the process's zone.
+func runsBetween(at time.Duration, before, now time.Time) bool {
+	for day := before.Local(); ; day = day.AddDate(0, 0, 1) {
+		y, mo, d := day.Date()
+		run := time.Date(y, mo, d, 0, 0, 0, 0, time.Local).Add(at)
+		if run.After(now) {
+			return false
+		}
+		if run.After(before) {
+			return true
+		}
+	}
+}

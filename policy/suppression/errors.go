@@ -1,0 +1,89 @@
+package suppression
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// Counts tells whether a failure counts against the address it was sent to (R100): it does where the address, its
+// mailbox or its domain is at fault. A refusal by policy (4), a message too large (8) and whatever we decided ourselves
+// (9 to 12) say nothing about the address; nor does an answer whose rule says so.
+func Counts(e *mail.Event) bool {
+	if e.Kind != mail.EventFailed || e.Own || e.NoSuppress || e.To == "" {
+		return false
+	}
+	switch e.Status {
+	case mail.StatusHostUnknown, mail.StatusUserUnknown, mail.StatusTimeout, mail.StatusOverCapacity, mail.StatusForward,
+		mail.StatusServer, mail.StatusOther:
+		return true
+	}
+	return false
+}
+
+// Learns tells whether the black box learns the address: a receiver said that it does not exist (R103). Refused ones
+// are not learned.
+func Learns(e *mail.Event) bool {
+	return Counts(e) && e.Status == mail.StatusUserUnknown && e.Stage != mail.StageDNS
+}
+
+// Errors is what was counted against one address of a tenant, by status.
+type Errors map[mail.Status]int
+
+// maxErrors is where a count stays.
+const maxErrors = 9999
+
+// Add counts one failure.
+func (c Errors) Add(s mail.Status) { c[s] = min(c[s]+1, maxErrors) }
+
+// Total returns the sum.
+func (c Errors) Total() (n int) {
+	for _, v := range c {
+		n += v
+	}
+	return n
+}
+
+// Excluded tells whether an address with these errors gets no mail; threshold is at least 1 (R100).
+func (c Errors) Excluded(threshold int) bool { return c.Total() >= max(threshold, 1) }
+
+// Stopped tells whether the delivery stop takes the address, and for which status: the first whose occurrences reach
+// what reasons asks for (R101).
+func (c Errors) Stopped(reasons map[int]int) (mail.Status, bool) {
+	for _, s := range slices.Sorted(maps.Keys(c)) {
+		if need := reasons[int(s)]; need > 0 && c[s] >= need {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
+// String returns what ParseErrors reads: "2=1,5=3", by status.
+func (c Errors) String() string {
+	var b strings.Builder
+	for _, s := range slices.Sorted(maps.Keys(c)) {
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, "%d=%d", s, c[s])
+	}
+	return b.String()
+}
+
+// ParseErrors reads what String wrote. What it cannot read counts for nothing.
+func ParseErrors(text string) Errors {
+	c := Errors{}
+	for part := range strings.SplitSeq(text, ",") {
+		status, n, _ := strings.Cut(part, "=")
+		s, err1 := strconv.ParseUint(status, 10, 8)
+		v, err2 := strconv.ParseUint(n, 10, 16)
+		if err1 == nil && err2 == nil && v > 0 {
+			c[mail.Status(s)] = min(int(v), maxErrors)
+		}
+	}
+	return c
+}
