@@ -17,7 +17,7 @@ import (
 // a failure is met twice; the delivery it came from tells, unless another failure of the address came in between.
 
 const (
-	metaLearned  = "suppression-cursor"
+	metaFailures  = "suppression-cursor"
 	learnEvery   = 500 * time.Millisecond
 	learnBatch   = 500  // failures of one proposal
 	learnNote    = 1000 // blocks without one after which the place is noted all the same
@@ -55,7 +55,7 @@ func rulesOf(t *settings.Tenant) suppressionRules {
 
 // learn keeps the lists up to date with the log until the engine ends.
 func (n *Node) learn(ctx context.Context, e *engine) {
-	raw, err := e.store.Meta(metaLearned)
+	raw, err := e.store.Meta(metaFailures)
 	if err != nil {
 		n.log.Error("failures are not counted: how far the log was read is not known", "error", err)
 		return
@@ -73,7 +73,7 @@ func (n *Node) learn(ctx context.Context, e *engine) {
 		for more := e.store.Events().End().Block >= at.Block; more; {
 			at, more, err = n.learnSome(ctx, e, at)
 			if err == nil && (more || at.Block-kept.Block >= learnNote) {
-				kept, err = at, e.keep(ctx, metaLearned, []byte(at.String()))
+				kept, err = at, e.keep(ctx, metaFailures, []byte(at.String()))
 			}
 			if err != nil {
 				if ctx.Err() == nil {
@@ -102,7 +102,7 @@ func (n *Node) learnSome(ctx context.Context, e *engine, from events.Cursor) (at
 		})
 	if err == nil && len(failures) > 0 {
 		if err = n.judge(ctx, failures); err == nil {
-			err = e.keep(ctx, metaLearned, []byte(at.String()))
+			err = e.keep(ctx, metaFailures, []byte(at.String()))
 		}
 	}
 	if err != nil {
