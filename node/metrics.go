@@ -166,6 +166,9 @@ func (m *mirror) standings(reports []source.Report) {
 			ip = r.Source.String()
 		}
 		for _, s := range r.Receivers {
+			if s.Lane != "" {
+				s.Receiver += " " + s.Lane
+			}
 			p := pair{s.Receiver, ip}
 			seen[p] = true
 			// Until a probe has succeeded nobody knows that the block is over.

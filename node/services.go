@@ -187,7 +187,7 @@ func countersOf(c stats.Counts) (out service.Counters) {
 var queueNames = [...]string{"docomo", "ezweb", "softbank", "disney", "vodafone", "pc", "docomo_cleaning",
 	"ezweb_cleaning", "softbank_cleaning", "disney_cleaning", "vodafone_cleaning", "pc_cleaning"}
 
-// Queues implements service.Numbers. Cleaning mail waits in its carrier's normal row until cleaning has queues of its own.
+// Queues implements service.Numbers. Cleaning mail from before a restart stands in its carrier's normal row.
 func (n numberService) Queues(context.Context) ([]service.Queue, error) {
 	e, err := n.running()
 	if err != nil {
@@ -199,7 +199,9 @@ func (n numberService) Queues(context.Context) ([]service.Queue, error) {
 	}
 	for _, s := range e.actors.Destinations().Snapshot("") {
 		if i := slices.Index(queueNames[:], n.book.queueOf(s.Domain)); i >= 0 {
-			out[i].Waiting += int64(s.Waiting + s.Flight)
+			cleaning := min(s.Cleaning, s.Waiting+s.Flight)
+			out[i].Waiting += int64(s.Waiting + s.Flight - cleaning)
+			out[i+len(queueNames)/2].Waiting += int64(cleaning)
 		}
 	}
 	return out, nil

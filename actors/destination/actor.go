@@ -96,10 +96,10 @@ func (v *voice) run(now time.Time, e *Effect) {
 			go v.load(l)
 		}
 	case EffectAsk:
-		route, key, limits := v.machine.Way()
+		route, key := v.machine.Way()
 		b.Asking(e.Shelf, e.Want)
 		v.shell.Ask(e.Source, protocol.Ask{Outbox: b, Shelf: e.Shelf, Want: e.Want, Route: route, Key: key,
-			Limits: limits, Deadline: e.Deadline, Tenant: e.Tenant})
+			Limits: e.Limits, Deadline: e.Deadline, Tenant: e.Tenant})
 	case EffectForget:
 		b.Forget()
 	case EffectDismiss:

@@ -55,7 +55,7 @@ func (b *Outbox) putBack(p *protocol.Parcel) *shelf {
 		b.held = true
 		return nil
 	}
-	s := b.shelves[b.shelf(p.Job.Delivery.Pool)]
+	s := b.shelves[b.shelf(&p.Job.Delivery)]
 	s.waiting.push(refTo(p))
 	return s
 }

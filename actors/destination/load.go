@@ -79,7 +79,7 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 			tell = b.setNextDue(end) || tell
 			continue
 		}
-		s := b.shelves[b.shelf(d.Pool)]
+		s := b.shelves[b.shelf(d)]
 		if len(s.waiting) >= 2*b.env.Window {
 			s.skipped = true
 			continue

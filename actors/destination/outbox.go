@@ -33,6 +33,7 @@ type Outbox struct {
 	nextDue time.Time // earliest due time on disk that lies ahead, as far as known; zero = none
 	total   int       // deliveries without a final outcome, memory and disk
 	retries int       // of these, such as were deferred before
+	clean   int       // of these, cleaning mail that came since the destination is in memory
 	held    bool      // deliveries were passed over because a gate or tenant is closed
 	purge   *purge    // deliveries of a stopped group are being discarded
 	touched time.Time
@@ -40,9 +41,10 @@ type Outbox struct {
 	status  Status
 }
 
-// shelf is the part of the window that belongs to one pool.
+// shelf is the part of the window that belongs to one pool, and in it to cleaning mail or to all other mail.
 type shelf struct {
 	pool     string
+	cleaning bool // cleaning mail goes at a slower pace of its own (requirements R24, R49)
 	waiting  window
 	sessions int
 	asked    int
@@ -103,6 +105,9 @@ func (b *Outbox) push(now time.Time, j *mail.Job) (protocol.Waker, bool) {
 	defer b.mu.Unlock()
 	d := &j.Delivery
 	b.total++
+	if d.Cleaning {
+		b.clean++
+	}
 	b.touched = now
 	if b.env.stopped(d) {
 		tell := !b.held && !b.told
@@ -115,7 +120,7 @@ func (b *Outbox) push(now time.Time, j *mail.Job) (protocol.Waker, bool) {
 	if end, quiet := b.env.quiet(now, d); quiet {
 		return nil, b.setNextDue(end)
 	}
-	i := b.shelf(d.Pool)
+	i := b.shelf(d)
 	s := b.shelves[i]
 	// A scan may have seen this delivery already, sent it even. Only the disk knows whether it is still there.
 	seen := d.Seq <= b.disk.newest
@@ -214,13 +219,13 @@ func (b *Outbox) setNextDue(t time.Time) bool {
 	return true
 }
 
-func (b *Outbox) shelf(pool string) int {
+func (b *Outbox) shelf(d *mail.Delivery) int {
 	for i, s := range b.shelves {
-		if s.pool == pool {
+		if s.pool == d.Pool && s.cleaning == d.Cleaning {
 			return i
 		}
 	}
-	b.shelves = append(b.shelves, &shelf{pool: pool})
+	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: d.Cleaning})
 	return len(b.shelves) - 1
 }
 

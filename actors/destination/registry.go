@@ -202,6 +202,7 @@ func (r *Registry) Len() int {
 type Standing struct {
 	Domain   mail.Domain
 	Status       // and what binds it
+	Cleaning int // cleaning mail of Waiting and Flight that came since the destination is in memory
 	Waiting  int // deliveries without a final outcome that are not in delivery, memory and disk
 	InMemory int // of these, such as are in the window
 	Flight   int // in delivery, or waiting for their outcome to be durable
@@ -229,7 +230,7 @@ func (r *Registry) Snapshot(d mail.Domain) []Standing {
 func (b *Outbox) Standing() Standing {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Standing{Domain: b.domain, Status: b.status, Flight: len(b.flight), Retrying: max(0, b.retries), NextDue: b.nextDue}
+	s := Standing{Domain: b.domain, Status: b.status, Flight: len(b.flight), Retrying: max(0, b.retries), Cleaning: b.clean, NextDue: b.nextDue}
 	for _, f := range b.shelves {
 		s.InMemory += len(f.waiting)
 		s.Sessions += f.sessions

@@ -91,6 +91,9 @@ func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
 	tell := false
 	if next == nil {
 		b.total--
+		if d.Cleaning {
+			b.clean = max(0, b.clean-1)
+		}
 		if d.Attempts > 0 {
 			b.retries--
 		}

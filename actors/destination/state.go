@@ -54,6 +54,7 @@ type Machine struct {
 	route     mail.Route
 	key       string
 	limits    *shaping.Limits
+	slow      *shaping.Limits // for cleaning mail; nil = not asked for since the route was found
 	fresh     time.Time
 	found     time.Time    // when the route was found
 	dead      mail.Outcome // the domain cannot be mailed at all, until fresh
@@ -109,6 +110,7 @@ type Effect struct {
 	Want     int
 	Deadline time.Time
 	Tenant   string
+	Limits   *shaping.Limits
 	N        int
 	Outcome  mail.Outcome
 }
@@ -125,8 +127,8 @@ const sourcesMost = 1 << 10
 // State returns where the machine stands.
 func (m *Machine) State() State { return m.state }
 
-// Way is the route and the limits the machine works with.
-func (m *Machine) Way() (mail.Route, string, *shaping.Limits) { return m.route, m.key, m.limits }
+// Way is the route the machine works with, and its key.
+func (m *Machine) Way() (mail.Route, string) { return m.route, m.key }
 
 // Receiver names who answers for this destination, "" while that is not known.
 func (m *Machine) Receiver() string {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
 // Figures of the machine.
@@ -91,6 +92,7 @@ func (m *Machine) onResolved(now time.Time, r *protocol.Resolved, v *View) {
 	default:
 		m.dead, m.unfound = mail.Outcome{}, time.Time{}
 		m.route, m.key, m.limits = r.Route, r.Key, r.Limits
+		m.slow = nil
 		m.found, m.fresh = now, now.Add(routeLife)
 		if !r.Route.Until.IsZero() && r.Route.Until.Before(m.fresh) && r.Route.Until.After(now) {
 			m.fresh = r.Route.Until
@@ -297,7 +299,7 @@ func (m *Machine) ask(now time.Time, v *View) {
 		}
 		wants = true
 		sources := m.env.Sources(s.Pool)
-		want := min(max(m.env.deserves(s.Ready, s.Sessions), m.extra(now, s)), m.limits.Connections*len(sources))
+		want := min(max(m.env.deserves(s.Ready, s.Sessions), m.extra(now, s)), m.limitsOf(s).Connections*len(sources))
 		if want > s.Sessions+s.Asked {
 			n, refusal := m.askSources(now, i, s, sources, want-s.Sessions-s.Asked)
 			have += n
@@ -306,7 +308,7 @@ func (m *Machine) ask(now time.Time, v *View) {
 			}
 		}
 		served = served || s.Sessions+s.Asked > 0
-		if s.Sessions+s.Asked < m.limits.Connections*len(sources) {
+		if s.Sessions+s.Asked < m.limitsOf(s).Connections*len(sources) {
 			full = false
 			if s.Asked > 0 { // nobody says when they are answered
 				m.wakeBy(now.Add(restLook))
@@ -340,6 +342,18 @@ func (m *Machine) ask(now time.Time, v *View) {
 			m.wakeBy(why.until)
 		}
 	}
+}
+
+// limitsOf is what the receiver bears of a shelf's kind of mail.
+func (m *Machine) limitsOf(s *Shelf) *shaping.Limits {
+	if !s.Cleaning {
+		return m.limits
+	}
+	if m.slow == nil {
+		slow := m.limits.Cleaning()
+		m.slow = &slow
+	}
+	return m.slow
 }
 
 // extra is how many sessions a shelf should have whose sessions have not come for more for a while: they are slow, or
@@ -391,7 +405,7 @@ func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip
 
 func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want int) {
 	deadline := now.Add(m.env.AskFor)
-	m.do(Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant})
+	m.do(Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant, Limits: m.limitsOf(s)})
 	s.Asked += want
 	if o := m.origin(a); !o.next.IsZero() {
 		o.next = time.Time{}

@@ -21,6 +21,7 @@ type View struct {
 // Shelf is one pool's part of the window.
 type Shelf struct {
 	Pool            string
+	Cleaning        bool
 	Tenant          string    // of the first in line
 	Moved           time.Time // when a session last came for more
 	Ready           int
@@ -40,7 +41,7 @@ func (b *Outbox) Look(now time.Time, v *View) {
 	v.Shelves = v.Shelves[:0]
 	v.Ready, v.Retry = 0, b.env.Retry
 	for _, s := range b.shelves {
-		w := Shelf{Pool: s.pool, Ready: len(s.waiting), Sessions: s.sessions, Asked: s.asked, Moved: s.moved}
+		w := Shelf{Pool: s.pool, Cleaning: s.cleaning, Ready: len(s.waiting), Sessions: s.sessions, Asked: s.asked, Moved: s.moved}
 		if len(s.waiting) > 0 {
 			d := &s.waiting[0].p.Job.Delivery
 			w.Tenant = d.Tenant

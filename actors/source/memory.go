@@ -28,14 +28,14 @@ func (l *lane) warm(now time.Time, p *shaping.Plan) {
 // remind tells a new lane what is known of its receiver: from this source, else from another.
 func (b *Book) remind(now time.Time, l *lane) {
 	l.warm(now, b.plan)
-	if y, ok := b.kept[l.receiver]; ok {
-		delete(b.kept, l.receiver)
+	if y, ok := b.kept[laneName(l.limits)]; ok {
+		delete(b.kept, laneName(l.limits))
 		l.control.Recall(now, y)
 		if l.watch.Store(watchFor); y.Until > 0 {
 			return
 		}
 	}
-	if y, ok := b.cfg.Hints.of(l.receiver); ok {
+	if y, ok := b.cfg.Hints.of(laneName(l.limits)); ok {
 		l.control.Hint(now, y)
 	}
 }
@@ -49,8 +49,8 @@ func (b *Book) Forget(now time.Time, after time.Duration) {
 		if l.open > 0 || l.waiting > 0 || state == shaping.Blocked || state == shaping.Probing || now.Sub(l.used) < after {
 			return false
 		}
-		b.keep(l.receiver, l.control.Remember(now))
-		delete(b.lanes, l.receiver)
+		b.keep(laneName(l.limits), l.control.Remember(now))
+		delete(b.lanes, laneName(l.limits))
 		return true
 	})
 	maps.DeleteFunc(b.kept, func(_ string, y shaping.Memory) bool { return stale(now, &y) })
@@ -75,7 +75,7 @@ func (b *Book) Memories(now time.Time) map[string]shaping.Memory {
 	out := maps.Clone(b.kept)
 	for _, l := range b.order {
 		if y := l.control.Remember(now); y != (shaping.Memory{}) {
-			out[l.receiver] = y
+			out[laneName(l.limits)] = y
 		}
 	}
 	return out

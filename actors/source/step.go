@@ -45,10 +45,10 @@ func (b *Book) do(e Effect) { b.effects = append(b.effects, e) }
 // lane finds or makes the lane of a receiver. New limits of the same receiver take effect with a fresh controller that
 // is told of the slots in use.
 func (b *Book) lane(now time.Time, limits *shaping.Limits) *lane {
-	l, ok := b.lanes[limits.Receiver]
+	l, ok := b.lanes[laneName(limits)]
 	if !ok {
 		l = &lane{receiver: limits.Receiver, limits: limits, control: b.cfg.Controller(*limits), roads: map[string]*road{}, used: now}
-		b.lanes[limits.Receiver] = l
+		b.lanes[laneName(limits)] = l
 		b.order = append(b.order, l)
 		b.remind(now, l)
 		return l
@@ -64,6 +64,14 @@ func (b *Book) lane(now time.Time, limits *shaping.Limits) *lane {
 		l.warm(now, b.plan)
 	}
 	return l
+}
+
+// laneName tells the lanes of a source apart: one for each receiver and kind of mail.
+func laneName(l *shaping.Limits) string {
+	if l.Lane == "" {
+		return l.Receiver
+	}
+	return l.Receiver + " " + l.Lane
 }
 
 func (l *lane) road(key string, route *mail.Route) *road {
@@ -373,6 +381,7 @@ func (b *Book) Live() int {
 // Standing is how a source stands to one receiver.
 type Standing struct {
 	Receiver    string
+	Lane        string // see shaping.Limits
 	Connections int
 	Waiting     int // asks in line
 	State       shaping.State
@@ -395,7 +404,7 @@ func (b *Book) Snapshot(now time.Time) []Standing {
 			state, until = shaping.Probing, time.Time{}
 		}
 		step, most, _ := l.control.Warmup()
-		out = append(out, Standing{Receiver: l.receiver, Connections: l.open, Waiting: l.waiting, State: state, Until: until,
+		out = append(out, Standing{Receiver: l.receiver, Lane: l.limits.Lane, Connections: l.open, Waiting: l.waiting, State: state, Until: until,
 			Pace: l.control.Pace(), Most: l.control.Connections(), Cause: l.control.Cause(), WarmStep: step, WarmMost: most})
 	}
 	slices.SortFunc(out, func(a, c Standing) int { return cmp.Compare(a.Receiver, c.Receiver) })

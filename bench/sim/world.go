@@ -256,10 +256,10 @@ func (x *dest) run(e destination.Effect) {
 			x.send(protocol.Loaded{})
 		})
 	case destination.EffectAsk:
-		route, key, limits := x.machine.Way()
+		route, key := x.machine.Way()
 		w.asking(x, e)
 		book := w.books[e.Source]
-		a := protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Route: route, Key: key, Limits: limits,
+		a := protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Route: route, Key: key, Limits: e.Limits,
 			Deadline: e.Deadline, Tenant: e.Tenant}
 		w.later(w.upTo(2*time.Millisecond), func() { w.act(book, book.Step(w.now, a)) })
 	case destination.EffectForget:

@@ -6,6 +6,7 @@ import "time"
 // least 1.
 type Limits struct {
 	Receiver       string        // policy group: "docomo", "mx:mx.example.net", "route:127.0.0.1:2526"
+	Lane           string        // kind of mail that is counted apart from the receiver's other: "cleaning", "" = all other
 	Queue          string        // classic queue name (R63)
 	Connections    int           // at once
 	PerConnection  int           // messages on one connection
@@ -20,6 +21,26 @@ type Limits struct {
 	Fixed          bool          // nothing is learned: these are the figures, whatever the receiver says (R41)
 	TopOfHour      time.Duration // new connections keep off a random part of that long after every full hour
 }
+
+// cleaningShare is the part of a receiver's limits that cleaning mail gets (requirement R49).
+const cleaningShare = 10
+
+// Cleaning is what cleaning mail may use: a tenth of everything, on connections of its own. Where that leaves a whole
+// connection more than a tenth, the distance of messages makes up for it.
+func (l Limits) Cleaning() Limits {
+	l.Lane = "cleaning"
+	connections := max(1, l.Connections/cleaningShare)
+	l.Interval = max(l.Interval*time.Duration(cleaningShare*connections)/time.Duration(max(1, l.Connections)), cleaningInterval)
+	l.Connections = connections
+	l.Rate, l.ConnectionRate = l.Rate/cleaningShare, l.ConnectionRate/cleaningShare
+	if l.DailyCap > 0 {
+		l.DailyCap = max(1, l.DailyCap/cleaningShare)
+	}
+	return l
+}
+
+// cleaningInterval keeps cleaning mail slow also where a receiver has no limits.
+const cleaningInterval = 100 * time.Millisecond
 
 // RouteConnections is how many connections a static route may use at once: it names a relay the operator owns.
 const RouteConnections = 64
