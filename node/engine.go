@@ -16,6 +16,7 @@ import (
 	"github.com/ekiden-mta/ekiden/actors/destination"
 	"github.com/ekiden-mta/ekiden/actors/intake"
 	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/admin/webhook"
 	"github.com/ekiden-mta/ekiden/cluster"
 	"github.com/ekiden-mta/ekiden/delivery"
 	"github.com/ekiden-mta/ekiden/delivery/dns"
@@ -35,6 +36,7 @@ type engine struct {
 	actors  *actors.System
 	intake  *intake.Intake
 	bounces *bouncer
+	hooks   *webhook.Poster
 	full    atomic.Bool // the disk is short
 
 	keeping atomic.Bool // automatic suspensions are about to be written
@@ -114,7 +116,9 @@ func (e *engine) serve(ctx context.Context, m *member) error {
 	if err := e.claim(ctx, m); err != nil {
 		return err
 	}
-	m.poke() // follow looks at what an engine that owns its queue has to do
+	m.useSettings()
+	e.hooks.Use(m.node.hooks()) // not before: the file's settings may be of long ago
+	m.poke()                    // follow looks at what an engine that owns its queue has to do
 	m.node.mindDoor()
 	if err := e.bringHome(ctx, m); err != nil {
 		m.node.log.Error("a queue that was given up is not brought home yet; it is tried again at the next start", "error", err)
@@ -161,6 +165,7 @@ func (n *Node) assembleEngine(e *engine) error {
 	if err != nil {
 		return fmt.Errorf("node: assemble intake: %w", err)
 	}
+	e.hooks = n.assembleHooks(e)
 	if err := e.restoreSuspensions(); err != nil {
 		return err
 	}
@@ -271,6 +276,7 @@ func (e *engine) close(ctx context.Context) error {
 		err = errors.Join(err, e.notes.write(last))
 		cancel()
 	}
+	e.hooks.Close()
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil // sessions were cut: their mail stays queued
 	}

@@ -41,6 +41,12 @@ func (n *Node) exportNumbers() {
 		}
 		return float64(bound)
 	})
+	n.metrics.WebhookLagSeconds.From(func() float64 {
+		if e := n.engine.Load(); e != nil {
+			return e.hooks.Lag().Seconds()
+		}
+		return 0
+	})
 	n.exportCluster()
 }
 

@@ -322,6 +322,9 @@ func (n *Node) settingsChanged() {
 		e.actors.SetSources(n.pools())
 		e.actors.SetPlans(n.plans())
 		e.actors.Destinations().Changed()
+		if e.owned.Load() {
+			e.hooks.Use(n.hooks())
+		}
 	}
 }
 

@@ -90,6 +90,11 @@ type Set struct {
 	LateReports *Counters1
 	// RuleHits counts answers by the rule that knew them: a rule without hits may have rotted.
 	RuleHits *Counters1
+	// WebhookPosts counts posts to webhooks and WebhookEvents the events in them, by result: posted, failed (to be tried
+	// again), dropped.
+	WebhookPosts, WebhookEvents *Counters1
+	// WebhookLagSeconds is how old the oldest event is that a webhook's receiver has not taken; 0 where none waits.
+	WebhookLagSeconds Reading
 }
 
 // commitBuckets span a sync on fast flash (0.1 ms) to a disk that hangs (10 s), in seconds.
@@ -133,6 +138,10 @@ func New(version string) *Set {
 		InboundReports:  b.counters1("inbound_reports_total", "Mail to return addresses, by what it was.", "kind"),
 		LateReports:     b.counters1("late_reports_total", "Reports about mail that had been taken, by receiver.", "receiver"),
 		RuleHits:        b.counters1("rule_hits_total", "Answers of receivers, by the rule that knew them.", "rule"),
+		WebhookPosts:    b.counters1("webhook_posts_total", "Posts to webhooks by result.", "result"),
+		WebhookEvents:   b.counters1("webhook_events_total", "Events in posts to webhooks by result.", "result"),
+		WebhookLagSeconds: b.reading("webhook_lag_seconds",
+			"Age of the oldest event that a webhook's receiver has not taken."),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: prefix + "build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": version},

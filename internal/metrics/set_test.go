@@ -55,6 +55,9 @@ func TestTheContractsNames(t *testing.T) {
 	s.SMTPSessions.With("relay").Inc()
 	s.SMTPRefusals.With("size").Inc()
 	s.DNSLookups.With("ok").Inc()
+	s.WebhookPosts.With("posted").Inc()
+	s.WebhookEvents.With("posted").Add(100)
+	s.WebhookLagSeconds.From(func() float64 { return 2 })
 	mustShow(t, mustScrape(t, s),
 		"ekiden_accepted_total 3",
 		`ekiden_outcomes_total{outcome="delivered",receiver="docomo"} 1`,
@@ -78,6 +81,9 @@ func TestTheContractsNames(t *testing.T) {
 		`ekiden_smtp_sessions{role="relay"} 1`,
 		`ekiden_smtp_refusals_total{reason="size"} 1`,
 		`ekiden_dns_lookups_total{result="ok"} 1`,
+		`ekiden_webhook_posts_total{result="posted"} 1`,
+		`ekiden_webhook_events_total{result="posted"} 100`,
+		"ekiden_webhook_lag_seconds 2",
 		`ekiden_build_info{version="v1.2.3"} 1`,
 	)
 	blocked.Dec()

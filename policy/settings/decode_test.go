@@ -126,6 +126,8 @@ func TestDecodeErrors(t *testing.T) {
 		{"quiet hours empty", inComposition("quiet_hours: [{name: q, apply: [{header: To, pattern: x}], from: '10:00', to: '10:00'}]"), 5, "tenants[0].compositions[0].quiet_hours[0].to", "must differ"},
 		{"quiet hours whole day", inComposition("quiet_hours: [{name: q, apply: [{header: To, pattern: x}], from: '00:00', to: '24:00'}]"), 5, "tenants[0].compositions[0].quiet_hours[0].to", "must differ"},
 		{"quiet hours zone", inComposition("quiet_hours: [{name: q, apply: [{header: To, pattern: x}], from: '10:00', to: '11:00', zone: Mars/Base}]"), 5, "tenants[0].compositions[0].quiet_hours[0].zone", "no time zone"},
+		{"webhook zone", "tenants:\n- name: a\n  compositions: [{name: c}]\n  webhooks:\n  - {url: 'https://a.test/', zone: Mars/Base}\n", 5, "tenants[0].webhooks[0].zone", "no time zone"},
+		{"webhook status", "tenants:\n- name: a\n  compositions: [{name: c}]\n  webhooks:\n  - {url: 'https://a.test/', statuses: [lost]}\n", 5, "tenants[0].webhooks[0].statuses[0]", "allowed: queued"},
 		{"steering headers alike", inComposition("headers: {group: X-G, appoint: x-g}"), 5, "tenants[0].compositions[0].headers.appoint", "twice"},
 		{"steering by Subject", inComposition("headers: {group: subject}"), 5, "tenants[0].compositions[0].headers.group", "must stay"},
 		{"secret hash", inComposition(`users: [{name: u, secret_hash: "plain"}]`), 5, "tenants[0].compositions[0].users[0].secret_hash", "argon2id"},

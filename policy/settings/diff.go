@@ -161,7 +161,7 @@ func (f *flattener) structure(v reflect.Value, path string) {
 			f.structure(v.Field(i), path)
 		case tag == "" || tag == "-" || tag == "name": // a name stands in the key, or in the heading
 		default:
-			f.value(v.Field(i), join(path, tag), tag == "secret" || tag == "secret_hash")
+			f.value(v.Field(i), join(path, tag), isSecret(tag))
 		}
 	}
 }
@@ -277,4 +277,9 @@ func shown(s string) string {
 		return strconv.Quote(s)
 	}
 	return s
+}
+
+// isSecret tells of keys whose values are never shown.
+func isSecret(tag string) bool {
+	return tag == "secret" || tag == "secret_hash" || tag == "api_key" || tag == "bearer"
 }

@@ -171,7 +171,12 @@ type Webhook struct {
 	URL    string   `yaml:"url" json:"url"`
 	Events []string `yaml:"events,omitempty" json:"events,omitempty"`
 	Format string   `yaml:"format,omitempty" json:"format,omitempty"`
-	Secret string   `yaml:"secret,omitempty" json:"secret,omitempty"`
+	Secret string   `yaml:"secret,omitempty" json:"secret,omitempty"` // signs the posts: whsec_ and base64 of the key, or any text
+
+	APIKey   string   `yaml:"api_key,omitempty" json:"api_key,omitempty"`   // told in each post (B7.1)
+	Bearer   string   `yaml:"bearer,omitempty" json:"bearer,omitempty"`     // Authorization; BASIC stands in the address
+	Statuses []string `yaml:"statuses,omitempty" json:"statuses,omitempty"` // of deliveries: queued, succeeded, failed, deferred; empty: all
+	Zone     string   `yaml:"zone,omitempty" json:"zone,omitempty"`         // of times; empty: that of the process
 }
 
 // Pool is a set of source IPs that a kind of mail may use.

@@ -153,6 +153,12 @@ func (c *checker) tenant(t *Tenant, path string) {
 		for j, e := range w.Events {
 			c.oneOf(e, at(p+".events", j), "deliveries", "bounces", "blocks")
 		}
+		for j, e := range w.Statuses {
+			c.oneOf(e, at(p+".statuses", j), "queued", "succeeded", "failed", "deferred")
+		}
+		if _, err := time.LoadLocation(w.Zone); err != nil {
+			c.fail(p+".zone", fmt.Sprintf("%q is no time zone", w.Zone))
+		}
 	}
 }
 
