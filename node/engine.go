@@ -39,6 +39,9 @@ type engine struct {
 	hooks   *webhook.Poster
 	full    atomic.Bool // the disk is short
 
+	resolver *delivery.Resolver // for probes, beside the actors'
+	courier  *delivery.Courier
+
 	keeping atomic.Bool // automatic suspensions are about to be written
 	notes   *notebook   // what sources learned
 
@@ -141,6 +144,7 @@ func (n *Node) assembleEngine(e *engine) error {
 		return err
 	}
 	e.bounces = &bouncer{node: n, store: e.store}
+	e.resolver, e.courier = resolver, courier
 	e.actors, err = actors.New(actors.Config{
 		Queue: actorStore{e.store, e.bounces}, Courier: courierAdapter{courier}, Resolver: resolver,
 		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },

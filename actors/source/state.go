@@ -111,7 +111,8 @@ type lane struct {
 	receiver string
 	limits   *shaping.Limits
 	control  Controller
-	open     int
+	open     int // sessions and loans
+	loans    int
 	plan     *shaping.Plan
 	waiting  int // asks in line on all roads
 	roads    map[string]*road

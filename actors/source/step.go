@@ -333,6 +333,9 @@ func (b *Book) recover(now time.Time) {
 		}
 	}
 	open := map[*lane]int{}
+	for _, l := range b.order {
+		open[l] = l.loans
+	}
 	for _, s := range b.live {
 		open[s.road.lane]++
 	}

@@ -110,6 +110,8 @@ const (
 	// AdminServiceCancelReservationProcedure is the fully-qualified name of the AdminService's
 	// CancelReservation RPC.
 	AdminServiceCancelReservationProcedure = "/ekiden.admin.v1.AdminService/CancelReservation"
+	// AdminServiceProbeProcedure is the fully-qualified name of the AdminService's Probe RPC.
+	AdminServiceProbeProcedure = "/ekiden.admin.v1.AdminService/Probe"
 )
 
 // AdminServiceClient is a client for the ekiden.admin.v1.AdminService service.
@@ -153,6 +155,8 @@ type AdminServiceClient interface {
 	ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error)
 	ListReservations(context.Context, *ListReservationsRequest) (*ListReservationsResponse, error)
 	CancelReservation(context.Context, *CancelReservationRequest) (*CancelReservationResponse, error)
+	// Addresses
+	Probe(context.Context, *ProbeRequest) (*ProbeResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the ekiden.admin.v1.AdminService service. By
@@ -346,6 +350,12 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("CancelReservation")),
 			connect.WithClientOptions(opts...),
 		),
+		probe: connect.NewClient[ProbeRequest, ProbeResponse](
+			httpClient,
+			baseURL+AdminServiceProbeProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("Probe")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -381,6 +391,7 @@ type adminServiceClient struct {
 	listAudit          *connect.Client[ListAuditRequest, ListAuditResponse]
 	listReservations   *connect.Client[ListReservationsRequest, ListReservationsResponse]
 	cancelReservation  *connect.Client[CancelReservationRequest, CancelReservationResponse]
+	probe              *connect.Client[ProbeRequest, ProbeResponse]
 }
 
 // GetStatus calls ekiden.admin.v1.AdminService.GetStatus.
@@ -653,6 +664,15 @@ func (c *adminServiceClient) CancelReservation(ctx context.Context, req *CancelR
 	return nil, err
 }
 
+// Probe calls ekiden.admin.v1.AdminService.Probe.
+func (c *adminServiceClient) Probe(ctx context.Context, req *ProbeRequest) (*ProbeResponse, error) {
+	response, err := c.probe.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the ekiden.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// Node
@@ -694,6 +714,8 @@ type AdminServiceHandler interface {
 	ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error)
 	ListReservations(context.Context, *ListReservationsRequest) (*ListReservationsResponse, error)
 	CancelReservation(context.Context, *CancelReservationRequest) (*CancelReservationResponse, error)
+	// Addresses
+	Probe(context.Context, *ProbeRequest) (*ProbeResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -883,6 +905,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("CancelReservation")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceProbeHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceProbeProcedure,
+		svc.Probe,
+		connect.WithSchema(adminServiceMethods.ByName("Probe")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/ekiden.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
@@ -945,6 +973,8 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListReservationsHandler.ServeHTTP(w, r)
 		case AdminServiceCancelReservationProcedure:
 			adminServiceCancelReservationHandler.ServeHTTP(w, r)
+		case AdminServiceProbeProcedure:
+			adminServiceProbeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1072,4 +1102,8 @@ func (UnimplementedAdminServiceHandler) ListReservations(context.Context, *ListR
 
 func (UnimplementedAdminServiceHandler) CancelReservation(context.Context, *CancelReservationRequest) (*CancelReservationResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.CancelReservation is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) Probe(context.Context, *ProbeRequest) (*ProbeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.Probe is not implemented"))
 }

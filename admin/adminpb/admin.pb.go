@@ -5409,6 +5409,162 @@ func (x *CancelReservationResponse) GetMissing() []*Absent {
 	return nil
 }
 
+type ProbeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`           // empty = the null sender
+	Addresses     []string               `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"` // at most 1000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeRequest) Reset() {
+	*x = ProbeRequest{}
+	mi := &file_admin_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeRequest) ProtoMessage() {}
+
+func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
+func (*ProbeRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *ProbeRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ProbeRequest) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+type ProbeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*Probed              `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeResponse) Reset() {
+	*x = ProbeResponse{}
+	mi := &file_admin_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeResponse) ProtoMessage() {}
+
+func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
+func (*ProbeResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *ProbeResponse) GetResults() []*Probed {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type Probed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Result        string                 `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"` // exists, unknown, reject, undetermined
+	Reply         string                 `protobuf:"bytes,3,opt,name=reply,proto3" json:"reply,omitempty"`   // the receiver's words, or ours where it had none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probed) Reset() {
+	*x = Probed{}
+	mi := &file_admin_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probed) ProtoMessage() {}
+
+func (x *Probed) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probed.ProtoReflect.Descriptor instead.
+func (*Probed) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *Probed) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Probed) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *Probed) GetReply() string {
+	if x != nil {
+		return x.Reply
+	}
+	return ""
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -5807,7 +5963,16 @@ const file_admin_proto_rawDesc = "" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\"l\n" +
 	"\x19CancelReservationResponse\x12\x1c\n" +
 	"\tcancelled\x18\x01 \x01(\x04R\tcancelled\x121\n" +
-	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing2\xf6\x14\n" +
+	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"@\n" +
+	"\fProbeRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x1c\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\"B\n" +
+	"\rProbeResponse\x121\n" +
+	"\aresults\x18\x01 \x03(\v2\x17.ekiden.admin.v1.ProbedR\aresults\"P\n" +
+	"\x06Probed\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
+	"\x06result\x18\x02 \x01(\tR\x06result\x12\x14\n" +
+	"\x05reply\x18\x03 \x01(\tR\x05reply2\xbe\x15\n" +
 	"\fAdminService\x12R\n" +
 	"\tGetStatus\x12!.ekiden.admin.v1.GetStatusRequest\x1a\".ekiden.admin.v1.GetStatusResponse\x12I\n" +
 	"\x06Unseal\x12\x1e.ekiden.admin.v1.UnsealRequest\x1a\x1f.ekiden.admin.v1.UnsealResponse\x12F\n" +
@@ -5841,7 +6006,8 @@ const file_admin_proto_rawDesc = "" +
 	"\vAdmitMember\x12#.ekiden.admin.v1.AdmitMemberRequest\x1a$.ekiden.admin.v1.AdmitMemberResponse\x12R\n" +
 	"\tListAudit\x12!.ekiden.admin.v1.ListAuditRequest\x1a\".ekiden.admin.v1.ListAuditResponse\x12g\n" +
 	"\x10ListReservations\x12(.ekiden.admin.v1.ListReservationsRequest\x1a).ekiden.admin.v1.ListReservationsResponse\x12j\n" +
-	"\x11CancelReservation\x12).ekiden.admin.v1.CancelReservationRequest\x1a*.ekiden.admin.v1.CancelReservationResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
+	"\x11CancelReservation\x12).ekiden.admin.v1.CancelReservationRequest\x1a*.ekiden.admin.v1.CancelReservationResponse\x12F\n" +
+	"\x05Probe\x12\x1d.ekiden.admin.v1.ProbeRequest\x1a\x1e.ekiden.admin.v1.ProbeResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -5855,7 +6021,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
 var file_admin_proto_goTypes = []any{
 	(*Absent)(nil),                     // 0: ekiden.admin.v1.Absent
 	(*GetStatusRequest)(nil),           // 1: ekiden.admin.v1.GetStatusRequest
@@ -5941,144 +6107,150 @@ var file_admin_proto_goTypes = []any{
 	(*Reservation)(nil),                // 81: ekiden.admin.v1.Reservation
 	(*CancelReservationRequest)(nil),   // 82: ekiden.admin.v1.CancelReservationRequest
 	(*CancelReservationResponse)(nil),  // 83: ekiden.admin.v1.CancelReservationResponse
-	(*durationpb.Duration)(nil),        // 84: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 85: google.protobuf.Timestamp
+	(*ProbeRequest)(nil),               // 84: ekiden.admin.v1.ProbeRequest
+	(*ProbeResponse)(nil),              // 85: ekiden.admin.v1.ProbeResponse
+	(*Probed)(nil),                     // 86: ekiden.admin.v1.Probed
+	(*durationpb.Duration)(nil),        // 87: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 88: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	84, // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
-	3,  // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
-	85, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	85, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
-	12, // 4: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
-	12, // 5: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
-	0,  // 6: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
-	85, // 7: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
-	16, // 8: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
-	0,  // 9: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	85, // 10: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
-	13, // 11: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
-	19, // 12: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
-	20, // 13: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
-	0,  // 14: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	85, // 15: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
-	24, // 16: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
-	23, // 17: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
-	0,  // 18: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
-	85, // 19: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
-	85, // 20: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
-	85, // 21: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	85, // 22: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	85, // 23: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
-	85, // 24: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
-	85, // 25: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
-	85, // 26: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
-	24, // 27: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
-	0,  // 28: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	29, // 29: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
-	0,  // 30: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	13, // 31: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
-	85, // 32: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
-	32, // 33: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
-	85, // 34: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
-	84, // 35: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
-	37, // 36: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
-	85, // 37: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
-	85, // 38: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
-	37, // 39: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	84, // 40: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
-	38, // 41: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
-	0,  // 42: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	37, // 43: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	0,  // 44: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	38, // 45: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
-	0,  // 46: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	49, // 47: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
-	50, // 48: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
-	52, // 49: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
-	85, // 50: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
-	85, // 51: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
-	53, // 52: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
-	53, // 53: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
-	53, // 54: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
-	53, // 55: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
-	62, // 56: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
-	67, // 57: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
-	0,  // 58: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	68, // 59: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	85, // 60: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
-	69, // 61: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
-	68, // 62: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
-	78, // 63: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	85, // 64: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	81, // 65: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
-	0,  // 66: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	85, // 67: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
-	0,  // 68: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
-	1,  // 69: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	4,  // 70: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	6,  // 71: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	8,  // 72: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	10, // 73: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	14, // 74: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	17, // 75: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	21, // 76: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	25, // 77: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	27, // 78: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	30, // 79: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	33, // 80: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	35, // 81: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	39, // 82: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	41, // 83: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	43, // 84: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	45, // 85: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	47, // 86: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	54, // 87: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	56, // 88: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	58, // 89: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	60, // 90: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	63, // 91: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	65, // 92: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	70, // 93: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	72, // 94: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	74, // 95: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	76, // 96: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	79, // 97: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
-	82, // 98: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
-	2,  // 99: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	5,  // 100: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	7,  // 101: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	9,  // 102: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	11, // 103: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	15, // 104: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	18, // 105: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	22, // 106: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	26, // 107: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	28, // 108: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	31, // 109: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	34, // 110: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	36, // 111: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	40, // 112: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	42, // 113: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	44, // 114: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	46, // 115: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	48, // 116: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	55, // 117: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	57, // 118: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	59, // 119: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	61, // 120: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	64, // 121: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	66, // 122: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	71, // 123: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	73, // 124: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	75, // 125: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	77, // 126: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	80, // 127: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
-	83, // 128: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
-	99, // [99:129] is the sub-list for method output_type
-	69, // [69:99] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	87,  // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
+	3,   // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
+	88,  // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	88,  // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	12,  // 4: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
+	12,  // 5: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
+	0,   // 6: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
+	88,  // 7: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
+	16,  // 8: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
+	0,   // 9: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
+	88,  // 10: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
+	13,  // 11: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
+	19,  // 12: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
+	20,  // 13: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
+	0,   // 14: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
+	88,  // 15: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
+	24,  // 16: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
+	23,  // 17: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
+	0,   // 18: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
+	88,  // 19: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
+	88,  // 20: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
+	88,  // 21: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	88,  // 22: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	88,  // 23: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
+	88,  // 24: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
+	88,  // 25: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	88,  // 26: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
+	24,  // 27: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
+	0,   // 28: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	29,  // 29: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
+	0,   // 30: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	13,  // 31: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
+	88,  // 32: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
+	32,  // 33: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
+	88,  // 34: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
+	87,  // 35: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
+	37,  // 36: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
+	88,  // 37: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
+	88,  // 38: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
+	37,  // 39: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	87,  // 40: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
+	38,  // 41: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
+	0,   // 42: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	37,  // 43: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	0,   // 44: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	38,  // 45: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
+	0,   // 46: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	49,  // 47: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
+	50,  // 48: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
+	52,  // 49: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
+	88,  // 50: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
+	88,  // 51: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	53,  // 52: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
+	53,  // 53: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
+	53,  // 54: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
+	53,  // 55: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
+	62,  // 56: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
+	67,  // 57: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
+	0,   // 58: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
+	68,  // 59: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
+	88,  // 60: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	69,  // 61: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
+	68,  // 62: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
+	78,  // 63: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
+	88,  // 64: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	81,  // 65: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
+	0,   // 66: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	88,  // 67: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	0,   // 68: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
+	86,  // 69: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
+	1,   // 70: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	4,   // 71: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	6,   // 72: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	8,   // 73: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	10,  // 74: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	14,  // 75: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	17,  // 76: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	21,  // 77: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	25,  // 78: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	27,  // 79: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	30,  // 80: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	33,  // 81: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	35,  // 82: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	39,  // 83: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	41,  // 84: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	43,  // 85: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	45,  // 86: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	47,  // 87: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	54,  // 88: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	56,  // 89: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	58,  // 90: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	60,  // 91: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	63,  // 92: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	65,  // 93: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	70,  // 94: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	72,  // 95: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	74,  // 96: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	76,  // 97: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	79,  // 98: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	82,  // 99: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	84,  // 100: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
+	2,   // 101: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	5,   // 102: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	7,   // 103: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	9,   // 104: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	11,  // 105: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	15,  // 106: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	18,  // 107: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	22,  // 108: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	26,  // 109: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	28,  // 110: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	31,  // 111: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	34,  // 112: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	36,  // 113: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	40,  // 114: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	42,  // 115: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	44,  // 116: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	46,  // 117: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	48,  // 118: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	55,  // 119: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	57,  // 120: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	59,  // 121: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	61,  // 122: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	64,  // 123: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	66,  // 124: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	71,  // 125: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	73,  // 126: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	75,  // 127: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	77,  // 128: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	80,  // 129: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	83,  // 130: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	85,  // 131: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
+	101, // [101:132] is the sub-list for method output_type
+	70,  // [70:101] is the sub-list for method input_type
+	70,  // [70:70] is the sub-list for extension type_name
+	70,  // [70:70] is the sub-list for extension extendee
+	0,   // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -6100,7 +6272,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   84,
+			NumMessages:   87,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

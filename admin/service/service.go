@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
 // Errors that a service may return (wrapped); the fronts translate them. Any other error is told to the caller as
@@ -46,6 +47,7 @@ type Services struct {
 	Audit        Audit
 	Jobs         Jobs
 	Reservations Reservations
+	Probes       Probes
 }
 
 // Node is the node as a whole.
@@ -301,4 +303,26 @@ type Suspension struct {
 	Author string
 	Since  time.Time
 	Until  time.Time // zero = until it is lifted
+}
+
+// Probes asks receivers whether addresses exist, without any mail (requirement R50).
+type Probes interface {
+	// Probe asks as from, under the same limits as mail, and answers in the order of to. ErrInvalid for more than 1000.
+	Probe(ctx context.Context, from mail.Address, to []mail.Address) ([]Probed, error)
+}
+
+// Results of a probe.
+const (
+	ProbeExists       = "exists"
+	ProbeUnknown      = "unknown"
+	ProbeReject       = "reject" // refused for another reason than the address
+	ProbeUndetermined = "undetermined"
+)
+
+// Probed is what became of one address.
+type Probed struct {
+	Address mail.Address
+	Result  string
+	Reply   smtp.Reply // zero where there was none
+	Detail  string     // our words then
 }

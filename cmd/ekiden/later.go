@@ -14,20 +14,9 @@ func (later) Run() error { return refused(errLater) }
 
 // laterCommands are the commands whose parts come with later releases.
 type laterCommands struct {
-	Probe   probeCmd    `cmd:"" group:"In later releases:" help:"Check whether addresses exist."`
 	Account accountCmds `cmd:"" group:"In later releases:" help:"Accounts of the console."`
 	Token   tokenCmds   `cmd:"" group:"In later releases:" help:"Tokens of the API."`
 	DKIM    dkimCmds    `cmd:"" group:"In later releases:" name:"dkim" help:"DKIM keys."`
-}
-
-type probeCmd struct {
-	File  string `short:"f" help:"File of addresses." placeholder:"FILE" required:""`
-	From  string `help:"Sender to ask as." placeholder:"ADDRESS"`
-	later `kong:"-"`
-}
-
-func (probeCmd) Help() string {
-	return "Example: ekiden probe -f addresses.txt --from check@example.jp"
 }
 
 type accountCmds struct {

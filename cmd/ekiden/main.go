@@ -50,6 +50,7 @@ type commands struct {
 	Reservation reservationCmds `cmd:"" help:"Reserved mail: list, cancel."`
 	Suspend     suspendCmd      `cmd:"" help:"Hold the mail of a domain, receiver, source address or tenant."`
 	Unsuspend   unsuspendCmd    `cmd:"" help:"Let suspended mail go again."`
+	Probe       probeCmd        `cmd:"" help:"Ask receivers whether addresses exist, without any mail."`
 	Queue       queueCmd        `cmd:"" help:"Show the twelve counters in three windows."`
 	Top         topCmd          `cmd:"" help:"Watch counters and receivers live."`
 	Trace       traceCmd        `cmd:"" help:"Show the life of a message, and what it waits for."`

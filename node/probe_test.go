@@ -1,0 +1,45 @@
+package node_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestProbe: addresses are asked for without any mail, and each answer is what it says (R50).
+func TestProbe(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
+		switch {
+		case stage == "rcpt" && strings.HasPrefix(arg, "gone@"):
+			return "550 5.1.1 user unknown"
+		case stage == "rcpt" && strings.HasPrefix(arg, "barred@"):
+			return "554 5.7.1 message refused"
+		case stage == "rcpt" && strings.HasPrefix(arg, "grey@"):
+			return "450 4.7.1 come back later"
+		case stage == "data" || stage == "dot":
+			t.Errorf("the probe went on to %s %s", stage, arg)
+		}
+		return ""
+	})
+	r := newRig(t, to(sink), "")
+	var got struct {
+		Results []struct{ Address, Result, Reply string }
+	}
+	asked := []string{"here@a.example", "gone@a.example", "barred@a.example", "grey@a.example", "here@b.example", "gone@docomo.ne.jp"}
+	status := r.call("POST", "/ekiden.admin.v1.AdminService/Probe", map[string]any{"from": "check@shop.test", "addresses": asked}, &got)
+	if status != 200 {
+		t.Fatalf("status %d", status)
+	}
+	want := []string{"exists", "unknown", "reject", "undetermined", "exists", "unknown"}
+	if len(got.Results) != len(want) {
+		t.Fatalf("%d results", len(got.Results))
+	}
+	for i, p := range got.Results {
+		if p.Address != asked[i] || p.Result != want[i] {
+			t.Errorf("%s: %s (%s), want %s", p.Address, p.Result, p.Reply, want[i])
+		}
+	}
+	if sink.count() != 0 {
+		t.Errorf("%d messages came", sink.count())
+	}
+	r.atRest()
+}
