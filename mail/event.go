@@ -13,6 +13,7 @@ type EventKind uint8
 // The kinds of events. Every accepted delivery has one EventAccepted and ends with exactly one of EventDelivered,
 // EventFailed, EventSuppressed or EventDiscarded; EventDeferred may stand between, any number of times. EventTakenOver
 // tells that the delivery waits at another node from here on, under another Seq; the log of that node begins with it.
+// EventHandedOver is its counterpart in the log of the node that gave the delivery up: nothing of it follows there.
 // EventBounced tells that the receiver reported a failure after it had taken the mail: it stands behind EventDelivered,
 // which stays true (requirement R65). EventComplained tells that its recipient called it spam (RFC 5965).
 const (
@@ -25,11 +26,12 @@ const (
 	EventTakenOver
 	EventBounced
 	EventComplained
+	EventHandedOver
 
 	EventKinds // one more than the last kind
 )
 
-var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over", "bounced", "complained"}
+var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over", "bounced", "complained", "handed over"}
 
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {

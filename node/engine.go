@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,7 +25,6 @@ import (
 	"github.com/ekiden-mta/ekiden/policy/settings"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 	"github.com/ekiden-mta/ekiden/storage/queue"
-	"github.com/ekiden-mta/ekiden/storage/seal"
 )
 
 // engine is what exists only while the node has its keys: the store, and everything that takes work from it.
@@ -67,15 +65,16 @@ const (
 func (n *Node) openEngine() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.engine.Load() != nil {
+	if n.engine.Load() != nil || n.renewing {
 		return nil
 	}
 	m := n.member.Load()
-	e := &engine{ring: seal.NewRing(n.vault.Root())}
+	e := &engine{}
 	e.life, e.end = context.WithCancel(context.Background())
-	cfg := queue.Config{Dir: filepath.Join(n.cfg.Node.Data, storeDir), Ring: e.ring,
-		Clock: n.clock, Log: n.log, OnFail: n.storeFailed,
-		OnCommit: func(seconds float64, _ int) { n.metrics.StoreCommitSeconds.Observe(seconds) }}
+	cfg := n.storeConfig()
+	e.ring = cfg.Ring
+	cfg.OnFail = n.storeFailed
+	cfg.OnCommit = func(seconds float64, _ int) { n.metrics.StoreCommitSeconds.Observe(seconds) }
 	if n.ships() {
 		e.shipping = &shipping{observe: n.metrics.ShipSeconds.Observe}
 		cfg.Ship = e.shipping
@@ -103,7 +102,7 @@ func (n *Node) openEngine() error {
 		err := e.serve(e.life, m)
 		switch {
 		case errors.Is(err, errTaken):
-			go n.reincarnate(e)
+			n.reincarnate(e)
 		case err != nil && e.life.Err() == nil:
 			n.storeFailed(err)
 		}

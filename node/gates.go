@@ -177,7 +177,7 @@ func (n *Node) takeIn(ctx context.Context, e *engine, g gate.Gate, kept chan<- e
 // tenants that use one name are counted together.
 func (e *engine) held(k gate.Key) int {
 	total := e.store.Counters().Buckets(stats.Total, k.Group, "", time.Time{})[0].Counts
-	left := int(total[stats.Accepted]) - int(total.Finished())
+	left := int(total.Left()) + e.store.Parked().Groups[k.Group]
 	return max(0, left-e.actors.Destinations().Groups()[k.Group].Flight)
 }
 

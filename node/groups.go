@@ -19,10 +19,11 @@ func (n groupService) Groups(context.Context) ([]service.Group, error) {
 		return nil, err
 	}
 	var out []service.Group
-	standing := e.actors.Destinations().Groups()
+	standing, parked := e.actors.Destinations().Groups(), e.store.Parked().Groups
 	e.store.Counters().Groups(func(name string, total stats.Counts) {
 		g := service.Group{Name: name, State: service.GroupOpen, Counters: countersOf(total), LastSent: standing[name].LastSent}
 		gauges(&g.Counters, &total, standing[name])
+		g.Counters[service.Undelivered] += int64(parked[name])
 		out = append(out, g)
 	})
 	for _, g := range n.gates.table.List() {

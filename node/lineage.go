@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster"
@@ -90,7 +88,7 @@ func (e *engine) own(m *member, of ledger.LineageEpoch) error {
 	e.done.Go(func() {
 		select {
 		case <-lease.Lost():
-			go n.reincarnate(e)
+			n.reincarnate(e)
 		case <-e.life.Done():
 			m.agreed.Release(lease)
 		}
@@ -115,76 +113,74 @@ func (n *Node) reincarnate(e *engine) {
 		return
 	}
 	n.log.Warn("the queue has another owner now; this node begins a new one", "lineage", fmt.Sprintf("%08x", uint32(e.store.Lineage())))
+	n.parting.Store(int64(e.store.ExposedCount() + e.store.Parked().Deliveries))
 	n.engine.Store(nil)
+	n.renewing = true
+	n.watchers.Go(func() { n.renew(e) })
 	n.mu.Unlock()
 	n.mindDoor()
+}
+
+// renew gives the queue of e up and opens the next one. Log, counters and what only this node holds stay in the store.
+func (n *Node) renew(e *engine) {
+	defer n.parting.Store(0)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := e.close(ctx); err != nil {
 		n.log.Warn("the queue that was given up did not close in order", "error", err)
 	}
-	if err := n.putAside(e.store.Lineage()); err != nil {
+	done, err := queue.Renew(n.life, n.storeConfig(), "handed over to "+n.ownerOf(e.store.Lineage()))
+	n.mu.Lock()
+	n.renewing = false
+	n.mu.Unlock()
+	if e.owned.Load() {
+		n.numbers.out.Add(int64(done.Deliveries)) // not queued here any more, and not ended either
+	}
+	switch {
+	case n.life.Err() != nil:
+		return // it goes on at the next start
+	case err != nil:
 		n.storeFailed(err)
 		return
 	}
+	n.log.Info("queue given up", "lineage", fmt.Sprintf("%08x", uint32(done.Lineage)), "deliveries", done.Deliveries,
+		"kept", done.Parked, "damaged", done.Damaged)
 	if err := n.openEngine(); err != nil {
 		n.storeFailed(err)
 	}
 }
 
-// The store's directory, and the name in front of one whose queue was taken over.
-const (
-	storeDir = "store"
-	asideDir = "store.old-"
-)
-
-// putAside moves the store out of the way. What only it has is brought home later.
-func (n *Node) putAside(l mail.Lineage) error {
-	from := filepath.Join(n.cfg.Node.Data, storeDir)
-	if err := os.Rename(from, filepath.Join(n.cfg.Node.Data, fmt.Sprintf("%s%08x", asideDir, uint32(l)))); err != nil {
-		return fmt.Errorf("node: put a queue aside that has another owner: %w", err)
+// ownerOf is the member that owns a queue as far as this one knows.
+func (n *Node) ownerOf(l mail.Lineage) string {
+	if m := n.member.Load(); m != nil {
+		if v, ok := m.book.State().Lineage(l); ok && v.Owner != n.cfg.Node.Name {
+			return v.Owner
+		}
 	}
-	return nil
+	return "another member"
 }
 
-// bringHome adopts what no standby ever held of queues that were put aside, and deletes them: nobody else can deliver it,
-// and everything else of them has another owner.
+// storeDir is the store's directory.
+const storeDir = "store"
+
+func (n *Node) storeConfig() queue.Config {
+	return queue.Config{Dir: filepath.Join(n.cfg.Node.Data, storeDir), Ring: seal.NewRing(n.vault.Root()), Clock: n.clock, Log: n.log}
+}
+
+// bringHome adopts what no standby ever held of queues that were given up: nobody else can deliver it, and everything
+// else of them has another owner.
 func (e *engine) bringHome(ctx context.Context, m *member) error {
 	n := m.node
-	entries, err := os.ReadDir(n.cfg.Node.Data)
-	if err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
-	for _, d := range entries {
-		if !d.IsDir() || !strings.HasPrefix(d.Name(), asideDir) {
-			continue
+	for _, l := range e.store.Parked().Lineages {
+		err := e.adopt(ctx, n, queue.Adoption{Lineage: l, Note: "brought home by " + n.cfg.Node.Name, Records: e.store.ParkedRecords(ctx, l)})
+		if err == nil {
+			err = e.store.Unpark(ctx, l)
 		}
-		dir := filepath.Join(n.cfg.Node.Data, d.Name())
-		if err := e.bringHomeFrom(ctx, m, dir); err != nil {
-			return err
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("node: delete a queue that was given up: %w", err)
+		if err != nil {
+			return fmt.Errorf("node: bring home what was given up: %w", err)
 		}
 	}
 	return nil
-}
-
-func (e *engine) bringHomeFrom(ctx context.Context, m *member, dir string) error {
-	n := m.node
-	old, err := queue.Open(queue.Config{Dir: dir, Ring: seal.NewRing(n.vault.Root()), Clock: n.clock, Log: n.log})
-	if err != nil {
-		return fmt.Errorf("node: open a queue that was given up: %w", err)
-	}
-	defer old.Close()
-	exposed := old.ExposedCount()
-	n.log.Info("queue given up: what only this node has is kept", "lineage", fmt.Sprintf("%08x", uint32(old.Lineage())),
-		"waiting", old.Waiting(), "exposed", exposed)
-	if exposed == 0 {
-		return nil
-	}
-	return e.adopt(ctx, n, queue.Adoption{Lineage: old.Lineage(), Note: "brought home by " + n.cfg.Node.Name,
-		Records: func(each func(key, value []byte) error) error { return old.Exposed(ctx, each) }})
 }
 
 // adopt takes the mail of another queue into this one, and lets it go out as it comes.

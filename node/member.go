@@ -386,7 +386,7 @@ func (m *member) close() error {
 		errs = append(errs, m.agreed.Stop())
 	}
 	if m.gossip != nil {
-		errs = append(errs, m.gossip.Leave(time.Second))
+		errs = append(errs, m.gossip.Leave(time.Second), m.gossip.Close())
 	}
 	if m.peers != nil {
 		m.peers.close()

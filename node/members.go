@@ -69,9 +69,10 @@ func (n *Node) describe(r *service.Member) {
 	r.State, r.Version = s.State, s.Version
 	e := n.engine.Load()
 	if e == nil {
+		r.Waiting = n.parting.Load()
 		return
 	}
-	r.Waiting = int64(e.store.Waiting())
+	r.Waiting = int64(e.store.Waiting() + e.store.Parked().Deliveries)
 	for i := range r.Lineages {
 		l := &r.Lineages[i]
 		if l.ID != e.store.Lineage() || e.shipping == nil || e.shipping.to.Load() == nil {

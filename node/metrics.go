@@ -106,8 +106,10 @@ func (n *Node) queueDeliveries(report func(string, float64)) {
 			flight += s.Flight
 			retrying += s.Retrying
 		}
-		// The store knows the sum; what an actor has not told yet counts as waiting.
-		waiting = max(0, e.store.Waiting()-flight-retrying)
+		// The store knows the sum; what an actor has not told yet counts as waiting, and so does what is brought home.
+		waiting = max(0, e.store.Waiting()-flight-retrying) + e.store.Parked().Deliveries
+	} else {
+		waiting = int(n.parting.Load())
 	}
 	report("waiting", float64(waiting))
 	report("retry", float64(retrying))

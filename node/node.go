@@ -54,12 +54,15 @@ type Node struct {
 	member       atomic.Pointer[member]
 	firstMembers atomic.Pointer[firstMembers] // where this process founded a cluster
 	takeovers    takeovers
+	parting      atomic.Int64          // messages that only this node has, while it gives their queue up
 	broken       atomic.Pointer[error] // why the agreement has failed on this node
 	code         func(string)
 
 	mu       sync.Mutex // guards opening and closing of member and engine
+	renewing bool       // under mu: the store is between two queues
 	draining atomic.Bool
-	cancel   context.CancelFunc // of the search for keys
+	life     context.Context // ends with Stop
+	end      context.CancelFunc
 	stopped  chan struct{}
 	watchers sync.WaitGroup
 }
@@ -83,7 +86,8 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{cfg: cfg, version: o.Version, log: o.Log, clock: &clock.Clock{}, started: clock.Wall(),
-		metrics: metrics.New(o.Version), stopped: make(chan struct{}), code: o.Code, cancel: func() {}}
+		metrics: metrics.New(o.Version), stopped: make(chan struct{}), code: o.Code}
+	n.life, n.end = context.WithCancel(context.Background())
 	n.numbers = &numbers{set: n.metrics}
 	n.door.holds = n.holds
 	n.gates = newGates(n)
@@ -240,9 +244,7 @@ func (n *Node) Start(ctx context.Context) error {
 			return err
 		}
 	} else if n.inCluster() {
-		search, cancel := context.WithCancel(context.Background())
-		n.cancel = cancel
-		n.watchers.Go(func() { n.search(search) })
+		n.watchers.Go(func() { n.search(n.life) })
 	}
 	if err := n.smtp.Start(); err != nil {
 		return fmt.Errorf("node: listen for smtp: %w", err)
@@ -338,7 +340,9 @@ func (n *Node) Stop(ctx context.Context) error {
 		err = nil
 	}
 	close(n.stopped)
-	n.cancel()
+	n.end()
+	n.mu.Lock() // who began before draining was set has its watcher by now
+	n.mu.Unlock()
 	n.watchers.Wait()
 	n.mu.Lock()
 	if e := n.engine.Swap(nil); e != nil {

@@ -155,12 +155,19 @@ func (n numberService) Counters(_ context.Context, q service.CounterQuery) ([]se
 		total := e.store.Counters().Buckets(stats.Total, q.Group, "", n.clock.Now())
 		for _, b := range total {
 			gauges(last, &b.Counts, e.actors.Destinations().Groups()[q.Group])
+			last[service.Undelivered] += int64(e.store.Parked().Groups[q.Group])
 		}
 	} else {
 		for _, s := range e.actors.Destinations().Snapshot(q.Domain) {
 			last[service.Undelivered] += int64(s.Waiting - s.Retrying)
 			last[service.Retry] += int64(s.Retrying)
 			last[service.InDelivery] += int64(s.Flight)
+		}
+		parked := e.store.Parked()
+		if q.Domain != "" {
+			last[service.Undelivered] += int64(parked.Domains[q.Domain])
+		} else {
+			last[service.Undelivered] += int64(parked.Deliveries)
 		}
 	}
 	return out, nil
@@ -169,7 +176,7 @@ func (n numberService) Counters(_ context.Context, q service.CounterQuery) ([]se
 // gauges fills in the first three counters of a group: all it has without a final outcome, and of that what is in
 // delivery or was deferred.
 func gauges(c *service.Counters, total *stats.Counts, s destination.GroupStanding) {
-	left := int64(total[stats.Accepted]+total[stats.TakenOver]) - int64(total.Finished())
+	left := total.Left()
 	c[service.InDelivery] = min(int64(s.Flight), left)
 	c[service.Retry] = min(int64(s.Retrying), left-c[service.InDelivery])
 	c[service.Undelivered] = left - c[service.InDelivery] - c[service.Retry]
@@ -197,12 +204,17 @@ func (n numberService) Queues(context.Context) ([]service.Queue, error) {
 	for i, name := range queueNames {
 		out[i].Name = name
 	}
-	for _, s := range e.actors.Destinations().Snapshot("") {
-		if i := slices.Index(queueNames[:], n.book.queueOf(s.Domain)); i >= 0 {
-			cleaning := min(s.Cleaning, s.Waiting+s.Flight)
-			out[i].Waiting += int64(s.Waiting + s.Flight - cleaning)
+	count := func(d mail.Domain, waiting, cleaning int) {
+		if i := slices.Index(queueNames[:], n.book.queueOf(d)); i >= 0 {
+			out[i].Waiting += int64(waiting - cleaning)
 			out[i+len(queueNames)/2].Waiting += int64(cleaning)
 		}
+	}
+	for _, s := range e.actors.Destinations().Snapshot("") {
+		count(s.Domain, s.Waiting+s.Flight, min(s.Cleaning, s.Waiting+s.Flight))
+	}
+	for d, parked := range e.store.Parked().Domains {
+		count(d, parked, 0)
 	}
 	return out, nil
 }
@@ -261,7 +273,7 @@ func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Tr
 		t.Events = append(t.Events, ev)
 		switch {
 		case ev.Kind == mail.EventBounced || ev.Kind == mail.EventComplained: // long over
-		case ev.Kind.IsFinal():
+		case ev.Kind.IsFinal(), ev.Kind == mail.EventHandedOver:
 			delete(open, ev.Delivery)
 		default:
 			open[ev.Delivery] = &t.Events[len(t.Events)-1]

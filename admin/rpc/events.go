@@ -134,7 +134,7 @@ func Event(e *mail.Event) *adminpb.Event {
 		Detail: clean(e.Detail), Mx: clean(e.MX), Tls: e.TLS, Next: stamp(e.Next),
 		Sequence: e.Sequence,
 	}
-	if e.Kind != mail.EventAccepted && e.Kind != mail.EventTakenOver {
+	if e.Kind != mail.EventAccepted && e.Kind != mail.EventTakenOver && e.Kind != mail.EventHandedOver {
 		p.Stage = e.Stage.String()
 	}
 	if e.Client.IsValid() {

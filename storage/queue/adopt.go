@@ -345,7 +345,7 @@ func (p *adoption) store(m mail.MessageID, of []entry, body []byte) error {
 		}
 		d.Seq, d.Shared = of[i].own, len(of) > 1
 		s.addDelivery(r, &d)
-		r.events = append(r.events, takenOver(&d, p.Note, now))
+		r.events = append(r.events, movedOn(mail.EventTakenOver, &d, p.Note, now))
 		s.events.Pack(&r.pack, &r.events[i])
 		p.chunk.ds = append(p.chunk.ds, d)
 	}
@@ -363,8 +363,9 @@ func (p *adoption) store(m mail.MessageID, of []entry, body []byte) error {
 	return nil
 }
 
-func takenOver(d *mail.Delivery, note string, now time.Time) mail.Event {
-	e := mail.Event{At: now, Kind: mail.EventTakenOver, Message: d.Message, Delivery: d.Seq, Tenant: d.Tenant,
+// movedOn is the event of a delivery that waits in another queue from now on.
+func movedOn(kind mail.EventKind, d *mail.Delivery, note string, now time.Time) mail.Event {
+	e := mail.Event{At: now, Kind: kind, Message: d.Message, Delivery: d.Seq, Tenant: d.Tenant,
 		Group: d.Group, From: d.From, To: d.To, Domain: d.Domain, Attempt: d.Attempts, Composition: d.Composition,
 		Size: d.Size, Cleaning: d.Cleaning, Own: d.Own, InDoubt: d.InDoubt, Detail: note}
 	if d.Due.After(now) {

@@ -62,6 +62,14 @@ func (s *Store) unmark(txn *badger.Txn, keys ...[]byte) error {
 	return nil
 }
 
+// isExposed tells whether a message is marked.
+func (s *Store) isExposed(m mail.MessageID) (bool, error) {
+	if s.exposed.Load() == 0 {
+		return false, nil
+	}
+	return s.present(appendMessageKey(nil, kindExposed, s.lineage, m))
+}
+
 // ExposedCount returns how many waiting messages are marked as held by this node alone.
 func (s *Store) ExposedCount() int { return int(max(s.exposed.Load(), 0)) }
 
@@ -97,36 +105,6 @@ func (s *Store) Covered(ctx context.Context, n uint64) error {
 		err = remove()
 	}
 	return err
-}
-
-// Exposed calls f for every record that belongs to an exposed message, in the form in which records are shipped, behind
-// all wrapped data keys. key and value are valid until f returns. It ends with the first error of f, or with ctx.
-func (s *Store) Exposed(ctx context.Context, f func(key, value []byte) error) error {
-	if s.exposed.Load() == 0 {
-		return nil
-	}
-	if err := s.each(ctx, kindDataKey, f); err != nil {
-		return err
-	}
-	for _, kind := range []byte{kindKey, kindDelivery, kindShares, kindBody} {
-		err := s.each(ctx, kind, func(key, value []byte) error {
-			m, ok := s.messageOf(key, value)
-			if !ok {
-				return nil
-			}
-			switch marked, err := s.present(appendMessageKey(nil, kindExposed, s.lineage, m)); {
-			case err != nil:
-				return err
-			case marked:
-				return f(key, value)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // messageOf tells to which message a record belongs; false where it belongs to none or does not open.

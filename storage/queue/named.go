@@ -25,6 +25,11 @@ func (s *Store) namedIdentity(kind byte, name [16]byte) []byte {
 	return namedIdentity(s.lineage, kind, name)
 }
 
+// homeIdentity is the identity of a record that stays when the queue is given up.
+func (s *Store) homeIdentity(kind byte, name [16]byte) []byte {
+	return namedIdentity(s.home, kind, name)
+}
+
 const keyRecordSize = 4 + 8 + 8
 
 func (s *Store) sealNamed(kind byte, name [16]byte, plain []byte) []byte {
@@ -126,7 +131,7 @@ func (s *Store) SetMeta(name string, value []byte, done func(error)) {
 	if value == nil {
 		r.del(key)
 	} else {
-		r.set(key, s.sealNamed(kindMeta, h, value))
+		r.set(key, s.ring.Seal(nil, value, s.homeIdentity(kindMeta, h)))
 	}
 	s.submit(r)
 }
@@ -140,7 +145,7 @@ func (s *Store) Meta(name string) ([]byte, error) {
 	h := s.ring.Index("meta", []byte(name))
 	var value []byte
 	err := s.db.View(func(txn *badger.Txn) (err error) {
-		value, err = s.small(txn, append([]byte{kindMeta}, h[:]...), s.namedIdentity(kindMeta, h))
+		value, err = s.small(txn, append([]byte{kindMeta}, h[:]...), s.homeIdentity(kindMeta, h))
 		return err
 	})
 	if errors.Is(err, badger.ErrKeyNotFound) {

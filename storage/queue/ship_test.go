@@ -363,16 +363,6 @@ func TestExposed(t *testing.T) {
 	old := f.n
 	r.reopen()
 	count(3)
-	kinds := map[byte]int{}
-	if err := r.Exposed(t.Context(), func(key, _ []byte) error {
-		kinds[key[0]]++
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if kinds[kindDelivery] != 4 || kinds[kindBody] != 3 || kinds[kindShares] != 1 || kinds[kindKey] != 3 || kinds[kindDataKey] == 0 {
-		t.Errorf("records of the exposed: %v", kinds)
-	}
 	f.set(false, exposed)
 	late := r.message("alone", "c@x.example.jp")
 	r.put(late)

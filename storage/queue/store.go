@@ -30,6 +30,7 @@ type Store struct {
 	db      *badger.DB
 	ring    *seal.Ring
 	lineage mail.Lineage
+	home    mail.Lineage // its first one: what outlives the queue is bound to it
 	names   domainNames
 	events  *events.Log
 	stats   *stats.Table
@@ -50,6 +51,7 @@ type Store struct {
 	failure atomic.Pointer[error]
 	damaged atomic.Uint64 // records that did not open
 	bad     quarantined
+	parked  atomic.Pointer[Parked]
 	steps   atomic.Uint64 // records that scans looked at, dead ones included
 
 	life    sync.RWMutex // held for reading while somebody reads the database
@@ -73,6 +75,21 @@ func Open(cfg Config) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	s, err := openStore(cfg)
+	if err != nil {
+		return nil, err
+	}
+	go s.run()
+	s.probe()
+	s.tasks.Add(3)
+	go s.gather()
+	go s.watchSpace()
+	go s.collect()
+	return s, nil
+}
+
+// openStore opens the store's files. Nobody works on them yet.
+func openStore(cfg Config) (*Store, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -90,12 +107,6 @@ func Open(cfg Config) (*Store, error) {
 	if err := s.openFiles(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", cfg.Dir, err)
 	}
-	go s.run()
-	s.probe()
-	s.tasks.Add(3)
-	go s.gather()
-	go s.watchSpace()
-	go s.collect()
 	return s, nil
 }
 
@@ -123,6 +134,9 @@ func (s *Store) openFiles() (err error) {
 		return err
 	}
 	if err := s.loadIndex(); err != nil {
+		return err
+	}
+	if err := s.loadParked(); err != nil {
 		return err
 	}
 	if s.c.builder, err = events.NewBuilder(); err != nil {
@@ -170,18 +184,17 @@ func (s *Store) restoreKeys() error {
 // loadIdentity reads the lineage and the mark, or makes them at the first start.
 func (s *Store) loadIdentity() error {
 	return s.db.Update(func(txn *badger.Txn) error {
-		raw, err := s.small(txn, []byte(keyIdentity), []byte("ekiden store identity"))
+		raw, err := s.small(txn, []byte(keyIdentity), []byte(aadIdentity))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return s.newIdentity(txn)
 		}
 		if err != nil {
 			return fmt.Errorf("identity: %w", err)
 		}
-		if len(raw) != 5 || raw[0] != schema {
-			return fmt.Errorf("identity: %w", record.ErrDamaged)
+		if err := s.parseIdentity(raw); err != nil {
+			return err
 		}
-		s.lineage = mail.Lineage(binary.BigEndian.Uint32(raw[1:]))
-		mark, err := s.small(txn, []byte(keyMark), s.namedIdentity(kindIdentity, [16]byte{}))
+		mark, err := s.small(txn, []byte(keyMark), s.homeIdentity(kindIdentity, [16]byte{}))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil // nothing was ever put
 		}
@@ -194,14 +207,43 @@ func (s *Store) loadIdentity() error {
 	})
 }
 
-func (s *Store) newIdentity(txn *badger.Txn) error {
-	var raw [4]byte
-	for s.lineage == 0 {
-		rand.Read(raw[:])
-		s.lineage = mail.Lineage(binary.BigEndian.Uint32(raw[:]))
+// aadIdentity is what the record is bound to that tells what all others are bound to.
+const aadIdentity = "ekiden store identity"
+
+// sealIdentity seals the lineage of the queue and, behind it, the first one of the store where that is another.
+func (s *Store) sealIdentity(l mail.Lineage) []byte {
+	plain := binary.BigEndian.AppendUint32([]byte{schema}, uint32(l))
+	if l != s.home {
+		plain = binary.BigEndian.AppendUint32(plain, uint32(s.home))
 	}
-	plain := binary.BigEndian.AppendUint32([]byte{schema}, uint32(s.lineage))
-	if err := txn.Set([]byte(keyIdentity), s.ring.Seal(nil, plain, []byte("ekiden store identity"))); err != nil {
+	return s.ring.Seal(nil, plain, []byte(aadIdentity))
+}
+
+func (s *Store) parseIdentity(raw []byte) error {
+	if len(raw) != 5 && len(raw) != 9 || raw[0] != schema {
+		return fmt.Errorf("identity: %w", record.ErrDamaged)
+	}
+	s.lineage = mail.Lineage(binary.BigEndian.Uint32(raw[1:]))
+	if s.home = s.lineage; len(raw) == 9 {
+		s.home = mail.Lineage(binary.BigEndian.Uint32(raw[5:]))
+	}
+	return nil
+}
+
+// newLineage draws the number of a lineage.
+func newLineage() (l mail.Lineage) {
+	var raw [4]byte
+	for l == 0 {
+		rand.Read(raw[:])
+		l = mail.Lineage(binary.BigEndian.Uint32(raw[:]))
+	}
+	return l
+}
+
+func (s *Store) newIdentity(txn *badger.Txn) error {
+	s.lineage = newLineage()
+	s.home = s.lineage
+	if err := txn.Set([]byte(keyIdentity), s.sealIdentity(s.lineage)); err != nil {
 		return err
 	}
 	s.c.newKeys = s.ring.TakeNew() // and once more with the first commit, for the standbys
@@ -228,7 +270,7 @@ func (s *Store) small(txn *badger.Txn, key, aad []byte) ([]byte, error) {
 
 func (s *Store) sealMark(m mail.Seq) []byte {
 	plain := binary.BigEndian.AppendUint64(nil, uint64(m))
-	return s.ring.Seal(nil, plain, s.namedIdentity(kindIdentity, [16]byte{}))
+	return s.ring.Seal(nil, plain, s.homeIdentity(kindIdentity, [16]byte{}))
 }
 
 // loadIndex counts what waits: one pass over the keys.
@@ -261,7 +303,7 @@ func (s *Store) loadEvents() error {
 	var from events.Cursor
 	var sequences *record.Reader
 	err := s.db.View(func(txn *badger.Txn) error {
-		raw, err := s.small(txn, []byte{kindSnapshot}, s.namedIdentity(kindSnapshot, [16]byte{}))
+		raw, err := s.small(txn, []byte{kindSnapshot}, s.homeIdentity(kindSnapshot, [16]byte{}))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
 		}
@@ -279,7 +321,7 @@ func (s *Store) loadEvents() error {
 	if err != nil {
 		return err
 	}
-	if s.events, err = events.Open(s.db, s.ring, s.lineage, from.Block, s.log); err != nil {
+	if s.events, err = events.Open(s.db, s.ring, s.home, from.Block, s.log); err != nil {
 		return err
 	}
 	if sequences != nil {
@@ -313,7 +355,7 @@ func (s *Store) sealSnapshot() []byte {
 	plain = append(binary.AppendUvarint(plain, uint64(len(sequences))), sequences...)
 	plain = s.stats.Snapshot(plain)
 	s.c.scratch = plain
-	return s.ring.Seal(nil, plain, s.namedIdentity(kindSnapshot, [16]byte{}))
+	return s.ring.Seal(nil, plain, s.homeIdentity(kindSnapshot, [16]byte{}))
 }
 
 // Close ends the store: requests that wait are still committed, later ones hear ErrClosed.
@@ -324,16 +366,22 @@ func (s *Store) Close() error {
 		close(s.closing)
 		<-s.drained
 		s.tasks.Wait()
-		s.stopWatching()
-		s.events.Close()
-		s.life.Lock()
-		s.ended = true
-		s.life.Unlock()
-		if e := s.db.Close(); e != nil {
-			err = fmt.Errorf("close store: %w", e)
-		}
+		err = s.closeFiles()
 	})
 	return err
+}
+
+// closeFiles undoes openStore. Nobody works on the files any more.
+func (s *Store) closeFiles() error {
+	s.stopWatching()
+	s.events.Close()
+	s.life.Lock()
+	s.ended = true
+	s.life.Unlock()
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
 }
 
 // enter keeps the database open until leave; false where it is closed.

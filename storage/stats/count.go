@@ -21,6 +21,7 @@ const (
 	Accepted
 	Suppressed // final, never attempted; not among the twelve
 	TakenOver  // accepted by another node, waiting here since; not among the twelve
+	HandedOver // accepted or taken over here, waiting at another node since; not among the twelve
 
 	Counters // how many there are
 )
@@ -31,6 +32,12 @@ type Counts [Counters]uint64
 // Finished returns the number of deliveries that got their final outcome.
 func (c *Counts) Finished() uint64 {
 	return c[Succeeded] + c[Failed] + c[DNSFailed] + c[Expired] + c[Interrupted] + c[Suppressed]
+}
+
+// Left returns the number of deliveries that wait here (invariant I12): what came and has neither ended nor gone to
+// another node.
+func (c *Counts) Left() int64 {
+	return int64(c[Accepted]+c[TakenOver]) - int64(c.Finished()+c[HandedOver])
 }
 
 func (c *Counts) isZero() bool { return *c == Counts{} }
@@ -47,6 +54,8 @@ func countersOf(e *mail.Event) (outcome, trouble Counter) {
 		return Accepted, none
 	case mail.EventTakenOver:
 		return TakenOver, none
+	case mail.EventHandedOver:
+		return HandedOver, none
 	case mail.EventDelivered:
 		return Succeeded, none
 	case mail.EventSuppressed:

@@ -37,6 +37,8 @@ func TestCounters(t *testing.T) {
 		{"interrupted", mail.Event{Kind: mail.EventFailed, Status: mail.StatusInterrupted}, []Counter{Interrupted}},
 		{"suppressed", mail.Event{Kind: mail.EventSuppressed, Status: mail.StatusBlockListed}, []Counter{Suppressed}},
 		{"accepted", mail.Event{Kind: mail.EventAccepted}, []Counter{Accepted}},
+		{"taken over", mail.Event{Kind: mail.EventTakenOver}, []Counter{TakenOver}},
+		{"handed over", mail.Event{Kind: mail.EventHandedOver}, []Counter{HandedOver}},
 		{"unknown kind", mail.Event{Kind: 99, Stage: mail.StageRcpt}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
