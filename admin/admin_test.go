@@ -122,6 +122,9 @@ func (f *fakeNode) Resume(_ context.Context, tenant, group, _ string) error {
 }
 
 func (f *fakeNode) Discard(_ context.Context, tenant, group, _ string) (int, error) {
+	if group == "spread" {
+		return 7, &service.Partial{Missing: []service.Absent{{Name: "n2", For: 2500 * time.Millisecond, Reason: "no answer"}}}
+	}
 	if f.stop.Group != group || f.stop.Tenant != tenant {
 		return 0, fmt.Errorf("%w: the group is not stopped", service.ErrRefused)
 	}

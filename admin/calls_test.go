@@ -33,7 +33,9 @@ func TestStopGroupByCurl(t *testing.T) {
 	if want := (service.GroupStop{Tenant: "shop", Group: "g1", HoldExpiry: true, Author: "operator"}); f.node.stop != want {
 		t.Errorf("asked for %+v", f.node.stop)
 	}
-	same("discard", f.call("POST", calls+"DiscardGroup", `{"group":"g1","tenant":"shop"}`, bearer, asJSON), 200, `{"discarded":7}`)
+	same("discard", f.call("POST", calls+"DiscardGroup", `{"group":"g1","tenant":"shop"}`, bearer, asJSON), 200, `{"discarded":7,`)
+	same("discard without n2", f.call("POST", calls+"DiscardGroup", `{"group":"spread","tenant":"shop"}`, bearer, asJSON), 200,
+		`"discarded":7`, `"missing":[{"name":"n2","missing_for":"2.500s","reason":"no answer"}]`)
 	same("resume", f.call("POST", calls+"ResumeGroup", `{"group":"g1","tenant":"shop"}`, bearer, asJSON), 200, `{"state":"open"}`)
 	same("discard of an open group", f.call("POST", calls+"DiscardGroup", `{"group":"g1"}`, bearer, asJSON), 400, `"failed_precondition"`, "not stopped")
 	same("no group", f.call("POST", calls+"StopGroup", `{}`, bearer, asJSON), 400, `"invalid_argument"`)
@@ -44,6 +46,8 @@ func TestStopGroupByCurl(t *testing.T) {
 		t.Errorf("asked for %+v", f.node.stop)
 	}
 	same("native discard", f.call("POST", "/v1/groups/g%201/discard", `{"tenant":"shop"}`, bearer), 200, `{"discarded":7}`)
+	same("native discard without n2", f.call("POST", "/v1/groups/spread/discard", `{"tenant":"shop"}`, bearer), 200,
+		`"discarded":7`, `"missing":[{"name":"n2","missing_for":2.5,"reason":"no answer"}]`)
 	same("native resume", f.call("POST", "/v1/groups/g%201/resume", `{"tenant":"shop"}`, bearer), 200, `{"state":"open"}`)
 	same("unknown key", f.call("POST", "/v1/groups/g1/stop", `{"hold":true}`, bearer), 400, "hold")
 	same("no name", f.call("POST", "/v1/groups/%E3%81%82/stop", "", bearer), 400, "printable ASCII")

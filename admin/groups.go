@@ -101,9 +101,13 @@ func (s *Server) discardGroup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n, err := s.c.Services.Groups.Discard(r.Context(), o.Tenant, group, author)
+	missing, err := absent(err)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
 	}
-	reply(w, map[string]int{"discarded": n})
+	reply(w, struct {
+		Discarded int          `json:"discarded"`
+		Missing   []absentJSON `json:"missing,omitempty"`
+	}{n, missing})
 }

@@ -62,9 +62,10 @@ func (h *handler) DiscardGroup(ctx context.Context, req *adminpb.DiscardGroupReq
 		return nil, err
 	}
 	n, err := h.s.Groups.Discard(ctx, req.Tenant, group, operator)
+	missing, err := absent(err)
 	if err != nil {
 		return nil, err
 	}
 	h.log.Warn("delivery group discarded by the operator", "group", group, "tenant", req.Tenant, "deliveries", n)
-	return &adminpb.DiscardGroupResponse{Discarded: uint32(n)}, nil
+	return &adminpb.DiscardGroupResponse{Discarded: uint32(n), Missing: missing}, nil
 }

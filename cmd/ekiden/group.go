@@ -185,6 +185,7 @@ func (c groupDiscardCmd) Run(a *app) error {
 	if a.json {
 		return printProto(a.out, r)
 	}
+	tellMissing(a, r.Missing)
 	_, err = fmt.Fprintf(a.out, "group %s: %s deliveries discarded\n", printable(c.Group), number(r.Discarded))
 	return err
 }
