@@ -51,7 +51,7 @@ bench: build ## the figures of the README, measured on this machine
 	bin/ekiden-bench figures
 
 .PHONY: faults
-faults: build ## the fault runs at full size: kill -9, power cut, full and failing disk, slow clients (an hour; some need root)
+faults: build ## the fault runs at full size: kill -9, power cut, full and failing disk, slow clients, clusters (two hours; some need root)
 	bin/ekiden-bench faults all --seed $(SEED)
 
 .PHONY: lint

@@ -156,7 +156,14 @@ func (c Config) nodeFile() string {
 	for domain, to := range c.Routes {
 		fmt.Fprintf(&b, "    - {domain: %q, to: %q}\n", domain, to)
 	}
-	fmt.Fprintf(&b, "keys: {unseal: [{file: %q}]}\n", filepath.Join(c.Dir, "key"))
+	key := filepath.Join(c.Dir, "key")
+	if len(c.Within) > 0 {
+		// In a network of its own it listens off loopback, where the engine takes no key from a file, and rightly: there it
+		// asks a command, as a node in earnest may.
+		fmt.Fprintf(&b, "keys: {unseal: [{exec: %q}]}\n", "cat '"+key+"'")
+	} else {
+		fmt.Fprintf(&b, "keys: {unseal: [{file: %q}]}\n", key)
+	}
 	if c.Settings != "" {
 		fmt.Fprintf(&b, "settings: %q\n", filepath.Join(c.Dir, "settings.yaml"))
 	}

@@ -113,3 +113,7 @@ func TestFaultTakeover(t *testing.T) {
 func TestFaultRolling(t *testing.T) {
 	play(t, true, faults.Rolling, faults.Config{Runs: 1, Messages: 200})
 }
+
+func TestFaultPartition(t *testing.T) {
+	play(t, true, faults.Partition, faults.Config{Runs: 2, Messages: 3000})
+}

@@ -107,8 +107,9 @@ func (t *trio) emptied(ctx context.Context, s *sinkProcess, patience time.Durati
 
 // arrival is one line of the record that tells of a delivery.
 type arrival struct {
-	at    time.Time
-	token string
+	at     time.Time
+	token  string
+	source string // address of the member that sent it
 }
 
 // arrivals reads the record, oldest first.
@@ -116,14 +117,14 @@ func (t *trio) arrivals() ([]arrival, error) {
 	var list []arrival
 	err := eachLine(t.record, func(line []byte) error {
 		var a struct {
-			Event, Token string
-			Time         time.Time
+			Event, Token, Source string
+			Time                 time.Time
 		}
 		if err := json.Unmarshal(line, &a); err != nil {
 			return err
 		}
 		if a.Event == "message" {
-			list = append(list, arrival{a.Time, a.Token})
+			list = append(list, arrival{a.Time, a.Token, a.Source})
 		}
 		return nil
 	})

@@ -14,17 +14,19 @@ var errBroken = errors.New("a promise did not hold")
 
 // faultsCommand groups the faults.
 type faultsCommand struct {
-	All      faultsAll      `cmd:"" help:"Every fault at full size, one after the other (an hour or so; mounts need root)."`
-	Kill     faultsKill     `cmd:"" help:"kill -9 at random moments under load, restart at once."`
-	Power    faultsPower    `cmd:"" help:"Power cuts: go on from clones of the disk taken at random moments (root)."`
-	Full     faultsFull     `cmd:"" help:"A disk that runs full (root)."`
-	Fsync    faultsFsync    `cmd:"" help:"A disk whose writes and syncs begin to fail (root)."`
-	Slow     faultsSlow     `cmd:"" help:"Thousands of clients that say an octet every ten seconds."`
-	Dot      faultsDot      `cmd:"" help:"Receivers that reset, answer late or never behind the final dot."`
-	Takeover faultsTakeover `cmd:"" help:"Members of a cluster that die with their disk."`
-	Asleep   faultsAsleep   `cmd:"" help:"A member that is stopped for 30 seconds and goes on."`
-	Rolling  faultsRolling  `cmd:"" help:"A rolling restart of all members under load."`
-	Crowd    faultsCrowd    `cmd:"" hidden:"" help:"The slow clients of slow, as a process of their own."`
+	All       faultsAll       `cmd:"" help:"Every fault at full size, one after the other (an hour or so; mounts need root)."`
+	Kill      faultsKill      `cmd:"" help:"kill -9 at random moments under load, restart at once."`
+	Power     faultsPower     `cmd:"" help:"Power cuts: go on from clones of the disk taken at random moments (root)."`
+	Full      faultsFull      `cmd:"" help:"A disk that runs full (root)."`
+	Fsync     faultsFsync     `cmd:"" help:"A disk whose writes and syncs begin to fail (root)."`
+	Slow      faultsSlow      `cmd:"" help:"Thousands of clients that say an octet every ten seconds."`
+	Dot       faultsDot       `cmd:"" help:"Receivers that reset, answer late or never behind the final dot."`
+	Takeover  faultsTakeover  `cmd:"" help:"Members of a cluster that die with their disk."`
+	Asleep    faultsAsleep    `cmd:"" help:"A member that is stopped for 30 seconds and goes on."`
+	Rolling   faultsRolling   `cmd:"" help:"A rolling restart of all members under load."`
+	Partition faultsPartition `cmd:"" help:"Members of a cluster that are cut off from one another (root)."`
+	Crowd     faultsCrowd     `cmd:"" hidden:"" help:"The slow clients of slow, as a process of their own."`
+	Divided   faultsDivided   `cmd:"" hidden:"" help:"The faults of a divided network, from its client's host."`
 }
 
 // faultsFlags are common to all faults.
@@ -142,6 +144,40 @@ func (c *faultsRolling) Run(ctx context.Context, io *streams) error {
 	return c.play(ctx, io, "rolling", faults.Rolling, cfg)
 }
 
+type faultsPartition struct {
+	faultsFlags
+	Runs    int `help:"How many partitions." default:"50"`
+	Backlog int `help:"Messages that wait at the member that is cut off." default:"6000"`
+}
+
+// Help is the example shown with --help.
+func (faultsPartition) Help() string { return "Example:\n  ekiden-bench faults partition --runs 50" }
+
+func (c *faultsPartition) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Runs, cfg.Messages = c.Runs, c.Backlog
+	return c.play(ctx, io, "partition", faults.Partition, cfg)
+}
+
+type faultsDivided struct {
+	faultsFlags
+	Fault    string `required:""`
+	Network  string `required:""`
+	Runs     int
+	Messages int
+}
+
+// Run prints the report, whatever it says: its parent judges.
+func (c *faultsDivided) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Runs, cfg.Messages = c.Runs, c.Messages
+	r, err := faults.Divided(ctx, cfg, c.Fault, c.Network)
+	if err != nil {
+		return err
+	}
+	return io.json(r)
+}
+
 type faultsFull struct{ faultsFlags }
 
 // Help is the example shown with --help.
@@ -203,7 +239,7 @@ func (c *faultsAll) Run(ctx context.Context, io *streams) error {
 		run  fault
 	}{
 		{"kill", faults.Kill}, {"power", faults.Power}, {"full", faults.Full}, {"fsync", faults.Fsync}, {"slow", faults.Slow}, {"dot", faults.Dot},
-		{"takeover", faults.Takeover}, {"asleep", faults.Asleep}, {"rolling", faults.Rolling},
+		{"takeover", faults.Takeover}, {"asleep", faults.Asleep}, {"rolling", faults.Rolling}, {"partition", faults.Partition},
 	} {
 		cfg := c.config(io)
 		cfg.Late, cfg.Hang = 590*time.Second, true
