@@ -25,6 +25,7 @@ import (
 	"github.com/ekiden-mta/ekiden/policy/settings"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 	"github.com/ekiden-mta/ekiden/storage/queue"
+	"github.com/ekiden-mta/ekiden/storage/seal"
 )
 
 // engine is what exists only while the node has its keys: the store, and everything that takes work from it.
@@ -96,6 +97,7 @@ func (n *Node) openEngine() error {
 			return errors.Join(err, e.close(context.Background()))
 		}
 		n.mindDoor()
+		e.done.Go(func() { n.finishRotation(e.life, m, e) })
 		return nil
 	}
 	e.done.Go(func() {

@@ -17,7 +17,7 @@ import (
 // a failure is met twice; the delivery it came from tells, unless another failure of the address came in between.
 
 const (
-	metaFailures  = "suppression-cursor"
+	metaFailures = "suppression-cursor"
 	learnEvery   = 500 * time.Millisecond
 	learnBatch   = 500  // failures of one proposal
 	learnNote    = 1000 // blocks without one after which the place is noted all the same

@@ -160,8 +160,11 @@ func (n *Node) ownerOf(l mail.Lineage) string {
 	return "another member"
 }
 
-// storeDir is the store's directory.
-const storeDir = "store"
+// The directories of the store, and of the copies of others' queues.
+const (
+	storeDir   = "store"
+	replicaDir = "replica"
+)
 
 func (n *Node) storeConfig() queue.Config {
 	return queue.Config{Dir: filepath.Join(n.cfg.Node.Data, storeDir), Ring: seal.NewRing(n.vault.Root()), Clock: n.clock, Log: n.log}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -113,7 +114,7 @@ func (m *member) openWire(c *cluster.Config) (err error) {
 		return nil
 	}
 	c.Standbys = m.peers
-	if m.copies, err = replica.Open(replica.StoreConfig{Dir: n.cfg.Node.Data + "/replica", Cluster: n.wire.ClusterID(), Log: n.log, Allow: m.mayShip}); err != nil {
+	if m.copies, err = replica.Open(replica.StoreConfig{Dir: filepath.Join(n.cfg.Node.Data, replicaDir), Cluster: n.wire.ClusterID(), Log: n.log, Allow: m.mayShip}); err != nil {
 		return fmt.Errorf("node: open copies of other queues: %w", err)
 	}
 	n.wire.Handle(wire.Ship, func(p wire.Peer, conn net.Conn) { m.copies.Serve(p.Name, conn) })

@@ -60,6 +60,7 @@ type Node struct {
 
 	mu       sync.Mutex // guards opening and closing of member and engine
 	renewing bool       // under mu: the store is between two queues
+	rotating sync.Mutex // a rotation of the root key, or what is left of one, is under way
 	draining atomic.Bool
 	life     context.Context // ends with Stop
 	end      context.CancelFunc

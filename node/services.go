@@ -29,7 +29,7 @@ const (
 func (n *Node) services() admin.Services {
 	return admin.Services{Node: nodeService{n}, Numbers: numberService{n}, Log: logService{n}, Groups: groupService{n},
 		Gates: gateService{n}, Settings: settingsService{n}, Suppressions: suppressionService{n}, Members: memberService{n},
-		Audit: auditService{n}, Jobs: jobService{n}, Reservations: reservationService{n}, Probes: probeService{n}}
+		Keys: keyService{n}, Audit: auditService{n}, Jobs: jobService{n}, Reservations: reservationService{n}, Probes: probeService{n}}
 }
 
 // running returns the engine, or why there is none.

@@ -500,6 +500,7 @@ func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
 type RotateKeysResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Keys          *Keys                  `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	RecoveryCode  string                 `protobuf:"bytes,2,opt,name=recovery_code,json=recoveryCode,proto3" json:"recovery_code,omitempty"` // shown this once; the former one opens nothing any more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -539,6 +540,13 @@ func (x *RotateKeysResponse) GetKeys() *Keys {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *RotateKeysResponse) GetRecoveryCode() string {
+	if x != nil {
+		return x.RecoveryCode
+	}
+	return ""
 }
 
 type GetKeysRequest struct {
@@ -5605,9 +5613,10 @@ const file_admin_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"%\n" +
 	"\rDrainResponse\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\"\x13\n" +
-	"\x11RotateKeysRequest\"?\n" +
+	"\x11RotateKeysRequest\"d\n" +
 	"\x12RotateKeysResponse\x12)\n" +
-	"\x04keys\x18\x01 \x01(\v2\x15.ekiden.admin.v1.KeysR\x04keys\"\x10\n" +
+	"\x04keys\x18\x01 \x01(\v2\x15.ekiden.admin.v1.KeysR\x04keys\x12#\n" +
+	"\rrecovery_code\x18\x02 \x01(\tR\frecoveryCode\"\x10\n" +
 	"\x0eGetKeysRequest\"<\n" +
 	"\x0fGetKeysResponse\x12)\n" +
 	"\x04keys\x18\x01 \x01(\v2\x15.ekiden.admin.v1.KeysR\x04keys\"\x99\x01\n" +

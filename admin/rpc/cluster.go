@@ -128,17 +128,17 @@ func (h *handler) GetKeys(ctx context.Context, _ *adminpb.GetKeysRequest) (*admi
 	return &adminpb.GetKeysResponse{Keys: keys(k)}, nil
 }
 
-// RotateKeys makes the next root key.
+// RotateKeys makes the next root key. Its recovery code is in this answer and nowhere else.
 func (h *handler) RotateKeys(ctx context.Context, _ *adminpb.RotateKeysRequest) (*adminpb.RotateKeysResponse, error) {
 	if h.s.Keys == nil {
 		return nil, notYet("RotateKeys", withCluster)
 	}
-	k, err := h.s.Keys.Rotate(ctx, operator)
+	k, code, err := h.s.Keys.Rotate(ctx, operator)
 	if err != nil {
 		return nil, err
 	}
-	h.log.Info("root key rotates", "version", k.Version, "next", k.Next)
-	return &adminpb.RotateKeysResponse{Keys: keys(k)}, nil
+	h.log.Info("root key rotated", "version", k.Version, "next", k.Next)
+	return &adminpb.RotateKeysResponse{Keys: keys(k), RecoveryCode: code}, nil
 }
 
 // ListAudit returns who did what, newest first.

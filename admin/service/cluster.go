@@ -108,9 +108,9 @@ type KeyState struct {
 // Keys are the root keys that the members share.
 type Keys interface {
 	Status(ctx context.Context) (KeyState, error)
-	// Rotate makes the next version and hands it out; it comes into use once every member holds it. ErrRefused while a
-	// rotation is under way.
-	Rotate(ctx context.Context, author string) (KeyState, error)
+	// Rotate makes the next version and returns its recovery code, which nobody can be told again. ErrRefused while a
+	// rotation is under way, and where there are other members.
+	Rotate(ctx context.Context, author string) (k KeyState, code string, err error)
 }
 
 // PoweredOff is the statement that has to be typed where force passes by a lease: it is the one thing that no program

@@ -38,36 +38,48 @@ func (c clusterAdmitCmd) Run(a *app) error {
 
 type clusterRotateCmd struct {
 	serverFlags
-	Status bool `help:"Only show how far a rotation is."`
+	Status bool `help:"Only show which version is in use."`
 }
 
-func (clusterRotateCmd) Help() string { return "Example: ekiden cluster rotate-keys" }
+func (clusterRotateCmd) Help() string {
+	return `Example: ekiden cluster rotate-keys
 
-// Run starts a rotation, or shows how far it is.
+Prints the new recovery code, this once; the former one opens nothing any more. Who lost the answer runs it again. It works on
+a node alone.`
+}
+
+// Run rotates, or shows which version is in use.
 func (c clusterRotateCmd) Run(a *app) error {
 	cl, err := c.client()
 	if err != nil {
 		return err
 	}
-	var k *adminpb.Keys
 	if c.Status {
 		r, err := cl.GetKeys(a.ctx, &adminpb.GetKeysRequest{})
 		if err != nil {
 			return err
 		}
-		k = r.Keys
-	} else {
-		r, err := cl.RotateKeys(a.ctx, &adminpb.RotateKeysRequest{})
-		if err != nil {
-			return err
+		if a.json {
+			return printProto(a.out, r.Keys)
 		}
-		k = r.Keys
+		return printKeys(a, r.Keys)
+	}
+	r, err := cl.RotateKeys(a.ctx, &adminpb.RotateKeysRequest{})
+	if err != nil {
+		return err
 	}
 	if a.json {
-		return printProto(a.out, k)
+		return printProto(a.out, r)
 	}
+	if _, err := fmt.Fprintf(a.out, "recovery code: %s\nkeep it: the former one opens nothing any more\n", printable(r.RecoveryCode)); err != nil {
+		return err
+	}
+	return printKeys(a, r.Keys)
+}
+
+func printKeys(a *app, k *adminpb.Keys) error {
 	if k.GetNext() == 0 {
-		_, err = fmt.Fprintf(a.out, "version %d is in use\n", k.GetVersion())
+		_, err := fmt.Fprintf(a.out, "version %d is in use\n", k.GetVersion())
 		return err
 	}
 	fmt.Fprintf(a.out, "version %d is in use until every member holds version %d\n", k.Version, k.Next)

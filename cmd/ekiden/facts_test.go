@@ -175,8 +175,9 @@ func (b *book) Status(context.Context) (service.KeyState, error) {
 	return service.KeyState{Version: b.keysVersion + 1}, nil
 }
 
-func (b *book) Rotate(context.Context, string) (service.KeyState, error) {
-	return service.KeyState{Version: 1, Next: 2, Waiting: []service.Absent{{Name: "n2", For: time.Minute, Reason: "gone"}}}, nil
+func (b *book) Rotate(context.Context, string) (service.KeyState, string, error) {
+	k := service.KeyState{Version: 1, Next: 2, Waiting: []service.Absent{{Name: "n2", For: time.Minute, Reason: "gone"}}}
+	return k, "ABCD-EFGH", nil
 }
 
 func (b *book) Entries(context.Context, uint64, int) ([]service.AuditEntry, error) {
