@@ -90,7 +90,7 @@ const (
 	ScopeNetblock                // every source of the same network (/24, /64) at this receiver
 	ScopeDKIM                    // every mail signed with the same DKIM domain, from whatever source
 	ScopeSPF                     // every mail with the same domain in its envelope sender
-	ScopeGroup                   // the delivery group, or the tenant's mail without one: content, links
+	ScopeGroup                   // the delivery group: content, links
 )
 
 var scopeNames = [...]string{"recipient", "message", "connection", "source", "tenant", "receiver", "netblock", "dkim", "spf", "group"}

@@ -61,7 +61,10 @@ func heldBy(d *mail.Delivery, o *mail.Outcome, scope mail.Scope) (s Suspension, 
 	case mail.ScopeTenant:
 		s.Tenant = d.Tenant
 	case mail.ScopeGroup:
-		s.Tenant, s.Grouped, s.Group = d.Tenant, true, d.Group
+		if d.Group == "" { // not all of a tenant's mail for the sake of what one of them says
+			return s, false
+		}
+		s.Tenant, s.Group = d.Tenant, d.Group
 	case mail.ScopeDKIM, mail.ScopeSPF:
 		_, domain, found := strings.Cut(string(d.From), "@")
 		if !found { // a null sender has no domain; the tenant has

@@ -31,7 +31,7 @@ type Suspension struct {
 // same tells whether two suspensions match the same mail.
 func (s *Suspension) same(o *Suspension) bool {
 	return s.Domain == o.Domain && s.Receiver == o.Receiver && s.Source == o.Source && s.Network == o.Network &&
-		s.Tenant == o.Tenant && s.From == o.From && s.Grouped == o.Grouped && s.Group == o.Group && s.Rule == o.Rule
+		s.Tenant == o.Tenant && s.From == o.From && s.Group == o.Group && s.Rule == o.Rule
 }
 
 // ID names an automatic suspension: its rule, the receiver and whose mail it holds, such as "google/rate-dkim google
@@ -44,7 +44,7 @@ func (s *Suspension) ID() string {
 	if s.Tenant != "" {
 		id += " tenant=" + s.Tenant
 	}
-	if s.Grouped {
+	if s.Group != "" {
 		id += " group=" + s.Group
 	}
 	if s.From != "" {
@@ -142,7 +142,7 @@ func (s *Suspension) concerns(d *mail.Delivery) bool {
 	if s.Tenant == "" && s.From == "" {
 		return true
 	}
-	if d == nil || s.Tenant != "" && s.Tenant != d.Tenant || s.Grouped && s.Group != d.Group {
+	if d == nil || s.Tenant != "" && s.Tenant != d.Tenant || s.Group != "" && s.Group != d.Group {
 		return false
 	}
 	if s.From == "" {

@@ -16,13 +16,13 @@ type part struct {
 	rule    string // limits for the engine, "" = its built-in ones by domain
 }
 
-// parts is who receives. The carriers' limits are the engine's own (requirements D2); the providers, whom it knows by
-// MX host, are here named by domain because routes lead straight to them.
+// parts is who receives. The carriers' limits are the engine's own (requirements D2), but begun faster, for a demonstration
+// is short; the providers, whom it knows by MX host, are here named by domain because routes lead straight to them.
 func parts() []part {
 	return []part{
-		{"docomo", []string{"docomo.ne.jp"}, 26, ""},
-		{"au", []string{"ezweb.ne.jp", "au.com"}, 18, ""},
-		{"softbank", []string{"softbank.ne.jp", "i.softbank.jp"}, 12, ""},
+		{"docomo", []string{"docomo.ne.jp"}, 26, "queue: docomo, connections: 10, per_connection: 50, interval: 100ms, start: 40"},
+		{"au", []string{"ezweb.ne.jp", "au.com"}, 18, "queue: ezweb, connections: 10, per_connection: 50, interval: 100ms, start: 40"},
+		{"softbank", []string{"softbank.ne.jp", "i.softbank.jp"}, 12, "queue: softbank, connections: 10, per_connection: 50, interval: 100ms, start: 40"},
 		{"ymobile", []string{"ymobile.ne.jp"}, 4, ""},
 		{"google", []string{"gmail.com"}, 18, "connections: 5, per_connection: 50, rate: -1"},
 		{"yahoo", []string{"yahoo.com"}, 7, "connections: 5, per_connection: 20, rate: -1"},

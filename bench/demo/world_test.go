@@ -59,7 +59,7 @@ func TestSettingsAreAccepted(t *testing.T) {
 	if len(s.Pools) != 1 || len(s.Pools[0].Sources) != len(sources()) {
 		t.Errorf("pools %+v", s.Pools)
 	}
-	if s.Receivers.Rules[0].Name != "google" {
+	if s.Receivers.Rules[0].Name != "docomo" {
 		t.Errorf("rules %+v", s.Receivers.Rules)
 	}
 }
