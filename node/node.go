@@ -342,7 +342,8 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	close(n.stopped)
 	n.end()
-	n.mu.Lock() // who began before draining was set has its watcher by now
+	n.mu.Lock()
+	//lint:ignore SA2001 who began before draining was set has its watcher by the time the lock is free
 	n.mu.Unlock()
 	n.watchers.Wait()
 	n.mu.Lock()

@@ -115,5 +115,5 @@ func TestFaultRolling(t *testing.T) {
 }
 
 func TestFaultPartition(t *testing.T) {
-	play(t, true, faults.Partition, faults.Config{Runs: 2, Messages: 3000})
+	play(t, true, faults.Partition, faults.Config{Runs: 1, Messages: 3000})
 }
