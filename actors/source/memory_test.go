@@ -18,13 +18,16 @@ func learn(b *Book, now time.Time, l *shaping.Limits) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	lane := b.lane(now, l)
+	slots, _, _ := lane.control.Grant(now, 10_000)
+	lane.control.Grant(now, 10_000) // the pace holds mail back
+	lane.control.Release(now, slots, 0)
 	lane.control.Observe(now, mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Scope: mail.ScopeSource,
 		Reply: smtp.Reply{Code: 451, Text: "too fast"}, Advice: &mail.Advice{Action: mail.ActBackoff}}, true)
 }
 
 func TestIdleReceiverIsRemembered(t *testing.T) {
 	b := newBook(10)
-	l := &shaping.Limits{Receiver: "r", Connections: 2}
+	l := &shaping.Limits{Receiver: "r", Connections: 2, Rate: 50}
 	learn(b, testStart, l)
 	pace := b.Snapshot(testStart)[0].Pace
 	later := testStart.Add(time.Hour)
@@ -52,7 +55,7 @@ func TestIdleReceiverIsRemembered(t *testing.T) {
 
 func TestAnotherSourceIsTold(t *testing.T) {
 	hints := NewHints()
-	l := &shaping.Limits{Receiver: "r", Connections: 2}
+	l := &shaping.Limits{Receiver: "r", Connections: 2, Rate: 50}
 	a, b := newBook(10), newBook(10)
 	b.cfg.Hints = hints
 	learn(a, testStart, l)

@@ -23,6 +23,7 @@ const (
 	bestTry    = 0.2              // … and at most
 	reaction   = 3 * time.Second  // answers to what was under way when the pace was cut count once
 	leastPace  = 0.2              // messages a second: whoever objects to so few does not mean the pace
+	mostPace   = 10_000           // a pace that binds nobody
 	firstSteps = time.Minute      // the pace doubles in that time until the first objection, where it starts low
 	bound      = 30 * time.Second // the pace grows only while it holds mail back: so long after it did
 	meterSpan  = time.Minute      // over which the pace of sending is measured: receivers count by the minute
@@ -83,7 +84,7 @@ func (k *learned) object(now time.Time, inForce float64) {
 	}
 	was := k.sent(now)
 	if inForce > 0 { // a meter lags behind; where the pace was binding, that was it
-		if now.Sub(k.binding) < bound {
+		if k.bound(now) {
 			was = inForce
 		}
 		was = min(was, inForce)
@@ -95,10 +96,17 @@ func (k *learned) object(now time.Time, inForce float64) {
 	k.take(now, was, part)
 }
 
-// take sets ceiling and pace by what was sent when the receiver objected.
+// bound tells whether the pace holds mail back, or did a moment ago.
+func (k *learned) bound(now time.Time) bool { return now.Sub(k.binding) < bound }
+
+// take sets ceiling and pace by what was sent when the receiver objected. Where nothing held the mail back, there was just
+// no more of it: what the receiver bears is as unknown as at the start, and found out in the same way.
 func (k *learned) take(now time.Time, was, part float64) {
 	was = max(was, leastPace)
-	k.ceiling, k.pace = was, max(was*part, leastPace)
+	k.ceiling, k.pace = 0, max(was*part, leastPace)
+	if k.bound(now) {
+		k.ceiling = was
+	}
 	k.objected, k.grown = now, now
 }
 
@@ -139,7 +147,7 @@ func (k *learned) grow(now time.Time, l *Limits) {
 	if k.conns >= l.Connections {
 		k.conns, k.ramp = 0, false
 	}
-	if l.Rate > 0 && k.pace >= l.Rate {
+	if l.Rate > 0 && k.pace >= l.Rate || k.pace > mostPace {
 		k.pace = 0
 	}
 	if k.pace == 0 {

@@ -227,7 +227,7 @@ func (m *Machine) Observe(now time.Time, o mail.Outcome, connected bool) {
 	switch m.state {
 	case Blocked: // an old connection ends; the pause runs already
 	case Probing:
-		m.block(now)
+		m.block(now, meant(&o))
 	default:
 		// What many connections are told at once while mail went through a moment ago is one objection, not a block.
 		if m.used > 1 && now.Sub(m.k.objected) < reaction && m.k.objected.Sub(m.served) < reaction {
@@ -238,7 +238,7 @@ func (m *Machine) Observe(now time.Time, o mail.Outcome, connected bool) {
 		}
 		if m.weight += weight(o); m.weight >= blockAt {
 			m.because(&o)
-			m.block(now)
+			m.block(now, meant(&o))
 		}
 	}
 }
@@ -282,14 +282,15 @@ func (m *Machine) success(now time.Time, o *mail.Outcome) {
 // pause blocks for as long as a rule says; zero is as long as blocks last.
 func (m *Machine) pause(now time.Time, d time.Duration) {
 	if d == 0 {
-		m.block(now)
+		m.block(now, true)
 		return
 	}
-	m.shut(now, d)
+	m.shut(now, d, true)
 	m.again = d
 }
 
-func (m *Machine) block(now time.Time) {
+// block leaves the receiver alone for a while. meant: it is us it does not want, and so fast; otherwise it may be down.
+func (m *Machine) block(now time.Time, meant bool) {
 	if m.again > 0 && m.state == Probing { // a rule's pause does not grow
 		m.pause(now, m.again)
 		return
@@ -306,16 +307,20 @@ func (m *Machine) block(now time.Time) {
 	if pause < most {
 		m.pauses++
 	}
-	m.shut(now, pause)
+	m.shut(now, pause, meant)
 }
 
-func (m *Machine) shut(now time.Time, pause time.Duration) {
-	if !m.l.Fixed {
+func (m *Machine) shut(now time.Time, pause time.Duration, meant bool) {
+	if meant && !m.l.Fixed {
 		m.k.blocked(now, m.Pace(), m.served)
 	}
 	m.w.back()
 	m.state, m.until, m.weight, m.probing, m.old = Blocked, now.Add(pause), 0, false, m.used
 }
+
+// meant tells whether o is an answer, or a silence that the rules know for one: a connection that is refused by nobody
+// knows whom is a machine that is down.
+func meant(o *mail.Outcome) bool { return !o.Reply.IsZero() || o.Advice != nil }
 
 // signal tells whether o says that the receiver does not want this source now: a connection refused, closed or reset,
 // 421, or an answer that the rules attribute to the source or the whole receiver. What concerns a recipient or a

@@ -107,7 +107,7 @@ func TestStepsAreEarned(t *testing.T) {
 }
 
 func TestMemory(t *testing.T) {
-	limits := Limits{Receiver: "r", Connections: 8, DailyCap: 5000, BlockPause: time.Minute}
+	limits := Limits{Receiver: "r", Connections: 8, Rate: 3, DailyCap: 5000, BlockPause: time.Minute}
 	m, now := NewMachine(limits), noon
 	m.Warm(now, Plans()[PlanSparkPost])
 	run(&m, &now, time.Minute, fine)
