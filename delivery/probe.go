@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
 )
@@ -17,7 +16,7 @@ func (c *Courier) Probe(ctx context.Context, t Trip, from mail.Address, next fun
 			break
 		}
 		if s := a.host(ctx, h); s != nil {
-			n, trouble := s.Probe(ctx, from, t.PerConnection, max(t.Interval, time.Duration(0)), next, report)
+			n, trouble := s.Probe(ctx, from, t.PerConnection, t.Interval, next, report)
 			return Report{Connected: true, Outcome: trouble, Messages: n}
 		}
 	}

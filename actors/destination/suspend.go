@@ -19,8 +19,7 @@ type Suspension struct {
 	Network  netip.Prefix // every source of a netblock
 	Tenant   string
 	From     string    // domain of the envelope sender, lower case
-	Grouped  bool      // the tenant's mail of Group only …
-	Group    string    // … "" = its mail without one
+	Group    string    // delivery group of Tenant; "" = all of its mail
 	Rule     string    // the rule that put it in force by itself; "" = an operator did
 	Since    time.Time // when it was put in force
 	Until    time.Time // zero: until it is lifted
@@ -56,7 +55,8 @@ func (s *Suspension) ID() string {
 	return id
 }
 
-// Suspensions holds the operator's suspensions of this node, and those that rules put in force. Reading costs one atomic load while there are none.
+// Suspensions holds the operator's suspensions of this node, and those that rules put in force. Reading costs one atomic
+// load while there are none.
 type Suspensions struct {
 	mu   sync.Mutex
 	list atomic.Pointer[[]Suspension]

@@ -144,18 +144,7 @@ func (l *life) sink(ctx context.Context, extra ...string) (*sinkProcess, error) 
 }
 
 func (c Config) sink(ctx context.Context, addr, record string, extra ...string) (*sinkProcess, error) {
-	args := append([]string{"sink", "--listen", addr, "--metrics", "127.0.0.1:0", "--record", record}, extra...)
-	p, err := process.Start("sink", c.Self, args, os.Stderr)
-	if err != nil {
-		return nil, fmt.Errorf("faults: %w", err)
-	}
-	line, err := p.Line(ctx, "sink ready ", 20*time.Second)
-	if err != nil {
-		p.Kill()
-		return nil, fmt.Errorf("faults: %w", err)
-	}
-	words := process.Words(line)
-	return &sinkProcess{Process: p, addr: words["smtp"], metrics: words["metrics"]}, nil
+	return c.sinkWithin(ctx, nil, addr, "127.0.0.1:0", record, extra...)
 }
 
 func (s *sinkProcess) counters(ctx context.Context) (sink.Counters, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,10 +42,10 @@ func (t *trio) leader(ctx context.Context) (int, error) {
 	return 0, fmt.Errorf("faults: %w: %.200s", errNoLeader, raw)
 }
 
-// sinkWithin starts the receivers on another host.
+// sinkWithin starts the receivers, behind the command within: that of another host, or none.
 func (c Config) sinkWithin(ctx context.Context, within []string, addr, metrics, record string, extra ...string) (*sinkProcess, error) {
-	args := append(append([]string(nil), within[1:]...), c.Self, "sink", "--listen", addr, "--metrics", metrics, "--record", record)
-	p, err := process.Start("sink", within[0], append(args, extra...), os.Stderr)
+	command := slices.Concat(within, []string{c.Self, "sink", "--listen", addr, "--metrics", metrics, "--record", record}, extra)
+	p, err := process.Start("sink", command[0], command[1:], os.Stderr)
 	if err != nil {
 		return nil, fmt.Errorf("faults: %w", err)
 	}

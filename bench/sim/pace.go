@@ -41,7 +41,7 @@ func Pace(seed int64, m *Model, rules *bounce.Rules, length time.Duration) PaceR
 		machine: shaping.NewMachine(m.Limits), server: newServer(m, rng, start), result: PaceResult{Receiver: m.Name, Seed: seed}}
 	p.dispatch()
 	for p.queue.Len() > 0 && p.result.Err == nil {
-		e := heap.Pop(&p.queue).(moment)
+		e := heap.Pop(&p.queue).(event)
 		if e.at.After(p.end) {
 			break
 		}
@@ -65,7 +65,7 @@ type pace struct {
 	end     time.Time
 	machine shaping.Machine
 	server  *server
-	queue   moments
+	queue   agenda
 	seq     int
 	open    int
 	again   time.Time // when dispatch is called next
@@ -80,34 +80,9 @@ type conn struct {
 	most   int // messages, as the policy said when it was opened; 0 = no bound
 }
 
-type moment struct {
-	at  time.Time
-	seq int
-	do  func()
-}
-
-// moments is a heap by time, then order.
-type moments []moment
-
-func (h moments) Len() int { return len(h) }
-func (h moments) Less(i, j int) bool {
-	if !h[i].at.Equal(h[j].at) {
-		return h[i].at.Before(h[j].at)
-	}
-	return h[i].seq < h[j].seq
-}
-func (h moments) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *moments) Push(x any)   { *h = append(*h, x.(moment)) }
-func (h *moments) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return e
-}
-
 func (p *pace) at(t time.Time, do func()) {
 	p.seq++
-	heap.Push(&p.queue, moment{t, p.seq, do})
+	heap.Push(&p.queue, event{at: t, order: p.seq, do: do})
 }
 
 // took is how long something took with the receiver.

@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -271,15 +272,7 @@ func ours(o *mail.Outcome) bool {
 	own := func(s mail.Scope) bool {
 		return s == mail.ScopeSource || s == mail.ScopeNetblock || s == mail.ScopeReceiver || s == mail.ScopeConnection
 	}
-	if own(o.Scope) {
-		return true
-	}
-	for _, s := range o.Advice.Scopes {
-		if own(s) {
-			return true
-		}
-	}
-	return false
+	return own(o.Scope) || slices.ContainsFunc(o.Advice.Scopes, own)
 }
 
 // often tells whether an answer came as often as its rule asks for.
