@@ -117,6 +117,7 @@ func (e *engine) serve(ctx context.Context, m *member) error {
 	if err := m.proposeSettings(ctx); err != nil && m.node.wire == nil {
 		return err
 	}
+	m.node.gates.hear(ctx)
 	if err := e.claim(ctx, m); err != nil {
 		return err
 	}

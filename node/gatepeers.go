@@ -20,13 +20,25 @@ import (
 const (
 	pathConfirm = "/member/gate/confirm"
 	pathDiscard = "/member/gate/discard"
-	maxGate     = 64 << 10 // octets of a question or an answer
+	pathClosed  = "/member/gate/closed"
+	maxGate     = 64 << 10 // octets of a question or an answer about one gate
+	maxGates    = 16 << 20 // of all of them
 )
 
 // gateCalls answers other members.
 func (n *Node) gateCalls(mux *http.ServeMux) {
 	answer(mux, pathConfirm, n.ConfirmGate)
 	answer(mux, pathDiscard, n.DiscardGate)
+	mux.HandleFunc("GET "+pathClosed, func(w http.ResponseWriter, _ *http.Request) {
+		var closed []gate.Gate
+		for _, g := range n.gates.table.List() {
+			if g.Closed {
+				closed = append(closed, g)
+			}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(closed) // the peer has gone: no trouble
+	})
 }
 
 // answer serves one call: a gate as JSON in, what do returns as JSON out.
@@ -54,7 +66,12 @@ func (p *peers) ask(ctx context.Context, name, path string, g gate.Gate, out any
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+name+":80"+path, bytes.NewReader(body))
+	return p.call(ctx, http.MethodPost, name, path, body, maxGate, out)
+}
+
+// call has another member answer a question with at most limit octets of JSON.
+func (p *peers) call(ctx context.Context, method, name, path string, body []byte, limit int64, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+name+":80"+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
@@ -63,7 +80,7 @@ func (p *peers) ask(ctx context.Context, name, path string, g gate.Gate, out any
 		return fmt.Errorf("node: ask %s: %w", name, err)
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxGate))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, limit))
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %.200s", resp.Status, text)
 	}
@@ -94,7 +111,8 @@ func (n gatePeers) Confirm(ctx context.Context, name string, g gate.Gate) (st St
 	if err != nil {
 		return st, err
 	}
-	return st, m.peers.ask(ctx, name, pathConfirm, g, &st)
+	err = m.peers.ask(ctx, name, pathConfirm, g, &st)
+	return st, err
 }
 
 // Discard implements Peers.
@@ -103,7 +121,18 @@ func (n gatePeers) Discard(ctx context.Context, name string, g gate.Gate) (count
 	if err != nil {
 		return 0, err
 	}
-	return count, m.peers.ask(ctx, name, pathDiscard, g, &count)
+	err = m.peers.ask(ctx, name, pathDiscard, g, &count)
+	return count, err
+}
+
+// Closed implements Peers.
+func (n gatePeers) Closed(ctx context.Context, name string) (list []gate.Gate, err error) {
+	m, err := n.agree()
+	if err != nil {
+		return nil, err
+	}
+	err = m.peers.call(ctx, http.MethodGet, name, pathClosed, nil, maxGates, &list)
+	return list, err
 }
 
 // stale is how old this node's view may be before it knows nothing of others' leases.

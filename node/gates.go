@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
@@ -28,6 +30,7 @@ const (
 	confirmTry   = 2 * time.Second        // one question to a member
 	confirmPause = 250 * time.Millisecond // between two
 	stopWait     = 15 * time.Second       // an operator waits: longer than a lease and its margin last
+	goneAfter    = time.Second            // a host has to refuse for so long until its member's process is taken to be gone
 )
 
 // Standing is how a delivery group stands on one member.
@@ -50,6 +53,8 @@ type Peers interface {
 	Lease(member string) time.Duration
 	// Silent is since when a member has not been heard of; 0 = it is heard.
 	Silent(member string) time.Duration
+	// Closed has a member tell which gates are closed there.
+	Closed(ctx context.Context, member string) ([]gate.Gate, error)
 }
 
 // Ledger is what the members agree on, as far as gates are concerned.
@@ -97,6 +102,32 @@ func (s *gates) restore(e *engine) error {
 		}
 	}
 	return nil
+}
+
+// hear asks the other members which gates are closed, before this node sends anything: they may have closed some while
+// there was no majority to write it down. Who does not answer within a second is not waited for.
+func (s *gates) hear(ctx context.Context) {
+	if s.peers == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, stillWait)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, name := range s.peers.Members() {
+		all.Go(func() {
+			list, err := s.peers.Closed(ctx, name)
+			if err != nil {
+				s.node.log.Debug("a member does not tell which groups are stopped", "member", name, "error", err)
+			}
+			for _, g := range list {
+				if err := s.node.LearnGate(ctx, g); err != nil {
+					s.node.log.Error("a group is stopped, but a restart would not know", "group", g.Group, "error", err)
+				}
+				s.owe(g.Key(), true)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // keep writes all gates, with g where it is not in force yet.
@@ -228,8 +259,11 @@ func (s *gates) gather(ctx context.Context, g gate.Gate) (service.GroupStanding,
 	return sum(standings, nodes), nil
 }
 
-// ask asks one member until it has answered, or its lease has run out, or ctx ends.
+// ask asks one member until it has answered, or sends no more for certain, or ctx ends. It sends no more once its lease
+// has run out, or when nothing listens at its address any more: what tells even where no majority is left to know of
+// leases. A member that listens later hears of this gate before it sends (hear).
 func (s *gates) ask(ctx context.Context, name string, g gate.Gate) (Standing, service.GroupNode) {
+	var refused time.Time
 	for {
 		try, cancel := context.WithTimeout(ctx, confirmTry)
 		st, err := s.peers.Confirm(try, name, g)
@@ -239,7 +273,14 @@ func (s *gates) ask(ctx context.Context, name string, g gate.Gate) (Standing, se
 			return st, n
 		}
 		n.MissingFor = max(s.peers.Silent(name), time.Millisecond)
-		if n.Lapsed = s.peers.Lease(name) <= 0; n.Lapsed {
+		switch {
+		case !errors.Is(err, syscall.ECONNREFUSED):
+			refused = time.Time{}
+		case refused.IsZero():
+			refused = clock.Wall()
+		}
+		gone := !refused.IsZero() && clock.Since(refused) >= goneAfter
+		if n.Lapsed = gone || s.peers.Lease(name) <= 0; n.Lapsed {
 			return Standing{}, n
 		}
 		again := time.NewTimer(confirmPause)

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +26,7 @@ func (p *onePeer) Confirm(ctx context.Context, _ string, _ gate.Gate) (Standing,
 	return p.confirm(ctx)
 }
 func (p *onePeer) Discard(context.Context, string, gate.Gate) (int, error) { return 0, nil }
+func (p *onePeer) Closed(context.Context, string) ([]gate.Gate, error)     { return nil, nil }
 func (p *onePeer) Lease(string) time.Duration                              { return p.lease - clock.Since(p.begin) }
 func (p *onePeer) Silent(string) time.Duration                             { return clock.Since(p.begin) }
 
@@ -31,7 +34,17 @@ func (p *onePeer) Silent(string) time.Duration                             { ret
 func TestAskUntilAnsweredOrLapsed(t *testing.T) {
 	still := Standing{Confirmed: true, Held: 3}
 	hangs := func(ctx context.Context) (Standing, error) { <-ctx.Done(); return Standing{}, ctx.Err() }
-	refused := func(context.Context) (Standing, error) { return Standing{}, errors.New("connection refused") }
+	refused := func(context.Context) (Standing, error) { return Standing{}, errors.New("the store has failed") }
+	gone := func(context.Context) (Standing, error) {
+		return Standing{}, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
+	}
+	begin := clock.Wall()
+	restarts := func(context.Context) (Standing, error) {
+		if clock.Since(begin) < goneAfter/2 {
+			return Standing{}, syscall.ECONNREFUSED
+		}
+		return still, nil
+	}
 	for _, row := range []struct {
 		name              string
 		confirm           func(context.Context) (Standing, error)
@@ -45,10 +58,13 @@ func TestAskUntilAnsweredOrLapsed(t *testing.T) {
 		{"hangs until its lease ends", hangs, 11 * time.Second, false, true, service.GroupStopped, 11 * time.Second, 14 * time.Second},
 		{"refuses until its lease ends", refused, 5 * time.Second, false, true, service.GroupStopped, 5 * time.Second, 6 * time.Second},
 		{"is dead", refused, 0, false, true, service.GroupStopped, 0, 0},
+		{"is gone, and nobody knows of its lease", gone, time.Hour, false, true, service.GroupStopped, goneAfter, goneAfter + confirmPause},
+		{"comes back from a restart", restarts, time.Hour, true, false, service.GroupStopped, goneAfter / 2, goneAfter},
 		{"hangs and keeps its lease", hangs, time.Hour, false, false, service.GroupStopping, stopWait, stopWait},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				begin = clock.Wall()
 				p := &onePeer{confirm: row.confirm, begin: clock.Wall(), lease: row.lease}
 				s := newGates(nil)
 				s.peers = p

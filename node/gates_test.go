@@ -199,3 +199,37 @@ func TestStopOfOneTenant(t *testing.T) {
 	}
 	r.atRest()
 }
+
+// TestStopWithoutMajority: with two of three members gone a group is stopped at the one that is left, which says so,
+// for nothing listens where the others were; and they know of it before they send anything when they come back.
+func TestStopWithoutMajority(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", nil)
+	trio := newTrio(t, sink)
+	n1, n2, n3 := trio[0], trio[1], trio[2]
+	n2.stop()
+	n3.stop()
+	var st stopped
+	begin := time.Now()
+	if status := n1.group("stop", "campaign", "", &st); status != 200 || st.State != "stopped" || len(st.Nodes) != 3 {
+		t.Fatalf("stop: %d %+v", status, st)
+	}
+	for _, n := range st.Nodes {
+		if n.Confirmed != (n.Name == "n1") {
+			t.Errorf("%s: confirmed %v", n.Name, n.Confirmed)
+		}
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+	n2.start()
+	n3.start()
+	n2.takesMail()
+	c := n2.session()
+	c.mustSend(text("X-Relay-Group: campaign\n"), "held@a.test")
+	c.mustSend(text("X-Relay-Group: other\n"), "goes@a.test")
+	if got := sink.mustGet(t, 1); got.to != "goes@a.test" {
+		t.Fatalf("%+v was sent", got)
+	}
+	mustBecome(t, "resumed by the majority", func() bool { return n3.group("resume", "campaign", "", nil) == 200 })
+	sink.mustGet(t, 2)
+}

@@ -34,7 +34,7 @@ type GroupStanding struct {
 type GroupNode struct {
 	Name       string
 	Confirmed  bool
-	Lapsed     bool          // it did not answer, and its lease has run out: it sends nothing
+	Lapsed     bool          // it did not answer, and sends nothing: its lease has run out, or its process is gone
 	MissingFor time.Duration // since it last answered; 0 = it answered
 }
 
