@@ -17,7 +17,10 @@ import (
 	"github.com/ekiden-mta/ekiden/bench/process"
 )
 
-const readyWait = 60 * time.Second // a start with a million waiting is part of what is measured
+const (
+	readyWait  = 60 * time.Second // a start with a million waiting is part of what is measured
+	answerWait = 20 * time.Second // an emergency stop may wait for a lease to end
+)
 
 // ErrNotReady is reported for an engine that does not come to serve.
 var ErrNotReady = errors.New("engine is not ready")
@@ -34,6 +37,7 @@ type Config struct {
 	Testing  bool              // contract 8
 	Name     string            // of the node, default bench
 	Cluster  string            // the node file's cluster section as YAML flow text; "" = alone
+	Key      string            // file of 32 octets that opens the store; default: one in Dir, made where it is missing
 	Within   []string          // command that runs the engine elsewhere: ip netns exec NAME
 }
 
@@ -123,19 +127,27 @@ func tail(path string) string {
 	return string(raw[max(0, len(raw)-2000):])
 }
 
+// MakeKey writes the file that opens a store, if it is not there. A key in a file: a benchmark and a kill -9 must not
+// wait for a person, and its mail is no secret.
+func MakeKey(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw)
+	return os.WriteFile(path, raw, 0o600)
+}
+
 // prepare writes what the engine reads at its start.
 func prepare(cfg Config) (file string, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return "", err
 	}
-	// A key in a file: a benchmark and a kill -9 must not wait for a person, and its mail is no secret.
-	key := filepath.Join(cfg.Dir, "key")
-	if _, err := os.Stat(key); errors.Is(err, os.ErrNotExist) {
-		raw := make([]byte, 32)
-		_, _ = rand.Read(raw)
-		if err := os.WriteFile(key, raw, 0o600); err != nil {
-			return "", err
-		}
+	if err := MakeKey(cfg.key()); err != nil {
+		return "", err
 	}
 	if cfg.Settings != "" {
 		if err := os.WriteFile(filepath.Join(cfg.Dir, "settings.yaml"), []byte(cfg.Settings), 0o600); err != nil {
@@ -145,6 +157,8 @@ func prepare(cfg Config) (file string, err error) {
 	file = filepath.Join(cfg.Dir, "node.yaml")
 	return file, os.WriteFile(file, []byte(cfg.nodeFile()), 0o600)
 }
+
+func (c Config) key() string { return cmp.Or(c.Key, filepath.Join(c.Dir, "key")) }
 
 func (c Config) nodeFile() string {
 	var b strings.Builder
@@ -156,11 +170,11 @@ func (c Config) nodeFile() string {
 	for domain, to := range c.Routes {
 		fmt.Fprintf(&b, "    - {domain: %q, to: %q}\n", domain, to)
 	}
-	key := filepath.Join(c.Dir, "key")
+	key := c.key()
 	if len(c.Within) > 0 {
 		// In a network of its own it listens off loopback, where the engine takes no key from a file, and rightly: there it
 		// asks a command, as a node in earnest may.
-		fmt.Fprintf(&b, "keys: {unseal: [{exec: %q}]}\n", "cat '"+key+"'")
+		fmt.Fprintf(&b, "keys: {unseal: [{exec: %q}]}\n", "cat "+key)
 	} else {
 		fmt.Fprintf(&b, "keys: {unseal: [{file: %q}]}\n", key)
 	}
@@ -194,7 +208,7 @@ func (e *Engine) Post(ctx context.Context, path, body string) ([]byte, error) {
 }
 
 func (e *Engine) do(ctx context.Context, method, path, body string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+e.HTTP+path, strings.NewReader(body))
 	if err != nil {

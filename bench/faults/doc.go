@@ -7,5 +7,5 @@
 // a process, a mount, a loop device or a network namespace behind, and never touch what it did not make.
 //
 // Read first: config.go, life.go (an engine with its ledger and record), then a fault: kill.go, power.go, full.go,
-// fsync.go, slow.go, dot.go; of clusters: trio.go, then takeover.go, asleep.go, rolling.go, partition.go.
+// fsync.go, slow.go, dot.go; of clusters: trio.go, then takeover.go, asleep.go, rolling.go, partition.go, stop.go.
 package faults

@@ -117,3 +117,7 @@ func TestFaultRolling(t *testing.T) {
 func TestFaultPartition(t *testing.T) {
 	play(t, true, faults.Partition, faults.Config{Runs: 1, Messages: 3000})
 }
+
+func TestFaultStop(t *testing.T) {
+	play(t, true, faults.Stop, faults.Config{Runs: 1, Messages: 500})
+}

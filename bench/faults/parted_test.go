@@ -60,3 +60,31 @@ func TestPlan(t *testing.T) {
 		}
 	}
 }
+
+// TestJudgeHalts: what arrives between the answer and the resume counts as late, but for what was said to be on its way.
+func TestJudgeHalts(t *testing.T) {
+	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		name         string
+		halt         halt
+		at           time.Duration // of one message of the group, from the answer
+		late, broken int
+	}{
+		{"before the call", halt{kind: stopHealthy, state: "stopped"}, -500 * time.Millisecond, 0, 0},
+		{"after the answer", halt{kind: stopHealthy, state: "stopped"}, time.Millisecond, 1, 1},
+		{"after the answer, on its way", halt{kind: stopHealthy, state: "stopped", flight: 1}, time.Millisecond, 0, 0},
+		{"after the resume", halt{kind: stopHealthy, state: "stopped"}, time.Minute, 0, 0},
+		{"not stopped", halt{kind: stopDown, state: "stopping"}, -time.Second, 0, 1},
+		{"slow in health", halt{kind: stopHealthy, state: "stopped", took: time.Second}, -2 * time.Second, 0, 1},
+		{"slow with one cut off", halt{kind: stopCut, state: "stopped", took: 11 * time.Second}, -2 * time.Second, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, r := tt.halt, Report{}
+			h.group, h.answered, h.resumed = "g1-0", noon, noon.Add(10*time.Second)
+			late, _ := judgeHalts([]*halt{&h}, []arrival{{at: noon.Add(tt.at), token: "g1-0_n1-7"}, {at: noon, token: "g1-00_n1-7"}}, &r)
+			if late != tt.late || len(r.Broken) != tt.broken {
+				t.Errorf("late %d, broken %q, want %d and %d", late, r.Broken, tt.late, tt.broken)
+			}
+		})
+	}
+}

@@ -80,6 +80,8 @@ func Divided(ctx context.Context, cfg Config, fault, name string) (Report, error
 	switch fault {
 	case "partition":
 		return cfg.partitions(ctx, net)
+	case "stop":
+		return cfg.stops(ctx, net)
 	default:
 		return Report{}, fmt.Errorf("faults: no fault %q in a divided network", fault)
 	}
@@ -156,8 +158,9 @@ func plan(run int, rng *rand.Rand, leader int) schedule {
 }
 
 // dividedTrio starts the members on the hosts of net.
-func (c Config) dividedTrio(ctx context.Context, net *network, name string, rng *rand.Rand) (*trio, error) {
+func (c Config) dividedTrio(ctx context.Context, net *network, name string, rng *rand.Rand, oneKey bool) (*trio, error) {
 	return c.newTrio(ctx, name, rng, func(m *members.Config) {
+		m.OneKey = oneKey
 		m.Routes = map[string]string{"*": hostAddr(sinkHost) + ":2526"}
 		m.Settings = strings.ReplaceAll(m.Settings, "127.0.0.0/8", "10.231.0.0/16")
 		for i := range 3 {
@@ -169,7 +172,7 @@ func (c Config) dividedTrio(ctx context.Context, net *network, name string, rng 
 // partition is one run: receivers that are slow, mail that waits at the victim, load at all members, then the cut.
 func (c Config) partition(ctx context.Context, net *network, run int, r *Report) (k parted, err error) {
 	rng := c.dice(run)
-	t, err := c.dividedTrio(ctx, net, fmt.Sprintf("parted%d", run), rng)
+	t, err := c.dividedTrio(ctx, net, fmt.Sprintf("parted%d", run), rng, false)
 	if err != nil {
 		return k, err
 	}

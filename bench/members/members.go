@@ -32,6 +32,7 @@ type Config struct {
 	Within    [][]string        // by member: command in front, see engine.Config
 	At        [][3]string       // by member: addresses of the cluster port, SMTP and HTTP; default: free ports of Hosts
 	Sources   [][]string        // by member: source IPs; default: 127.0.(10+i).1 and .2
+	OneKey    bool              // all members are unsealed by one key from outside, each by itself, else by one another
 	Testing   bool
 }
 
@@ -108,6 +109,12 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 		m.config = engine.Config{Path: cfg.Engine, Dir: filepath.Join(cfg.Dir, m.Name), Name: m.Name, Routes: cfg.Routes,
 			Settings: cfg.Settings, Testing: cfg.Testing, SMTP: at[1], HTTP: at[2],
 			Sources: []string{fmt.Sprintf("127.0.%d.1", 10+i), fmt.Sprintf("127.0.%d.2", 10+i)}}
+		if cfg.OneKey {
+			m.config.Key = filepath.Join(cfg.Dir, "key")
+			if err := engine.MakeKey(m.config.Key); err != nil { // before the members start, all at once
+				return nil, err
+			}
+		}
 		if len(cfg.Sources) > i {
 			m.config.Sources = cfg.Sources[i]
 		}

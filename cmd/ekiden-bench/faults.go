@@ -25,6 +25,7 @@ type faultsCommand struct {
 	Asleep    faultsAsleep    `cmd:"" help:"A member that is stopped for 30 seconds and goes on."`
 	Rolling   faultsRolling   `cmd:"" help:"A rolling restart of all members under load."`
 	Partition faultsPartition `cmd:"" help:"Members of a cluster that are cut off from one another (root)."`
+	Stop      faultsStop      `cmd:"" help:"Emergency stops under load: in health, with a member cut off, with two of three killed (root)."`
 	Crowd     faultsCrowd     `cmd:"" hidden:"" help:"The slow clients of slow, as a process of their own."`
 	Divided   faultsDivided   `cmd:"" hidden:"" help:"The faults of a divided network, from its client's host."`
 }
@@ -159,6 +160,21 @@ func (c *faultsPartition) Run(ctx context.Context, io *streams) error {
 	return c.play(ctx, io, "partition", faults.Partition, cfg)
 }
 
+type faultsStop struct {
+	faultsFlags
+	Runs int `help:"How many stops in health." default:"50"`
+	Rate int `help:"Messages per second at each member." default:"2000"`
+}
+
+// Help is the example shown with --help.
+func (faultsStop) Help() string { return "Example:\n  ekiden-bench faults stop --runs 50" }
+
+func (c *faultsStop) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Runs, cfg.Messages = c.Runs, c.Rate
+	return c.play(ctx, io, "stop", faults.Stop, cfg)
+}
+
 type faultsDivided struct {
 	faultsFlags
 	Fault    string `required:""`
@@ -240,6 +256,7 @@ func (c *faultsAll) Run(ctx context.Context, io *streams) error {
 	}{
 		{"kill", faults.Kill}, {"power", faults.Power}, {"full", faults.Full}, {"fsync", faults.Fsync}, {"slow", faults.Slow}, {"dot", faults.Dot},
 		{"takeover", faults.Takeover}, {"asleep", faults.Asleep}, {"rolling", faults.Rolling}, {"partition", faults.Partition},
+		{"stop", faults.Stop},
 	} {
 		cfg := c.config(io)
 		cfg.Late, cfg.Hang = 590*time.Second, true
