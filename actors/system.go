@@ -24,6 +24,7 @@ import (
 	"github.com/ekiden-mta/ekiden/actors/source"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/gate"
 	"github.com/ekiden-mta/ekiden/policy/schedule"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
@@ -44,12 +45,14 @@ type Config struct {
 	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
 	// QuietHours is when nothing is sent to a domain; nil = never.
 	QuietHours func(mail.Domain) schedule.Hours
-	Lease      func() bool // whether this node may send at all, asked before every final dot; nil = always
-	Settled    func(*mail.Settlement, error)
-	Held       func() // hears that a rule put a suspension in force; must not block; nil = nobody
-	Clock      *clock.Clock
-	Rand       func() float64 // in [0,1), safe for concurrent use
-	Log        *slog.Logger
+	// Traffic is what tenants want of the way their mail is sent, at the moment; nil = nothing, ever.
+	Traffic func() *filter.Traffic
+	Lease   func() bool // whether this node may send at all, asked before every final dot; nil = always
+	Settled func(*mail.Settlement, error)
+	Held    func() // hears that a rule put a suspension in force; must not block; nil = nobody
+	Clock   *clock.Clock
+	Rand    func() float64 // in [0,1), safe for concurrent use
+	Log     *slog.Logger
 
 	Window     int           // deliveries in memory per destination and pool; default 1024
 	BodyBudget int64         // octets of bodies in memory over all destinations; default 64 MiB
@@ -133,7 +136,7 @@ func New(cfg Config) (*System, error) {
 	s.sources = source.NewSources(s.actors, s.dispatch, source.Config{Quantum: cfg.Quantum, Controller: cfg.Controller}, run, &s.counters.Source)
 	s.sources.Hook = cfg.OnSource
 	s.env = &destination.Env{
-		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, QuietHours: cfg.QuietHours, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
+		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, QuietHours: cfg.QuietHours, Traffic: cfg.Traffic, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
 		Held: cfg.Held,
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/ekiden-mta/ekiden/delivery/dns"
 	"github.com/ekiden-mta/ekiden/delivery/smtpc"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/schedule"
 	"github.com/ekiden-mta/ekiden/policy/settings"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
@@ -153,6 +154,7 @@ func (n *Node) assembleEngine(e *engine) error {
 		Gates:   &n.gates.table,
 		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds, Suppressed: n.suppressed,
 		QuietHours: func(d mail.Domain) schedule.Hours { return n.book.now.Load().index.QuietHours(d) },
+		Traffic:    func() *filter.Traffic { return n.book.now.Load().index.Traffic() },
 		Settled: func(s *mail.Settlement, err error) {
 			if err == nil {
 				n.numbers.settled(s)

@@ -96,18 +96,20 @@ func (v *voice) run(now time.Time, e *Effect) {
 			go v.load(l)
 		}
 	case EffectAsk:
-		route, key := v.machine.Way()
 		b.Asking(e.Shelf, e.Want)
-		v.shell.Ask(e.Source, protocol.Ask{Outbox: b, Shelf: e.Shelf, Want: e.Want, Route: route, Key: key,
+		v.shell.Ask(e.Source, protocol.Ask{Outbox: b, Shelf: e.Shelf, Want: e.Want, Route: e.Route, Key: e.Key,
 			Limits: e.Limits, Deadline: e.Deadline, Tenant: e.Tenant})
 	case EffectForget:
 		b.Forget()
 	case EffectDismiss:
-		b.Dismiss(now, e.Outcome, v.machine.Receiver(), e.N)
+		b.Dismiss(now, e.Outcome, e.Receiver, e.N, e.Shelf)
 	case EffectSweep:
 		b.Sweep(now, v.machine.Receiver(), e.N)
 	case EffectReopen:
 		b.Reopen(false)
+	case EffectSort:
+		b.Sort(e.Route.Hosts)
+		v.send(protocol.Arrived{}) // the machine has seen it as it was
 	}
 }
 

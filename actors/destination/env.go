@@ -7,6 +7,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/gate"
 	"github.com/ekiden-mta/ekiden/policy/schedule"
 )
@@ -23,6 +24,8 @@ type Env struct {
 	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
 	// QuietHours is when nothing is sent to a domain; nil = never. What a delivery carries comes on top.
 	QuietHours func(mail.Domain) schedule.Hours
+	// Traffic is what tenants want of the way their mail is sent, at the moment; nil = nothing, ever.
+	Traffic func() *filter.Traffic
 	// Suspensions are the operator's; required.
 	Suspensions *Suspensions
 	// Sources lists the candidates of a pool; never empty (an invalid address stands for "the system chooses").

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 )
 
 // Outbox is the window of a destination's due deliveries, shared between the actor, who decides, and the sessions, who
@@ -37,17 +38,21 @@ type Outbox struct {
 	held    bool      // deliveries were passed over because a gate or tenant is closed
 	purge   *purge    // deliveries of a stopped group are being discarded
 	touched time.Time
-	swept   time.Time // when flight was last looked through for what sits behind a silent dot
+	swept   time.Time   // when flight was last looked through for what sits behind a silent dot
+	hosts   []mail.Host // of the route, where a filter asks for them
 	status  Status
 }
 
-// shelf is the part of the window that belongs to one pool, and in it to cleaning mail or to all other mail.
+// shelf is the part of the window that belongs to one pool, and in it to cleaning mail, to a speed filter, or to all
+// other mail.
 type shelf struct {
 	pool     string
-	cleaning bool // cleaning mail goes at a slower pace of its own (requirements R24, R49)
+	cleaning bool          // cleaning mail goes at a slower pace of its own (requirements R24, R49)
+	speed    *filter.Speed // and so does what a filter matches (R40); nil = none does
 	waiting  window
 	sessions int
 	asked    int
+	looked   int // how much waited when the actor last looked
 	skipped  bool
 	moved    time.Time // when a session last came for more
 	lingers  []protocol.Waker
@@ -219,13 +224,16 @@ func (b *Outbox) setNextDue(t time.Time) bool {
 	return true
 }
 
+// shelf is where d belongs by the filters in force.
 func (b *Outbox) shelf(d *mail.Delivery) int {
+	speed := b.env.traffic().Speed(d.Tenant, d.To, b.hosts)
 	for i, s := range b.shelves {
-		if s.pool == d.Pool && s.cleaning == d.Cleaning {
+		if s.pool == d.Pool && s.cleaning == d.Cleaning && sameFilter(s.speed, speed) {
+			s.speed = speed
 			return i
 		}
 	}
-	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: d.Cleaning})
+	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: d.Cleaning, speed: speed})
 	return len(b.shelves) - 1
 }
 

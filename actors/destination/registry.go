@@ -170,7 +170,9 @@ func (r *Registry) Suspended() []Suspension { return r.env.Suspensions.List(r.sh
 // Changed makes every destination look again: a gate, a suspension, the rules or the sources are not what they were.
 func (r *Registry) Changed() {
 	r.each(func(e *entry) {
-		e.outbox.Reopen(true)
+		if e.outbox.Reopen(true); r.env.traffic() != nil || e.outbox.filtered() {
+			e.outbox.Sort(nil)
+		}
 		r.system.Root.Send(e.pid, protocol.Changed{})
 	})
 }

@@ -143,11 +143,15 @@ func event(d *mail.Delivery, o *mail.Outcome, receiver string) mail.Event {
 }
 
 // Dismiss settles up to n waiting deliveries with one outcome that concerns them all: a domain that does not exist, or
-// hosts nobody could reach. It tells how many it settled. What is stopped is left as it is.
-func (b *Outbox) Dismiss(now time.Time, o mail.Outcome, receiver string, n int) int {
+// hosts nobody could reach. It tells how many it settled. What is stopped is left as it is. only is the shelf whose mail
+// that is; -1 is all that goes to the domain's own hosts.
+func (b *Outbox) Dismiss(now time.Time, o mail.Outcome, receiver string, n, only int) int {
 	b.mu.Lock()
 	var ps, dead []*protocol.Parcel
-	for _, s := range b.shelves {
+	for i, s := range b.shelves {
+		if only >= 0 && i != only || only < 0 && s.speed.Routed() {
+			continue
+		}
 		for len(s.waiting) > 0 && len(ps)+len(dead) < n {
 			p := s.waiting.pop()
 			switch d := &p.Job.Delivery; {

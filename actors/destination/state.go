@@ -54,7 +54,8 @@ type Machine struct {
 	route     mail.Route
 	key       string
 	limits    *shaping.Limits
-	slow      *shaping.Limits // for cleaning mail; nil = not asked for since the route was found
+	kinds     map[bySpeed]*shaping.Limits // for cleaning mail and filters, as far as asked for since the route was found
+	sorted    string                      // key of the hosts that the outbox was sorted by
 	fresh     time.Time
 	found     time.Time    // when the route was found
 	dead      mail.Outcome // the domain cannot be mailed at all, until fresh
@@ -77,6 +78,7 @@ type Machine struct {
 // origin is what a destination knows of one source.
 type origin struct {
 	addr    netip.Addr
+	lane    string // kind of mail, see shaping.Limits
 	reason  protocol.Reason
 	until   time.Time // does not serve before
 	failing bool      // the last thing heard was trouble with the connection
@@ -97,9 +99,10 @@ const (
 	EffectLoad                      // scan the disk, answer with Loaded
 	EffectAsk                       // send an Ask of Want sessions for Shelf to Source
 	EffectForget                    // the asks' deadline has passed
-	EffectDismiss                   // settle up to N deliveries with Outcome
+	EffectDismiss                   // settle up to N deliveries of Shelf (-1: that go to the domain's hosts) with Outcome
 	EffectSweep                     // fail up to N expired deliveries
 	EffectReopen                    // look again at what was passed over
+	EffectSort                      // put what waits where it belongs now that the hosts of Route are known
 )
 
 // Effect is one thing to do.
@@ -111,8 +114,11 @@ type Effect struct {
 	Deadline time.Time
 	Tenant   string
 	Limits   *shaping.Limits
+	Route    mail.Route
+	Key      string
 	N        int
 	Outcome  mail.Outcome
+	Receiver string
 }
 
 // NewMachine returns an idle machine. Each begins its round among the sources elsewhere, or ten thousand domains with
@@ -126,9 +132,6 @@ const sourcesMost = 1 << 10
 
 // State returns where the machine stands.
 func (m *Machine) State() State { return m.state }
-
-// Way is the route the machine works with, and its key.
-func (m *Machine) Way() (mail.Route, string) { return m.route, m.key }
 
 // Receiver names who answers for this destination, "" while that is not known.
 func (m *Machine) Receiver() string {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
-	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
 // Figures of the machine.
@@ -42,7 +41,7 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 			m.broken = now.Add(storePause)
 		}
 	case protocol.Refused:
-		o := m.origin(msg.Source)
+		o := m.origin(msg.Source, msg.Lane)
 		o.reason, o.until, o.failing = msg.Reason, msg.Until, false
 		if msg.Reason == protocol.ReasonBlocked {
 			o.next = msg.Until // somebody has to bring the mail for the probe
@@ -52,10 +51,10 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 	case protocol.Changed:
 		for i := range m.sources {
 			if r := m.sources[i].reason; r == protocol.ReasonSuspended || r == protocol.ReasonWarmup {
-				m.sources[i] = origin{addr: m.sources[i].addr}
+				m.sources[i] = origin{addr: m.sources[i].addr, lane: m.sources[i].lane}
 			}
 		}
-		m.fresh = time.Time{}
+		m.fresh, m.kinds = time.Time{}, nil
 	case protocol.Restarted:
 		m.state = StateIdle
 	case protocol.Arrived, protocol.Ticked:
@@ -66,8 +65,19 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 		m.pause(now, now.Add(leaseLook), protocol.ReasonLease, "")
 		return m.effects, m.plan
 	}
+	if m.unsorted() {
+		m.sorted = m.key
+		m.do(Effect{Kind: EffectSort, Route: m.route})
+		m.plan = Plan{Quiet: true, Alarm: now.Add(farAway), Status: m.plan.Status} // until it looks again, at once
+		return m.effects, m.plan
+	}
 	m.decide(now, v)
 	return m.effects, m.plan
+}
+
+// unsorted tells whether filters look at the hosts of the route, and the outbox knows others or none.
+func (m *Machine) unsorted() bool {
+	return m.key != "" && m.key != m.sorted && m.env.traffic().ByHosts()
 }
 
 // halt is all that a destination does once the store has failed: nothing, for good.
@@ -87,12 +97,12 @@ func (m *Machine) onResolved(now time.Time, r *protocol.Resolved, v *View) {
 		m.answer = r.Outcome.Detail
 		m.unfound = now.Add(jitter(v.Retry, m.env.Rand()))
 		if !m.usable(now) {
-			m.do(Effect{Kind: EffectDismiss, N: failMost, Outcome: r.Outcome})
+			m.dismiss(failMost, r.Outcome)
 		}
 	default:
 		m.dead, m.unfound = mail.Outcome{}, time.Time{}
 		m.route, m.key, m.limits = r.Route, r.Key, r.Limits
-		m.slow = nil
+		m.kinds = nil
 		m.found, m.fresh = now, now.Add(routeLife)
 		if !r.Route.Until.IsZero() && r.Route.Until.Before(m.fresh) && r.Route.Until.After(now) {
 			m.fresh = r.Route.Until
@@ -103,7 +113,17 @@ func (m *Machine) onResolved(now time.Time, r *protocol.Resolved, v *View) {
 // onTroubled backs off from the source that could not connect. When no candidate is left, what is due is deferred with
 // the reason: that was the attempt.
 func (m *Machine) onTroubled(now time.Time, t *protocol.Troubled, v *View) {
-	o := m.origin(t.Source)
+	lane, own := "", -1
+	if t.Shelf < len(v.Shelves) {
+		s := &v.Shelves[t.Shelf]
+		if l := m.limitsOf(s); l != nil {
+			lane = l.Lane
+		}
+		if s.Speed.Routed() {
+			own = t.Shelf
+		}
+	}
+	o := m.origin(t.Source, lane)
 	pause := m.backoff(v)
 	if now.Sub(o.since) > 2*pause {
 		o.tries = 0
@@ -125,14 +145,23 @@ func (m *Machine) onTroubled(now time.Time, t *protocol.Troubled, v *View) {
 	} else if s.Asked > 0 {
 		return
 	}
-	for _, a := range m.env.Sources(v.Shelves[t.Shelf].Pool) {
-		if m.serves(now, a) {
+	for _, a := range m.candidates(&v.Shelves[t.Shelf]) {
+		if m.serves(now, a, lane) {
 			return
 		}
 	}
 	out := t.Report.Outcome
 	out.Result = mail.Deferred
-	m.do(Effect{Kind: EffectDismiss, N: failMost, Outcome: out})
+	if own < 0 {
+		m.dismiss(failMost, out)
+		return
+	}
+	m.do(Effect{Kind: EffectDismiss, Shelf: own, N: failMost, Outcome: out, Receiver: m.limitsOf(&v.Shelves[own]).Receiver})
+}
+
+// dismiss settles up to n of what goes to the domain's hosts.
+func (m *Machine) dismiss(n int, o mail.Outcome) {
+	m.do(Effect{Kind: EffectDismiss, Shelf: -1, N: n, Outcome: o, Receiver: m.Receiver()})
 }
 
 // decide says what is to be done with the work as it is, and leaves the machine in the state that fits.
@@ -169,12 +198,19 @@ func (m *Machine) decide(now time.Time, v *View) {
 		m.wakeBy(m.swept.Add(every))
 	}
 	m.again(now, v)
-	switch {
-	case v.Ready == 0:
+	if v.Ready == 0 {
 		m.rest(now, v)
-	case m.resolve(now, v):
-	default:
-		m.ask(now, v)
+		return
+	}
+	routed := 0
+	for i := range v.Shelves {
+		if s := &v.Shelves[i]; s.Speed.Routed() {
+			routed += s.Ready
+		}
+	}
+	lost := routed < v.Ready && m.resolve(now, v)
+	if !lost || routed > 0 {
+		m.ask(now, v, lost)
 	}
 }
 
@@ -271,7 +307,7 @@ func (m *Machine) fail(now time.Time, v *View) {
 		m.wakeBy(now.Add(m.env.Look))
 		return
 	}
-	m.do(Effect{Kind: EffectDismiss, N: dismissMost, Outcome: m.dead})
+	m.dismiss(dismissMost, m.dead)
 	if v.Ready > dismissMost {
 		m.wakeBy(now)
 	}
@@ -287,19 +323,21 @@ func (m *Machine) backoff(v *View) time.Duration {
 	return jitter(max(t, time.Second), m.env.Rand())
 }
 
-// ask sees to it that there are as many sessions, working or asked for, as the backlog deserves.
-func (m *Machine) ask(now time.Time, v *View) {
+// ask sees to it that there are as many sessions, working or asked for, as the backlog deserves. lost: there is no way
+// to the domain's hosts, only to those that filters name.
+func (m *Machine) ask(now time.Time, v *View, lost bool) {
 	have, wants, served, full := 0, false, false, true
 	var why origin
 	for i := range v.Shelves {
 		s := &v.Shelves[i]
 		have += s.Sessions + s.Asked
-		if s.Ready == 0 {
+		if s.Ready == 0 || lost && !s.Speed.Routed() {
 			continue
 		}
 		wants = true
-		sources := m.env.Sources(s.Pool)
-		want := min(max(m.env.deserves(s.Ready, s.Sessions), m.extra(now, s)), m.limitsOf(s).Connections*len(sources))
+		sources := m.candidates(s)
+		most := m.most(s, len(sources))
+		want := min(max(m.env.deserves(s.Ready, s.Sessions), m.extra(now, s)), most)
 		if want > s.Sessions+s.Asked {
 			n, refusal := m.askSources(now, i, s, sources, want-s.Sessions-s.Asked)
 			have += n
@@ -308,12 +346,12 @@ func (m *Machine) ask(now time.Time, v *View) {
 			}
 		}
 		served = served || s.Sessions+s.Asked > 0
-		if s.Sessions+s.Asked < m.limitsOf(s).Connections*len(sources) {
+		if s.Sessions+s.Asked < most {
 			full = false
 			if s.Asked > 0 { // nobody says when they are answered
 				m.wakeBy(now.Add(restLook))
 			} else if s.Sessions > 0 {
-				m.wakeBy(later(s.Moved.Add(m.stuckAfter()), now.Add(stuckAfter/4)))
+				m.wakeBy(later(s.Moved.Add(m.stuckAfter(s)), now.Add(stuckAfter/4)))
 			}
 		}
 	}
@@ -334,6 +372,7 @@ func (m *Machine) ask(now time.Time, v *View) {
 	default:
 		m.state = StateAsking
 	}
+	m.plan.Quiet = false
 	m.plan.Status = Status{State: m.state, Full: full && served}
 	if full || !why.until.IsZero() {
 		m.plan.Status.Full = true // nobody could give more for the moment
@@ -344,39 +383,28 @@ func (m *Machine) ask(now time.Time, v *View) {
 	}
 }
 
-// limitsOf is what the receiver bears of a shelf's kind of mail.
-func (m *Machine) limitsOf(s *Shelf) *shaping.Limits {
-	if !s.Cleaning {
-		return m.limits
-	}
-	if m.slow == nil {
-		slow := m.limits.Cleaning()
-		m.slow = &slow
-	}
-	return m.slow
-}
-
 // extra is how many sessions a shelf should have whose sessions have not come for more for a while: they are slow, or
 // the receiver holds them.
 func (m *Machine) extra(now time.Time, s *Shelf) int {
-	if s.Sessions == 0 || s.Asked > 0 || s.Moved.IsZero() || now.Sub(s.Moved) < m.stuckAfter() {
+	if s.Sessions == 0 || s.Asked > 0 || s.Moved.IsZero() || now.Sub(s.Moved) < m.stuckAfter(s) {
 		return 0
 	}
 	return s.Sessions + stuckStep
 }
 
 // stuckAfter is how long sessions may take for one message before they are no use to the others.
-func (m *Machine) stuckAfter() time.Duration { return stuckAfter + m.limits.Interval }
+func (m *Machine) stuckAfter(s *Shelf) time.Duration { return stuckAfter + m.limitsOf(s).Interval }
 
 // askSources spreads an ask for n sessions over the candidates that serve, beginning with the one whose turn it is. It
 // tells how many it asked for, and else what binds the candidate that serves first.
 func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip.Addr, n int) (int, origin) {
 	var first origin
 	serving := 0
+	lane := m.limitsOf(s).Lane
 	for _, a := range sources {
-		if m.serves(now, a) {
+		if m.serves(now, a, lane) {
 			serving++
-		} else if o := m.origin(a); first.until.IsZero() || o.until.Before(first.until) {
+		} else if o := m.origin(a, lane); first.until.IsZero() || o.until.Before(first.until) {
 			first = *o
 		}
 	}
@@ -386,7 +414,7 @@ func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip
 	each, rest := n/serving, n%serving
 	for k := range sources {
 		a := sources[(m.turn+k)%len(sources)]
-		if !m.serves(now, a) {
+		if !m.serves(now, a, lane) {
 			continue
 		}
 		want := each
@@ -405,9 +433,14 @@ func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip
 
 func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want int) {
 	deadline := now.Add(m.env.AskFor)
-	m.do(Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant, Limits: m.limitsOf(s)})
+	l := m.limitsOf(s)
+	e := Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant, Limits: l, Route: m.route, Key: m.key}
+	if s.Speed.Routed() {
+		e.Route, e.Key = s.Speed.Route, s.Speed.Route.Key()
+	}
+	m.do(e)
 	s.Asked += want
-	if o := m.origin(a); !o.next.IsZero() {
+	if o := m.origin(a, l.Lane); !o.next.IsZero() {
 		o.next = time.Time{}
 		o.tries++
 	}
@@ -417,9 +450,9 @@ func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want 
 	m.wakeBy(m.asked)
 }
 
-// serves tells whether source a may be asked now.
-func (m *Machine) serves(now time.Time, a netip.Addr) bool {
-	o := m.origin(a)
+// serves tells whether source a may be asked now for a kind of mail.
+func (m *Machine) serves(now time.Time, a netip.Addr, lane string) bool {
+	o := m.origin(a, lane)
 	if s := m.env.Suspensions.match(now, m.domain, m.Receiver(), a, nil); s != nil {
 		o.reason, o.until = protocol.ReasonSuspended, suspendedUntil(now, s)
 		return false
@@ -437,16 +470,14 @@ func (o *origin) open() { o.reason, o.until, o.failing = protocol.ReasonNone, ti
 // to tell chance from a block, which is the source's to declare (R67), and later often enough to find its end. Where nobody gets through,
 // what is due is deferred instead, and the pause is the mail's.
 func (m *Machine) again(now time.Time, v *View) {
-	if m.limits == nil {
-		return
-	}
 	for i := range v.Shelves {
 		s := &v.Shelves[i]
-		if s.Sessions == 0 {
+		l := m.limitsOf(s)
+		if s.Sessions == 0 || l == nil {
 			continue
 		}
-		for _, a := range m.env.Sources(s.Pool) {
-			o := m.origin(a)
+		for _, a := range m.candidates(s) {
+			o := m.origin(a, l.Lane)
 			if o.next.IsZero() {
 				continue
 			}
@@ -462,13 +493,13 @@ func (m *Machine) again(now time.Time, v *View) {
 	}
 }
 
-func (m *Machine) origin(a netip.Addr) *origin {
+func (m *Machine) origin(a netip.Addr, lane string) *origin {
 	for i := range m.sources {
-		if m.sources[i].addr == a {
+		if m.sources[i].addr == a && m.sources[i].lane == lane {
 			return &m.sources[i]
 		}
 	}
-	m.sources = append(m.sources, origin{addr: a})
+	m.sources = append(m.sources, origin{addr: a, lane: lane})
 	return &m.sources[len(m.sources)-1]
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 )
 
 // View is what the machine is told of the outbox before each step.
@@ -22,8 +23,9 @@ type View struct {
 type Shelf struct {
 	Pool            string
 	Cleaning        bool
-	Tenant          string    // of the first in line
-	Moved           time.Time // when a session last came for more
+	Speed           *filter.Speed // whose mail it is; nil = no filter's
+	Tenant          string        // of the first in line
+	Moved           time.Time     // when a session last came for more
 	Ready           int
 	Sessions, Asked int
 }
@@ -41,7 +43,7 @@ func (b *Outbox) Look(now time.Time, v *View) {
 	v.Shelves = v.Shelves[:0]
 	v.Ready, v.Retry = 0, b.env.Retry
 	for _, s := range b.shelves {
-		w := Shelf{Pool: s.pool, Cleaning: s.cleaning, Ready: len(s.waiting), Sessions: s.sessions, Asked: s.asked, Moved: s.moved}
+		w := Shelf{Pool: s.pool, Cleaning: s.cleaning, Speed: s.speed, Ready: len(s.waiting), Sessions: s.sessions, Asked: s.asked, Moved: s.moved}
 		if len(s.waiting) > 0 {
 			d := &s.waiting[0].p.Job.Delivery
 			w.Tenant = d.Tenant
@@ -49,6 +51,7 @@ func (b *Outbox) Look(now time.Time, v *View) {
 				v.Retry = d.RetryEvery
 			}
 		}
+		s.looked = w.Ready
 		v.Shelves = append(v.Shelves, w)
 		v.Ready += w.Ready
 	}
@@ -69,8 +72,9 @@ func (b *Outbox) Note(p Plan) (again bool) {
 	defer b.mu.Unlock()
 	b.quiet, b.alarm, b.status, b.full = p.Quiet, p.Alarm, p.Status, p.Status.Full
 	for _, s := range b.shelves {
-		// What arrived while the machine thought was told to nobody if it was quiet before.
-		if !b.quiet && !b.told && len(s.waiting) > 0 && s.sessions+s.asked == 0 && p.Status.State != StatePaused {
+		// What arrived while the machine thought was told to nobody if it was quiet before. What it left undone knowing
+		// of it is not news.
+		if !b.quiet && !b.told && len(s.waiting) > s.looked && s.sessions+s.asked == 0 && p.Status.State != StatePaused {
 			again = true
 		}
 	}

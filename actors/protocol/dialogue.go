@@ -54,6 +54,7 @@ type Ask struct {
 // Refused says that a source will not serve before Until. Source -> destination, instead of a grant.
 type Refused struct {
 	Source netip.Addr
+	Lane   string // which of the receiver's limits it is about, see shaping.Limits
 	Reason Reason
 	Until  time.Time
 }

@@ -47,6 +47,7 @@ type Session struct {
 	code     int
 
 	waker protocol.Waker // wakes its goroutine
+	total string         // what it has of Totals; "" = nothing
 }
 
 // Verdict says what a session finds when it looks for work.
@@ -212,7 +213,7 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 func (b *Book) otherRoad(now time.Time, l *lane, own *road) bool {
 	for _, r := range l.busy {
 		if r != own && r.trim(now) {
-			return l.open >= l.control.Connections()
+			return l.open >= l.control.Connections() || l.limits.Total > 0 && b.cfg.Totals.full(laneName(l.limits), l.limits.Total)
 		}
 	}
 	return false

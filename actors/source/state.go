@@ -78,6 +78,7 @@ type Config struct {
 	NewWaker   func() protocol.Waker // for each session; default a channel
 	Patience   time.Duration         // an ask that cannot be served within this is refused; default 30 s
 	Hints      *Hints                // what other sources learned; nil = nothing
+	Totals     *Totals               // what all sources of the node have together; default: this one alone
 }
 
 // Defaults fills what is zero.
@@ -87,6 +88,9 @@ func (c *Config) Defaults() {
 	}
 	if c.Patience == 0 {
 		c.Patience = 30 * time.Second
+	}
+	if c.Totals == nil {
+		c.Totals = &Totals{}
 	}
 	if c.NewWaker == nil {
 		c.NewWaker = func() protocol.Waker { return make(wakeChan, 1) }

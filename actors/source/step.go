@@ -43,7 +43,7 @@ func (b *Book) flush() []Effect {
 func (b *Book) do(e Effect) { b.effects = append(b.effects, e) }
 
 // lane finds or makes the lane of a receiver. New limits of the same receiver take effect with a fresh controller that
-// is told of the slots in use.
+// is told of the slots in use; connections that were opened under the old ones end with their present transaction.
 func (b *Book) lane(now time.Time, limits *shaping.Limits) *lane {
 	l, ok := b.lanes[laneName(limits)]
 	if !ok {
@@ -59,11 +59,22 @@ func (b *Book) lane(now time.Time, limits *shaping.Limits) *lane {
 		for range l.open {
 			l.control.Grant(now, 1)
 		}
+		b.endAll(l)
 	}
 	if l.plan != b.plan {
 		l.warm(now, b.plan)
 	}
 	return l
+}
+
+// endAll has the sessions of a lane end.
+func (b *Book) endAll(l *lane) {
+	for _, id := range slices.Sorted(maps.Keys(b.live)) {
+		if s := b.live[id]; s.road.lane == l {
+			s.quit.Store(true)
+			b.do(Effect{Kind: EffectWake, Session: s})
+		}
+	}
 }
 
 // laneName tells the lanes of a source apart: one for each receiver and kind of mail.
@@ -125,14 +136,20 @@ func (b *Book) dispatch(now time.Time, l *lane) {
 			b.refuseAll(l, protocol.ReasonStopping, now.Add(b.cfg.Patience))
 			return
 		}
+		total, ok := b.share(l)
+		if !ok {
+			b.crowded(now, l)
+			return
+		}
 		slots, messages, until := l.control.Grant(now, 1)
 		if slots == 0 {
+			b.unshare(total)
 			b.held(now, l, until)
 			return
 		}
 		a := r.take()
 		b.lastID++
-		s := &Session{ID: b.lastID, road: r, left: messages, until: until, waker: b.cfg.NewWaker()}
+		s := &Session{ID: b.lastID, road: r, left: messages, until: until, waker: b.cfg.NewWaker(), total: total}
 		b.live[s.ID] = s
 		l.open++
 		b.assign(s, &a)
@@ -227,10 +244,10 @@ func (b *Book) refuseAll(l *lane, reason protocol.Reason, until time.Time) {
 	}
 }
 
-func (b *Book) refuse(_ *lane, a protocol.Ask, reason protocol.Reason, until time.Time) {
+func (b *Book) refuse(l *lane, a protocol.Ask, reason protocol.Reason, until time.Time) {
 	b.counters.Refused[reason].Add(int64(a.Want))
 	b.do(Effect{Kind: EffectRefuse, Outbox: a.Outbox, Shelf: a.Shelf, Want: a.Want,
-		Refused: protocol.Refused{Source: b.source, Reason: reason, Until: until}})
+		Refused: protocol.Refused{Source: b.source, Lane: l.limits.Lane, Reason: reason, Until: until}})
 }
 
 func reasonOf(r shaping.Reason) protocol.Reason {
@@ -256,6 +273,7 @@ func (b *Book) reported(now time.Time, m protocol.Reported) {
 		return
 	}
 	delete(b.live, m.Session)
+	b.unshare(s.total)
 	l := s.road.lane
 	l.used = now
 	l.open--

@@ -256,20 +256,22 @@ func (x *dest) run(e destination.Effect) {
 			x.send(protocol.Loaded{})
 		})
 	case destination.EffectAsk:
-		route, key := x.machine.Way()
 		w.asking(x, e)
 		book := w.books[e.Source]
-		a := protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Route: route, Key: key, Limits: e.Limits,
+		a := protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Route: e.Route, Key: e.Key, Limits: e.Limits,
 			Deadline: e.Deadline, Tenant: e.Tenant}
 		w.later(w.upTo(2*time.Millisecond), func() { w.act(book, book.Step(w.now, a)) })
 	case destination.EffectForget:
 		x.box.Forget()
 	case destination.EffectDismiss:
-		x.box.Dismiss(w.now, e.Outcome, x.machine.Receiver(), e.N)
+		x.box.Dismiss(w.now, e.Outcome, e.Receiver, e.N, e.Shelf)
 	case destination.EffectSweep:
 		x.box.Sweep(w.now, x.machine.Receiver(), e.N)
 	case destination.EffectReopen:
 		x.box.Reopen(false)
+	case destination.EffectSort:
+		x.box.Sort(e.Route.Hosts)
+		x.send(protocol.Arrived{})
 	}
 }
 

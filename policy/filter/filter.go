@@ -1,8 +1,9 @@
 // Package filter matches mail against the conditions that operators set: the name of a header and a pattern for its
-// whole value. What matches gets a priority, keeps quiet hours, is forwarded, or is sent at a speed of its own.
+// whole value. What matches gets a priority, keeps quiet hours, or is forwarded; speed filters look at the address or at
+// the receiver's hosts, and say how fast what matches is sent.
 //
 // It is pure and must never change a message or decide when one goes: it says which rules apply. Read Set first, then
-// Values, which is one message seen through a Set.
+// Values, which is one message seen through a Set, then Traffic.
 package filter
 
 import (
@@ -27,7 +28,6 @@ type Set struct {
 	priority []priority
 	quiet    []quiet
 	forward  []forward
-	speed    []speed
 }
 
 // condition is a Condition whose header has a place in Set.headers.
@@ -55,11 +55,6 @@ type forward struct {
 	copy bool
 }
 
-type speed struct {
-	name     string
-	patterns []*regexp.Regexp
-}
-
 // AddPriority gives what matches a priority (requirement R35); of several the first counts (E-27).
 func (s *Set) AddPriority(c Condition, p uint8) {
 	s.priority = append(s.priority, priority{s.condition(c), p})
@@ -82,11 +77,6 @@ func (s *Set) AddQuiet(apply, except []Condition, hours string) {
 // made, and the first that replaces counts (E-27).
 func (s *Set) AddForward(c Condition, to mail.Address, copies bool) {
 	s.forward = append(s.forward, forward{s.condition(c), to, copies})
-}
-
-// AddSpeed names what is sent to an address that any of patterns matches (requirement R40); the first filter counts.
-func (s *Set) AddSpeed(name string, patterns []*regexp.Regexp) {
-	s.speed = append(s.speed, speed{name, patterns})
 }
 
 func (s *Set) condition(c Condition) condition {
@@ -196,20 +186,4 @@ func (v *Values) Forward(to mail.Address) (instead mail.Address, copies []mail.A
 		}
 	}
 	return instead, copies
-}
-
-// Speed names the first speed filter that matches an address, "" where none does.
-func (v *Values) Speed(to mail.Address) string {
-	if v.set == nil {
-		return ""
-	}
-	for i := range v.set.speed {
-		f := &v.set.speed[i]
-		for _, p := range f.patterns {
-			if p.MatchString(string(to)) {
-				return f.name
-			}
-		}
-	}
-	return ""
 }

@@ -72,7 +72,7 @@ func TestForward(t *testing.T) {
 	}
 	var none *Set
 	v = none.Read(nil)
-	if v.Forwards() || v.Priority("a@x.example") != 0 || v.Quiet("a@x.example") != "" || v.Speed("a@x.example") != "" {
+	if v.Forwards() || v.Priority("a@x.example") != 0 || v.Quiet("a@x.example") != "" {
 		t.Error("no filters match nothing")
 	}
 }

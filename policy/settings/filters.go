@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"regexp"
 	"strings"
 	"time"
 
@@ -10,10 +9,9 @@ import (
 	"github.com/ekiden-mta/ekiden/policy/schedule"
 )
 
-// filters makes the filters of a composition, and those of its tenant that concern recipients, ready to match; nil
-// where there are none.
-func filters(t *Tenant, k *Composition) (*filter.Set, error) {
-	if len(k.Priority)+len(k.QuietHours)+len(k.Forward)+len(t.Speed) == 0 {
+// filters makes the filters of a composition ready to match; nil where there are none.
+func filters(k *Composition) (*filter.Set, error) {
+	if len(k.Priority)+len(k.QuietHours)+len(k.Forward) == 0 {
 		return nil, nil
 	}
 	var s filter.Set
@@ -50,15 +48,6 @@ func filters(t *Tenant, k *Composition) (*filter.Set, error) {
 		}
 		s.AddForward(c, mail.Address(f.To), f.Mode == "copy")
 	}
-	for _, f := range t.Speed {
-		patterns, err := compileAll(f.Patterns)
-		if err != nil {
-			return nil, err
-		}
-		if !f.HostName { // those look at the receiver's hosts, which nobody knows yet
-			s.AddSpeed(f.Name, patterns)
-		}
-	}
 	return &s, nil
 }
 
@@ -75,18 +64,6 @@ func conditions(fs []Filter) ([]filter.Condition, error) {
 			return nil, err
 		}
 		out = append(out, c)
-	}
-	return out, nil
-}
-
-func compileAll(patterns []string) ([]*regexp.Regexp, error) {
-	var out []*regexp.Regexp
-	for _, p := range patterns {
-		re, err := CompilePattern(p)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, re)
 	}
 	return out, nil
 }

@@ -20,6 +20,7 @@ type Index struct {
 	networks map[netip.Prefix][]*Member
 	pools    map[string][]netip.Addr
 	hours    domainHours
+	traffic  *filter.Traffic
 }
 
 type memberName struct{ tenant, composition string }
@@ -81,6 +82,10 @@ func NewIndex(s *Settings) (*Index, error) {
 			}
 		}
 	}
+	var err error
+	if x.traffic, err = traffic(s); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(x.bits, func(a, b netBits) int { return b.bits - a.bits })
 	return x, nil
 }
@@ -109,7 +114,7 @@ func (x *Index) add(t *Tenant, k *Composition) error {
 	}
 	slices.Sort(m.FromDomains)
 	var err error
-	if m.Filters, err = filters(t, k); err != nil {
+	if m.Filters, err = filters(k); err != nil {
 		return err
 	}
 	for i := range k.Users {
@@ -119,6 +124,9 @@ func (x *Index) add(t *Tenant, k *Composition) error {
 	x.byName[memberName{t.Name, k.Name}] = m
 	return nil
 }
+
+// Traffic is what the tenants want of the way their mail is sent; nil = nothing.
+func (x *Index) Traffic() *filter.Traffic { return x.traffic }
 
 // Members returns all compositions in the order of the file. Not to be changed.
 func (x *Index) Members() []*Member { return x.members }

@@ -229,23 +229,8 @@ func (c *checker) speed(s *Speed, path string) {
 		c.fail(path+".source_ips", "must be 0 (all) or more")
 	}
 	if s.Route != "" {
-		c.route(s.Route, path+".route")
+		if _, err := parseHost(s.Route); err != nil {
+			c.fail(path+".route", err.Error())
+		}
 	}
-}
-
-// route checks host:port of a smart host.
-func (c *checker) route(r, path string) {
-	host, port, ok := cutPort(r)
-	n, err := strconv.ParseUint(port, 10, 16)
-	if !ok || host == "" || err != nil || n == 0 {
-		c.fail(path, fmt.Sprintf("%q must be host:port", r))
-	}
-}
-
-func cutPort(s string) (host, port string, ok bool) {
-	i := strings.LastIndexByte(s, ':')
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+1:], true
 }

@@ -8,7 +8,6 @@ package shaping
 import (
 	_ "embed"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -171,14 +170,9 @@ func (r *Rules) ByRoute(d mail.Domain, route mail.Route) Limits {
 	}
 	l := r.rest
 	if route.Static {
-		return Limits{
-			Receiver:    "route:" + h.Name + ":" + strconv.Itoa(int(h.Port)),
-			Queue:       l.Queue,
-			Connections: RouteConnections,
-			Fixed:       true,
-			TLS:         l.TLS,
-			BlockPause:  routeBlockPause, BlockPauseMax: routeBlockPause,
-		}
+		relay := Relay(h)
+		relay.Queue, relay.TLS = l.Queue, l.TLS
+		return relay
 	}
 	l.Receiver = "mx:" + h.Name
 	return l

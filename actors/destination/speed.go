@@ -1,0 +1,101 @@
+package destination
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/filter"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
+)
+
+// traffic is what tenants want of the way their mail is sent; nil = nothing.
+func (e *Env) traffic() *filter.Traffic {
+	if e.Traffic == nil {
+		return nil
+	}
+	return e.Traffic()
+}
+
+// sameFilter tells whether two filters are one, perhaps before and after an edit.
+func sameFilter(a, b *filter.Speed) bool {
+	return a == b || a != nil && b != nil && a.Tenant == b.Tenant && a.Name == b.Name
+}
+
+// Sort puts what waits in memory where it belongs by the filters in force. hosts are those of the route, nil = as before.
+// Where a session carries mail already it goes on as it was.
+func (b *Outbox) Sort(hosts []mail.Host) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if hosts != nil {
+		b.hosts = slices.Clone(hosts)
+	}
+	var all []ref
+	for _, s := range b.shelves {
+		all = append(all, s.waiting...)
+		clear(s.waiting)
+		s.waiting = s.waiting[:0]
+	}
+	for i := range all {
+		b.shelves[b.shelf(&all[i].p.Job.Delivery)].waiting.push(all[i])
+	}
+}
+
+// filtered tells whether any shelf is a filter's, so that an edit of the filters may concern it.
+func (b *Outbox) filtered() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.shelves, func(s *shelf) bool { return s.speed != nil })
+}
+
+// bySpeed is what a receiver bears of the mail of a filter.
+type bySpeed struct {
+	speed    *filter.Speed
+	cleaning bool
+}
+
+// limitsOf is what the receiver bears of a shelf's kind of mail; nil where nobody knows yet.
+func (m *Machine) limitsOf(s *Shelf) *shaping.Limits {
+	if !s.Cleaning && s.Speed == nil || m.limits == nil && !s.Speed.Routed() {
+		return m.limits
+	}
+	k := bySpeed{s.Speed, s.Cleaning}
+	if l, ok := m.kinds[k]; ok {
+		return l
+	}
+	var l shaping.Limits
+	if s.Speed.Routed() {
+		l = shaping.Relay(s.Speed.Route.Hosts[0])
+	} else {
+		l = *m.limits
+	}
+	if s.Speed != nil {
+		l = l.Filtered(s.Speed.Key(), s.Speed.Connections, s.Speed.Interval, s.Speed.Fixed)
+	}
+	if s.Cleaning {
+		l = l.Cleaning()
+	}
+	if m.kinds == nil {
+		m.kinds = map[bySpeed]*shaping.Limits{}
+	}
+	m.kinds[k] = &l
+	return &l
+}
+
+// candidates are the sources that a shelf's mail may use.
+func (m *Machine) candidates(s *Shelf) []netip.Addr {
+	all := m.env.Sources(s.Pool)
+	if s.Speed != nil && s.Speed.Sources > 0 && s.Speed.Sources < len(all) {
+		return all[:s.Speed.Sources]
+	}
+	return all
+}
+
+// most is how many sessions n sources may have for a shelf.
+func (m *Machine) most(s *Shelf, n int) int {
+	l := m.limitsOf(s)
+	if l.Total > 0 {
+		return min(l.Total, l.Connections*n)
+	}
+	return l.Connections * n
+}

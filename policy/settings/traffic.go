@@ -1,0 +1,74 @@
+package settings
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/filter"
+)
+
+// traffic makes the speed filters of all tenants ready to match; nil where there are none.
+func traffic(s *Settings) (*filter.Traffic, error) {
+	var x *filter.Traffic
+	for i := range s.Tenants {
+		t := &s.Tenants[i]
+		for j := range t.Speed {
+			f, err := speed(t.Name, &t.Speed[j])
+			if err != nil {
+				return nil, err
+			}
+			if x == nil {
+				x = &filter.Traffic{}
+			}
+			x.AddSpeed(f)
+		}
+	}
+	return x, nil
+}
+
+func speed(tenant string, s *Speed) (filter.Speed, error) {
+	f := filter.Speed{Tenant: tenant, Name: s.Name, HostName: s.HostName, Connections: s.Connections,
+		Interval: time.Duration(s.Interval), Fixed: s.Fixed, Sources: s.SourceIPs}
+	for _, p := range s.Patterns {
+		re, err := CompilePattern(p)
+		if err != nil {
+			return f, err
+		}
+		f.Patterns = append(f.Patterns, re)
+	}
+	if s.Route != "" {
+		h, err := parseHost(s.Route)
+		if err != nil {
+			return f, err
+		}
+		f.Route = mail.Route{Hosts: []mail.Host{h}, Static: true}
+	}
+	return f, nil
+}
+
+// parseHost reads host:port, address:port or [address]:port.
+func parseHost(text string) (mail.Host, error) {
+	wrong := fmt.Errorf("%q must be host:port", text)
+	i := strings.LastIndexByte(text, ':')
+	if i <= 0 {
+		return mail.Host{}, wrong
+	}
+	n, err := strconv.ParseUint(text[i+1:], 10, 16)
+	if err != nil || n == 0 {
+		return mail.Host{}, wrong
+	}
+	name := strings.TrimSuffix(strings.TrimPrefix(text[:i], "["), "]")
+	h := mail.Host{Port: uint16(n)}
+	if a, err := netip.ParseAddr(name); err == nil && a.Zone() == "" {
+		h.Addr, h.Name = a, a.String()
+	} else if d, err := mail.ParseDomain(name); err == nil {
+		h.Name = string(d)
+	} else {
+		return mail.Host{}, wrong
+	}
+	return h, nil
+}
