@@ -121,6 +121,9 @@ func (s *Server) Handler() http.Handler {
 
 	mux.Handle("GET /v1/counters", s.guard.operator(http.HandlerFunc(s.counters)))
 	mux.Handle("GET /v1/queues", s.guard.operator(http.HandlerFunc(s.queues)))
+	mux.Handle("GET /v1/statistics", s.guard.operator(http.HandlerFunc(s.statistics)))
+	mux.Handle("GET /v1/error-addresses", s.guard.operator(http.HandlerFunc(s.errorAddresses)))
+	mux.Handle("GET /v1/error-addresses/downloads", s.guard.operator(http.HandlerFunc(s.downloads)))
 	mux.Handle("POST /v1/groups/{group}/stop", s.guard.operator(http.HandlerFunc(s.stopGroup)))
 	mux.Handle("POST /v1/groups/{group}/resume", s.guard.operator(http.HandlerFunc(s.resumeGroup)))
 	mux.Handle("POST /v1/groups/{group}/discard", s.guard.operator(http.HandlerFunc(s.discardGroup)))

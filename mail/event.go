@@ -67,20 +67,22 @@ type Event struct {
 	Attempt  uint16 // 1 for the first transaction; 0 on EventAccepted
 	Own      bool   // of the engine's own mail (a bounce): not among the customer's counts
 
-	// Of EventAccepted only.
 	Composition string
-	Client      netip.Addr // the relaying server
-	User        string
-	HeaderFrom  string
-	HeaderID    string // Message-ID header, with angle brackets
-	Subject     string // decoded; "" where the composition does not store it (requirement R112)
+	User        string // who handed it over with AUTH or a key; "" = nobody in particular
 	APIData     string // X-Api-Data (requirement R22)
-	Size        int
 	Cleaning    bool
-	Due         time.Time // when it is to be sent where that is later: a reservation, or the end of quiet hours; else zero
+
+	// Of EventAccepted only.
+	Client     netip.Addr // the relaying server
+	HeaderFrom string
+	HeaderID   string // Message-ID header, with angle brackets
+	Subject    string // decoded; "" where the composition does not store it (requirement R112)
+	Size       int
+	Due        time.Time // when it is to be sent where that is later: a reservation, or the end of quiet hours; else zero
 
 	// Of every other kind.
-	Receiver   string // policy group that answered
+	Taken      time.Time // when the message was accepted; zero = not known
+	Receiver   string    // policy group that answered
 	Stage      Stage
 	Status     Status
 	InDoubt    bool

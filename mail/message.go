@@ -80,6 +80,8 @@ type Delivery struct {
 	Message     MessageID
 	Tenant      string
 	Composition string
+	User        string // who handed it over with AUTH or a key, "" = nobody in particular (requirement R132)
+	APIData     string // X-Api-Data (requirement R22)
 	Group       string // delivery group, "" = none (requirement R33)
 	Pool        string // source IP pool
 	Quiet       string // when it must not be sent, as policy/schedule writes it; "" = always may be (requirement R36)
@@ -88,6 +90,7 @@ type Delivery struct {
 	Domain      Domain        // of To, normal form; "" where To is malformed
 	Due         time.Time     // not attempted before; millisecond resolution
 	Expires     time.Time     // lifetime ends; second resolution
+	Taken       time.Time     // product time of its acceptance; millisecond resolution
 	RetryEvery  time.Duration // distance of attempts, at least one second
 	Size        int           // octets of the body
 	Priority    uint8         // 1-99, larger first, 50 = normal (requirement R35)

@@ -85,7 +85,7 @@ func (b *bouncer) notification(f *report.Failure, ev *mail.Event) []byte {
 // accepted makes work of a bounce.
 func (b *bouncer) accepted(f *report.Failure, id mail.MessageID, ev *mail.Event, m *settings.Member, composition string, body []byte) *mail.Accepted {
 	d := mail.Delivery{Seq: id.Seq, Message: id, Tenant: ev.Tenant, Composition: composition, To: f.Notify, Domain: f.Notify.Domain(),
-		Due: f.At, RetryEvery: time.Minute, Size: len(body), Priority: intake.NormalPriority, Own: true}
+		Due: f.At, Taken: f.At, RetryEvery: time.Minute, Size: len(body), Priority: intake.NormalPriority, Own: true}
 	lifetime := 30 * time.Minute
 	if m != nil {
 		d.Pool, d.RetryEvery, lifetime = m.Composition.Pool, time.Duration(m.Composition.Retry.Interval), time.Duration(m.Composition.Retry.Lifetime)

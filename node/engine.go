@@ -44,6 +44,7 @@ type engine struct {
 
 	keeping atomic.Bool // automatic suspensions are about to be written
 	notes   *notebook   // what sources learned
+	nightly nightly
 
 	shipping *shipping // nil where the queue is not copied
 	lease    atomic.Pointer[cluster.Lease]
@@ -75,7 +76,7 @@ func (n *Node) openEngine() error {
 	e.life, e.end = context.WithCancel(context.Background())
 	cfg := n.storeConfig()
 	e.ring = cfg.Ring
-	cfg.OnFail = n.storeFailed
+	cfg.OnFail, cfg.Carrier = n.storeFailed, n.carrier
 	cfg.OnCommit = func(seconds float64, _ int) { n.metrics.StoreCommitSeconds.Observe(seconds) }
 	if n.ships() {
 		e.shipping = &shipping{observe: n.metrics.ShipSeconds.Observe}
@@ -175,6 +176,9 @@ func (n *Node) assembleEngine(e *engine) error {
 	}
 	e.hooks = n.assembleHooks(e)
 	if err := e.restoreSuspensions(); err != nil {
+		return err
+	}
+	if err := e.restoreNightly(); err != nil {
 		return err
 	}
 	if err := n.gates.restore(e); err != nil {

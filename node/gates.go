@@ -204,12 +204,11 @@ func (n *Node) takeIn(ctx context.Context, e *engine, g gate.Gate, kept chan<- e
 	return nil
 }
 
-// held is how many deliveries of a group are queued and not in delivery. The books know groups, not whose they are: two
-// tenants that use one name are counted together.
+// held is how many deliveries of a group are queued and not in delivery.
 func (e *engine) held(k gate.Key) int {
-	total := e.store.Counters().Buckets(stats.Total, k.Group, "", time.Time{})[0].Counts
-	left := int(total.Left()) + e.store.Parked().Groups[k.Group]
-	return max(0, left-e.actors.Destinations().Groups()[k.Group].Flight)
+	total := e.store.Counters().Buckets(stats.Total, stats.Of{Tenant: k.Tenant, Group: k.Group}, time.Time{})[0].Counts
+	left := int(total.Left()) + parkedOf(e.store.Parked().Groups, k)
+	return max(0, left-standingOf(e.actors.Destinations().Groups(), k).Flight)
 }
 
 // Stop implements service.Groups. It needs no majority: the gate is closed here before anybody is asked, by the others

@@ -20,19 +20,27 @@ func (n groupService) Groups(context.Context) ([]service.Group, error) {
 	}
 	var out []service.Group
 	standing, parked := e.actors.Destinations().Groups(), e.store.Parked().Groups
-	e.store.Counters().Groups(func(name string, total stats.Counts) {
-		g := service.Group{Name: name, State: service.GroupOpen, Counters: countersOf(total), LastSent: standing[name].LastSent}
-		gauges(&g.Counters, &total, standing[name])
-		g.Counters[service.Undelivered] += int64(parked[name])
+	e.store.Counters().Groups(func(tenant, name string, total stats.Counts) {
+		if name == "" {
+			return
+		}
+		k := gate.Key{Tenant: tenant, Group: name}
+		g := service.Group{Name: name, Tenant: tenant, State: service.GroupOpen, Counters: countersOf(total), LastSent: standing[k].LastSent}
+		gauges(&g.Counters, &total, standing[k])
+		g.Counters[service.Undelivered] += int64(parked[k])
 		out = append(out, g)
 	})
 	for _, g := range n.gates.table.List() {
-		state := n.gates.state(e, g)
-		i := slices.IndexFunc(out, func(o service.Group) bool { return g.Tenant == "" && o.Name == g.Group })
-		switch {
-		case i >= 0:
-			out[i].State = state
-		case g.Closed: // without mail, or of one tenant: the books do not know whose the mail of a group is
+		state, known := n.gates.state(e, g), false
+		for i := range out {
+			if out[i].Name == g.Group && (g.Tenant == "" || g.Tenant == out[i].Tenant) {
+				known = true
+				if state != service.GroupOpen {
+					out[i].State = state
+				}
+			}
+		}
+		if g.Closed && !known { // without mail
 			out = append(out, service.Group{Name: g.Group, Tenant: g.Tenant, State: state,
 				LastSent: e.actors.Destinations().LastSent(gate.Key{Tenant: g.Tenant, Group: g.Group})})
 		}

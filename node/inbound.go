@@ -169,6 +169,7 @@ func (n *Node) sent(ctx context.Context, q service.EventQuery, id string, about 
 func (n *Node) record(e *engine, c concern, r *report.Report) error {
 	ev := mail.Event{At: n.clock.Now().Truncate(time.Millisecond), Kind: mail.EventComplained, Message: c.sent.Message,
 		Delivery: c.sent.Delivery, Tenant: c.sent.Tenant, Group: c.sent.Group, From: c.sent.From, To: c.sent.To, Domain: c.sent.Domain,
+		Composition: c.composition, User: c.sent.User, APIData: c.sent.APIData, Cleaning: c.sent.Cleaning, Taken: c.sent.Taken,
 		Own: c.sent.Own, Attempt: c.sent.Attempt, Receiver: c.sent.Receiver, Source: c.sent.Source, Detail: r.Feedback}
 	if r.Kind == report.Bounce {
 		o := n.book.now.Load().replies.Reported(c.sent.Receiver, c.reply, c.sent.To)

@@ -378,6 +378,9 @@ func (n *Node) watch() {
 		}
 		n.mindDoor()
 		n.gates.remind()
+		if e := n.engine.Load(); e != nil {
+			n.mindNight(e, n.clock.Now())
+		}
 		if now := n.clock.Now(); now.Sub(purged) > time.Hour {
 			purged = now
 			if e := n.engine.Load(); e != nil {

@@ -17,7 +17,6 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/storage/events"
 	"github.com/ekiden-mta/ekiden/storage/seal"
-	"github.com/ekiden-mta/ekiden/storage/stats"
 )
 
 // Words of Ready.State.
@@ -27,7 +26,7 @@ const (
 )
 
 func (n *Node) services() admin.Services {
-	return admin.Services{Node: nodeService{n}, Numbers: numberService{n}, Log: logService{n}, Groups: groupService{n},
+	return admin.Services{Node: nodeService{n}, Numbers: numberService{n}, Statistics: statisticsService{n}, Log: logService{n}, Groups: groupService{n},
 		Gates: gateService{n}, Settings: settingsService{n}, Suppressions: suppressionService{n}, Members: memberService{n},
 		Keys: keyService{n}, Audit: auditService{n}, Jobs: jobService{n}, Reservations: reservationService{n}, Probes: probeService{n}}
 }
@@ -131,63 +130,6 @@ func (n nodeService) Drain(context.Context) error {
 	n.draining.Store(true)
 	n.mindDoor()
 	return nil
-}
-
-type numberService struct{ *Node }
-
-// Counters implements service.Numbers.
-func (n numberService) Counters(_ context.Context, q service.CounterQuery) ([]service.CounterBucket, error) {
-	e, err := n.running()
-	if err != nil {
-		return nil, err
-	}
-	unit := map[string]stats.Unit{service.UnitTotal: stats.Total, service.UnitHour: stats.Hour, service.UnitFive: stats.Five}[q.Unit]
-	buckets := e.store.Counters().Buckets(unit, q.Group, q.Domain, n.clock.Now())
-	out := make([]service.CounterBucket, len(buckets))
-	for i, b := range buckets {
-		out[i] = service.CounterBucket{Start: b.Start, Counters: countersOf(b.Counts)}
-	}
-	if len(out) == 0 {
-		return out, nil
-	}
-	last := &out[len(out)-1].Counters // the gauges are of now: they stand in the newest bucket
-	if q.Group != "" {
-		total := e.store.Counters().Buckets(stats.Total, q.Group, "", n.clock.Now())
-		for _, b := range total {
-			gauges(last, &b.Counts, e.actors.Destinations().Groups()[q.Group])
-			last[service.Undelivered] += int64(e.store.Parked().Groups[q.Group])
-		}
-	} else {
-		for _, s := range e.actors.Destinations().Snapshot(q.Domain) {
-			last[service.Undelivered] += int64(s.Waiting - s.Retrying)
-			last[service.Retry] += int64(s.Retrying)
-			last[service.InDelivery] += int64(s.Flight)
-		}
-		parked := e.store.Parked()
-		if q.Domain != "" {
-			last[service.Undelivered] += int64(parked.Domains[q.Domain])
-		} else {
-			last[service.Undelivered] += int64(parked.Deliveries)
-		}
-	}
-	return out, nil
-}
-
-// gauges fills in the first three counters of a group: all it has without a final outcome, and of that what is in
-// delivery or was deferred.
-func gauges(c *service.Counters, total *stats.Counts, s destination.GroupStanding) {
-	left := total.Left()
-	c[service.InDelivery] = min(int64(s.Flight), left)
-	c[service.Retry] = min(int64(s.Retrying), left-c[service.InDelivery])
-	c[service.Undelivered] = left - c[service.InDelivery] - c[service.Retry]
-}
-
-// countersOf puts the counts behind the three gauges.
-func countersOf(c stats.Counts) (out service.Counters) {
-	for i := stats.Succeeded; i <= stats.Interrupted; i++ {
-		out[service.Succeeded+int(i)] = int64(c[i])
-	}
-	return out
 }
 
 // queueNames are the rows of requirement R63 in its order.
@@ -461,7 +403,9 @@ func (n jobService) RunJob(ctx context.Context, name string) error {
 		return n.purge(e)
 	case "blocklist":
 		return n.stopDeliveries(ctx, func(*stopRule) bool { return true })
-	case "nightly", "unsubscribe":
+	case "nightly":
+		return e.workUp(ctx, n.clock.Now())
+	case "unsubscribe":
 		return service.ErrNotYet
 	}
 	return service.ErrNotFound

@@ -12,11 +12,11 @@ import (
 // groupsMost bounds how many groups are told apart; what belongs to others is not counted.
 const groupsMost = 10_000
 
-// groups counts by delivery group what was deferred and has no final outcome, since the node started. A mail that is
-// delivered at once never comes here.
+// groups counts by tenant and delivery group what was deferred and has no final outcome, since the node started; under
+// the empty group all of a tenant. A mail that is delivered at once never comes here.
 type groups struct {
 	mu       sync.Mutex
-	retrying map[string]int
+	retrying map[gate.Key]int
 	last     map[gate.Key]time.Time // when a final dot was last sent
 }
 
@@ -52,45 +52,50 @@ func (g *groups) lastSent(k gate.Key) (last time.Time) {
 	return last
 }
 
-// add counts n more of a group; a count never falls below zero, as it would for what was deferred before the start.
-func (g *groups) add(group string, n int) {
-	if group == "" {
-		return
-	}
+// add counts n more where d belongs; a count never falls below zero, as it would for what was deferred before the start.
+func (g *groups) add(d *mail.Delivery, n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.retrying == nil {
-		g.retrying = map[string]int{}
+		g.retrying = map[gate.Key]int{}
 	}
-	have, known := g.retrying[group]
-	switch {
-	case have+n <= 0:
-		delete(g.retrying, group)
-	case known || len(g.retrying) < groupsMost:
-		g.retrying[group] = have + n
+	g.count(gate.Key{Tenant: d.Tenant}, n)
+	if d.Group != "" {
+		g.count(gate.Key{Tenant: d.Tenant, Group: d.Group}, n)
 	}
 }
 
-// GroupStanding is how much of a delivery group this node has in its hands.
+func (g *groups) count(k gate.Key, n int) {
+	have, known := g.retrying[k]
+	switch {
+	case have+n <= 0:
+		delete(g.retrying, k)
+	case known:
+		g.retrying[k] = have + n
+	case len(g.retrying) < groupsMost:
+		g.retrying[gate.Key{Tenant: strings.Clone(k.Tenant), Group: strings.Clone(k.Group)}] = have + n
+	}
+}
+
+// GroupStanding is how much of a tenant's mail, or of a delivery group of it, this node has in its hands.
 type GroupStanding struct {
 	Flight   int       // in delivery, or waiting for their outcome to be durable
 	Retrying int       // deferred at least once since this node started
 	LastSent time.Time // when a final dot was last sent since this node started; zero = never
 }
 
-// Groups tells of every group that has any.
-func (r *Registry) Groups() map[string]GroupStanding {
-	out := map[string]GroupStanding{}
+// Groups tells of every tenant, under the empty group, and of every group that has any.
+func (r *Registry) Groups() map[gate.Key]GroupStanding {
+	out := map[gate.Key]GroupStanding{}
 	g := &r.env.groups
 	g.mu.Lock()
-	for name, n := range g.retrying {
-		out[name] = GroupStanding{Retrying: n}
+	for k, n := range g.retrying {
+		out[k] = GroupStanding{Retrying: n}
 	}
 	for k, t := range g.last {
-		if s := out[k.Group]; t.After(s.LastSent) {
-			s.LastSent = t
-			out[k.Group] = s
-		}
+		s := out[k]
+		s.LastSent = t
+		out[k] = s
 	}
 	g.mu.Unlock()
 	r.each(func(e *entry) {
@@ -98,15 +103,22 @@ func (r *Registry) Groups() map[string]GroupStanding {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		for _, p := range b.flight {
-			if d := &p.Job.Delivery; d.Group != "" {
-				s := out[d.Group]
-				s.Flight++
-				if d.Attempts > 0 && s.Retrying > 0 { // it is in delivery now
-					s.Retrying--
-				}
-				out[d.Group] = s
+			d := &p.Job.Delivery
+			fly(out, gate.Key{Tenant: d.Tenant}, d)
+			if d.Group != "" {
+				fly(out, gate.Key{Tenant: d.Tenant, Group: d.Group}, d)
 			}
 		}
 	})
 	return out
+}
+
+// fly counts a delivery in flight.
+func fly(out map[gate.Key]GroupStanding, k gate.Key, d *mail.Delivery) {
+	s := out[k]
+	s.Flight++
+	if d.Attempts > 0 && s.Retrying > 0 { // it is in delivery now
+		s.Retrying--
+	}
+	out[k] = s
 }

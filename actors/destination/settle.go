@@ -76,9 +76,9 @@ func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
 	d := &p.Job.Delivery
 	switch first := d.Attempts == 0; {
 	case first && next != nil:
-		b.env.groups.add(d.Group, 1)
+		b.env.groups.add(d, 1)
 	case !first && next == nil:
-		b.env.groups.add(d.Group, -1)
+		b.env.groups.add(d, -1)
 	}
 	b.mu.Lock()
 	b.land(p)
@@ -124,7 +124,8 @@ func (b *Outbox) expire(now time.Time, p *protocol.Parcel, receiver string) {
 func event(d *mail.Delivery, o *mail.Outcome, receiver string) mail.Event {
 	e := mail.Event{
 		At: o.At.Truncate(time.Millisecond), Message: d.Message, Delivery: d.Seq, Tenant: d.Tenant, Group: d.Group,
-		From: d.From, To: d.To, Domain: d.Domain, Own: d.Own, Attempt: d.Attempts, Receiver: receiver, Stage: o.Stage, Status: o.Status,
+		From: d.From, To: d.To, Domain: d.Domain, Composition: d.Composition, User: d.User, APIData: d.APIData, Cleaning: d.Cleaning,
+		Taken: d.Taken, Own: d.Own, Attempt: d.Attempts, Receiver: receiver, Stage: o.Stage, Status: o.Status,
 		InDoubt: o.InDoubt, Reply: o.Reply, Detail: o.Detail, Source: o.Source, Remote: o.Remote, MX: o.MX, TLS: o.TLS,
 		NoSuppress: o.Advice != nil && o.Advice.NoSuppress,
 	}

@@ -138,7 +138,7 @@ func (p *plan) fill(s *mail.Submission, m *settings.Member, d *directive.Directi
 		every = d.Retry
 	}
 	p.delivery = mail.Delivery{
-		Tenant: s.Tenant, Composition: s.Composition, Group: d.Group, Pool: c.Pool, From: s.From,
+		Tenant: s.Tenant, Composition: s.Composition, User: s.User, Group: d.Group, Pool: c.Pool, From: s.From, Taken: now,
 		Due: due, Reserved: reserved, Expires: schedule.Expires(now, due, lifetime, nil), RetryEvery: every,
 		Priority: NormalPriority, Cleaning: d.Cleaning || c.CleaningDefault,
 		EightBit: h.EightBit || smtp.HasEightBit(s.Data[h.End:]),
@@ -167,6 +167,7 @@ func (p *plan) facts(h *directive.Header, subject bool) {
 	}
 	if h.APIData != nil {
 		p.event.APIData = directive.Text(h.APIData)
+		p.delivery.APIData = p.event.APIData
 	}
 }
 
@@ -177,17 +178,14 @@ func (p *plan) split(a *mail.Accepted, to mail.Address, seq mail.Seq) {
 	e.Delivery, e.To, e.Domain = seq, to, to.Domain()
 	a.Events = append(a.Events, e)
 	if err := to.Check(); err != nil {
-		a.Events = append(a.Events, mail.Event{
-			At: e.At, Kind: mail.EventFailed, Message: e.Message, Delivery: seq, Tenant: e.Tenant, Group: e.Group,
-			From: e.From, To: to, Domain: e.Domain, Status: mail.StatusFormat, Detail: err.Error(),
-		})
+		end := ending(&e)
+		end.Kind, end.Status, end.Detail = mail.EventFailed, mail.StatusFormat, err.Error()
+		a.Events = append(a.Events, end)
 		return
 	}
 	if p.suppressed != nil {
 		if why, no := p.suppressed(e.Tenant, to); no {
-			a.Events = append(a.Events, why.Event(mail.Event{
-				At: e.At, Message: e.Message, Delivery: seq, Tenant: e.Tenant, Group: e.Group, From: e.From, To: to, Domain: e.Domain,
-			}))
+			a.Events = append(a.Events, why.Event(ending(&e)))
 			return
 		}
 	}
@@ -201,6 +199,12 @@ func (p *plan) split(a *mail.Accepted, to mail.Address, seq mail.Seq) {
 	if p.keepQuiet(d) {
 		a.Events[len(a.Events)-1].Due = d.Due
 	}
+}
+
+// ending is what the end of a delivery has in common with its acceptance e, of the same moment.
+func ending(e *mail.Event) mail.Event {
+	return mail.Event{At: e.At, Taken: e.At, Message: e.Message, Delivery: e.Delivery, Tenant: e.Tenant, Group: e.Group, From: e.From,
+		To: e.To, Domain: e.Domain, Composition: e.Composition, User: e.User, APIData: e.APIData, Cleaning: e.Cleaning}
 }
 
 // addsReceived tells whether a mode of R58 adds a Received header.

@@ -112,6 +112,12 @@ const (
 	AdminServiceCancelReservationProcedure = "/ekiden.admin.v1.AdminService/CancelReservation"
 	// AdminServiceProbeProcedure is the fully-qualified name of the AdminService's Probe RPC.
 	AdminServiceProbeProcedure = "/ekiden.admin.v1.AdminService/Probe"
+	// AdminServiceGetStatisticsProcedure is the fully-qualified name of the AdminService's
+	// GetStatistics RPC.
+	AdminServiceGetStatisticsProcedure = "/ekiden.admin.v1.AdminService/GetStatistics"
+	// AdminServiceRebuildStatisticsProcedure is the fully-qualified name of the AdminService's
+	// RebuildStatistics RPC.
+	AdminServiceRebuildStatisticsProcedure = "/ekiden.admin.v1.AdminService/RebuildStatistics"
 )
 
 // AdminServiceClient is a client for the ekiden.admin.v1.AdminService service.
@@ -157,6 +163,9 @@ type AdminServiceClient interface {
 	CancelReservation(context.Context, *CancelReservationRequest) (*CancelReservationResponse, error)
 	// Addresses
 	Probe(context.Context, *ProbeRequest) (*ProbeResponse, error)
+	// Statistics
+	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
+	RebuildStatistics(context.Context, *RebuildStatisticsRequest) (*RebuildStatisticsResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the ekiden.admin.v1.AdminService service. By
@@ -356,6 +365,18 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("Probe")),
 			connect.WithClientOptions(opts...),
 		),
+		getStatistics: connect.NewClient[GetStatisticsRequest, GetStatisticsResponse](
+			httpClient,
+			baseURL+AdminServiceGetStatisticsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("GetStatistics")),
+			connect.WithClientOptions(opts...),
+		),
+		rebuildStatistics: connect.NewClient[RebuildStatisticsRequest, RebuildStatisticsResponse](
+			httpClient,
+			baseURL+AdminServiceRebuildStatisticsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RebuildStatistics")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -392,6 +413,8 @@ type adminServiceClient struct {
 	listReservations   *connect.Client[ListReservationsRequest, ListReservationsResponse]
 	cancelReservation  *connect.Client[CancelReservationRequest, CancelReservationResponse]
 	probe              *connect.Client[ProbeRequest, ProbeResponse]
+	getStatistics      *connect.Client[GetStatisticsRequest, GetStatisticsResponse]
+	rebuildStatistics  *connect.Client[RebuildStatisticsRequest, RebuildStatisticsResponse]
 }
 
 // GetStatus calls ekiden.admin.v1.AdminService.GetStatus.
@@ -673,6 +696,24 @@ func (c *adminServiceClient) Probe(ctx context.Context, req *ProbeRequest) (*Pro
 	return nil, err
 }
 
+// GetStatistics calls ekiden.admin.v1.AdminService.GetStatistics.
+func (c *adminServiceClient) GetStatistics(ctx context.Context, req *GetStatisticsRequest) (*GetStatisticsResponse, error) {
+	response, err := c.getStatistics.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RebuildStatistics calls ekiden.admin.v1.AdminService.RebuildStatistics.
+func (c *adminServiceClient) RebuildStatistics(ctx context.Context, req *RebuildStatisticsRequest) (*RebuildStatisticsResponse, error) {
+	response, err := c.rebuildStatistics.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the ekiden.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// Node
@@ -716,6 +757,9 @@ type AdminServiceHandler interface {
 	CancelReservation(context.Context, *CancelReservationRequest) (*CancelReservationResponse, error)
 	// Addresses
 	Probe(context.Context, *ProbeRequest) (*ProbeResponse, error)
+	// Statistics
+	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
+	RebuildStatistics(context.Context, *RebuildStatisticsRequest) (*RebuildStatisticsResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -911,6 +955,18 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("Probe")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceGetStatisticsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceGetStatisticsProcedure,
+		svc.GetStatistics,
+		connect.WithSchema(adminServiceMethods.ByName("GetStatistics")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceRebuildStatisticsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceRebuildStatisticsProcedure,
+		svc.RebuildStatistics,
+		connect.WithSchema(adminServiceMethods.ByName("RebuildStatistics")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/ekiden.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
@@ -975,6 +1031,10 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceCancelReservationHandler.ServeHTTP(w, r)
 		case AdminServiceProbeProcedure:
 			adminServiceProbeHandler.ServeHTTP(w, r)
+		case AdminServiceGetStatisticsProcedure:
+			adminServiceGetStatisticsHandler.ServeHTTP(w, r)
+		case AdminServiceRebuildStatisticsProcedure:
+			adminServiceRebuildStatisticsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1106,4 +1166,12 @@ func (UnimplementedAdminServiceHandler) CancelReservation(context.Context, *Canc
 
 func (UnimplementedAdminServiceHandler) Probe(context.Context, *ProbeRequest) (*ProbeResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.Probe is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.GetStatistics is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RebuildStatistics(context.Context, *RebuildStatisticsRequest) (*RebuildStatisticsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.RebuildStatistics is not implemented"))
 }

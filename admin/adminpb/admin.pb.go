@@ -1565,6 +1565,8 @@ type Event struct {
 	Tls           bool                   `protobuf:"varint,32,opt,name=tls,proto3" json:"tls,omitempty"`
 	Next          *timestamppb.Timestamp `protobuf:"bytes,33,opt,name=next,proto3" json:"next,omitempty"`
 	Sequence      uint64                 `protobuf:"varint,34,opt,name=sequence,proto3" json:"sequence,omitempty"` // of the tenant's events in the log of one node: 1, 2, 3 ...; 0 = not known
+	Taken         *timestamppb.Timestamp `protobuf:"bytes,35,opt,name=taken,proto3" json:"taken,omitempty"`        // when the message was accepted; of events after that
+	Own           bool                   `protobuf:"varint,36,opt,name=own,proto3" json:"own,omitempty"`           // of the engine's own mail (a bounce)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1835,6 +1837,20 @@ func (x *Event) GetSequence() uint64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+func (x *Event) GetTaken() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Taken
+	}
+	return nil
+}
+
+func (x *Event) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
 }
 
 type SearchEventsRequest struct {
@@ -5581,6 +5597,548 @@ func (x *Probed) GetReply() string {
 	return ""
 }
 
+type GetStatisticsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"` // first day, YYYY/MM/DD; "" = 30 days before the last
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`     // last day; "" = today
+	Tenant        string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Composition   string                 `protobuf:"bytes,4,opt,name=composition,proto3" json:"composition,omitempty"`
+	User          string                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	FromDomain    string                 `protobuf:"bytes,6,opt,name=from_domain,json=fromDomain,proto3" json:"from_domain,omitempty"` // of the sender
+	ToDomain      string                 `protobuf:"bytes,7,opt,name=to_domain,json=toDomain,proto3" json:"to_domain,omitempty"`       // of the recipient: of errors only
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatisticsRequest) Reset() {
+	*x = GetStatisticsRequest{}
+	mi := &file_admin_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatisticsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatisticsRequest) ProtoMessage() {}
+
+func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
+func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *GetStatisticsRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *GetStatisticsRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *GetStatisticsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *GetStatisticsRequest) GetComposition() string {
+	if x != nil {
+		return x.Composition
+	}
+	return ""
+}
+
+func (x *GetStatisticsRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *GetStatisticsRequest) GetFromDomain() string {
+	if x != nil {
+		return x.FromDomain
+	}
+	return ""
+}
+
+func (x *GetStatisticsRequest) GetToDomain() string {
+	if x != nil {
+		return x.ToDomain
+	}
+	return ""
+}
+
+// Days of the zone of the node's process. A day appears when it has been worked up, the night after.
+type GetStatisticsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Through       string                 `protobuf:"bytes,1,opt,name=through,proto3" json:"through,omitempty"` // the last day worked up
+	Rows          []*StatisticsRow       `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
+	Errors        []*ErrorCount          `protobuf:"bytes,3,rep,name=errors,proto3" json:"errors,omitempty"`
+	Missing       []*Absent              `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatisticsResponse) Reset() {
+	*x = GetStatisticsResponse{}
+	mi := &file_admin_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatisticsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatisticsResponse) ProtoMessage() {}
+
+func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
+func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *GetStatisticsResponse) GetThrough() string {
+	if x != nil {
+		return x.Through
+	}
+	return ""
+}
+
+func (x *GetStatisticsResponse) GetRows() []*StatisticsRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *GetStatisticsResponse) GetErrors() []*ErrorCount {
+	if x != nil {
+		return x.Errors
+	}
+	return nil
+}
+
+func (x *GetStatisticsResponse) GetMissing() []*Absent {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// queued, succeeded, failed, blocked and bounced are of the mail accepted on that day, success and ng of what ended on it.
+type StatisticsRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Date          string                 `protobuf:"bytes,1,opt,name=date,proto3" json:"date,omitempty"` // YYYY/MM/DD
+	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Composition   string                 `protobuf:"bytes,3,opt,name=composition,proto3" json:"composition,omitempty"`
+	User          string                 `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	FromDomain    string                 `protobuf:"bytes,5,opt,name=from_domain,json=fromDomain,proto3" json:"from_domain,omitempty"`
+	Carrier       string                 `protobuf:"bytes,6,opt,name=carrier,proto3" json:"carrier,omitempty"`
+	Cleaning      bool                   `protobuf:"varint,7,opt,name=cleaning,proto3" json:"cleaning,omitempty"`
+	Queued        uint64                 `protobuf:"varint,8,opt,name=queued,proto3" json:"queued,omitempty"`
+	Succeeded     uint64                 `protobuf:"varint,9,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	Failed        uint64                 `protobuf:"varint,10,opt,name=failed,proto3" json:"failed,omitempty"`
+	Blocked       uint64                 `protobuf:"varint,11,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	Bounced       uint64                 `protobuf:"varint,12,opt,name=bounced,proto3" json:"bounced,omitempty"` // reported as failed after their success
+	Success       uint64                 `protobuf:"varint,13,opt,name=success,proto3" json:"success,omitempty"`
+	Ng            uint64                 `protobuf:"varint,14,opt,name=ng,proto3" json:"ng,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatisticsRow) Reset() {
+	*x = StatisticsRow{}
+	mi := &file_admin_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatisticsRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatisticsRow) ProtoMessage() {}
+
+func (x *StatisticsRow) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatisticsRow.ProtoReflect.Descriptor instead.
+func (*StatisticsRow) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{89}
+}
+
+func (x *StatisticsRow) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *StatisticsRow) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *StatisticsRow) GetComposition() string {
+	if x != nil {
+		return x.Composition
+	}
+	return ""
+}
+
+func (x *StatisticsRow) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *StatisticsRow) GetFromDomain() string {
+	if x != nil {
+		return x.FromDomain
+	}
+	return ""
+}
+
+func (x *StatisticsRow) GetCarrier() string {
+	if x != nil {
+		return x.Carrier
+	}
+	return ""
+}
+
+func (x *StatisticsRow) GetCleaning() bool {
+	if x != nil {
+		return x.Cleaning
+	}
+	return false
+}
+
+func (x *StatisticsRow) GetQueued() uint64 {
+	if x != nil {
+		return x.Queued
+	}
+	return 0
+}
+
+func (x *StatisticsRow) GetSucceeded() uint64 {
+	if x != nil {
+		return x.Succeeded
+	}
+	return 0
+}
+
+func (x *StatisticsRow) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *StatisticsRow) GetBlocked() uint64 {
+	if x != nil {
+		return x.Blocked
+	}
+	return 0
+}
+
+func (x *StatisticsRow) GetBounced() uint64 {
+	if x != nil {
+		return x.Bounced
+	}
+	return 0
+}
+
+func (x *StatisticsRow) GetSuccess() uint64 {
+	if x != nil {
+		return x.Success
+	}
+	return 0
+}
+
+func (x *StatisticsRow) GetNg() uint64 {
+	if x != nil {
+		return x.Ng
+	}
+	return 0
+}
+
+type ErrorCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Date          string                 `protobuf:"bytes,1,opt,name=date,proto3" json:"date,omitempty"`
+	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	User          string                 `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`
+	Domain        string                 `protobuf:"bytes,4,opt,name=domain,proto3" json:"domain,omitempty"` // of the recipient
+	Class         uint32                 `protobuf:"varint,5,opt,name=class,proto3" json:"class,omitempty"`  // 1-12, 99
+	Count         uint64                 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErrorCount) Reset() {
+	*x = ErrorCount{}
+	mi := &file_admin_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErrorCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErrorCount) ProtoMessage() {}
+
+func (x *ErrorCount) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErrorCount.ProtoReflect.Descriptor instead.
+func (*ErrorCount) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *ErrorCount) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *ErrorCount) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ErrorCount) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *ErrorCount) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *ErrorCount) GetClass() uint32 {
+	if x != nil {
+		return x.Class
+	}
+	return 0
+}
+
+func (x *ErrorCount) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+type RebuildStatisticsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebuildStatisticsRequest) Reset() {
+	*x = RebuildStatisticsRequest{}
+	mi := &file_admin_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebuildStatisticsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebuildStatisticsRequest) ProtoMessage() {}
+
+func (x *RebuildStatisticsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebuildStatisticsRequest.ProtoReflect.Descriptor instead.
+func (*RebuildStatisticsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{91}
+}
+
+type RebuildStatisticsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []*Rebuilt             `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Missing       []*Absent              `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebuildStatisticsResponse) Reset() {
+	*x = RebuildStatisticsResponse{}
+	mi := &file_admin_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebuildStatisticsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebuildStatisticsResponse) ProtoMessage() {}
+
+func (x *RebuildStatisticsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebuildStatisticsResponse.ProtoReflect.Descriptor instead.
+func (*RebuildStatisticsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *RebuildStatisticsResponse) GetNodes() []*Rebuilt {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *RebuildStatisticsResponse) GetMissing() []*Absent {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+type Rebuilt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Events        uint64                 `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
+	Same          bool                   `protobuf:"varint,3,opt,name=same,proto3" json:"same,omitempty"` // the counters were right
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rebuilt) Reset() {
+	*x = Rebuilt{}
+	mi := &file_admin_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rebuilt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rebuilt) ProtoMessage() {}
+
+func (x *Rebuilt) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rebuilt.ProtoReflect.Descriptor instead.
+func (*Rebuilt) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *Rebuilt) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Rebuilt) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Rebuilt) GetSame() bool {
+	if x != nil {
+		return x.Same
+	}
+	return false
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -5694,7 +6252,7 @@ const file_admin_proto_rawDesc = "" +
 	"\abinding\x18\t \x01(\tR\abinding\x12\x16\n" +
 	"\x06detail\x18\n" +
 	" \x01(\tR\x06detail\x120\n" +
-	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x83\a\n" +
+	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xc7\a\n" +
 	"\x05Event\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x18\n" +
@@ -5731,7 +6289,9 @@ const file_admin_proto_rawDesc = "" +
 	"\x02mx\x18\x1f \x01(\tR\x02mx\x12\x10\n" +
 	"\x03tls\x18  \x01(\bR\x03tls\x12.\n" +
 	"\x04next\x18! \x01(\v2\x1a.google.protobuf.TimestampR\x04next\x12\x1a\n" +
-	"\bsequence\x18\" \x01(\x04R\bsequence\"\x90\x03\n" +
+	"\bsequence\x18\" \x01(\x04R\bsequence\x120\n" +
+	"\x05taken\x18# \x01(\v2\x1a.google.protobuf.TimestampR\x05taken\x12\x10\n" +
+	"\x03own\x18$ \x01(\bR\x03own\"\x90\x03\n" +
 	"\x13SearchEventsRequest\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x14\n" +
@@ -5990,7 +6550,54 @@ const file_admin_proto_rawDesc = "" +
 	"\x06Probed\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06result\x18\x02 \x01(\tR\x06result\x12\x14\n" +
-	"\x05reply\x18\x03 \x01(\tR\x05reply2\xbe\x15\n" +
+	"\x05reply\x18\x03 \x01(\tR\x05reply\"\xc6\x01\n" +
+	"\x14GetStatisticsRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
+	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12 \n" +
+	"\vcomposition\x18\x04 \x01(\tR\vcomposition\x12\x12\n" +
+	"\x04user\x18\x05 \x01(\tR\x04user\x12\x1f\n" +
+	"\vfrom_domain\x18\x06 \x01(\tR\n" +
+	"fromDomain\x12\x1b\n" +
+	"\tto_domain\x18\a \x01(\tR\btoDomain\"\xcd\x01\n" +
+	"\x15GetStatisticsResponse\x12\x18\n" +
+	"\athrough\x18\x01 \x01(\tR\athrough\x122\n" +
+	"\x04rows\x18\x02 \x03(\v2\x1e.ekiden.admin.v1.StatisticsRowR\x04rows\x123\n" +
+	"\x06errors\x18\x03 \x03(\v2\x1b.ekiden.admin.v1.ErrorCountR\x06errors\x121\n" +
+	"\amissing\x18\x04 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"\xf4\x02\n" +
+	"\rStatisticsRow\x12\x12\n" +
+	"\x04date\x18\x01 \x01(\tR\x04date\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12 \n" +
+	"\vcomposition\x18\x03 \x01(\tR\vcomposition\x12\x12\n" +
+	"\x04user\x18\x04 \x01(\tR\x04user\x12\x1f\n" +
+	"\vfrom_domain\x18\x05 \x01(\tR\n" +
+	"fromDomain\x12\x18\n" +
+	"\acarrier\x18\x06 \x01(\tR\acarrier\x12\x1a\n" +
+	"\bcleaning\x18\a \x01(\bR\bcleaning\x12\x16\n" +
+	"\x06queued\x18\b \x01(\x04R\x06queued\x12\x1c\n" +
+	"\tsucceeded\x18\t \x01(\x04R\tsucceeded\x12\x16\n" +
+	"\x06failed\x18\n" +
+	" \x01(\x04R\x06failed\x12\x18\n" +
+	"\ablocked\x18\v \x01(\x04R\ablocked\x12\x18\n" +
+	"\abounced\x18\f \x01(\x04R\abounced\x12\x18\n" +
+	"\asuccess\x18\r \x01(\x04R\asuccess\x12\x0e\n" +
+	"\x02ng\x18\x0e \x01(\x04R\x02ng\"\x90\x01\n" +
+	"\n" +
+	"ErrorCount\x12\x12\n" +
+	"\x04date\x18\x01 \x01(\tR\x04date\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n" +
+	"\x04user\x18\x03 \x01(\tR\x04user\x12\x16\n" +
+	"\x06domain\x18\x04 \x01(\tR\x06domain\x12\x14\n" +
+	"\x05class\x18\x05 \x01(\rR\x05class\x12\x14\n" +
+	"\x05count\x18\x06 \x01(\x04R\x05count\"\x1a\n" +
+	"\x18RebuildStatisticsRequest\"~\n" +
+	"\x19RebuildStatisticsResponse\x12.\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x18.ekiden.admin.v1.RebuiltR\x05nodes\x121\n" +
+	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"I\n" +
+	"\aRebuilt\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x12\n" +
+	"\x04same\x18\x03 \x01(\bR\x04same2\x8a\x17\n" +
 	"\fAdminService\x12R\n" +
 	"\tGetStatus\x12!.ekiden.admin.v1.GetStatusRequest\x1a\".ekiden.admin.v1.GetStatusResponse\x12I\n" +
 	"\x06Unseal\x12\x1e.ekiden.admin.v1.UnsealRequest\x1a\x1f.ekiden.admin.v1.UnsealResponse\x12F\n" +
@@ -6025,7 +6632,9 @@ const file_admin_proto_rawDesc = "" +
 	"\tListAudit\x12!.ekiden.admin.v1.ListAuditRequest\x1a\".ekiden.admin.v1.ListAuditResponse\x12g\n" +
 	"\x10ListReservations\x12(.ekiden.admin.v1.ListReservationsRequest\x1a).ekiden.admin.v1.ListReservationsResponse\x12j\n" +
 	"\x11CancelReservation\x12).ekiden.admin.v1.CancelReservationRequest\x1a*.ekiden.admin.v1.CancelReservationResponse\x12F\n" +
-	"\x05Probe\x12\x1d.ekiden.admin.v1.ProbeRequest\x1a\x1e.ekiden.admin.v1.ProbeResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
+	"\x05Probe\x12\x1d.ekiden.admin.v1.ProbeRequest\x1a\x1e.ekiden.admin.v1.ProbeResponse\x12^\n" +
+	"\rGetStatistics\x12%.ekiden.admin.v1.GetStatisticsRequest\x1a&.ekiden.admin.v1.GetStatisticsResponse\x12j\n" +
+	"\x11RebuildStatistics\x12).ekiden.admin.v1.RebuildStatisticsRequest\x1a*.ekiden.admin.v1.RebuildStatisticsResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -6039,7 +6648,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
 var file_admin_proto_goTypes = []any{
 	(*Absent)(nil),                     // 0: ekiden.admin.v1.Absent
 	(*GetStatusRequest)(nil),           // 1: ekiden.admin.v1.GetStatusRequest
@@ -6128,148 +6737,165 @@ var file_admin_proto_goTypes = []any{
 	(*ProbeRequest)(nil),               // 84: ekiden.admin.v1.ProbeRequest
 	(*ProbeResponse)(nil),              // 85: ekiden.admin.v1.ProbeResponse
 	(*Probed)(nil),                     // 86: ekiden.admin.v1.Probed
-	(*durationpb.Duration)(nil),        // 87: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 88: google.protobuf.Timestamp
+	(*GetStatisticsRequest)(nil),       // 87: ekiden.admin.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil),      // 88: ekiden.admin.v1.GetStatisticsResponse
+	(*StatisticsRow)(nil),              // 89: ekiden.admin.v1.StatisticsRow
+	(*ErrorCount)(nil),                 // 90: ekiden.admin.v1.ErrorCount
+	(*RebuildStatisticsRequest)(nil),   // 91: ekiden.admin.v1.RebuildStatisticsRequest
+	(*RebuildStatisticsResponse)(nil),  // 92: ekiden.admin.v1.RebuildStatisticsResponse
+	(*Rebuilt)(nil),                    // 93: ekiden.admin.v1.Rebuilt
+	(*durationpb.Duration)(nil),        // 94: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 95: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	87,  // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
+	94,  // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
 	3,   // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
-	88,  // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	88,  // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	95,  // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	95,  // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
 	12,  // 4: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	12,  // 5: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	0,   // 6: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
-	88,  // 7: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
+	95,  // 7: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
 	16,  // 8: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
 	0,   // 9: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	88,  // 10: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
+	95,  // 10: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
 	13,  // 11: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
 	19,  // 12: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
 	20,  // 13: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
 	0,   // 14: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	88,  // 15: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
+	95,  // 15: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
 	24,  // 16: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
 	23,  // 17: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
 	0,   // 18: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
-	88,  // 19: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
-	88,  // 20: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
-	88,  // 21: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	88,  // 22: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	88,  // 23: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
-	88,  // 24: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
-	88,  // 25: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
-	88,  // 26: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
-	24,  // 27: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
-	0,   // 28: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	29,  // 29: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
-	0,   // 30: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	13,  // 31: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
-	88,  // 32: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
-	32,  // 33: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
-	88,  // 34: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
-	87,  // 35: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
-	0,   // 36: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
-	37,  // 37: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
-	88,  // 38: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
-	88,  // 39: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
-	37,  // 40: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	87,  // 41: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
-	38,  // 42: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
-	0,   // 43: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	37,  // 44: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	0,   // 45: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	38,  // 46: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
-	0,   // 47: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	49,  // 48: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
-	50,  // 49: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
-	52,  // 50: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
-	88,  // 51: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
-	88,  // 52: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
-	53,  // 53: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
-	53,  // 54: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
-	53,  // 55: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
-	53,  // 56: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
-	62,  // 57: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
-	67,  // 58: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
-	0,   // 59: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	68,  // 60: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	88,  // 61: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
-	69,  // 62: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
-	68,  // 63: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
-	78,  // 64: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	88,  // 65: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	81,  // 66: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
-	0,   // 67: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	88,  // 68: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
-	0,   // 69: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
-	86,  // 70: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
-	1,   // 71: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	4,   // 72: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	6,   // 73: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	8,   // 74: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	10,  // 75: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	14,  // 76: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	17,  // 77: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	21,  // 78: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	25,  // 79: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	27,  // 80: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	30,  // 81: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	33,  // 82: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	35,  // 83: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	39,  // 84: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	41,  // 85: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	43,  // 86: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	45,  // 87: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	47,  // 88: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	54,  // 89: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	56,  // 90: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	58,  // 91: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	60,  // 92: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	63,  // 93: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	65,  // 94: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	70,  // 95: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	72,  // 96: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	74,  // 97: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	76,  // 98: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	79,  // 99: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
-	82,  // 100: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
-	84,  // 101: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
-	2,   // 102: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	5,   // 103: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	7,   // 104: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	9,   // 105: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	11,  // 106: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	15,  // 107: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	18,  // 108: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	22,  // 109: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	26,  // 110: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	28,  // 111: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	31,  // 112: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	34,  // 113: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	36,  // 114: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	40,  // 115: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	42,  // 116: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	44,  // 117: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	46,  // 118: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	48,  // 119: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	55,  // 120: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	57,  // 121: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	59,  // 122: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	61,  // 123: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	64,  // 124: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	66,  // 125: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	71,  // 126: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	73,  // 127: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	75,  // 128: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	77,  // 129: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	80,  // 130: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
-	83,  // 131: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
-	85,  // 132: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
-	102, // [102:133] is the sub-list for method output_type
-	71,  // [71:102] is the sub-list for method input_type
-	71,  // [71:71] is the sub-list for extension type_name
-	71,  // [71:71] is the sub-list for extension extendee
-	0,   // [0:71] is the sub-list for field type_name
+	95,  // 19: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
+	95,  // 20: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
+	95,  // 21: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	95,  // 22: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	95,  // 23: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
+	95,  // 24: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
+	95,  // 25: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
+	95,  // 26: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	95,  // 27: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
+	24,  // 28: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
+	0,   // 29: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	29,  // 30: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
+	0,   // 31: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	13,  // 32: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
+	95,  // 33: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
+	32,  // 34: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
+	95,  // 35: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
+	94,  // 36: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
+	0,   // 37: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
+	37,  // 38: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
+	95,  // 39: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
+	95,  // 40: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
+	37,  // 41: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	94,  // 42: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
+	38,  // 43: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
+	0,   // 44: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	37,  // 45: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	0,   // 46: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	38,  // 47: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
+	0,   // 48: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	49,  // 49: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
+	50,  // 50: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
+	52,  // 51: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
+	95,  // 52: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
+	95,  // 53: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	53,  // 54: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
+	53,  // 55: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
+	53,  // 56: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
+	53,  // 57: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
+	62,  // 58: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
+	67,  // 59: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
+	0,   // 60: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
+	68,  // 61: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
+	95,  // 62: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	69,  // 63: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
+	68,  // 64: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
+	78,  // 65: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
+	95,  // 66: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	81,  // 67: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
+	0,   // 68: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	95,  // 69: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	0,   // 70: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
+	86,  // 71: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
+	89,  // 72: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
+	90,  // 73: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
+	0,   // 74: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	93,  // 75: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
+	0,   // 76: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	1,   // 77: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	4,   // 78: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	6,   // 79: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	8,   // 80: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	10,  // 81: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	14,  // 82: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	17,  // 83: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	21,  // 84: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	25,  // 85: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	27,  // 86: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	30,  // 87: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	33,  // 88: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	35,  // 89: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	39,  // 90: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	41,  // 91: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	43,  // 92: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	45,  // 93: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	47,  // 94: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	54,  // 95: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	56,  // 96: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	58,  // 97: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	60,  // 98: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	63,  // 99: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	65,  // 100: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	70,  // 101: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	72,  // 102: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	74,  // 103: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	76,  // 104: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	79,  // 105: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	82,  // 106: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	84,  // 107: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
+	87,  // 108: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
+	91,  // 109: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
+	2,   // 110: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	5,   // 111: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	7,   // 112: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	9,   // 113: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	11,  // 114: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	15,  // 115: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	18,  // 116: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	22,  // 117: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	26,  // 118: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	28,  // 119: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	31,  // 120: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	34,  // 121: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	36,  // 122: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	40,  // 123: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	42,  // 124: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	44,  // 125: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	46,  // 126: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	48,  // 127: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	55,  // 128: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	57,  // 129: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	59,  // 130: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	61,  // 131: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	64,  // 132: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	66,  // 133: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	71,  // 134: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	73,  // 135: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	75,  // 136: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	77,  // 137: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	80,  // 138: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	83,  // 139: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	85,  // 140: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
+	88,  // 141: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
+	92,  // 142: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
+	110, // [110:143] is the sub-list for method output_type
+	77,  // [77:110] is the sub-list for method input_type
+	77,  // [77:77] is the sub-list for extension type_name
+	77,  // [77:77] is the sub-list for extension extendee
+	0,   // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -6291,7 +6917,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   87,
+			NumMessages:   94,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

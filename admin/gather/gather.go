@@ -27,6 +27,7 @@ import (
 
 const (
 	defaultTimeout = 2 * time.Second
+	rebuildTimeout = time.Minute // counters are made anew from weeks of log
 	drainTimeout   = time.Minute // a member that drains finishes its open transactions and waits for its standby
 	maxAnswer      = 64 << 20    // octets
 )
@@ -73,6 +74,9 @@ func Services(c Config) service.Services {
 	if s.Log != nil {
 		s.Log = eventLog{g}
 	}
+	if s.Statistics != nil {
+		s.Statistics = statisticsOfAll{c.Local.Statistics, g}
+	}
 	if s.Groups != nil {
 		s.Groups = groups{c.Local.Groups, g}
 	}
@@ -110,13 +114,18 @@ type answer[T any] struct {
 // ask puts a question to every other member at once. The returned function waits for the answers, at most the
 // time-out, and returns them in the order of the members' names, and who did not answer.
 func ask[T any](ctx context.Context, g *gatherer, question func(context.Context, member) (T, error)) func() ([]answer[T], []service.Absent) {
+	return askFor(ctx, g, g.Timeout, question)
+}
+
+// askFor is ask with a time-out of its own.
+func askFor[T any](ctx context.Context, g *gatherer, timeout time.Duration, question func(context.Context, member) (T, error)) func() ([]answer[T], []service.Absent) {
 	peers := g.Peers.List()
 	slices.SortFunc(peers, func(a, b Peer) int { return strings.Compare(a.Name, b.Name) })
 	values, failures := make([]T, len(peers)), make([]error, len(peers))
 	var all sync.WaitGroup
 	for i, p := range peers {
 		all.Go(func() {
-			values[i], failures[i] = one(ctx, g, p.Name, g.Timeout, question)
+			values[i], failures[i] = one(ctx, g, p.Name, timeout, question)
 		})
 	}
 	return func() (answers []answer[T], missing []service.Absent) {

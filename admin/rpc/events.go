@@ -132,7 +132,7 @@ func Event(e *mail.Event) *adminpb.Event {
 		Size: uint32(e.Size), Cleaning: e.Cleaning, Due: stamp(e.Due), Receiver: e.Receiver, Class: uint32(e.Status),
 		InDoubt: e.InDoubt, Code: int32(e.Reply.Code), Enhanced: e.Reply.Enhanced.String(), Reply: clean(e.Reply.Text),
 		Detail: clean(e.Detail), Mx: clean(e.MX), Tls: e.TLS, Next: stamp(e.Next),
-		Sequence: e.Sequence,
+		Sequence: e.Sequence, Taken: stamp(e.Taken), Own: e.Own,
 	}
 	if e.Kind != mail.EventAccepted && e.Kind != mail.EventTakenOver && e.Kind != mail.EventHandedOver {
 		p.Stage = e.Stage.String()

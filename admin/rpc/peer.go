@@ -26,6 +26,7 @@ func peerCalls() []string {
 		adminpb.AdminServiceTraceProcedure, adminpb.AdminServiceSearchEventsProcedure, adminpb.AdminServiceListGroupsProcedure,
 		adminpb.AdminServiceSuspendProcedure, adminpb.AdminServiceUnsuspendProcedure, adminpb.AdminServiceListSuspensionsProcedure,
 		adminpb.AdminServiceListMembersProcedure, adminpb.AdminServiceDrainProcedure,
+		adminpb.AdminServiceGetStatisticsProcedure, adminpb.AdminServiceRebuildStatisticsProcedure,
 		adminpb.AdminServiceListReservationsProcedure, adminpb.AdminServiceCancelReservationProcedure,
 	}
 }

@@ -32,11 +32,12 @@ var (
 
 // Services is everything the fronts need. A nil member is answered as not in this release.
 //
-// Numbers, Log, Groups, Gates and Members may answer for several nodes. Where some of them did not answer, the answer
+// Numbers, Statistics, Log, Groups, Gates and Members may answer for several nodes. Where some of them did not answer, the answer
 // stands and the error is a *Partial that names them; any other error comes without an answer.
 type Services struct {
 	Node         Node
 	Numbers      Numbers
+	Statistics   Statistics
 	Log          Log
 	Groups       Groups
 	Gates        Gates

@@ -55,6 +55,7 @@ type commands struct {
 	Top         topCmd          `cmd:"" help:"Watch counters and receivers live."`
 	Trace       traceCmd        `cmd:"" help:"Show the life of a message, and what it waits for."`
 	Log         logCmd          `cmd:"" help:"Search or follow the delivery log."`
+	Stats       statsCmds       `cmd:"" help:"Statistics by day, and the rebuild of all counters."`
 	Suppress    suppressCmds    `cmd:"" help:"Addresses that get no mail: list, add, remove, import, reset."`
 	Cluster     clusterCmds     `cmd:"" help:"Members: list, drain, leave, take over, recover, admit, keys, audit."`
 	Unseal      unsealCmd       `cmd:"" help:"Give a sealed node its keys."`

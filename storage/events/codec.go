@@ -44,8 +44,9 @@ const (
 	hasNext
 	isOwn
 	noSuppress
+	hasTaken
 
-	allFields = noSuppress<<1 - 1
+	allFields = hasTaken<<1 - 1
 )
 
 // Append appends the packed form of e to dst. Times keep their milliseconds, IPv6 zones are dropped.
@@ -113,6 +114,9 @@ func appendOutcome(dst []byte, bits uint64, e *mail.Event) []byte {
 	if bits&hasNext != 0 {
 		dst = record.AppendTime(dst, e.Next)
 	}
+	if bits&hasTaken != 0 { // a small distance
+		dst = binary.AppendVarint(dst, e.At.UnixMilli()-e.Taken.UnixMilli())
+	}
 	return dst
 }
 
@@ -143,7 +147,7 @@ func fieldsOf(e *mail.Event, domain mail.Domain) uint64 {
 		bit(e.Reply.Code > 0 || e.Reply.Text != "", hasReply) | bit(!e.Reply.Enhanced.IsZero(), hasEnhanced) |
 		bit(e.Detail != "", hasDetail) | bit(e.Source.IsValid(), hasSource) | bit(e.Remote.IsValid(), hasRemote) |
 		bit(e.MX != "", hasMX) | bit(e.TLS, hasTLS) | bit(!e.Next.IsZero(), hasNext) | bit(e.Own, isOwn) |
-		bit(e.NoSuppress, noSuppress)
+		bit(e.NoSuppress, noSuppress) | bit(!e.Taken.IsZero(), hasTaken)
 }
 
 func bit(on bool, b uint64) uint64 {
@@ -214,6 +218,9 @@ func decodeOutcome(r *record.Reader, bits uint64, e *mail.Event) {
 	e.TLS = bits&hasTLS != 0
 	e.NoSuppress = bits&noSuppress != 0
 	e.Next = moment(r, bits&hasNext)
+	if bits&hasTaken != 0 {
+		e.Taken = time.UnixMilli(e.At.UnixMilli() - r.Int()).UTC()
+	}
 }
 
 func text(r *record.Reader, present uint64) string {

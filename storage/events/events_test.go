@@ -517,11 +517,11 @@ func TestReplay(t *testing.T) {
 	r := newRig(t)
 	r.history(rand.New(rand.NewPCG(9, 1)), 2, 400) // more blocks than one transaction reads
 	n := 0
-	if err := r.Replay(Cursor{}, func(*mail.Event) { n++ }); err != nil || n != len(r.all) {
+	if err := r.Replay(Cursor{}, func(Cursor, *mail.Event) { n++ }); err != nil || n != len(r.all) {
 		t.Errorf("%d replayed of %d, %v", n, len(r.all), err)
 	}
 	n = 0
-	if err := r.Replay(r.End().Next(), func(*mail.Event) { n++ }); err != nil || n != 0 {
+	if err := r.Replay(r.End().Next(), func(Cursor, *mail.Event) { n++ }); err != nil || n != 0 {
 		t.Errorf("%d replayed behind the end, %v", n, err)
 	}
 }
@@ -554,7 +554,7 @@ func TestSequence(t *testing.T) {
 				t.Fatal(name, err)
 			}
 		}
-		if err := r.Replay(from, func(*mail.Event) {}); err != nil {
+		if err := r.Replay(from, func(Cursor, *mail.Event) {}); err != nil {
 			t.Fatal(name, err)
 		}
 		r.history(rnd, 1, 3)

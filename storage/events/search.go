@@ -265,9 +265,9 @@ func (l *Log) block(txn *badger.Txn, at Cursor) (string, error) {
 	return l.unpack(payload)
 }
 
-// Replay calls f for every event from the cursor on, for counters that missed them, and brings the tenants' sequences up to
-// the end.
-func (l *Log) Replay(from Cursor, f func(e *mail.Event)) error {
+// Replay calls f for every event from the cursor on, with the place of its block, for counters that missed them, and
+// brings the tenants' sequences up to the end.
+func (l *Log) Replay(from Cursor, f func(at Cursor, e *mail.Event)) error {
 	m := &matcher{maxDay: 1<<16 - 1}
 	return l.walk(context.Background(), from, m, func(at Cursor, raw string, _ uint32) bool {
 		err := Decode(raw, func(_ uint32, e *mail.Event) bool {
@@ -275,7 +275,7 @@ func (l *Log) Replay(from Cursor, f func(e *mail.Event)) error {
 				l.sequences[string([]byte(e.Tenant))] = e.Sequence
 			}
 			l.mu.Unlock()
-			f(e)
+			f(at, e)
 			return true
 		})
 		if err != nil {

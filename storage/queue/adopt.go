@@ -367,7 +367,7 @@ func (p *adoption) store(m mail.MessageID, of []entry, body []byte) error {
 func movedOn(kind mail.EventKind, d *mail.Delivery, note string, now time.Time) mail.Event {
 	e := mail.Event{At: now, Kind: kind, Message: d.Message, Delivery: d.Seq, Tenant: d.Tenant,
 		Group: d.Group, From: d.From, To: d.To, Domain: d.Domain, Attempt: d.Attempts, Composition: d.Composition,
-		Size: d.Size, Cleaning: d.Cleaning, Own: d.Own, InDoubt: d.InDoubt, Detail: note}
+		User: d.User, APIData: d.APIData, Taken: d.Taken, Size: d.Size, Cleaning: d.Cleaning, Own: d.Own, InDoubt: d.InDoubt, Detail: note}
 	if d.Due.After(now) {
 		e.Due = d.Due
 	}

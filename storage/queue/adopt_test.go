@@ -114,7 +114,7 @@ func (r *rig) rest(all map[mail.Domain][]mail.Delivery) {
 			r.t.Errorf("%d records of kind %c left", len(left), kind)
 		}
 	}
-	c := r.Counters().Buckets(stats.Total, "", "", r.cfg.Clock.Now())[0].Counts
+	c := r.Counters().Buckets(stats.Total, stats.Of{}, r.cfg.Clock.Now())[0].Counts
 	if c[stats.Accepted]+c[stats.TakenOver] != c.Finished() || r.Waiting() != 0 {
 		r.t.Errorf("%d accepted, %d taken over, %d finished, %d waiting", c[stats.Accepted], c[stats.TakenOver], c.Finished(), r.Waiting())
 	}

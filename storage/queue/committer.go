@@ -11,6 +11,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/statistics"
 	"github.com/ekiden-mta/ekiden/storage/events"
 	"github.com/ekiden-mta/ekiden/storage/seal"
 )
@@ -354,6 +355,9 @@ func (s *Store) stageRest(txn *badger.Txn, batch []*request) error {
 		if err := txn.Set([]byte{kindSnapshot}, s.sealSnapshot()); err != nil {
 			return err
 		}
+		if err := s.stats.Days(func(d statistics.Date, raw []byte) error { return txn.Set(s.day(kindDay, d, raw)) }); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -364,6 +368,7 @@ func (s *Store) account(batch []*request) {
 	c.mark = c.markNext
 	if c.snapping {
 		c.snapped = clock.Wall()
+		s.stats.Written()
 	}
 	x := &s.index
 	x.mu.Lock()
@@ -394,6 +399,9 @@ func (s *Store) account(batch []*request) {
 		}
 		for i := range r.events {
 			s.stats.Add(&r.events[i])
+		}
+		if r.alone != nil {
+			r.alone()
 		}
 	}
 }

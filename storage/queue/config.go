@@ -33,6 +33,8 @@ type Config struct {
 	OnCommit func(seconds float64, requests int)
 	// MaxNames bounds the counters kept by name; see stats.MaxNames. Zero: that.
 	MaxNames int
+	// Carrier tells the carrier that the statistics of a domain's mail stand under; nil: none.
+	Carrier func(mail.Domain) string
 }
 
 // Sizes of Badger's files: see performance figures in storage/DESIGN.md.

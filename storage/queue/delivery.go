@@ -22,8 +22,11 @@ const (
 	flagDomain  // the domain is not that of To
 	flagOwn     // made by the engine itself
 	flagQuiet   // it keeps quiet hours
+	flagTaken   // when it was accepted by product time
+	flagUser
+	flagAPIData
 
-	allFlags = flagQuiet<<1 - 1
+	allFlags = flagAPIData<<1 - 1
 )
 
 // appendDelivery appends the record of d, as plaintext. Seq, Priority and Due are repeated from the key: a record that
@@ -37,6 +40,7 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 		{d.Cleaning, flagCleaning}, {d.Reserved, flagReserved}, {d.EightBit, flagEightBit}, {d.UTF8, flagUTF8},
 		{d.InDoubt, flagInDoubt}, {d.Shared, flagShared}, {d.Message.Lineage != own, flagForeign},
 		{d.Domain != d.To.Domain(), flagDomain}, {d.Own, flagOwn}, {d.Quiet != "", flagQuiet},
+		{!d.Taken.IsZero(), flagTaken}, {d.User != "", flagUser}, {d.APIData != "", flagAPIData},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -66,6 +70,15 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 	}
 	if flags&flagQuiet != 0 {
 		dst = record.AppendString(dst, d.Quiet)
+	}
+	if flags&flagTaken != 0 { // as a distance from what the number tells: the machine's time
+		dst = binary.AppendVarint(dst, d.Taken.UnixMilli()-d.Message.Seq.Time().UnixMilli())
+	}
+	if flags&flagUser != 0 {
+		dst = record.AppendString(dst, d.User)
+	}
+	if flags&flagAPIData != 0 {
+		dst = record.AppendString(dst, d.APIData)
 	}
 	return dst
 }
@@ -97,6 +110,15 @@ func parseDelivery(s string, own mail.Lineage) (d mail.Delivery, err error) {
 	}
 	if flags&flagQuiet != 0 {
 		d.Quiet = r.String()
+	}
+	if flags&flagTaken != 0 {
+		d.Taken = time.UnixMilli(d.Message.Seq.Time().UnixMilli() + r.Int()).UTC()
+	}
+	if flags&flagUser != 0 {
+		d.User = r.String()
+	}
+	if flags&flagAPIData != 0 {
+		d.APIData = r.String()
 	}
 	d.Cleaning, d.Reserved = flags&flagCleaning != 0, flags&flagReserved != 0
 	d.EightBit, d.UTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0

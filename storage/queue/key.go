@@ -20,6 +20,8 @@ const (
 	kindDataKey    = 'k' // key id (4): wrapped data key, not sealed again
 	kindIdentity   = 'i' // lineage; "im": high-water mark of sequence numbers
 	kindSnapshot   = 's' // counters
+	kindDay        = 'h' // date (4): statistics of a day
+	kindFolded     = 'f' // what was counted of events that are gone: counters; with a date, those of the day
 	kindQuarantine = 'z' // the key of a damaged record
 	kindProbe      = 't' // self-test at start
 	kindExposed    = 'u' // name of the message: no standby may hold it; the frame that shipped it

@@ -8,6 +8,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/gate"
 )
 
 // Parked is what lies in the store of queues that were given up, and that no standby may hold: it waits for being brought
@@ -16,7 +17,7 @@ type Parked struct {
 	Lineages   []mail.Lineage
 	Deliveries int
 	Domains    map[mail.Domain]int
-	Groups     map[string]int
+	Groups     map[gate.Key]int // by tenant and group, under the empty group all of a tenant
 }
 
 // parkedPrefix is what the keys of a lineage's parked records begin with; its key in the queue follows.
@@ -36,7 +37,7 @@ func (s *Store) Parked() Parked {
 
 // loadParked counts what is parked.
 func (s *Store) loadParked() error {
-	p := &Parked{Domains: map[mail.Domain]int{}, Groups: map[string]int{}}
+	p := &Parked{Domains: map[mail.Domain]int{}, Groups: map[gate.Key]int{}}
 	err := s.each(context.Background(), kindParked, func(key, value []byte) error {
 		if len(key) <= parkedPrefixSize {
 			return nil
@@ -52,8 +53,8 @@ func (s *Store) loadParked() error {
 		p.Deliveries++
 		if d, err := openDelivery(s.ring, l, value, mail.Seq(at.at.seq)); err == nil { // Adopt tells of those that do not open
 			p.Domains[d.Domain]++
-			if d.Group != "" {
-				p.Groups[d.Group]++
+			if p.Groups[gate.Key{Tenant: d.Tenant}]++; d.Group != "" {
+				p.Groups[gate.Key{Tenant: d.Tenant, Group: d.Group}]++
 			}
 		}
 		return nil

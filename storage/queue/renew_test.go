@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/gate"
 	"github.com/ekiden-mta/ekiden/storage/events"
 	"github.com/ekiden-mta/ekiden/storage/stats"
 )
@@ -28,7 +29,7 @@ func (r *rig) history() map[string]int {
 }
 
 func (r *rig) counts() *stats.Counts {
-	return &r.Counters().Buckets(stats.Total, "", "", r.cfg.Clock.Now())[0].Counts
+	return &r.Counters().Buckets(stats.Total, stats.Of{}, r.cfg.Clock.Now())[0].Counts
 }
 
 // home brings what is parked home.
@@ -158,7 +159,7 @@ func TestRenew(t *testing.T) {
 			}
 			p := r.Parked()
 			want := map[mail.Domain]int{"d1.example.jp": 6, "alone.example.jp": 7}
-			if p.Deliveries != 13 || !maps.Equal(p.Domains, want) || p.Groups["g1"] != 13 {
+			if p.Deliveries != 13 || !maps.Equal(p.Domains, want) || p.Groups[gate.Key{Tenant: "shop", Group: "g1"}] != 13 {
 				t.Errorf("parked %+v", p)
 			}
 			if a := r.home(); a.Deliveries != 13 || a.Messages != 7 || a.Damaged+a.Skipped != 0 {

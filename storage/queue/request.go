@@ -40,6 +40,7 @@ type request struct {
 	unmarks   bool           // its dels are marks of exposure
 	marks     int64          // marks of exposure set
 	hasKey    bool
+	alone     func() // called by the committer after the commit, while nothing else is counted
 	key       [16]byte
 	id        mail.MessageID
 	aad       [maxIdentity]byte

@@ -296,6 +296,7 @@ func (s *Store) withdraw(put *request, reason error) {
 		}
 		r.events = append(r.events, mail.Event{At: s.cfg.Clock.Now(), Kind: mail.EventDiscarded, Message: e.Message,
 			Delivery: e.Delivery, Own: e.Own, Tenant: e.Tenant, Group: e.Group, From: e.From, To: e.To, Domain: e.Domain,
+			Composition: e.Composition, User: e.User, APIData: e.APIData, Cleaning: e.Cleaning, Taken: e.At,
 			Detail: "refused with 451: " + ErrShort.Error()})
 	}
 	for i := range r.events {

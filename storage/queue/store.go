@@ -10,7 +10,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -97,7 +96,8 @@ func openStore(cfg Config) (*Store, error) {
 		cfg.Ballast = defaultBallast
 	}
 	s := &Store{cfg: cfg, log: cfg.Log, ring: cfg.Ring, names: domainNames{ring: cfg.Ring},
-		stats: stats.New(cfg.MaxNames), closing: make(chan struct{}), drained: make(chan struct{})}
+		closing: make(chan struct{}), drained: make(chan struct{})}
+	s.stats = s.newStats(kindDay)
 	s.unheld.by = map[mail.Seq]struct{}{}
 	s.index.by = map[destination]*lane{}
 	s.runID = newRunID()
@@ -298,66 +298,6 @@ func (s *Store) loadIndex() error {
 	})
 }
 
-// loadEvents opens the event log and brings the counters up to its end.
-func (s *Store) loadEvents() error {
-	var from events.Cursor
-	var sequences *record.Reader
-	err := s.db.View(func(txn *badger.Txn) error {
-		raw, err := s.small(txn, []byte{kindSnapshot}, s.homeIdentity(kindSnapshot, [16]byte{}))
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil
-		}
-		if err == nil && len(raw) > 10 {
-			from = events.Cursor{Day: binary.BigEndian.Uint16(raw), Block: binary.BigEndian.Uint64(raw[2:])}
-			sequences, err = s.restoreSnapshot(string(raw[10:]))
-		}
-		if err != nil { // they are derived: count again what the log still has
-			s.damaged.Add(1)
-			s.log.Error("counters damaged: rebuilt from the event log", "err", err)
-			from, sequences = events.Cursor{}, nil
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if s.events, err = events.Open(s.db, s.ring, s.home, from.Block, s.log); err != nil {
-		return err
-	}
-	if sequences != nil {
-		if err := s.events.RestoreSequences(sequences); err != nil {
-			return err
-		}
-	}
-	if from.Block > 0 {
-		from = from.Next()
-	}
-	s.c.snapped = clock.Wall()
-	return s.events.Replay(from, s.stats.Add)
-}
-
-// restoreSnapshot reads the counters, and leaves the tenants' sequences for the log.
-func (s *Store) restoreSnapshot(raw string) (sequences *record.Reader, err error) {
-	r := record.NewReader(raw)
-	own := record.NewReader(r.String())
-	if err := r.Err(); err != nil {
-		return nil, err
-	}
-	return &own, s.stats.Restore([]byte(r.Bytes(uint64(r.Left()))))
-}
-
-// sealSnapshot seals the counters as they stand after the newest block committed.
-func (s *Store) sealSnapshot() []byte {
-	end := s.events.End()
-	plain := binary.BigEndian.AppendUint16(s.c.scratch[:0], end.Day)
-	plain = binary.BigEndian.AppendUint64(plain, end.Block)
-	sequences := s.events.AppendSequences(nil)
-	plain = append(binary.AppendUvarint(plain, uint64(len(sequences))), sequences...)
-	plain = s.stats.Snapshot(plain)
-	s.c.scratch = plain
-	return s.ring.Seal(nil, plain, s.homeIdentity(kindSnapshot, [16]byte{}))
-}
-
 // Close ends the store: requests that wait are still committed, later ones hear ErrClosed.
 func (s *Store) Close() error {
 	var err error
@@ -432,26 +372,6 @@ func (s *Store) Counters() *stats.Table { return s.stats }
 func (s *Store) id(m mail.Seq) mail.MessageID { return mail.MessageID{Lineage: s.lineage, Seq: m} }
 
 func wallMicros() int64 { return clock.Wall().UnixMicro() }
-
-// Purge deletes the event log of the days before the one t lies in, and idempotency keys past their day, in bounded
-// commits. It ends early with ctx.
-func (s *Store) Purge(ctx context.Context, t time.Time) error {
-	day := uint16(max(t.Unix()/86400, 0))
-	for {
-		keys, err := s.events.Expired(day, purgeBatch)
-		if err != nil {
-			return err
-		}
-		if len(keys) == 0 {
-			break
-		}
-		if err := s.remove(ctx, keys); err != nil {
-			return err
-		}
-	}
-	s.events.Forgot(day)
-	return s.purgeKeys(ctx)
-}
 
 // Records deleted by one commit of a purge.
 const purgeBatch = 1000

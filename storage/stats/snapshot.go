@@ -2,11 +2,12 @@ package stats
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/ekiden-mta/ekiden/storage/record"
 )
 
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // Changed tells whether anything was counted since the last Snapshot.
 func (t *Table) Changed() bool {
@@ -15,18 +16,19 @@ func (t *Table) Changed() bool {
 	return t.dirty
 }
 
-// Snapshot appends all counters to dst. Empty windows take no room: about 100 bytes per name under a steady load.
+// Snapshot appends all counters to dst, without the days: see Days. Empty windows take no room: about 100 bytes per name
+// under a steady load.
 func (t *Table) Snapshot(dst []byte) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.dirty = false
 	dst = append(dst, snapshotVersion, byte(Counters))
 	dst = appendSeries(dst, &t.all)
-	for _, n := range []*names{&t.groups, &t.domains} {
+	for _, n := range t.breakdowns() {
 		dst = appendSeries(dst, &n.other)
 		dst = binary.AppendUvarint(dst, uint64(len(n.by)))
-		for name, s := range n.by {
-			dst = record.AppendString(dst, name)
+		for of, s := range n.by {
+			dst = record.AppendString(record.AppendString(dst, of.tenant), of.name)
 			dst = appendSeries(dst, s)
 		}
 	}
@@ -75,15 +77,15 @@ func (t *Table) Restore(snapshot []byte) error {
 		r.Fail()
 		counters = 0
 	}
-	fresh := New(t.groups.max)
+	fresh := New(t.days.Config)
 	readSeries(&r, &fresh.all, counters)
-	for _, n := range []*names{&fresh.groups, &fresh.domains} {
+	for _, n := range fresh.breakdowns() {
 		readSeries(&r, &n.other, counters)
 		for left := r.Uint(); left > 0 && r.Err() == nil; left-- {
-			name, s := r.String(), &series{}
+			of, s := name{strings.Clone(r.String()), strings.Clone(r.String())}, &series{}
 			readSeries(&r, s, counters)
 			if len(n.by) < n.max { // the bound may be smaller than it was
-				n.by[string([]byte(name))] = s
+				n.by[of] = s
 			} else {
 				n.other.merge(s)
 			}
@@ -95,12 +97,17 @@ func (t *Table) Restore(snapshot []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := r.Err(); err != nil {
-		fresh = New(t.groups.max)
-		t.all, t.groups, t.domains = fresh.all, fresh.groups, fresh.domains
+		t.clear()
 		return err
 	}
-	t.all, t.groups, t.domains = fresh.all, fresh.groups, fresh.domains
+	t.take(fresh)
 	return nil
+}
+
+// take gives t what other counted.
+func (t *Table) take(other *Table) {
+	t.all, t.days.kept = other.all, other.days.kept
+	t.tenants, t.groups, t.domains = other.tenants, other.groups, other.domains
 }
 
 func readSeries(r *record.Reader, s *series, counters int) {

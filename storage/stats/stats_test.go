@@ -42,14 +42,14 @@ func TestCounters(t *testing.T) {
 		{"unknown kind", mail.Event{Kind: 99, Stage: mail.StageRcpt}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			table := New(0)
+			table := New(Config{})
 			c.e.At = time.Unix(1e9, 0)
 			table.Add(&c.e)
 			var want Counts
 			for _, n := range c.want {
 				want[n]++
 			}
-			got := table.Buckets(Total, "", "", c.e.At)[0].Counts
+			got := table.Buckets(Total, Of{}, c.e.At)[0].Counts
 			if got != want {
 				t.Errorf("counted %v, want %v", got, want)
 			}
@@ -70,7 +70,7 @@ func randomEvent(r *rand.Rand, at time.Time) mail.Event {
 // across snapshots.
 func TestBruteForce(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	table := New(0)
+	table := New(Config{})
 	now := time.Unix(1_700_000_000, 0).UTC()
 	var all []mail.Event
 	for step := range 200 {
@@ -81,7 +81,7 @@ func TestBruteForce(t *testing.T) {
 		}
 		now = now.Add(time.Duration(r.IntN(900)) * time.Second)
 		if step%20 == 7 { // a restart
-			next := New(0)
+			next := New(Config{})
 			if err := next.Restore(table.Snapshot(nil)); err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +92,7 @@ func TestBruteForce(t *testing.T) {
 				group  string
 				domain mail.Domain
 			}{{}, {group: "g1"}, {domain: "d3.example"}, {domain: "never.example"}} {
-				for i, b := range table.Buckets(u, who.group, who.domain, now) {
+				for i, b := range table.Buckets(u, Of{Group: who.group, Domain: who.domain}, now) {
 					if want := brute(all, u, b.Start, who.group, who.domain); b.Counts != want {
 						t.Fatalf("step %d unit %d bucket %d (%v) of %v: %v, want %v", step, u, i, b.Start, who, b.Counts, want)
 					}
@@ -100,10 +100,10 @@ func TestBruteForce(t *testing.T) {
 			}
 		}
 	}
-	if n := len(table.Buckets(Hour, "", "", now)); n != 6 {
+	if n := len(table.Buckets(Hour, Of{}, now)); n != 6 {
 		t.Errorf("%d hours", n)
 	}
-	fives := table.Buckets(Five, "", "", now)
+	fives := table.Buckets(Five, Of{}, now)
 	if last := fives[len(fives)-1]; len(fives) != 12 || now.Before(last.Start) || now.Sub(last.Start) >= 5*time.Minute {
 		t.Errorf("%d fives, the last from %v at %v", len(fives), last.Start, now)
 	}
@@ -129,14 +129,14 @@ func brute(all []mail.Event, u Unit, start time.Time, group string, domain mail.
 
 // TestBound fills the table far beyond its bound: memory stays bounded, and the sum over domains stays the total.
 func TestBound(t *testing.T) {
-	table := New(100)
+	table := New(Config{MaxNames: 100})
 	now := time.Unix(1_700_000_000, 0)
 	for i := range 1000 {
 		e := mail.Event{At: now, Kind: mail.EventDelivered, Domain: mail.Domain(fmt.Sprintf("d%d.example", i))}
 		table.Add(&e)
 		now = now.Add(30 * time.Second)
 	}
-	smaller := New(10)
+	smaller := New(Config{MaxNames: 10})
 	if err := smaller.Restore(table.Snapshot(nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestBound(t *testing.T) {
 	}{{"filled", table, 100}, {"restored under a smaller bound", smaller, 10}} {
 		var sum uint64
 		named := 0
-		c.table.Domains(func(_ string, n Counts) {
+		c.table.Domains(func(_, _ string, n Counts) {
 			sum += n[Succeeded]
 			named++
 		})
@@ -155,27 +155,27 @@ func TestBound(t *testing.T) {
 			t.Errorf("%s: %d names, sum %d", c.name, named, sum)
 		}
 	}
-	if got := table.Buckets(Total, "", "d999.example", now)[0].Counts[Succeeded]; got != 1 {
+	if got := table.Buckets(Total, Of{Domain: "d999.example"}, now)[0].Counts[Succeeded]; got != 1 {
 		t.Errorf("newest domain counted %d", got)
 	}
 }
 
 func FuzzRestore(f *testing.F) {
-	table := New(0)
+	table := New(Config{})
 	e := mail.Event{At: time.Unix(1e9, 0), Kind: mail.EventDelivered, Group: "g", Domain: "d.example"}
 	table.Add(&e)
 	f.Add(table.Snapshot(nil))
 	f.Add([]byte{snapshotVersion, byte(Counters), 1})
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		first := New(0)
+		first := New(Config{})
 		if first.Restore(raw) != nil {
 			if !first.all.total.isZero() {
 				t.Error("counters of a damaged snapshot were kept")
 			}
 			return
 		}
-		again := New(0)
+		again := New(Config{})
 		if err := again.Restore(first.Snapshot(nil)); err != nil {
 			t.Fatal(err)
 		}
@@ -186,16 +186,16 @@ func FuzzRestore(f *testing.F) {
 }
 
 func TestRestoreDamaged(t *testing.T) {
-	table := New(0)
+	table := New(Config{})
 	e := mail.Event{At: time.Unix(1e9, 0), Kind: mail.EventDelivered, Group: "g", Domain: "d.example"}
 	table.Add(&e)
 	good := table.Snapshot(nil)
 	for i := range good {
-		if err := New(0).Restore(good[:i]); err == nil {
+		if err := New(Config{}).Restore(good[:i]); err == nil {
 			t.Errorf("the first %d bytes of %d were taken", i, len(good))
 		}
 	}
-	if err := New(0).Restore(append(bytes.Clone(good), 0)); err == nil {
+	if err := New(Config{}).Restore(append(bytes.Clone(good), 0)); err == nil {
 		t.Error("a byte too many was taken")
 	}
 }

@@ -1,10 +1,12 @@
 package stats
 
 import (
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/statistics"
 )
 
 // Windows of requirement R61.
@@ -16,9 +18,9 @@ const (
 	five = int64(5 * time.Minute / time.Second)
 )
 
-// MaxNames bounds how many groups, and how many domains, are counted by name: each costs about 1 KB while it has
-// numbers in every window. Where a new name finds no room, the one that was idle longest gives way if it has been
-// idle for an hour at least, else the newcomer; what gives way is counted under Other from then on, with its past.
+// MaxNames bounds how many groups, and how many domains, are counted by name, over all tenants: each costs about 1 KB
+// while it has numbers in every window. Where a new name finds no room, names that have been idle for an hour give way,
+// else the newcomer; what gives way is counted under Other of no tenant from then on, with its past.
 const MaxNames = 20_000
 
 // Other is the name under which groups and domains beyond MaxNames are counted together.
@@ -45,6 +47,9 @@ type window struct {
 	start  int64 // number of the span: seconds since 1970 / length
 	counts [Counters]uint32
 }
+
+// name is what a breakdown counts under: a group or a domain of a tenant.
+type name struct{ tenant, name string }
 
 // series is everything counted under one name.
 type series struct {
@@ -128,55 +133,100 @@ func span(ring []window, current, length int64) []Bucket {
 type Table struct {
 	mu      sync.Mutex
 	all     series
+	tenants names
 	groups  names
 	domains names
+	days    days
 	dirty   bool
 }
 
 // names is the series of one breakdown.
 type names struct {
 	max    int
-	by     map[string]*series
+	by     map[name]*series
 	other  series
 	sought int64 // when room was last looked for in vain, seconds
 }
 
-// New returns empty counters that keep maxNames groups and domains by name, MaxNames where it is zero.
-func New(maxNames int) *Table {
-	if maxNames <= 0 {
-		maxNames = MaxNames
-	}
-	return &Table{groups: names{max: maxNames, by: map[string]*series{}}, domains: names{max: maxNames, by: map[string]*series{}}}
+// Config is what a Table may be told.
+type Config struct {
+	// MaxNames is how many tenants, groups and domains are kept by name; zero: the constant of that name.
+	MaxNames int
+	// Carrier tells the carrier that results of a domain's mail are counted under; nil: none.
+	Carrier func(mail.Domain) string
+	// Load returns what Days handed out of a day that is not in memory, nil where there is nothing; nil: nowhere is
+	// anything. It is called under the table's lock.
+	Load func(statistics.Date) ([]byte, error)
 }
 
-// Add counts e under its own time. Deliveries without a group are counted overall and by domain only, malformed
-// addresses overall and by group. Mail of our own (bounces) is not counted: the counts are of what customers sent.
+// New returns empty counters.
+func New(c Config) *Table {
+	if c.MaxNames <= 0 {
+		c.MaxNames = MaxNames
+	}
+	if c.Carrier == nil {
+		c.Carrier = func(mail.Domain) string { return "" }
+	}
+	t := &Table{days: days{Config: c}}
+	t.clear()
+	return t
+}
+
+// clear forgets everything counted.
+func (t *Table) clear() {
+	t.all = series{}
+	for _, n := range t.breakdowns() {
+		*n = names{max: t.days.MaxNames, by: map[name]*series{}}
+	}
+	t.days.kept = map[statistics.Date]*day{}
+}
+
+// breakdowns are the parts that add up to the whole, each for itself.
+func (t *Table) breakdowns() []*names { return []*names{&t.tenants, &t.groups, &t.domains} }
+
+// Add counts e under its own time. Deliveries without a group, and addresses without a domain, are counted under the
+// empty name, so that every breakdown adds up to the whole (requirement R62). Mail of our own (bounces) is not counted:
+// the counts are of what customers sent.
 func (t *Table) Add(e *mail.Event) {
-	outcome, trouble := countersOf(e)
-	if e.Own || outcome == none && trouble == none {
+	if e.Own {
 		return
 	}
-	at := max(e.At.Unix(), 0)
+	outcome, trouble := countersOf(e)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.days.add(e) {
+		t.dirty = true
+	}
+	if outcome == none && trouble == none {
+		return
+	}
 	t.dirty = true
+	at := max(e.At.Unix(), 0)
 	t.all.add(at, outcome)
 	t.all.add(at, trouble)
-	if e.Group != "" {
-		s := t.groups.find(e.Group, at)
+	for _, s := range [...]*series{t.tenants.find(name{e.Tenant, ""}, at), t.groups.find(name{e.Tenant, e.Group}, at),
+		t.domains.find(name{e.Tenant, string(e.Domain)}, at)} {
 		s.add(at, outcome)
 		s.add(at, trouble)
 	}
-	if e.Domain != "" {
-		s := t.domains.find(string(e.Domain), at)
-		s.add(at, outcome)
-		s.add(at, trouble)
+}
+
+// same tells whether both counted the same under every name.
+func (n *names) same(o *names) bool {
+	if n.other != o.other || len(n.by) != len(o.by) {
+		return false
 	}
+	for of, s := range n.by {
+		if other := o.by[of]; other == nil || *s != *other {
+			return false
+		}
+	}
+	return true
 }
 
 // find returns the series of a name, making room for it where possible.
-func (n *names) find(name string, at int64) *series {
-	if s := n.by[name]; s != nil {
+func (n *names) find(of name, at int64) *series {
+	if s := n.by[of]; s != nil {
 		return s
 	}
 	if len(n.by) >= n.max && !n.makeRoom(at) {
@@ -184,7 +234,7 @@ func (n *names) find(name string, at int64) *series {
 	}
 	s := &series{}
 	// The name may share memory with a whole block of events.
-	n.by[string([]byte(name))] = s
+	n.by[name{strings.Clone(of.tenant), strings.Clone(of.name)}] = s
 	return s
 }
 
@@ -195,12 +245,12 @@ func (n *names) makeRoom(at int64) bool {
 	}
 	n.sought = at
 	room := max(n.max/10, 1)
-	for name, s := range n.by {
+	for of, s := range n.by {
 		if at-s.last < hour {
 			continue
 		}
 		n.other.merge(s)
-		delete(n.by, name)
+		delete(n.by, of)
 		if room--; room == 0 {
 			break
 		}
@@ -208,52 +258,71 @@ func (n *names) makeRoom(at int64) bool {
 	return len(n.by) < n.max
 }
 
-// Buckets returns the counts of one group or one domain or, where both are empty, overall. Both at once is not kept:
-// the group wins. An unknown name has zeros. now is product time.
-func (t *Table) Buckets(u Unit, group string, domain mail.Domain, now time.Time) []Bucket {
+// Of says which counts are wanted: of one tenant or all, and there of one group, or one domain, or everything. Both at
+// once is not kept: the group wins.
+type Of struct {
+	Tenant, Group string
+	Domain        mail.Domain
+}
+
+// Buckets returns the counts of what is wanted. An unknown name has zeros. now is product time.
+func (t *Table) Buckets(u Unit, of Of, now time.Time) []Bucket {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := &t.all
 	switch {
-	case group != "":
-		s = t.groups.of(group)
-	case domain != "":
-		s = t.domains.of(string(domain))
+	case of.Group != "":
+		s = t.groups.of(of.Tenant, of.Group)
+	case of.Domain != "":
+		s = t.domains.of(of.Tenant, string(of.Domain))
+	case of.Tenant != "":
+		s = t.tenants.of(of.Tenant, "")
 	}
 	return s.buckets(u, now.Unix())
 }
 
-func (n *names) of(name string) *series {
-	if s := n.by[name]; s != nil {
-		return s
+// of adds up what has the name, of one tenant or of all.
+func (n *names) of(tenant, what string) *series {
+	if tenant != "" {
+		if s := n.by[name{tenant, what}]; s != nil {
+			return s
+		}
+		return &series{}
 	}
-	if name == Other {
-		return &n.other
+	sum := &series{}
+	for k, s := range n.by {
+		if k.name == what {
+			sum.merge(s)
+		}
 	}
-	return &series{}
+	if what == Other {
+		sum.merge(&n.other)
+	}
+	return sum
 }
 
-// Groups and Domains call f with the all-time counts of every name kept, in no order, and of Other where it has any.
-func (t *Table) Groups(f func(name string, total Counts)) { t.each(&t.groups, f) }
+// Groups and Domains call f with the all-time counts of every name kept, in no order, and of Other where it has any. They
+// add up to the whole: what has no group, and addresses without a domain, stand under "".
+func (t *Table) Groups(f func(tenant, name string, total Counts)) { t.each(&t.groups, f) }
 
 // Domains is described with Groups.
-func (t *Table) Domains(f func(name string, total Counts)) { t.each(&t.domains, f) }
+func (t *Table) Domains(f func(tenant, name string, total Counts)) { t.each(&t.domains, f) }
 
-func (t *Table) each(n *names, f func(string, Counts)) {
+func (t *Table) each(n *names, f func(string, string, Counts)) {
 	type row struct {
-		name  string
+		name
 		total Counts
 	}
 	t.mu.Lock()
 	rows := make([]row, 0, len(n.by)+1)
-	for name, s := range n.by {
-		rows = append(rows, row{name, s.total})
+	for of, s := range n.by {
+		rows = append(rows, row{of, s.total})
 	}
 	if !n.other.total.isZero() {
-		rows = append(rows, row{Other, n.other.total})
+		rows = append(rows, row{name{"", Other}, n.other.total})
 	}
 	t.mu.Unlock()
 	for _, r := range rows {
-		f(r.name, r.total)
+		f(r.tenant, r.name.name, r.total)
 	}
 }

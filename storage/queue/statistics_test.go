@@ -1,0 +1,161 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/statistics"
+	"github.com/ekiden-mta/ekiden/storage/stats"
+)
+
+// spoil makes the counters on disk unreadable, or takes them away; those in memory are not written again at close.
+func (r *rig) spoil(remove bool) {
+	r.t.Helper()
+	if err := wait(func(done func(error)) {
+		req := r.newRequest(done)
+		if remove {
+			req.del([]byte{kindSnapshot})
+		} else {
+			req.set([]byte{kindSnapshot}, []byte("garbage"))
+		}
+		r.submit(req)
+	}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.stats.Snapshot(nil)
+}
+
+// work lets mail of two tenants, in groups and without, to a few domains come and mostly end.
+func (r *rig) work(rnd *rand.Rand, n int) {
+	r.t.Helper()
+	for range n {
+		a := r.message("x", mail.Address(fmt.Sprintf("a@d%d.example.jp", rnd.IntN(4))))
+		tenant, group := fmt.Sprint("shop", rnd.IntN(2)), []string{"", "g1", "g2"}[rnd.IntN(3)]
+		a.Tenant, a.Deliveries[0].Tenant, a.Events[0].Tenant = tenant, tenant, tenant
+		a.Deliveries[0].Group, a.Events[0].Group = group, group
+		r.put(a)
+		d := a.Deliveries[0]
+		m := delivered(&d, r.cfg.Clock.Now())
+		m.Event.Tenant, m.Event.Group, m.Event.Taken = tenant, group, a.Events[0].At
+		if rnd.IntN(4) == 0 {
+			m.Event.Kind, m.Event.Status = mail.EventFailed, mail.StatusUserUnknown
+		}
+		if rnd.IntN(9) > 0 {
+			if err := wait(func(done func(error)) { r.Settle(m, done) }); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// sums asks that groups, and domains, of all tenants add up to the whole (requirement R62), and returns the whole.
+func (r *rig) sums() stats.Counts {
+	r.t.Helper()
+	total := r.Counters().Buckets(stats.Total, stats.Of{}, r.cfg.Clock.Now())[0].Counts
+	for name, each := range map[string]func(func(string, string, stats.Counts)){"groups": r.Counters().Groups, "domains": r.Counters().Domains} {
+		var sum stats.Counts
+		tenants := map[string]stats.Counts{}
+		each(func(tenant, _ string, c stats.Counts) {
+			of := tenants[tenant]
+			for i, n := range c {
+				sum[i] += n
+				of[i] += n
+			}
+			tenants[tenant] = of
+		})
+		if sum != total {
+			r.t.Errorf("the %s add up to %v, the whole is %v", name, sum, total)
+		}
+		for tenant, sum := range tenants {
+			if got := r.Counters().Buckets(stats.Total, stats.Of{Tenant: tenant}, r.cfg.Clock.Now())[0].Counts; got != sum {
+				r.t.Errorf("the %s of %s add up to %v, the tenant has %v", name, tenant, sum, got)
+			}
+		}
+	}
+	return total
+}
+
+// TestRebuild: what is counted survives restarts, also where the counters on disk are spoilt or retention has taken the
+// events, and a rebuild finds the same.
+func TestRebuild(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Carrier = func(d mail.Domain) string { return string(d[:2]) }
+	r.reopen()
+	rnd := rand.New(rand.NewPCG(5, 6))
+	days := map[statistics.Date]stats.Day{}
+	for step := range 12 {
+		r.work(rnd, 30)
+		total := r.sums()
+		today := statistics.DateOf(r.cfg.Clock.Now())
+		day, err := r.Day(today)
+		if err != nil || len(day.Rows) == 0 || len(day.Errors) == 0 {
+			t.Fatalf("today has %d rows, %d errors: %v", len(day.Rows), len(day.Errors), err)
+		}
+		days[today] = day
+		switch step % 4 {
+		case 1:
+			r.reopen()
+		case 2:
+			if err := r.Purge(context.Background(), r.cfg.Clock.Now().AddDate(0, 0, -2)); err != nil {
+				t.Fatal(err)
+			}
+		case 3:
+			r.spoil(step > 4)
+			r.reopen()
+		}
+		if got := r.sums(); got != total {
+			t.Fatalf("step %d: counted %v, before %v", step, got, total)
+		}
+		found, err := r.Rebuild(t.Context())
+		if err != nil || !found.Same || found.Events == 0 {
+			t.Fatalf("step %d: rebuild found %+v, %v", step, found, err)
+		}
+		if got := r.sums(); got != total {
+			t.Fatalf("step %d: rebuilt %v, before %v", step, got, total)
+		}
+		for date, want := range days {
+			if got, _ := r.Day(date); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Fatalf("step %d: %v has %v, had %v", step, date, got, want)
+			}
+		}
+		r.cfg.Clock.Advance(20 * time.Hour)
+	}
+	// Counters that are wrong are found out, and put right.
+	right := r.sums()
+	wrong := mail.Event{At: r.cfg.Clock.Now(), Kind: mail.EventDelivered, Tenant: "shop0", Domain: "d1.example.jp"}
+	r.stats.Add(&wrong)
+	if found, err := r.Rebuild(t.Context()); err != nil || found.Same {
+		t.Errorf("wrong counters: %+v, %v", found, err)
+	}
+	if got := r.sums(); got != right {
+		t.Errorf("counted %v after the rebuild, %v is right", got, right)
+	}
+}
+
+// TestStatisticsEnd: a day's statistics go after their time, whatever it is that counts the days.
+func TestStatisticsEnd(t *testing.T) {
+	r := newRig(t)
+	rnd := rand.New(rand.NewPCG(7, 8))
+	r.work(rnd, 10)
+	first := statistics.DateOf(r.cfg.Clock.Now())
+	r.cfg.Clock.Advance(statisticsDays * 24 * time.Hour)
+	r.work(rnd, 10)
+	r.reopen()
+	for _, c := range []struct {
+		name string
+		on   time.Duration
+		kept bool
+	}{{"the last day", 0, true}, {"a day later", 25 * time.Hour, false}} {
+		r.cfg.Clock.Advance(c.on)
+		if err := r.Purge(context.Background(), r.cfg.Clock.Now().AddDate(0, 0, -40)); err != nil {
+			t.Fatal(err)
+		}
+		if day, err := r.Day(first); err != nil || len(day.Rows) > 0 != c.kept {
+			t.Errorf("%s: %d rows left, %v", c.name, len(day.Rows), err)
+		}
+	}
+}
