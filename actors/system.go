@@ -47,6 +47,7 @@ type Config struct {
 	QuietHours func(mail.Domain) schedule.Hours
 	// Traffic is what tenants want of the way their mail is sent, at the moment; nil = nothing, ever.
 	Traffic func() *filter.Traffic
+	Share   func() int  // how many nodes speed caps are divided among; nil = this one alone
 	Lease   func() bool // whether this node may send at all, asked before every final dot; nil = always
 	Settled func(*mail.Settlement, error)
 	Held    func() // hears that a rule put a suspension in force; must not block; nil = nobody
@@ -136,7 +137,7 @@ func New(cfg Config) (*System, error) {
 	s.sources = source.NewSources(s.actors, s.dispatch, source.Config{Quantum: cfg.Quantum, Controller: cfg.Controller}, run, &s.counters.Source)
 	s.sources.Hook = cfg.OnSource
 	s.env = &destination.Env{
-		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, QuietHours: cfg.QuietHours, Traffic: cfg.Traffic, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
+		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, QuietHours: cfg.QuietHours, Traffic: cfg.Traffic, Share: cfg.Share, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
 		Held: cfg.Held,
 	}

@@ -29,9 +29,16 @@ func (r *rig) blocks() (out []string) {
 	return out
 }
 
-// TestABlockedSourceIsMarked: a receiver that turns one of four sources away blocks that source and no other; the mail
-// goes over the others, and the source serves again once a probe has succeeded (R67, contract 10).
+// TestABlockedSourceIsMarked: a receiver that turns one of four sources away, with a reply or with TCP resets, blocks that
+// source and no other; the mail goes over the others without waiting, and the source serves again once a probe has succeeded
+// (R43, R67, contract 10).
 func TestABlockedSourceIsMarked(t *testing.T) {
+	for name, answer := range map[string]string{"by 421": "421 not from there", "by TCP resets": reset} {
+		t.Run(name, func(t *testing.T) { blockOne(t, answer) })
+	}
+}
+
+func blockOne(t *testing.T, answer string) {
 	const bad = "127.0.0.3"
 	var blocking atomic.Bool
 	var served atomic.Int32 // greetings to the source in question
@@ -39,7 +46,7 @@ func TestABlockedSourceIsMarked(t *testing.T) {
 	sink := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
 		switch {
 		case stage == "greet" && arg == bad && blocking.Load():
-			return "421 not from there"
+			return answer
 		case stage == "greet" && arg == bad:
 			served.Add(1)
 		case stage == "dot":
@@ -47,9 +54,7 @@ func TestABlockedSourceIsMarked(t *testing.T) {
 		}
 		return ""
 	})
-	r := newRig(t, to(sink), "", func(s string) string {
-		return strings.Replace(s, "hostname: relay.test}", "hostname: relay.test, source_ips: [127.0.0.2, 127.0.0.3, 127.0.0.4, 127.0.0.5]}", 1)
-	})
+	r := newRig(t, to(sink), "", fourSourceIPs)
 	c := r.session()
 	n := 0
 	send := func(done func() bool) bool {
@@ -65,6 +70,16 @@ func TestABlockedSourceIsMarked(t *testing.T) {
 	if b := r.blocks(); len(b) != 1 || b[0] != bad {
 		t.Errorf("blocked: %v, want %s only", b, bad)
 	}
+	sink.mustGet(t, n) // over the three others, before the fourth is probed
+	sink.note(func() {
+		carried := map[string]int{}
+		for _, s := range sink.sessions {
+			carried[s.client] += len(s.began)
+		}
+		if len(carried) != 4 || carried[bad] != 0 {
+			t.Errorf("carried by source: %v, want by three, and nothing by %s", carried, bad)
+		}
+	})
 	blocking.Store(false)
 	if !send(func() bool { return served.Load() > 0 && len(r.blocks()) == 0 }) {
 		t.Errorf("%d sessions of the source that was blocked, still blocked: %v", served.Load(), r.blocks())

@@ -155,6 +155,7 @@ func (n *Node) assembleEngine(e *engine) error {
 		Gates:   &n.gates.table,
 		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds, Suppressed: n.suppressed,
 		QuietHours: func(d mail.Domain) schedule.Hours { return n.book.now.Load().index.QuietHours(d) },
+		Share:      func() int { return int(n.senders.Load()) },
 		Traffic:    func() *filter.Traffic { return n.book.now.Load().index.Traffic() },
 		Settled: func(s *mail.Settlement, err error) {
 			if err == nil {

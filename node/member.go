@@ -249,11 +249,16 @@ type renewal struct {
 	at    time.Duration // of the clock of leases, when it was first seen
 }
 
-// watchRenewals notes when leases were renewed last.
+// watchRenewals notes when leases were renewed last, and how many nodes have a queue.
 func (m *member) watchRenewals() {
+	owners := map[string]bool{}
 	for _, l := range m.book.State().Lineages() {
 		m.sinceRenewed(l)
+		if l.Phase != ledger.Closed {
+			owners[l.Owner] = true
+		}
 	}
+	m.node.senders.Store(int32(len(owners)))
 }
 
 // sinceRenewed is how long ago this node saw the lease of l renewed: at most, for it may have looked late.

@@ -54,6 +54,7 @@ type Node struct {
 	member       atomic.Pointer[member]
 	firstMembers atomic.Pointer[firstMembers] // where this process founded a cluster
 	takeovers    takeovers
+	senders      atomic.Int32          // nodes that have a queue, as the members know: they share the speed caps
 	parting      atomic.Int64          // messages that only this node has, while it gives their queue up
 	broken       atomic.Pointer[error] // why the agreement has failed on this node
 	code         func(string)

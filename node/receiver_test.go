@@ -14,14 +14,26 @@ import (
 // It answers each stage as told; the greeting by the address of the client.
 type receiver struct {
 	net.Listener
-	answer func(stage string, arg string) string // stage: greet mail rcpt dot; "" = accept
+	answer func(stage string, arg string) string // stage: greet mail rcpt dot; "" = accept, reset = a TCP reset
 
 	mu       sync.Mutex
 	messages []received
+	sessions []*session
 	attempts map[string]int // RCPT commands by path
 	loose    []string       // octets that no strict sender writes
 	held     map[net.Conn]bool
 }
+
+// session is what one connection was used for.
+type session struct {
+	client string
+	began  []time.Time // each MAIL
+	rcpts  int         // RCPTs
+	ended  bool
+}
+
+// reset is the answer that breaks the connection off with a TCP reset.
+const reset = "reset"
 
 // received is one message as it came: the paths as written, the content without dots.
 type received struct{ from, to, data string }
@@ -69,15 +81,22 @@ func startReceiver(t *testing.T, addr string, answer func(stage, arg string) str
 
 func (r *receiver) serve(c net.Conn) {
 	in := bufio.NewReader(c)
+	client, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	now := &session{client: client}
+	r.note(func() { r.sessions = append(r.sessions, now) })
+	defer r.note(func() { now.ended = true })
 	say := func(stage, arg, ok string) bool {
 		a := r.answer(stage, arg)
+		if a == reset {
+			_ = c.(*net.TCPConn).SetLinger(0)
+			return false
+		}
 		if a == "" {
 			a = ok
 		}
 		_, err := c.Write([]byte(a + "\r\n"))
 		return err == nil && a[0] < '4'
 	}
-	client, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 	if !say("greet", client, "220 receiver.test ESMTP") {
 		return
 	}
@@ -93,11 +112,10 @@ func (r *receiver) serve(c net.Conn) {
 			say("ehlo", "", "250-receiver.test\r\n250-PIPELINING\r\n250 8BITMIME")
 		case verb == "MAIL FROM":
 			m.to, m.from = "", path(arg)
+			r.note(func() { now.began = append(now.began, time.Now()) })
 			say("mail", m.from, "250 ok")
 		case verb == "RCPT TO":
-			r.mu.Lock()
-			r.attempts[path(arg)]++
-			r.mu.Unlock()
+			r.note(func() { r.attempts[path(arg)]++; now.rcpts++ })
 			if say("rcpt", path(arg), "250 ok") {
 				m.to = path(arg)
 			}
@@ -121,6 +139,13 @@ func (r *receiver) serve(c net.Conn) {
 			say("other", "", "250 ok")
 		}
 	}
+}
+
+// note writes something down.
+func (r *receiver) note(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
 }
 
 // line reads one command; only CRLF ends it.

@@ -26,6 +26,8 @@ type Env struct {
 	QuietHours func(mail.Domain) schedule.Hours
 	// Traffic is what tenants want of the way their mail is sent, at the moment; nil = nothing, ever.
 	Traffic func() *filter.Traffic
+	// Share is how many nodes a speed cap is divided among; nil = this one alone has it.
+	Share func() int
 	// Suspensions are the operator's; required.
 	Suspensions *Suspensions
 	// Sources lists the candidates of a pool; never empty (an invalid address stands for "the system chooses").
@@ -48,6 +50,7 @@ type Env struct {
 	Halted  func()                        // called by the first Halt, from any goroutine; must not block; nil = nobody
 
 	holds  holds
+	caps   caps
 	hours  hours       // those of deliveries, read
 	groups groups      // what was deferred, and when a dot was last sent, by delivery group
 	halted atomic.Bool // the store takes no outcomes: nothing is begun any more

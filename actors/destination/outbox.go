@@ -43,12 +43,13 @@ type Outbox struct {
 	status  Status
 }
 
-// shelf is the part of the window that belongs to one pool, and in it to cleaning mail, to a speed filter, or to all
-// other mail.
+// shelf is the part of the window that belongs to one pool, and in it to cleaning mail, to a speed filter, to what is
+// under a speed cap, or to all other mail.
 type shelf struct {
 	pool     string
 	cleaning bool          // cleaning mail goes at a slower pace of its own (requirements R24, R49)
 	speed    *filter.Speed // and so does what a filter matches (R40); nil = none does
+	bound    string        // speed cap of its mail, but for one of all mail's (R57); "" = none
 	waiting  window
 	sessions int
 	asked    int
@@ -226,14 +227,18 @@ func (b *Outbox) setNextDue(t time.Time) bool {
 
 // shelf is where d belongs by the filters in force.
 func (b *Outbox) shelf(d *mail.Delivery) int {
-	speed := b.env.traffic().Speed(d.Tenant, d.To, b.hosts)
+	var speed *filter.Speed
+	bound := ""
+	if t := b.env.traffic(); t != nil {
+		speed, bound = t.Speed(d.Tenant, d.To, b.hosts), t.Bound(d.Tenant, d.Composition)
+	}
 	for i, s := range b.shelves {
-		if s.pool == d.Pool && s.cleaning == d.Cleaning && sameFilter(s.speed, speed) {
+		if s.pool == d.Pool && s.cleaning == d.Cleaning && sameFilter(s.speed, speed) && s.bound == bound {
 			s.speed = speed
 			return i
 		}
 	}
-	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: d.Cleaning, speed: speed})
+	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: d.Cleaning, speed: speed, bound: bound})
 	return len(b.shelves) - 1
 }
 
@@ -346,24 +351,26 @@ const takeExpired = 64
 
 // Take gives the next due parcel of shelf i. It settles what it meets that has outlived itself, and passes over what
 // may not be sent at the moment.
-func (b *Outbox) Take(now time.Time, i int, source netip.Addr, receiver string) *protocol.Parcel {
-	p, dead, tell := b.take(now, i, source, receiver)
+func (b *Outbox) Take(now time.Time, i int, source netip.Addr, receiver string) (*protocol.Parcel, time.Time) {
+	p, at, dead, tell := b.take(now, i, source, receiver)
 	for _, x := range dead {
 		b.end(now, x, receiver)
 	}
 	if tell {
 		b.tell(protocol.Arrived{})
 	}
-	return p
+	return p, at
 }
 
-func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) (p *protocol.Parcel, dead []*protocol.Parcel, tell bool) {
+func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) (
+	p *protocol.Parcel, at time.Time, dead []*protocol.Parcel, tell bool,
+) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.shelves[i]
 	s.moved = now
 	if b.env.IsHalted() || !b.env.leased() || b.env.Suspensions.match(now, b.domain, receiver, source, nil) != nil {
-		return nil, nil, false
+		return nil, time.Time{}, nil, false
 	}
 	for len(s.waiting) > 0 && len(dead) < takeExpired {
 		x := s.waiting.pop()
@@ -383,6 +390,10 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 			b.held = true
 			continue
 		}
+		if again, ok := b.env.begins(now, d); !ok {
+			s.waiting.push(refTo(x))
+			return nil, again, dead, tell
+		}
 		b.launch(x)
 		p = x
 		break
@@ -390,7 +401,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 	if len(s.waiting) < b.env.Window/2 && !b.told && !b.quiet && (b.disk.more || s.skipped) && b.low() {
 		b.told, tell = true, true
 	}
-	return p, dead, tell
+	return p, time.Time{}, dead, tell
 }
 
 // closed tells whether d may not be sent now for a reason of its own.

@@ -71,7 +71,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 				b.Join(0)
 				joined = true
 			}
-			p := b.Take(now, 0, netip.Addr{}, "r")
+			p, _ := b.Take(now, 0, netip.Addr{}, "r")
 			if p == nil {
 				return false
 			}
@@ -225,7 +225,7 @@ func TestPriorityOvertakes(t *testing.T) { // R35
 	}
 	b.Push(now, &mail.Job{Delivery: mail.Delivery{Seq: 5000, Domain: "a.example", Due: now, Priority: 90}})
 	b.Join(0)
-	if p := b.Take(now, 0, netip.Addr{}, "r"); p == nil || p.Job.Delivery.Seq != 5000 {
+	if p, _ := b.Take(now, 0, netip.Addr{}, "r"); p == nil || p.Job.Delivery.Seq != 5000 {
 		t.Fatalf("the mail of priority 90 is not next: %+v", p)
 	}
 }
@@ -249,7 +249,7 @@ func TestBurstWithinBudgetStaysInMemory(t *testing.T) {
 	}
 	b.Join(0)
 	for i := range 100 {
-		p := b.Take(now, 0, netip.Addr{}, "r")
+		p, _ := b.Take(now, 0, netip.Addr{}, "r")
 		if p == nil || p.Job.Delivery.Seq != mail.Seq(i+1) || p.Job.Body == nil {
 			t.Fatalf("parcel %d: %+v", i, p)
 		}
@@ -276,7 +276,7 @@ func TestBudgetKeepsReferencesOnly(t *testing.T) {
 	}
 	b.Join(0)
 	for range 3 {
-		p := b.Take(now, 0, netip.Addr{}, "r")
+		p, _ := b.Take(now, 0, netip.Addr{}, "r")
 		if err := b.Fetch(p); err != nil || string(p.Job.Body) != "12345678" {
 			t.Errorf("body %q, %v", p.Job.Body, err)
 		}

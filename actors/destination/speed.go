@@ -41,11 +41,11 @@ func (b *Outbox) Sort(hosts []mail.Host) {
 	}
 }
 
-// filtered tells whether any shelf is a filter's, so that an edit of the filters may concern it.
+// filtered tells whether any shelf is a filter's or a cap's, so that an edit of those may concern it.
 func (b *Outbox) filtered() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.shelves, func(s *shelf) bool { return s.speed != nil })
+	return slices.ContainsFunc(b.shelves, func(s *shelf) bool { return s.speed != nil || s.bound != "" })
 }
 
 // bySpeed is what a receiver bears of the mail of a filter.
@@ -94,8 +94,12 @@ func (m *Machine) candidates(s *Shelf) []netip.Addr {
 // most is how many sessions n sources may have for a shelf.
 func (m *Machine) most(s *Shelf, n int) int {
 	l := m.limitsOf(s)
+	most := l.Connections * n
 	if l.Total > 0 {
-		return min(l.Total, l.Connections*n)
+		most = min(most, l.Total)
 	}
-	return l.Connections * n
+	if s.Useful > 0 {
+		most = min(most, s.Useful)
+	}
+	return most
 }

@@ -326,12 +326,19 @@ func (m *Machine) backoff(v *View) time.Duration {
 // ask sees to it that there are as many sessions, working or asked for, as the backlog deserves. lost: there is no way
 // to the domain's hosts, only to those that filters name.
 func (m *Machine) ask(now time.Time, v *View, lost bool) {
-	have, wants, served, full := 0, false, false, true
+	have, wants, served, full, detail := 0, false, false, true, ""
 	var why origin
 	for i := range v.Shelves {
 		s := &v.Shelves[i]
 		have += s.Sessions + s.Asked
 		if s.Ready == 0 || lost && !s.Speed.Routed() {
+			continue
+		}
+		if now.Before(s.Until) { // whoever works it knows; nobody else is of use
+			if wants = true; s.Sessions+s.Asked == 0 {
+				why, detail = origin{reason: protocol.ReasonCap, until: s.Until}, "speed cap"
+			}
+			served = served || s.Sessions+s.Asked > 0
 			continue
 		}
 		wants = true
@@ -360,7 +367,6 @@ func (m *Machine) ask(now time.Time, v *View, lost bool) {
 	}
 	switch {
 	case have == 0 && wants:
-		detail := ""
 		if why.failing {
 			detail = m.trouble.Detail
 		}

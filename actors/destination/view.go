@@ -26,6 +26,8 @@ type Shelf struct {
 	Speed           *filter.Speed // whose mail it is; nil = no filter's
 	Tenant          string        // of the first in line
 	Moved           time.Time     // when a session last came for more
+	Until           time.Time     // a speed cap lets nothing begin before; zero = none does
+	Useful          int           // as many sessions as are of use to what caps let through; 0 = any number
 	Ready           int
 	Sessions, Asked int
 }
@@ -47,6 +49,7 @@ func (b *Outbox) Look(now time.Time, v *View) {
 		if len(s.waiting) > 0 {
 			d := &s.waiting[0].p.Job.Delivery
 			w.Tenant = d.Tenant
+			w.Until, w.Useful = b.env.bounds(now, d)
 			if d.RetryEvery > 0 {
 				v.Retry = d.RetryEvery
 			}

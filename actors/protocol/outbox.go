@@ -56,8 +56,9 @@ type Outbox interface {
 	// Withdraw answers n sessions' worth of an Ask with nothing.
 	Withdraw(shelf, n int)
 
-	// Take gives the next due parcel, nil where there is none.
-	Take(now time.Time, shelf int, source netip.Addr, receiver string) *Parcel
+	// Take gives the next due parcel, nil where there is none; a moment comes with that where one waits that must not
+	// begin before.
+	Take(now time.Time, shelf int, source netip.Addr, receiver string) (*Parcel, time.Time)
 	// Linger puts w in line for the next arrival; false where work is there already.
 	Linger(shelf int, w Waker) bool
 	// Unlinger takes w out of the line again.

@@ -27,12 +27,12 @@ func (b *box) Leave(time.Time, int, []*protocol.Parcel, any) { b.left++ }
 func (b *box) Linger(int, protocol.Waker) bool               { return b.waiting == 0 }
 func (b *box) Unlinger(int, protocol.Waker)                  {}
 func (b *box) Tell(m any)                                    { b.told = append(b.told, m) }
-func (b *box) Take(time.Time, int, netip.Addr, string) *protocol.Parcel {
+func (b *box) Take(time.Time, int, netip.Addr, string) (*protocol.Parcel, time.Time) {
 	if b.waiting == 0 {
-		return nil
+		return nil, time.Time{}
 	}
 	b.waiting--
-	return &protocol.Parcel{Job: mail.Job{Delivery: mail.Delivery{Domain: mail.Domain(b.name)}}}
+	return &protocol.Parcel{Job: mail.Job{Delivery: mail.Delivery{Domain: mail.Domain(b.name)}}}, time.Time{}
 }
 
 var testStart = time.Date(2026, 1, 1, 12, 30, 0, 0, time.UTC)

@@ -89,22 +89,30 @@ func (b *Book) Next(now time.Time, s *Session, block bool) (p *protocol.Parcel, 
 			break
 		}
 		dry := s.box == nil
+		var held time.Time
 		if !dry && s.nextBox == nil && s.turn < b.cfg.Quantum && s.left > 0 && now.Before(s.until) {
-			if p = s.box.Take(now, s.shelf, b.source, s.Receiver()); p != nil {
+			if p, held = s.box.Take(now, s.shelf, b.source, s.Receiver()); p != nil {
 				s.left--
 				s.turn++
 				return p, Busy, at, effects
 			}
-			dry = true
-			if block {
+			switch dry = held.IsZero(); {
+			case !dry: // whoever waits in line has his turn meanwhile
+				s.turn = b.cfg.Quantum
+			case block:
 				s.queued = s.box.Linger(s.shelf, s)
 				dry = s.queued // else something came in between
 			}
 		}
 		var again bool
 		var es []Effect
+		box, shelf := s.box, s.shelf
 		v, at, again, es = b.change(now, s, dry, block)
 		effects = append(effects, es...)
+		if again && !held.IsZero() && s.box == box && s.shelf == shelf {
+			v, at = Hold, held
+			break
+		}
 		if !again {
 			break
 		}

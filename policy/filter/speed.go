@@ -43,11 +43,12 @@ func (s *Speed) matches(to mail.Address, hosts []mail.Host) bool {
 	return false
 }
 
-// Traffic is what the tenants of a node want of the way their mail is sent. It is built by AddSpeed and not changed once
-// in use; the nil Traffic wants nothing.
+// Traffic is what the tenants of a node want of the way their mail is sent. It is built by AddSpeed and AddCap and not
+// changed once in use; the nil Traffic wants nothing.
 type Traffic struct {
 	speeds  map[string][]*Speed // by tenant, in the order of its list
 	byHosts bool
+	caps    map[owner]*Cap
 }
 
 // AddSpeed adds a filter behind those of its tenant.
@@ -74,4 +75,53 @@ func (x *Traffic) Speed(tenant string, to mail.Address, hosts []mail.Host) *Spee
 		}
 	}
 	return nil
+}
+
+// Cap bounds how many messages of the engine, of a tenant or of one of its compositions begin in a span of time
+// (requirement R57). It never changes once it is in use.
+type Cap struct {
+	Name     string // "" = the engine's, "shop" a tenant's, "shop/main" a composition's
+	Messages int    // at least 1
+	Per      time.Duration
+}
+
+// owner is whose mail a cap bounds.
+type owner struct{ tenant, composition string }
+
+// AddCap adds the cap of a composition; of a tenant where that is empty, of the engine where both are.
+func (x *Traffic) AddCap(tenant, composition string, messages int, per time.Duration) {
+	if x.caps == nil {
+		x.caps = map[owner]*Cap{}
+	}
+	name := tenant
+	if composition != "" {
+		name += "/" + composition
+	}
+	x.caps[owner{tenant, composition}] = &Cap{Name: name, Messages: messages, Per: per}
+}
+
+// Caps appends to out what bounds a composition's mail, the widest first.
+func (x *Traffic) Caps(tenant, composition string, out []*Cap) []*Cap {
+	if x == nil || x.caps == nil {
+		return out
+	}
+	for _, o := range [...]owner{{}, {tenant, ""}, {tenant, composition}} {
+		if c := x.caps[o]; c != nil && (len(out) == 0 || out[len(out)-1] != c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Bound names the narrowest cap of a composition's mail that is not all mail's; "" = none.
+func (x *Traffic) Bound(tenant, composition string) string {
+	if x == nil || x.caps == nil {
+		return ""
+	}
+	for _, o := range [...]owner{{tenant, composition}, {tenant, ""}} {
+		if c := x.caps[o]; c != nil {
+			return c.Name
+		}
+	}
+	return ""
 }

@@ -40,6 +40,7 @@ func (s *Settings) Fill() {
 	if !pool { // without sources: those of the node, or what the system chooses
 		s.Pools = append(s.Pools, Pool{Name: DefaultName, Warmup: "none"})
 	}
+	s.SpeedCap.fill()
 	for i := range s.Receivers.Rules {
 		set(&s.Receivers.Rules[i].Queue, "pc")
 	}
@@ -49,6 +50,7 @@ func (t *Tenant) fill() {
 	set(&t.Bounce.Format, "classic")
 	set(&t.Exclusion.Threshold, 3)
 	set(&t.RetentionDays, 40)
+	t.SpeedCap.fill()
 	for i := range t.Compositions {
 		t.Compositions[i].fill()
 	}
@@ -81,11 +83,15 @@ func (c *Composition) fill() {
 		yes := true
 		c.StoreSubject = &yes
 	}
-	if c.SpeedCap.Messages > 0 {
-		set(&c.SpeedCap.Per, Duration(time.Second))
-	}
+	c.SpeedCap.fill()
 	if c.DeliveryStop != nil {
 		set(&c.DeliveryStop.RunAt, "00:00")
+	}
+}
+
+func (s *SpeedCap) fill() {
+	if s.Messages > 0 {
+		set(&s.Per, Duration(time.Second))
 	}
 }
 

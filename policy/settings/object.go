@@ -15,6 +15,7 @@ const (
 	KindReceivers    = "receivers"
 	KindSendingHours = "sending_hours"
 	KindAllow        = "allow"
+	KindSpeedCap     = "speed_cap"
 	KindOrder        = "order" // its names are the kinds whose objects are not in the order of their names
 )
 
@@ -52,6 +53,9 @@ func parts(s *Settings) []part {
 	}
 	if len(s.Allow) > 0 {
 		out = append(out, part{KindAllow, "", &s.Allow})
+	}
+	if s.SpeedCap.Messages > 0 {
+		out = append(out, part{KindSpeedCap, "", &s.SpeedCap})
 	}
 	for _, kind := range [...]string{KindTenant, KindPool, KindAccount} {
 		var names []string
@@ -101,6 +105,8 @@ func Join(objects []Object) (*Settings, error) {
 			err = json.Unmarshal(o.Data, &s.SendingHours)
 		case KindAllow:
 			err = json.Unmarshal(o.Data, &s.Allow)
+		case KindSpeedCap:
+			err = json.Unmarshal(o.Data, &s.SpeedCap)
 		case KindOrder:
 			var names []string
 			err = json.Unmarshal(o.Data, &names)

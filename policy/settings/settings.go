@@ -13,6 +13,7 @@ type Settings struct {
 	SendingHours []SendingHour `yaml:"sending_hours,omitempty" json:"sending_hours,omitempty"`
 	Allow        []Allow       `yaml:"allow,omitempty" json:"allow,omitempty"`
 	Accounts     []Account     `yaml:"accounts,omitempty" json:"accounts,omitempty"`
+	SpeedCap     SpeedCap      `yaml:"speed_cap,omitempty" json:"speed_cap,omitempty"` // of all mail, over all members
 }
 
 // Tenant is a customer.
@@ -26,6 +27,7 @@ type Tenant struct {
 	Compositions  []Composition `yaml:"compositions" json:"compositions"`
 	Speed         []Speed       `yaml:"speed,omitempty" json:"speed,omitempty"`
 	Webhooks      []Webhook     `yaml:"webhooks,omitempty" json:"webhooks,omitempty"`
+	SpeedCap      SpeedCap      `yaml:"speed_cap,omitempty" json:"speed_cap,omitempty"`
 }
 
 // Composition is a server composition: a named set of relay and delivery settings.
@@ -148,7 +150,7 @@ type DKIM struct {
 	Selector string `yaml:"selector" json:"selector"`
 }
 
-// SpeedCap bounds a composition's rate (R57); Messages 0 = none.
+// SpeedCap bounds the rate of a composition, a tenant or everything (R57); Messages 0 = none.
 type SpeedCap struct {
 	Messages int      `yaml:"messages,omitempty" json:"messages,omitempty"`
 	Per      Duration `yaml:"per,omitempty" json:"per,omitempty"`

@@ -11,23 +11,36 @@ import (
 	"github.com/ekiden-mta/ekiden/policy/filter"
 )
 
-// traffic makes the speed filters of all tenants ready to match; nil where there are none.
+// traffic makes the speed filters of all tenants and all speed caps ready for use; nil where there are none.
 func traffic(s *Settings) (*filter.Traffic, error) {
-	var x *filter.Traffic
+	var x filter.Traffic
+	any := false
+	bound := func(tenant, composition string, c *SpeedCap) {
+		if c.Messages > 0 {
+			x.AddCap(tenant, composition, c.Messages, time.Duration(c.Per))
+			any = true
+		}
+	}
+	bound("", "", &s.SpeedCap)
 	for i := range s.Tenants {
 		t := &s.Tenants[i]
+		bound(t.Name, "", &t.SpeedCap)
+		for j := range t.Compositions {
+			bound(t.Name, t.Compositions[j].Name, &t.Compositions[j].SpeedCap)
+		}
 		for j := range t.Speed {
 			f, err := speed(t.Name, &t.Speed[j])
 			if err != nil {
 				return nil, err
 			}
-			if x == nil {
-				x = &filter.Traffic{}
-			}
 			x.AddSpeed(f)
+			any = true
 		}
 	}
-	return x, nil
+	if !any {
+		return nil, nil
+	}
+	return &x, nil
 }
 
 func speed(tenant string, s *Speed) (filter.Speed, error) {

@@ -42,6 +42,7 @@ func (s *Settings) check(lines Lines) Errors {
 			c.fail(at("allow", i)+".address", err.Error())
 		}
 	}
+	c.speedCap(&s.SpeedCap, "speed_cap")
 	accounts := unique{c: c, seen: map[string]bool{}}
 	for i, a := range s.Accounts {
 		accounts.add(a.Name, at("accounts", i)+".name")
@@ -141,6 +142,7 @@ func (c *checker) tenant(t *Tenant, path string) {
 		speeds.add(t.Speed[i].Name, at(path+".speed", i)+".name")
 		c.speed(&t.Speed[i], at(path+".speed", i))
 	}
+	c.speedCap(&t.SpeedCap, path+".speed_cap")
 	for i, w := range t.Webhooks {
 		p := at(path+".webhooks", i)
 		if u, err := url.Parse(w.URL); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {

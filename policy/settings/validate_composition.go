@@ -45,12 +45,7 @@ func (c *checker) composition(k *Composition, path string) {
 		c.domain(d.Domain, at(path+".dkim", i)+".domain")
 		c.domain(d.Selector, at(path+".dkim", i)+".selector")
 	}
-	if k.SpeedCap.Messages < 0 {
-		c.fail(path+".speed_cap.messages", "must be 0 (none) or more")
-	}
-	if k.SpeedCap.Messages > 0 {
-		c.duration(k.SpeedCap.Per, path+".speed_cap.per", time.Second, 24*time.Hour)
-	}
+	c.speedCap(&k.SpeedCap, path+".speed_cap")
 }
 
 // steering checks the names of the steering headers: header names, and no two alike, or one would hide the other.
@@ -207,6 +202,15 @@ func (c *checker) deliveryStop(s *DeliveryStop, path string) {
 			c.fail(p, "the reason must be an error status: 1 to 9, or 99")
 		}
 		c.between(n, p, 1, 99)
+	}
+}
+
+func (c *checker) speedCap(s *SpeedCap, path string) {
+	if s.Messages < 0 || s.Messages > 1_000_000 {
+		c.fail(path+".messages", "must be 0 (none) or 1 to 1000000")
+	}
+	if s.Messages > 0 {
+		c.duration(s.Per, path+".per", time.Second, 24*time.Hour)
 	}
 }
 
