@@ -94,4 +94,16 @@ type Event struct {
 	MX         string
 	TLS        bool
 	Next       time.Time // of EventDeferred: when the next attempt is due
+	Scope      Scope     // whom the answer concerned …
+	Rule       string    // … as this rule about answers says; "" = none knew it
+	Action     Action    // what Rule said to do …
+	For        time.Duration
+}
+
+// Judge notes what rules about answers made of o.
+func (e *Event) Judge(o *Outcome) {
+	e.Status, e.Scope = o.Status, o.Scope
+	if a := o.Advice; a != nil {
+		e.NoSuppress, e.Rule, e.Action, e.For = a.NoSuppress, a.Rule, a.Action, a.For
+	}
 }

@@ -76,7 +76,7 @@ func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint
 	if err != nil {
 		return fmt.Errorf("node: receivers: %w", err)
 	}
-	replies, err := bounce.New()
+	replies, err := bounce.New(s.Receivers.Replies()...)
 	if err != nil {
 		return fmt.Errorf("node: rules of replies: %w", err)
 	}

@@ -215,15 +215,6 @@ func (n *Node) assembleDelivery(e *engine) (*delivery.Resolver, *delivery.Courie
 	return &delivery.Resolver{Routes: routes, DNS: names, Port: uint16(n.cfg.Delivery.Port), Clock: n.clock}, courier, nil
 }
 
-// classify is what the rules in force say of an answer; it counts which rule did.
-func (n *Node) classify(receiver string, o mail.Outcome, to mail.Address) mail.Outcome {
-	o = n.book.now.Load().replies.Classify(receiver, o, to)
-	if o.Advice != nil {
-		n.metrics.RuleHits.With(o.Advice.Rule).Inc()
-	}
-	return o
-}
-
 // ownAddresses are the SMTP listeners with a fixed address: mail must not be handed to ourselves (threat T14).
 func (n *Node) ownAddresses() []netip.AddrPort {
 	var own []netip.AddrPort

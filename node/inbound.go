@@ -173,7 +173,8 @@ func (n *Node) record(e *engine, c concern, r *report.Report) error {
 		Own: c.sent.Own, Attempt: c.sent.Attempt, Receiver: c.sent.Receiver, Source: c.sent.Source, Detail: r.Feedback}
 	if r.Kind == report.Bounce {
 		o := n.book.now.Load().replies.Reported(c.sent.Receiver, c.reply, c.sent.To)
-		ev.Kind, ev.Status, ev.Reply, ev.Detail = mail.EventBounced, o.Status, o.Reply, "reported"
+		ev.Judge(&o)
+		ev.Kind, ev.Reply, ev.Detail = mail.EventBounced, o.Reply, "reported"
 		if r.Reporter != "" {
 			ev.Detail = "reported by " + directive.Clean(r.Reporter)
 		}

@@ -40,6 +40,7 @@ type Node struct {
 	gates   *gates
 	metrics *metrics.Set
 	numbers *numbers
+	hits    hits        // of rules about answers
 	sentLog service.Log // of all members
 	vault   *seal.Vault
 	smtpTLS certificate
@@ -322,6 +323,7 @@ func (n *Node) Reload() error {
 
 // settingsChanged lets the engine act on new settings.
 func (n *Node) settingsChanged() {
+	n.hits.keep(n.book.now.Load().replies)
 	if e := n.engine.Load(); e != nil {
 		e.actors.SetSources(n.pools())
 		e.actors.SetPlans(n.plans())

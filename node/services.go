@@ -28,7 +28,8 @@ const (
 func (n *Node) services() admin.Services {
 	return admin.Services{Node: nodeService{n}, Numbers: numberService{n}, Statistics: statisticsService{n}, Log: logService{n}, Groups: groupService{n},
 		Gates: gateService{n}, Settings: settingsService{n}, Suppressions: suppressionService{n}, Members: memberService{n},
-		Keys: keyService{n}, Audit: auditService{n}, Jobs: jobService{n}, Reservations: reservationService{n}, Probes: probeService{n}}
+		Keys: keyService{n}, Audit: auditService{n}, Jobs: jobService{n}, Reservations: reservationService{n}, Probes: probeService{n},
+		Replies: replyService{n}}
 }
 
 // running returns the engine, or why there is none.

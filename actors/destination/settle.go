@@ -125,10 +125,10 @@ func event(d *mail.Delivery, o *mail.Outcome, receiver string) mail.Event {
 	e := mail.Event{
 		At: o.At.Truncate(time.Millisecond), Message: d.Message, Delivery: d.Seq, Tenant: d.Tenant, Group: d.Group,
 		From: d.From, To: d.To, Domain: d.Domain, Composition: d.Composition, User: d.User, APIData: d.APIData, Cleaning: d.Cleaning,
-		Taken: d.Taken, Own: d.Own, Attempt: d.Attempts, Receiver: receiver, Stage: o.Stage, Status: o.Status,
+		Taken: d.Taken, Own: d.Own, Attempt: d.Attempts, Receiver: receiver, Stage: o.Stage,
 		InDoubt: o.InDoubt, Reply: o.Reply, Detail: o.Detail, Source: o.Source, Remote: o.Remote, MX: o.MX, TLS: o.TLS,
-		NoSuppress: o.Advice != nil && o.Advice.NoSuppress,
 	}
+	e.Judge(o)
 	if o.Stage != mail.StageNone && e.Attempt < ^uint16(0) {
 		e.Attempt++
 	}

@@ -118,6 +118,9 @@ const (
 	// AdminServiceRebuildStatisticsProcedure is the fully-qualified name of the AdminService's
 	// RebuildStatistics RPC.
 	AdminServiceRebuildStatisticsProcedure = "/ekiden.admin.v1.AdminService/RebuildStatistics"
+	// AdminServiceListReplyRulesProcedure is the fully-qualified name of the AdminService's
+	// ListReplyRules RPC.
+	AdminServiceListReplyRulesProcedure = "/ekiden.admin.v1.AdminService/ListReplyRules"
 )
 
 // AdminServiceClient is a client for the ekiden.admin.v1.AdminService service.
@@ -166,6 +169,8 @@ type AdminServiceClient interface {
 	// Statistics
 	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
 	RebuildStatistics(context.Context, *RebuildStatisticsRequest) (*RebuildStatisticsResponse, error)
+	// Rules about what receivers answer
+	ListReplyRules(context.Context, *ListReplyRulesRequest) (*ListReplyRulesResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the ekiden.admin.v1.AdminService service. By
@@ -377,6 +382,12 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("RebuildStatistics")),
 			connect.WithClientOptions(opts...),
 		),
+		listReplyRules: connect.NewClient[ListReplyRulesRequest, ListReplyRulesResponse](
+			httpClient,
+			baseURL+AdminServiceListReplyRulesProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListReplyRules")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -415,6 +426,7 @@ type adminServiceClient struct {
 	probe              *connect.Client[ProbeRequest, ProbeResponse]
 	getStatistics      *connect.Client[GetStatisticsRequest, GetStatisticsResponse]
 	rebuildStatistics  *connect.Client[RebuildStatisticsRequest, RebuildStatisticsResponse]
+	listReplyRules     *connect.Client[ListReplyRulesRequest, ListReplyRulesResponse]
 }
 
 // GetStatus calls ekiden.admin.v1.AdminService.GetStatus.
@@ -714,6 +726,15 @@ func (c *adminServiceClient) RebuildStatistics(ctx context.Context, req *Rebuild
 	return nil, err
 }
 
+// ListReplyRules calls ekiden.admin.v1.AdminService.ListReplyRules.
+func (c *adminServiceClient) ListReplyRules(ctx context.Context, req *ListReplyRulesRequest) (*ListReplyRulesResponse, error) {
+	response, err := c.listReplyRules.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the ekiden.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// Node
@@ -760,6 +781,8 @@ type AdminServiceHandler interface {
 	// Statistics
 	GetStatistics(context.Context, *GetStatisticsRequest) (*GetStatisticsResponse, error)
 	RebuildStatistics(context.Context, *RebuildStatisticsRequest) (*RebuildStatisticsResponse, error)
+	// Rules about what receivers answer
+	ListReplyRules(context.Context, *ListReplyRulesRequest) (*ListReplyRulesResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -967,6 +990,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("RebuildStatistics")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListReplyRulesHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListReplyRulesProcedure,
+		svc.ListReplyRules,
+		connect.WithSchema(adminServiceMethods.ByName("ListReplyRules")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/ekiden.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
@@ -1035,6 +1064,8 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceGetStatisticsHandler.ServeHTTP(w, r)
 		case AdminServiceRebuildStatisticsProcedure:
 			adminServiceRebuildStatisticsHandler.ServeHTTP(w, r)
+		case AdminServiceListReplyRulesProcedure:
+			adminServiceListReplyRulesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1174,4 +1205,8 @@ func (UnimplementedAdminServiceHandler) GetStatistics(context.Context, *GetStati
 
 func (UnimplementedAdminServiceHandler) RebuildStatistics(context.Context, *RebuildStatisticsRequest) (*RebuildStatisticsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.RebuildStatistics is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListReplyRules(context.Context, *ListReplyRulesRequest) (*ListReplyRulesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ListReplyRules is not implemented"))
 }

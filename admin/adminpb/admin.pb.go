@@ -1567,6 +1567,10 @@ type Event struct {
 	Sequence      uint64                 `protobuf:"varint,34,opt,name=sequence,proto3" json:"sequence,omitempty"` // of the tenant's events in the log of one node: 1, 2, 3 ...; 0 = not known
 	Taken         *timestamppb.Timestamp `protobuf:"bytes,35,opt,name=taken,proto3" json:"taken,omitempty"`        // when the message was accepted; of events after that
 	Own           bool                   `protobuf:"varint,36,opt,name=own,proto3" json:"own,omitempty"`           // of the engine's own mail (a bounce)
+	Scope         string                 `protobuf:"bytes,37,opt,name=scope,proto3" json:"scope,omitempty"`        // whom the answer concerned; "" where there was none
+	Rule          string                 `protobuf:"bytes,38,opt,name=rule,proto3" json:"rule,omitempty"`          // about answers, that knew it; "" = none did
+	Action        string                 `protobuf:"bytes,39,opt,name=action,proto3" json:"action,omitempty"`      // what it said to do
+	For           *durationpb.Duration   `protobuf:"bytes,40,opt,name=for,proto3" json:"for,omitempty"`            // and for how long; absent = not said
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1851,6 +1855,34 @@ func (x *Event) GetOwn() bool {
 		return x.Own
 	}
 	return false
+}
+
+func (x *Event) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Event) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Event) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *Event) GetFor() *durationpb.Duration {
+	if x != nil {
+		return x.For
+	}
+	return nil
 }
 
 type SearchEventsRequest struct {
@@ -6139,6 +6171,211 @@ func (x *Rebuilt) GetSame() bool {
 	return false
 }
 
+type ListReplyRulesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplyRulesRequest) Reset() {
+	*x = ListReplyRulesRequest{}
+	mi := &file_admin_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplyRulesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplyRulesRequest) ProtoMessage() {}
+
+func (x *ListReplyRulesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplyRulesRequest.ProtoReflect.Descriptor instead.
+func (*ListReplyRulesRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{94}
+}
+
+type ListReplyRulesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*ReplyRule           `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`     // in the order in which they are asked: an operator's first
+	Missing       []*Absent              `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"` // their hits are not counted here
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplyRulesResponse) Reset() {
+	*x = ListReplyRulesResponse{}
+	mi := &file_admin_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplyRulesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplyRulesResponse) ProtoMessage() {}
+
+func (x *ListReplyRulesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplyRulesResponse.ProtoReflect.Descriptor instead.
+func (*ListReplyRulesResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *ListReplyRulesResponse) GetRules() []*ReplyRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *ListReplyRulesResponse) GetMissing() []*Absent {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// What an answer means, and what is done about it.
+type ReplyRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`           // "group/name"
+	Receivers     []string               `protobuf:"bytes,2,rep,name=receivers,proto3" json:"receivers,omitempty"` // whose answers; none = everybody's
+	Own           bool                   `protobuf:"varint,3,opt,name=own,proto3" json:"own,omitempty"`            // of the settings; else built in
+	Class         uint32                 `protobuf:"varint,4,opt,name=class,proto3" json:"class,omitempty"`        // 1-12, 99; 0 = of a silence
+	Scope         string                 `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
+	Action        string                 `protobuf:"bytes,6,opt,name=action,proto3" json:"action,omitempty"`
+	For           *durationpb.Duration   `protobuf:"bytes,7,opt,name=for,proto3" json:"for,omitempty"`
+	Source        string                 `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"` // where it is known from
+	Date          string                 `protobuf:"bytes,9,opt,name=date,proto3" json:"date,omitempty"`     // when that was true
+	Hits          uint64                 `protobuf:"varint,10,opt,name=hits,proto3" json:"hits,omitempty"`   // answers that it knew since the nodes started
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplyRule) Reset() {
+	*x = ReplyRule{}
+	mi := &file_admin_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplyRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplyRule) ProtoMessage() {}
+
+func (x *ReplyRule) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplyRule.ProtoReflect.Descriptor instead.
+func (*ReplyRule) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *ReplyRule) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ReplyRule) GetReceivers() []string {
+	if x != nil {
+		return x.Receivers
+	}
+	return nil
+}
+
+func (x *ReplyRule) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *ReplyRule) GetClass() uint32 {
+	if x != nil {
+		return x.Class
+	}
+	return 0
+}
+
+func (x *ReplyRule) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *ReplyRule) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *ReplyRule) GetFor() *durationpb.Duration {
+	if x != nil {
+		return x.For
+	}
+	return nil
+}
+
+func (x *ReplyRule) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ReplyRule) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *ReplyRule) GetHits() uint64 {
+	if x != nil {
+		return x.Hits
+	}
+	return 0
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -6252,7 +6489,7 @@ const file_admin_proto_rawDesc = "" +
 	"\abinding\x18\t \x01(\tR\abinding\x12\x16\n" +
 	"\x06detail\x18\n" +
 	" \x01(\tR\x06detail\x120\n" +
-	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xc7\a\n" +
+	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xb6\b\n" +
 	"\x05Event\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x18\n" +
@@ -6291,7 +6528,11 @@ const file_admin_proto_rawDesc = "" +
 	"\x04next\x18! \x01(\v2\x1a.google.protobuf.TimestampR\x04next\x12\x1a\n" +
 	"\bsequence\x18\" \x01(\x04R\bsequence\x120\n" +
 	"\x05taken\x18# \x01(\v2\x1a.google.protobuf.TimestampR\x05taken\x12\x10\n" +
-	"\x03own\x18$ \x01(\bR\x03own\"\x90\x03\n" +
+	"\x03own\x18$ \x01(\bR\x03own\x12\x14\n" +
+	"\x05scope\x18% \x01(\tR\x05scope\x12\x12\n" +
+	"\x04rule\x18& \x01(\tR\x04rule\x12\x16\n" +
+	"\x06action\x18' \x01(\tR\x06action\x12+\n" +
+	"\x03for\x18( \x01(\v2\x19.google.protobuf.DurationR\x03for\"\x90\x03\n" +
 	"\x13SearchEventsRequest\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x14\n" +
@@ -6597,7 +6838,23 @@ const file_admin_proto_rawDesc = "" +
 	"\aRebuilt\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x12\n" +
-	"\x04same\x18\x03 \x01(\bR\x04same2\x8a\x17\n" +
+	"\x04same\x18\x03 \x01(\bR\x04same\"\x17\n" +
+	"\x15ListReplyRulesRequest\"}\n" +
+	"\x16ListReplyRulesResponse\x120\n" +
+	"\x05rules\x18\x01 \x03(\v2\x1a.ekiden.admin.v1.ReplyRuleR\x05rules\x121\n" +
+	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"\x80\x02\n" +
+	"\tReplyRule\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1c\n" +
+	"\treceivers\x18\x02 \x03(\tR\treceivers\x12\x10\n" +
+	"\x03own\x18\x03 \x01(\bR\x03own\x12\x14\n" +
+	"\x05class\x18\x04 \x01(\rR\x05class\x12\x14\n" +
+	"\x05scope\x18\x05 \x01(\tR\x05scope\x12\x16\n" +
+	"\x06action\x18\x06 \x01(\tR\x06action\x12+\n" +
+	"\x03for\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03for\x12\x16\n" +
+	"\x06source\x18\b \x01(\tR\x06source\x12\x12\n" +
+	"\x04date\x18\t \x01(\tR\x04date\x12\x12\n" +
+	"\x04hits\x18\n" +
+	" \x01(\x04R\x04hits2\xed\x17\n" +
 	"\fAdminService\x12R\n" +
 	"\tGetStatus\x12!.ekiden.admin.v1.GetStatusRequest\x1a\".ekiden.admin.v1.GetStatusResponse\x12I\n" +
 	"\x06Unseal\x12\x1e.ekiden.admin.v1.UnsealRequest\x1a\x1f.ekiden.admin.v1.UnsealResponse\x12F\n" +
@@ -6634,7 +6891,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x11CancelReservation\x12).ekiden.admin.v1.CancelReservationRequest\x1a*.ekiden.admin.v1.CancelReservationResponse\x12F\n" +
 	"\x05Probe\x12\x1d.ekiden.admin.v1.ProbeRequest\x1a\x1e.ekiden.admin.v1.ProbeResponse\x12^\n" +
 	"\rGetStatistics\x12%.ekiden.admin.v1.GetStatisticsRequest\x1a&.ekiden.admin.v1.GetStatisticsResponse\x12j\n" +
-	"\x11RebuildStatistics\x12).ekiden.admin.v1.RebuildStatisticsRequest\x1a*.ekiden.admin.v1.RebuildStatisticsResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
+	"\x11RebuildStatistics\x12).ekiden.admin.v1.RebuildStatisticsRequest\x1a*.ekiden.admin.v1.RebuildStatisticsResponse\x12a\n" +
+	"\x0eListReplyRules\x12&.ekiden.admin.v1.ListReplyRulesRequest\x1a'.ekiden.admin.v1.ListReplyRulesResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -6648,7 +6906,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 97)
 var file_admin_proto_goTypes = []any{
 	(*Absent)(nil),                     // 0: ekiden.admin.v1.Absent
 	(*GetStatusRequest)(nil),           // 1: ekiden.admin.v1.GetStatusRequest
@@ -6744,158 +7002,167 @@ var file_admin_proto_goTypes = []any{
 	(*RebuildStatisticsRequest)(nil),   // 91: ekiden.admin.v1.RebuildStatisticsRequest
 	(*RebuildStatisticsResponse)(nil),  // 92: ekiden.admin.v1.RebuildStatisticsResponse
 	(*Rebuilt)(nil),                    // 93: ekiden.admin.v1.Rebuilt
-	(*durationpb.Duration)(nil),        // 94: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 95: google.protobuf.Timestamp
+	(*ListReplyRulesRequest)(nil),      // 94: ekiden.admin.v1.ListReplyRulesRequest
+	(*ListReplyRulesResponse)(nil),     // 95: ekiden.admin.v1.ListReplyRulesResponse
+	(*ReplyRule)(nil),                  // 96: ekiden.admin.v1.ReplyRule
+	(*durationpb.Duration)(nil),        // 97: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 98: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	94,  // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
+	97,  // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
 	3,   // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
-	95,  // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	95,  // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	98,  // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	98,  // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
 	12,  // 4: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	12,  // 5: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	0,   // 6: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
-	95,  // 7: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
+	98,  // 7: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
 	16,  // 8: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
 	0,   // 9: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	95,  // 10: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
+	98,  // 10: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
 	13,  // 11: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
 	19,  // 12: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
 	20,  // 13: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
 	0,   // 14: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	95,  // 15: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
+	98,  // 15: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
 	24,  // 16: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
 	23,  // 17: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
 	0,   // 18: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
-	95,  // 19: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
-	95,  // 20: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
-	95,  // 21: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	95,  // 22: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	95,  // 23: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
-	95,  // 24: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
-	95,  // 25: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
-	95,  // 26: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
-	95,  // 27: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
-	24,  // 28: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
-	0,   // 29: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	29,  // 30: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
-	0,   // 31: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	13,  // 32: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
-	95,  // 33: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
-	32,  // 34: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
-	95,  // 35: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
-	94,  // 36: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
-	0,   // 37: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
-	37,  // 38: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
-	95,  // 39: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
-	95,  // 40: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
-	37,  // 41: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	94,  // 42: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
-	38,  // 43: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
-	0,   // 44: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	37,  // 45: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	0,   // 46: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	38,  // 47: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
-	0,   // 48: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	49,  // 49: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
-	50,  // 50: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
-	52,  // 51: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
-	95,  // 52: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
-	95,  // 53: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
-	53,  // 54: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
-	53,  // 55: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
-	53,  // 56: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
-	53,  // 57: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
-	62,  // 58: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
-	67,  // 59: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
-	0,   // 60: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	68,  // 61: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	95,  // 62: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
-	69,  // 63: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
-	68,  // 64: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
-	78,  // 65: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	95,  // 66: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	81,  // 67: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
-	0,   // 68: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	95,  // 69: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
-	0,   // 70: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
-	86,  // 71: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
-	89,  // 72: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
-	90,  // 73: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
-	0,   // 74: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	93,  // 75: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
-	0,   // 76: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	1,   // 77: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	4,   // 78: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	6,   // 79: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	8,   // 80: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	10,  // 81: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	14,  // 82: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	17,  // 83: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	21,  // 84: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	25,  // 85: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	27,  // 86: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	30,  // 87: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	33,  // 88: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	35,  // 89: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	39,  // 90: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	41,  // 91: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	43,  // 92: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	45,  // 93: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	47,  // 94: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	54,  // 95: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	56,  // 96: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	58,  // 97: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	60,  // 98: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	63,  // 99: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	65,  // 100: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	70,  // 101: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	72,  // 102: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	74,  // 103: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	76,  // 104: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	79,  // 105: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
-	82,  // 106: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
-	84,  // 107: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
-	87,  // 108: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
-	91,  // 109: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
-	2,   // 110: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	5,   // 111: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	7,   // 112: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	9,   // 113: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	11,  // 114: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	15,  // 115: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	18,  // 116: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	22,  // 117: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	26,  // 118: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	28,  // 119: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	31,  // 120: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	34,  // 121: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	36,  // 122: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	40,  // 123: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	42,  // 124: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	44,  // 125: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	46,  // 126: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	48,  // 127: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	55,  // 128: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	57,  // 129: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	59,  // 130: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	61,  // 131: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	64,  // 132: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	66,  // 133: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	71,  // 134: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	73,  // 135: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	75,  // 136: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	77,  // 137: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	80,  // 138: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
-	83,  // 139: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
-	85,  // 140: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
-	88,  // 141: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
-	92,  // 142: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
-	110, // [110:143] is the sub-list for method output_type
-	77,  // [77:110] is the sub-list for method input_type
-	77,  // [77:77] is the sub-list for extension type_name
-	77,  // [77:77] is the sub-list for extension extendee
-	0,   // [0:77] is the sub-list for field type_name
+	98,  // 19: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
+	98,  // 20: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
+	98,  // 21: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	98,  // 22: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	98,  // 23: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
+	98,  // 24: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
+	98,  // 25: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
+	97,  // 26: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
+	98,  // 27: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	98,  // 28: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
+	24,  // 29: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
+	0,   // 30: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	29,  // 31: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
+	0,   // 32: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	13,  // 33: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
+	98,  // 34: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
+	32,  // 35: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
+	98,  // 36: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
+	97,  // 37: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
+	0,   // 38: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
+	37,  // 39: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
+	98,  // 40: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
+	98,  // 41: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
+	37,  // 42: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	97,  // 43: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
+	38,  // 44: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
+	0,   // 45: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	37,  // 46: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	0,   // 47: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	38,  // 48: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
+	0,   // 49: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	49,  // 50: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
+	50,  // 51: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
+	52,  // 52: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
+	98,  // 53: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
+	98,  // 54: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	53,  // 55: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
+	53,  // 56: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
+	53,  // 57: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
+	53,  // 58: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
+	62,  // 59: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
+	67,  // 60: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
+	0,   // 61: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
+	68,  // 62: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
+	98,  // 63: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	69,  // 64: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
+	68,  // 65: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
+	78,  // 66: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
+	98,  // 67: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	81,  // 68: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
+	0,   // 69: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	98,  // 70: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	0,   // 71: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
+	86,  // 72: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
+	89,  // 73: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
+	90,  // 74: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
+	0,   // 75: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	93,  // 76: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
+	0,   // 77: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	96,  // 78: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
+	0,   // 79: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
+	97,  // 80: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
+	1,   // 81: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	4,   // 82: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	6,   // 83: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	8,   // 84: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	10,  // 85: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	14,  // 86: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	17,  // 87: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	21,  // 88: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	25,  // 89: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	27,  // 90: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	30,  // 91: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	33,  // 92: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	35,  // 93: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	39,  // 94: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	41,  // 95: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	43,  // 96: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	45,  // 97: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	47,  // 98: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	54,  // 99: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	56,  // 100: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	58,  // 101: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	60,  // 102: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	63,  // 103: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	65,  // 104: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	70,  // 105: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	72,  // 106: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	74,  // 107: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	76,  // 108: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	79,  // 109: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	82,  // 110: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	84,  // 111: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
+	87,  // 112: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
+	91,  // 113: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
+	94,  // 114: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
+	2,   // 115: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	5,   // 116: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	7,   // 117: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	9,   // 118: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	11,  // 119: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	15,  // 120: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	18,  // 121: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	22,  // 122: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	26,  // 123: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	28,  // 124: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	31,  // 125: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	34,  // 126: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	36,  // 127: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	40,  // 128: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	42,  // 129: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	44,  // 130: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	46,  // 131: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	48,  // 132: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	55,  // 133: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	57,  // 134: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	59,  // 135: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	61,  // 136: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	64,  // 137: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	66,  // 138: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	71,  // 139: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	73,  // 140: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	75,  // 141: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	77,  // 142: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	80,  // 143: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	83,  // 144: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	85,  // 145: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
+	88,  // 146: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
+	92,  // 147: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
+	95,  // 148: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
+	115, // [115:149] is the sub-list for method output_type
+	81,  // [81:115] is the sub-list for method input_type
+	81,  // [81:81] is the sub-list for extension type_name
+	81,  // [81:81] is the sub-list for extension extendee
+	0,   // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -6917,7 +7184,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   94,
+			NumMessages:   97,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

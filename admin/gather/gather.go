@@ -86,6 +86,9 @@ func Services(c Config) service.Services {
 	if s.Reservations != nil {
 		s.Reservations = reservations{g}
 	}
+	if s.Replies != nil {
+		s.Replies = replies{g}
+	}
 	if s.Members != nil {
 		s.Members = members{c.Local.Members, g}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
@@ -136,6 +137,15 @@ func Event(e *mail.Event) *adminpb.Event {
 	}
 	if e.Kind != mail.EventAccepted && e.Kind != mail.EventTakenOver && e.Kind != mail.EventHandedOver {
 		p.Stage = e.Stage.String()
+	}
+	if e.Status != mail.StatusNone && (e.Reply.Code != 0 || e.Rule != "") {
+		p.Scope, p.Rule = e.Scope.String(), e.Rule
+	}
+	if e.Rule != "" {
+		p.Action = e.Action.String()
+	}
+	if e.For > 0 {
+		p.For = durationpb.New(e.For)
 	}
 	if e.Client.IsValid() {
 		p.Client = e.Client.String()

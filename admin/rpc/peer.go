@@ -28,6 +28,7 @@ func peerCalls() []string {
 		adminpb.AdminServiceListMembersProcedure, adminpb.AdminServiceDrainProcedure,
 		adminpb.AdminServiceGetStatisticsProcedure, adminpb.AdminServiceRebuildStatisticsProcedure,
 		adminpb.AdminServiceListReservationsProcedure, adminpb.AdminServiceCancelReservationProcedure,
+		adminpb.AdminServiceListReplyRulesProcedure,
 	}
 }
 

@@ -23,6 +23,7 @@ func EventOf(p *adminpb.Event) mail.Event {
 		Size: int(p.Size), Cleaning: p.Cleaning, Due: instant(p.Due), Receiver: p.Receiver, Stage: stageOf(p.Stage),
 		Status: mail.Status(p.Class), InDoubt: p.InDoubt, Detail: p.Detail, MX: p.Mx, TLS: p.Tls, Next: instant(p.Next), Sequence: p.Sequence,
 		Taken: instant(p.Taken), Own: p.Own,
+		Scope: scopeOf(p.Scope), Rule: p.Rule, Action: actionOf(p.Action), For: p.For.AsDuration(),
 		Reply: smtp.Reply{Code: int(p.Code), Enhanced: enhancedOf(p.Enhanced), Text: p.Reply},
 	}
 	e.Kind, _ = service.ParseStatus(p.Status)

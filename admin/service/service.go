@@ -49,6 +49,7 @@ type Services struct {
 	Jobs         Jobs
 	Reservations Reservations
 	Probes       Probes
+	Replies      Replies
 }
 
 // Node is the node as a whole.
@@ -304,6 +305,26 @@ type Suspension struct {
 	Author string
 	Since  time.Time
 	Until  time.Time // zero = until it is lifted
+}
+
+// Replies are the rules about what receivers answer.
+type Replies interface {
+	// ReplyRules lists those in force in the order in which they are asked.
+	ReplyRules(ctx context.Context) ([]ReplyRule, error)
+}
+
+// ReplyRule is what an answer means, and what is done about it.
+type ReplyRule struct {
+	Rule      string   // "group/name"
+	Receivers []string // none = everybody's answers
+	Own       bool     // of the settings; else built in
+	Status    mail.Status
+	Scope     mail.Scope
+	Action    mail.Action
+	For       time.Duration // 0 = not said
+	Source    string        // where it is known from …
+	Date      string        // … and when that was true
+	Hits      uint64        // answers that it knew since the node started
 }
 
 // Probes asks receivers whether addresses exist, without any mail (requirement R50).

@@ -92,13 +92,7 @@ func readSettings(path string) (s *settings.Settings, src []byte, problems []nod
 	if src, err = readBounded(path); err != nil {
 		return nil, nil, nil, err
 	}
-	dir := filepath.Dir(path)
-	s, err = settings.Decode(src, func(name string) ([]byte, error) {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(dir, name)
-		}
-		return readBounded(name)
-	})
+	s, err = settings.Decode(src, beside(path))
 	var bad settings.Errors
 	if !errors.As(err, &bad) {
 		return s, src, nil, err
@@ -111,6 +105,16 @@ func readSettings(path string) (s *settings.Settings, src []byte, problems []nod
 		problems = append(problems, p)
 	}
 	return nil, src, problems, nil
+}
+
+// beside reads files that the file at path names: where they are relative, from its folder.
+func beside(path string) func(name string) ([]byte, error) {
+	return func(name string) ([]byte, error) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(path), name)
+		}
+		return readBounded(name)
+	}
 }
 
 func readBounded(path string) ([]byte, error) {

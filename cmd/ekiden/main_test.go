@@ -39,7 +39,7 @@ func TestScripts(t *testing.T) {
 			b := &book{f: f}
 			front, err := admin.New(admin.Config{Address: "127.0.0.1:0", Token: scriptToken, Clock: &clock.Clock{},
 				Log: slog.New(slog.DiscardHandler), Services: admin.Services{Node: f, Numbers: f, Log: f, Groups: f, Gates: f, Settings: b, Suppressions: b,
-					Members: club{b}, Keys: b, Audit: b}})
+					Members: club{b}, Keys: b, Audit: b, Replies: f}})
 			if err != nil {
 				return err
 			}
@@ -156,6 +156,26 @@ func (f *facts) log() []mail.Event {
 	}
 }
 
+// replies are two that a receiver gave: one as the built-in rules have it, one as they had it once.
+func (f *facts) replies() []mail.Event {
+	at := time.Unix(1_000_000_300, 0)
+	unknown := mail.Event{At: at, Kind: mail.EventFailed, Message: mail.MessageID{Lineage: 1, Seq: 40}, Delivery: 40, From: "a@b.example", To: "x@docomo.ne.jp",
+		Receiver: "docomo", Stage: mail.StageRcpt, Reply: smtp.Reply{Code: 550, Text: "Unknown user x@docomo.ne.jp"},
+		Status: mail.StatusUserUnknown, Rule: "docomo/unknown"}
+	full := unknown
+	full.Delivery, full.Reply.Code, full.Reply.Text = 41, 552, "Too much mail data x@docomo.ne.jp"
+	full.Status, full.Rule = mail.StatusRefused, "docomo/old"
+	return []mail.Event{unknown, full}
+}
+
+func (f *facts) ReplyRules(context.Context) ([]service.ReplyRule, error) {
+	return []service.ReplyRule{
+		{Rule: "own/docomo/house", Receivers: []string{"docomo"}, Own: true, Status: mail.StatusRefused, Scope: mail.ScopeTenant,
+			Action: mail.ActSuspend, For: 2 * time.Hour, Source: "a letter of theirs", Date: "2026-11-01", Hits: 1234},
+		{Rule: "any/blocked", Status: mail.StatusRefused, Scope: mail.ScopeSource, Source: "ZoneMTA", Date: "2026-07-01"},
+	}, nil
+}
+
 func (f *facts) Search(_ context.Context, q service.EventQuery, yield func(mail.Event, string) bool) error {
 	after := -1
 	if q.After != "" {
@@ -165,7 +185,11 @@ func (f *facts) Search(_ context.Context, q service.EventQuery, yield func(mail.
 		}
 		after = n
 	}
-	for i, e := range f.log() {
+	all := f.log()
+	if q.Kind == mail.EventFailed {
+		all = append(all, f.replies()...)
+	}
+	for i, e := range all {
 		if i <= after || q.To != "" && q.To.Fold() != e.To.Fold() || q.Kind != 0 && q.Kind != e.Kind ||
 			!q.Since.IsZero() && e.At.Before(q.Since) || !q.Until.IsZero() && !e.At.Before(q.Until) {
 			continue

@@ -2,28 +2,189 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
+	"github.com/goccy/go-yaml"
+
+	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
 	"github.com/ekiden-mta/ekiden/policy/bounce"
+	"github.com/ekiden-mta/ekiden/policy/settings"
 )
 
 type settingsRulesCmds struct {
-	Lint rulesLintCmd `cmd:"" help:"Find rules of replies that can never decide."`
-	Test rulesTestCmd `cmd:"" help:"Show what a reply means, and which rule says so."`
+	List   rulesListCmd   `cmd:"" default:"withargs" help:"List the rules in force, with how often each knew an answer."`
+	Lint   rulesLintCmd   `cmd:"" help:"Find rules of replies that can never decide."`
+	Test   rulesTestCmd   `cmd:"" help:"Show what a reply means, and which rule says so."`
+	Replay rulesReplayCmd `cmd:"" help:"Show what rules would have made of the recorded replies."`
 }
 
-type rulesLintCmd struct {
-	File string `short:"f" help:"Rules data to look at; without it, the built-in ones." placeholder:"FILE"`
+type rulesListCmd struct {
+	serverFlags
+	Receiver string `help:"Only the rules of this receiver." placeholder:"NAME"`
+	Unused   bool   `help:"Only rules that knew no answer since the nodes started."`
 }
 
-func (rulesLintCmd) Help() string { return "Example: ekiden settings rules lint -f rules.yaml" }
+func (rulesListCmd) Help() string { return "Example: ekiden settings rules --receiver docomo" }
+
+// Run prints the rules in the order in which they are asked.
+func (c rulesListCmd) Run(a *app) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	r, err := cl.ListReplyRules(a.ctx, &adminpb.ListReplyRulesRequest{})
+	if err != nil {
+		return err
+	}
+	r.Rules = slices.DeleteFunc(r.Rules, func(one *adminpb.ReplyRule) bool {
+		return c.Unused && one.Hits > 0 || c.Receiver != "" && !slices.Contains(one.Receivers, c.Receiver)
+	})
+	if a.json {
+		return printProto(a.out, r)
+	}
+	tellMissing(a, r.Missing)
+	rows := [][]string{{"RULE", "RECEIVERS", "HITS", "CLASS", "SCOPE", "ACTION", "DATE", "SOURCE"}}
+	for _, one := range r.Rules {
+		receivers := "all"
+		if len(one.Receivers) > 0 {
+			receivers = strings.Join(one.Receivers, ",")
+		}
+		rows = append(rows, []string{one.Rule, receivers, strconv.FormatUint(one.Hits, 10), classWords(mail.Status(one.Class)), one.Scope,
+			actionWords(one.Action, one.For.AsDuration()), one.Date, one.Source})
+	}
+	return table(a.out, rows)
+}
+
+// classWords is an error status as number and word; "-" for none.
+func classWords(s mail.Status) string {
+	if s == mail.StatusNone {
+		return "-"
+	}
+	return fmt.Sprintf("%d %s", s, bounce.WordsOf(s).Name)
+}
+
+func actionWords(action string, d time.Duration) string {
+	if d > 0 {
+		return action + " " + spanWords(d)
+	}
+	return action
+}
+
+// spanWords is a span of time without the parts that are zero: 1h, 90s as 1m30s.
+func spanWords(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// rulesFlags say which rules are meant.
+type rulesFlags struct {
+	serverFlags
+	File    string `short:"f" help:"Rules data, or settings or receivers with rules of their own; without it, the built-in ones." placeholder:"FILE"`
+	InForce bool   `help:"The rules in force at the server: built-in ones and those of its settings."`
+}
+
+// rules reads them.
+func (c rulesFlags) rules(a *app) (*bounce.Rules, error) {
+	if !c.InForce {
+		return rulesOf(c.File)
+	}
+	if c.File != "" {
+		return nil, badUsage(errors.New("--file and --in-force exclude each other"))
+	}
+	cl, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	return rulesInForce(a, cl)
+}
+
+func rulesInForce(a *app, cl adminpb.AdminServiceClient) (*bounce.Rules, error) {
+	r, err := cl.GetSettings(a.ctx, &adminpb.GetSettingsRequest{})
+	if err != nil {
+		return nil, err
+	}
+	s, err := settings.Decode([]byte(r.Yaml), nil)
+	if err != nil {
+		return nil, fmt.Errorf("the settings in force cannot be read by this version: %w", err)
+	}
+	return bounce.New(s.Receivers.Replies()...)
+}
+
+// rulesOf reads a file of one of three forms: settings, a list of receivers, rules data in place of the built-in ones.
+// Without a file the built-in ones.
+func rulesOf(file string) (*bounce.Rules, error) {
+	if file == "" {
+		return bounce.New()
+	}
+	src, err := readBounded(file)
+	if err != nil {
+		return nil, badUsage(err)
+	}
+	var shape any
+	if yaml.Unmarshal(src, &shape) == nil {
+		_, isSettings := shape.(map[string]any)
+		list, _ := shape.([]any)
+		has := func(key string) bool {
+			return slices.ContainsFunc(list, func(one any) bool {
+				m, _ := one.(map[string]any)
+				return m[key] != nil
+			})
+		}
+		var own []bounce.Own
+		switch {
+		case isSettings:
+			var s *settings.Settings
+			if s, err = settings.Decode(src, beside(file)); err == nil {
+				own = s.Receivers.Replies()
+			}
+		case has("replies"):
+			var rules []settings.ReceiverRule
+			if rules, err = settings.DecodeRules(src); err == nil {
+				own = settings.Receivers{Rules: rules}.Replies()
+			}
+		}
+		if err != nil {
+			return nil, badFile(file, err)
+		}
+		if isSettings || has("replies") {
+			return bounce.New(own...)
+		}
+	}
+	rules, err := bounce.Parse(src)
+	if err != nil {
+		return nil, badFile(file, err)
+	}
+	return rules, nil
+}
+
+// badFile tells what is wrong with a file, in as many lines as there are faults.
+func badFile(file string, err error) error {
+	return badUsage(errors.New(file + ": " + strings.Join(lines(err.Error()), "\n"+file+": ")))
+}
+
+type rulesLintCmd struct{ rulesFlags }
+
+func (rulesLintCmd) Help() string {
+	return "Example: ekiden settings rules lint -f settings.yaml\n\n" +
+		"A built-in rule that stands behind one of your own is told, and is no failure."
+}
 
 // Run prints what is wrong; it fails where something is.
 func (c rulesLintCmd) Run(a *app) error {
-	rules, err := rulesOf(c.File)
+	rules, err := c.rules(a)
 	if err != nil {
 		return err
 	}
@@ -33,31 +194,22 @@ func (c rulesLintCmd) Run(a *app) error {
 			return err
 		}
 	}
+	wrong := false
 	for _, f := range found {
-		if !a.json {
-			fmt.Fprintf(a.out, "%s\t%s\t%s\n", f.Receiver, f.Rule, f.Text)
+		wrong = wrong || !f.Meant
+		if a.json {
+			continue
 		}
+		level := "wrong"
+		if f.Meant {
+			level = "note"
+		}
+		fmt.Fprintf(a.out, "%s\t%s\t%s\t%s\n", level, cmp.Or(f.Receiver, "all"), f.Rule, f.Text)
 	}
-	if len(found) > 0 {
+	if wrong {
 		return errSilent
 	}
 	return nil
-}
-
-// rulesOf reads rules data; without a file the built-in ones.
-func rulesOf(file string) (*bounce.Rules, error) {
-	if file == "" {
-		return bounce.New()
-	}
-	src, err := os.ReadFile(file)
-	if err != nil {
-		return nil, badUsage(err)
-	}
-	rules, err := bounce.Parse(src)
-	if err != nil {
-		return nil, badUsage(fmt.Errorf("%s: %w", file, err))
-	}
-	return rules, nil
 }
 
 type rulesTestCmd struct {
@@ -65,7 +217,7 @@ type rulesTestCmd struct {
 	Receiver string `help:"Receiver that answered: docomo, google …" placeholder:"NAME"`
 	Stage    string `help:"Stage it answered at." enum:"greeting,ehlo,tls,mail,rcpt,data,dot" default:"rcpt"`
 	To       string `help:"Recipient, as the customer wrote it." placeholder:"ADDRESS"`
-	File     string `short:"f" help:"Rules data to ask; without it, the built-in ones." placeholder:"FILE"`
+	rulesFlags
 }
 
 func (rulesTestCmd) Help() string {
@@ -74,7 +226,7 @@ func (rulesTestCmd) Help() string {
 
 // Run prints what the reply means.
 func (c rulesTestCmd) Run(a *app) error {
-	rules, err := rulesOf(c.File)
+	rules, err := c.rules(a)
 	if err != nil {
 		return err
 	}

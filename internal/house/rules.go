@@ -35,7 +35,7 @@ func table() []row {
 		{"delivery/...", ground, sibling},
 		{"storage/...", ground, sibling},
 		{"admin/...", ground, sibling},
-		{"policy/settings/...", []string{"mail/...", "policy/filter", "policy/schedule"}, "settings are handed out ready to match, so that nobody compiles them twice"},
+		{"policy/settings/...", []string{"mail/...", "policy/bounce", "policy/filter", "policy/schedule"}, "settings are handed out ready to match, so that nobody compiles them twice"},
 		{"policy/...", []string{"mail/...", "policy/settings"}, "decisions know the words, and what the operator decided, and nothing that acts"},
 		{"mail/...", nil, "the words are below everything"},
 		{"internal/...", nil, "the ground knows no mail, and no room leans on another through it"},

@@ -11,45 +11,48 @@ import (
 )
 
 // Parse reads rules data of the form of rules.yaml, in place of the built-in ones. The error names group, row and key.
-func Parse(src []byte) (*Rules, error) { return parse(src) }
+// Own rows come before them, as New has it.
+func Parse(src []byte, own ...Own) (*Rules, error) { return parse(src, own) }
 
 // Finding is a row of rules data that does not do what its writer meant.
 type Finding struct {
 	Receiver string // "" = everybody
 	Rule     string // "group/name"
 	Text     string // what is wrong with it
+	Meant    bool   // a built-in row that an operator's stands before: as it should be, if it was meant
 }
 
 // Lint finds rows that can never decide: behind an earlier row that matches all they match, with the same or another
-// meaning, or not reached by their own example. Rows of everybody are looked at among themselves.
+// meaning, or not reached by their own example. Rows of everybody are looked at among themselves. An operator's row need
+// not have an example.
 func (r *Rules) Lint() []Finding {
 	var out []Finding
 	for _, receiver := range slices.Sorted(maps.Keys(r.byReceiver)) {
 		rows := r.byReceiver[receiver]
 		for i, one := range rows {
-			found := func(format string, args ...any) {
-				out = append(out, Finding{receiver, one.advice.Rule, fmt.Sprintf(format, args...)})
+			found := func(by *rule, format string, args ...any) {
+				out = append(out, Finding{receiver, one.advice.Rule, fmt.Sprintf(format, args...), by != nil && by.own && !one.own})
 			}
 			if j := slices.IndexFunc(rows[:i], func(earlier *rule) bool { return earlier.covers(one) }); j >= 0 {
 				verb := "is unreachable behind"
 				if one.covers(rows[j]) && (one.status != rows[j].status || one.scope != rows[j].scope || one.retry != rows[j].retry) {
 					verb = "contradicts"
 				}
-				found("%s %s", verb, rows[j].advice.Rule)
+				found(rows[j], "%s %s", verb, rows[j].advice.Rule)
 				continue
 			}
-			if len(one.silence) > 0 {
+			if len(one.silence) > 0 || one.own && one.row.Example == "" {
 				continue
 			}
 			f, err := one.example()
 			switch {
 			case err != nil:
-				found("has no example that is a reply: %v", err)
+				found(nil, "has no example that is a reply: %v", err)
 			case !one.matches(&f):
-				found("never matches: its own example does not")
+				found(nil, "never matches: its own example does not")
 			default:
 				if first := r.match(receiver, &f); first != one {
-					found("never decides its own example: %s does", first.advice.Rule)
+					found(first, "never decides its own example: %s does", first.advice.Rule)
 				}
 			}
 		}
@@ -64,7 +67,7 @@ func (r *rule) example() (f facts, err error) {
 	}
 	f.stage = mail.StageRcpt
 	if r.row.At != "" {
-		f.stage, err = stage(r.row.At)
+		f.stage, _ = stage(r.row.At)
 	}
 	f.text = strings.ToLower(f.reply.Text)
 	f.address = strings.Contains(f.text, "@")

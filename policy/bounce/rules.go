@@ -2,9 +2,7 @@ package bounce
 
 import (
 	_ "embed"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,141 +38,128 @@ type rule struct {
 	scope    mail.Scope
 	retry    bool
 	advice   *mail.Advice
-	row      *row
+	row      *Row
+	own      bool
 }
 
 // enhancedRange is class.subject.lo-hi; class 0 is any.
 type enhancedRange struct{ class, subject, lo, hi uint16 }
 
-// group and row are the shapes of rules.yaml, which says what each key means.
+// group is the shape of rules.yaml, which says what each key means.
 type group struct {
 	Name       string   `yaml:"name"`
 	Receivers  []string `yaml:"receivers"`
 	Unverified bool     `yaml:"unverified"`
 	Source     string   `yaml:"source"`
 	Date       string   `yaml:"date"`
-	Rules      []row    `yaml:"rules"`
+	Rules      []Row    `yaml:"rules"`
+
+	own bool // an operator's
 }
 
-type row struct {
-	Name          string   `yaml:"name"`
-	Stages        []string `yaml:"stages"`
-	Codes         []int    `yaml:"codes"`
-	Enhanced      []string `yaml:"enhanced"`
-	Text          []string `yaml:"text"`
-	Silence       []string `yaml:"silence"`
-	Address       string   `yaml:"address"`
-	Status        string   `yaml:"status"`
-	Scope         string   `yaml:"scope"`
-	Also          []string `yaml:"also"`
-	Retry         bool     `yaml:"retry"`
-	Act           string   `yaml:"act"`
-	For           string   `yaml:"for"`
-	After         int      `yaml:"after"`
-	Within        string   `yaml:"within"`
-	Connections   int      `yaml:"connections"`
-	PerConnection int      `yaml:"per_connection"`
-	Rate          float64  `yaml:"rate"`
-	NoSuppress    bool     `yaml:"no_suppress"`
-	Release       string   `yaml:"release"`
-	Alert         bool     `yaml:"alert"`
-	Source        string   `yaml:"source"`
-	Date          string   `yaml:"date"`
-	Example       string   `yaml:"example"`
-	At            string   `yaml:"at"`
-}
+// New builds the rules from the built-in data and the operator's own rows, which come before those of the same receiver.
+// Own rows must be checked. The error names group, row and key.
+func New(own ...Own) (*Rules, error) { return parse(builtin, own) }
 
-// New builds the rules from the built-in data.
-func New() (*Rules, error) { return parse(builtin) }
-
-func parse(src []byte) (*Rules, error) {
+func parse(src []byte, own []Own) (*Rules, error) {
 	var groups []group
 	if err := yaml.UnmarshalWithOptions(src, &groups, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("bounce rules: %w", err)
 	}
 	r := &Rules{byReceiver: map[string][]*rule{}, unverified: map[string]bool{}}
 	seen := map[string]bool{}
+	for i := range own {
+		g := own[i].group()
+		if err := r.add(&g, seen); err != nil {
+			return nil, err
+		}
+	}
 	for i := range groups {
-		g := &groups[i]
-		names := g.Receivers
-		if len(names) == 0 {
-			names = []string{""}
-		}
-		for _, n := range names {
-			r.unverified[n] = g.Unverified
-		}
-		for j := range g.Rules {
-			one, err := compile(&g.Rules[j], g)
-			if err != nil {
-				return nil, fmt.Errorf("bounce rules: group %q, row %d: %w", g.Name, j+1, err)
-			}
-			if seen[one.advice.Rule] {
-				return nil, fmt.Errorf("bounce rules: group %q, row %d: name %q is used twice", g.Name, j+1, one.row.Name)
-			}
-			seen[one.advice.Rule] = true
-			for _, n := range names {
-				r.byReceiver[n] = append(r.byReceiver[n], one)
-			}
+		if err := r.add(&groups[i], seen); err != nil {
+			return nil, err
 		}
 	}
 	return r, nil
 }
 
-func compile(w *row, g *group) (*rule, error) {
+// add puts the rows of g behind those that are there.
+func (r *Rules) add(g *group, seen map[string]bool) error {
+	names := g.Receivers
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	for _, n := range names {
+		r.unverified[n] = r.unverified[n] || g.Unverified
+	}
+	for j := range g.Rules {
+		one, wrong := compile(&g.Rules[j], g)
+		if len(wrong) > 0 {
+			return fmt.Errorf("bounce rules: group %q, row %d: %w", g.Name, j+1, joined(wrong))
+		}
+		if seen[one.advice.Rule] {
+			return fmt.Errorf("bounce rules: group %q, row %d: name %q is used twice", g.Name, j+1, one.row.Name)
+		}
+		seen[one.advice.Rule] = true
+		for _, n := range names {
+			r.byReceiver[n] = append(r.byReceiver[n], one)
+		}
+	}
+	return nil
+}
+
+func compile(w *Row, g *group) (*rule, []*RowError) {
 	if w.Source == "" {
 		w.Source = g.Source
 	}
 	if w.Date == "" {
 		w.Date = g.Date
 	}
-	r := &rule{codes: w.Codes, retry: w.Retry, row: w}
-	var err error
+	r := &rule{codes: w.Codes, retry: w.Retry, row: w, own: g.own}
+	var c rowCheck
 	if g.Name == "" || w.Name == "" {
-		err = errors.New("name is missing")
+		c.fail("name", "is missing")
 	}
 	for _, s := range w.Stages {
-		st, e := stage(s)
-		err = errors.Join(err, e)
+		st, ok := stage(s)
+		if !ok {
+			c.fail("stages", fmt.Sprintf("%q is none; allowed: %s", s, strings.Join(stageWords(), ", ")))
+		}
 		r.stages = append(r.stages, st)
 	}
 	for _, s := range w.Enhanced {
-		er, e := parseEnhanced(s)
-		err = errors.Join(err, e)
+		er, ok := parseEnhanced(s)
+		if !ok {
+			c.fail("enhanced", fmt.Sprintf("%q is no code; write 5.1.1, x.7.26 or 5.7.606-649", s))
+		}
 		r.enhanced = append(r.enhanced, er)
 	}
 	for _, t := range w.Text {
 		r.text = append(r.text, strings.ToLower(t))
 	}
 	for _, s := range w.Silence {
-		one, e := oneOf("silence", s, silenceNames())
-		err = errors.Join(err, e)
-		r.silence = append(r.silence, one)
+		r.silence = append(r.silence, oneOf(&c, "silence", s, silenceNames()))
 	}
-	r.address, err = picked(err, "address", w.Address, map[string]int8{"": 0, "present": 1, "absent": -1})
+	r.address = oneOf(&c, "address", w.Address, map[string]int8{"": 0, "present": 1, "absent": -1})
 	if len(w.Silence) == 0 {
-		r.status, err = picked(err, "status", w.Status, statusNames())
+		r.status = oneOf(&c, "status", w.Status, statusNames())
 	} else if w.Status != "" || len(w.Codes)+len(w.Enhanced)+len(w.Text) > 0 {
-		err = errors.Join(err, errors.New("silence goes with neither status, codes, enhanced nor text"))
+		c.fail("silence", "goes with neither status, codes, enhanced nor text")
 	}
-	r.scope, err = picked(err, "scope", w.Scope, scopeNames())
-	var e error
-	r.advice, e = advise(w, g, r.scope)
-	return r, errors.Join(err, e)
+	r.scope = oneOf(&c, "scope", w.Scope, scopeNames())
+	r.advice = advise(&c, w, g, r.scope)
+	return r, c.wrong
 }
 
 // advise reads what the row says to do.
-func advise(w *row, g *group, scope mail.Scope) (*mail.Advice, error) {
+func advise(c *rowCheck, w *Row, g *group, scope mail.Scope) *mail.Advice {
 	a := &mail.Advice{Rule: g.Name + "/" + w.Name, After: w.After, Connections: w.Connections, PerConnection: w.PerConnection,
 		Rate: w.Rate, NoSuppress: w.NoSuppress || scope != mail.ScopeRecipient, Alert: w.Alert}
-	var err error
-	a.Action, err = picked(nil, "act", w.Act, actionNames())
+	a.Action = oneOf(c, "act", w.Act, actionNames())
 	if len(w.Also) > 0 {
 		a.Scopes = append(a.Scopes, scope)
 	}
 	for _, s := range w.Also {
-		one, e := oneOf("also", s, scopeNames())
-		err = errors.Join(err, e)
-		a.Scopes = append(a.Scopes, one)
+		a.Scopes = append(a.Scopes, oneOf(c, "also", s, scopeNames()))
 	}
 	for _, d := range [...]struct {
 		key, text string
@@ -185,36 +170,27 @@ func advise(w *row, g *group, scope mail.Scope) (*mail.Advice, error) {
 		}
 		v, e := time.ParseDuration(d.text)
 		if e != nil || v <= 0 {
-			err = errors.Join(err, fmt.Errorf("%s %q is no time above zero, such as 90m", d.key, d.text))
+			c.fail(d.key, fmt.Sprintf("%q is no time above zero, such as 90m", d.text))
 		}
 		*d.into = v
 	}
-	switch {
-	case (a.After == 0) != (a.Within == 0):
-		err = errors.Join(err, errors.New("after and within go together"))
-	case a.Action == mail.ActLimit && a.Connections == 0 && a.PerConnection == 0 && a.Rate == 0:
-		err = errors.Join(err, errors.New("act limit names neither connections, per_connection nor rate"))
-	case a.Action != mail.ActLimit && (a.Connections != 0 || a.PerConnection != 0 || a.Rate != 0):
-		err = errors.Join(err, errors.New("connections, per_connection and rate are of act limit only"))
-	case a.After < 0 || a.Connections < 0 || a.PerConnection < -1 || a.Rate < 0:
-		err = errors.Join(err, errors.New("a figure is below zero"))
+	if (a.After == 0) != (a.Within == 0) {
+		c.fail("after", "and within go together")
 	}
-	return a, err
-}
-
-// oneOf reads a word; the error names those allowed.
-func oneOf[T any](key, word string, words map[string]T) (T, error) {
-	v, ok := words[word]
-	if ok {
-		return v, nil
+	limits := a.Connections != 0 || a.PerConnection != 0 || a.Rate != 0
+	if a.Action == mail.ActLimit && !limits {
+		c.fail("act", "limit names neither connections, per_connection nor rate")
 	}
-	return v, fmt.Errorf("%s %q; allowed: %s", key, word, strings.Join(slices.Sorted(maps.Keys(words)), ", "))
-}
-
-// picked is oneOf behind an earlier error.
-func picked[T any](before error, key, word string, words map[string]T) (T, error) {
-	v, err := oneOf(key, word, words)
-	return v, errors.Join(before, err)
+	if a.Action != mail.ActLimit && limits {
+		c.fail("act", "must be limit where connections, per_connection or rate is given")
+	}
+	for key, bad := range map[string]bool{"after": a.After < 0, "connections": a.Connections < 0, "per_connection": a.PerConnection < -1,
+		"rate": a.Rate < 0} {
+		if bad {
+			c.fail(key, "is below zero")
+		}
+	}
+	return a
 }
 
 func scopeNames() map[string]mail.Scope {
@@ -246,20 +222,27 @@ func statusNames() map[string]mail.Status {
 	}
 }
 
-func stage(s string) (mail.Stage, error) {
+func stage(s string) (mail.Stage, bool) {
 	for st := mail.StageDNS; st <= mail.StageDot; st++ {
 		if st.String() == s {
-			return st, nil
+			return st, true
 		}
 	}
-	return 0, fmt.Errorf("stage %q", s)
+	return 0, false
+}
+
+func stageWords() (words []string) {
+	for st := mail.StageDNS; st <= mail.StageDot; st++ {
+		words = append(words, st.String())
+	}
+	return words
 }
 
 // parseEnhanced reads "x.7.26" and "5.7.606-649".
-func parseEnhanced(s string) (enhancedRange, error) {
+func parseEnhanced(s string) (enhancedRange, bool) {
 	parts := strings.Split(s, ".")
 	if len(parts) != 3 {
-		return enhancedRange{}, fmt.Errorf("enhanced code %q", s)
+		return enhancedRange{}, false
 	}
 	if parts[0] == "x" {
 		parts[0] = "0"
@@ -272,11 +255,11 @@ func parseEnhanced(s string) (enhancedRange, error) {
 	for i, p := range [...]string{parts[0], parts[1], lo, hi} {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil {
-			return enhancedRange{}, fmt.Errorf("enhanced code %q", s)
+			return enhancedRange{}, false
 		}
 		v[i] = uint16(n)
 	}
-	return enhancedRange{v[0], v[1], v[2], v[3]}, nil
+	return enhancedRange{v[0], v[1], v[2], v[3]}, v[2] <= v[3]
 }
 
 // facts is an answer as rules look at it.

@@ -139,6 +139,8 @@ func TestDecodeErrors(t *testing.T) {
 		{"speed connections", "tenants:\n  - name: a\n    compositions: [{name: c}]\n    speed: [{name: s, patterns: [x], connections: 101}]", 4, "tenants[0].speed[0].connections", "1 to 100"},
 		{"source IP quota", "tenants:\n  - name: a\n    source_ip_quota: 1\n    compositions: [{name: c, networks: [192.0.2.1, 192.0.2.2]}]", 3, "tenants[0].source_ip_quota", "quota is 1"},
 		{"receivers file missing", inComposition("pool: default") + "receivers: nowhere.yaml", 6, "receivers", "cannot read"},
+		{"a rule about answers that is wrong", inComposition("pool: default") + "receivers:\n  - name: docomo\n    replies:\n      - {name: a, codes: [550], status: user, scope: nobody}", 9, "receivers[0].replies[0].scope", "allowed: connection, dkim"},
+		{"a rule about answers twice", inComposition("pool: default") + "receivers:\n  - name: docomo\n    replies:\n      - {name: a, codes: [550], status: user, scope: recipient}\n      - {name: a, codes: [551], status: user, scope: recipient}", 10, "receivers[0].replies[1].name", ""},
 		{"receivers inline wrong", inComposition("pool: default") + "receivers:\n  - {name: r, tls: maybe}", 7, "receivers[0].tls", "opportunistic, required, none"},
 	}
 	for _, tt := range tests {

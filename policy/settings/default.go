@@ -42,7 +42,9 @@ func (s *Settings) Fill() {
 	}
 	s.SpeedCap.fill()
 	for i := range s.Receivers.Rules {
-		set(&s.Receivers.Rules[i].Queue, "pc")
+		if !s.Receivers.Rules[i].OnlyReplies() {
+			set(&s.Receivers.Rules[i].Queue, "pc")
+		}
 	}
 }
 

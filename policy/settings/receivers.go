@@ -6,6 +6,8 @@ import (
 	"reflect"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/ekiden-mta/ekiden/policy/bounce"
 )
 
 // Receivers is rules data about receivers (R148): either the name of a file next to the settings, or the rules
@@ -34,6 +36,31 @@ type ReceiverRule struct {
 	TopOfHour      Duration `yaml:"top_of_hour,omitempty" json:"top_of_hour,omitempty"`         // extra random delay around minute 00
 	Source         string   `yaml:"source,omitempty" json:"source,omitempty"`                   // provenance of the rule
 	Date           string   `yaml:"date,omitempty" json:"date,omitempty"`                       // when that was true, YYYY-MM-DD
+
+	Replies []bounce.Row `yaml:"replies,omitempty" json:"replies,omitempty"` // what its answers mean, before the built-in rules
+}
+
+// OnlyReplies tells whether the rule says nothing but what answers mean: the limits stay as they are without it.
+func (r ReceiverRule) OnlyReplies() bool {
+	bare := ReceiverRule{Name: r.Name, Source: r.Source, Date: r.Date, Replies: r.Replies}
+	return len(r.Replies) > 0 && reflect.DeepEqual(r, bare)
+}
+
+// DefaultReceiver is the rule that fills what the others leave open; its replies are asked about everybody's answers.
+const DefaultReceiver = "default"
+
+// Replies are the rules about answers in r.
+func (r Receivers) Replies() (own []bounce.Own) {
+	for i := range r.Rules {
+		if one := &r.Rules[i]; len(one.Replies) > 0 {
+			o := bounce.Own{Receiver: one.Name, Rows: one.Replies}
+			if one.Name == DefaultReceiver {
+				o.Receiver = ""
+			}
+			own = append(own, o)
+		}
+	}
+	return own
 }
 
 // decodeNode reads either form: a text names a file, a list holds the rules.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/ekiden-mta/ekiden/policy/bounce"
 )
 
 // Queues are the names under which receivers are counted: the six classic ones (R63) and the two extra groups (D1).
@@ -45,6 +47,26 @@ func (c *checker) rules(rules []ReceiverRule, path string) {
 			if _, err := time.Parse(time.DateOnly, r.Date); err != nil {
 				c.fail(p+".date", fmt.Sprintf("%q is no date; write it YYYY-MM-DD", r.Date))
 			}
+		}
+		c.replies(r.Replies, p+".replies")
+	}
+}
+
+// repliesMost bounds the rules about answers of one receiver: each answer is held against all of them.
+const repliesMost = 200
+
+// replies checks what a receiver's answers are said to mean.
+func (c *checker) replies(rows []bounce.Row, path string) {
+	if len(rows) > repliesMost {
+		c.fail(path, fmt.Sprintf("has %d rules; allowed: at most %d", len(rows), repliesMost))
+	}
+	names := unique{c: c, seen: map[string]bool{}}
+	for i, row := range rows {
+		if row.Name != "" {
+			names.add(row.Name, at(path, i)+".name")
+		}
+		for _, wrong := range bounce.CheckRow(row) {
+			c.fail(at(path, i)+"."+wrong.Key, wrong.Text)
 		}
 	}
 }

@@ -19,7 +19,7 @@ import (
 var builtin []byte
 
 // defaultRule is the name of the rule that fills what the others leave open and serves everybody else.
-const defaultRule = "default"
+const defaultRule = settings.DefaultReceiver
 
 // Rules finds the limits of a destination. It never changes once built.
 type Rules struct {
@@ -32,7 +32,8 @@ type Rules struct {
 }
 
 // NewRules builds rules from the built-in data and extra, whose rules replace built-in ones of the same name and
-// whose matches win over those of built-in rules. extra must be validated.
+// whose matches win over those of built-in rules. Rules that only say what answers mean are none of limits. extra must be
+// validated.
 func NewRules(extra []settings.ReceiverRule) (*Rules, error) {
 	base, err := settings.DecodeRules(builtin)
 	if err != nil {
@@ -41,14 +42,18 @@ func NewRules(extra []settings.ReceiverRule) (*Rules, error) {
 	all := make([]settings.ReceiverRule, 0, len(base)+len(extra))
 	replaced := make(map[string]bool, len(extra))
 	for _, r := range extra {
-		replaced[r.Name] = true
+		replaced[r.Name] = !r.OnlyReplies()
 	}
 	for _, r := range base {
 		if !replaced[r.Name] {
 			all = append(all, r)
 		}
 	}
-	all = append(all, extra...)
+	for _, r := range extra {
+		if replaced[r.Name] {
+			all = append(all, r)
+		}
+	}
 
 	r := &Rules{
 		all:      all,

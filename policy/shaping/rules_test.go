@@ -127,3 +127,27 @@ func TestLint(t *testing.T) {
 		})
 	}
 }
+
+// A rule that only says what answers mean leaves the receiver's limits as they are.
+func TestRepliesLeaveLimits(t *testing.T) {
+	built, err := NewRules(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const replies = "replies: [{name: a, codes: [550], status: user, scope: recipient}]}\n"
+	extra, err := settings.DecodeRules([]byte("- {name: docomo, " + replies + "- {name: default, " + replies + "- {name: au, connections: 3, " + replies))
+	if err != nil {
+		t.Fatal(err)
+	}
+	with, err := NewRules(extra)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []mail.Domain{"docomo.ne.jp", "ezweb.ne.jp"} {
+		was, _ := built.ByDomain(d)
+		is, found := with.ByDomain(d)
+		if replaced := d == "ezweb.ne.jp"; found == replaced || !replaced && is != was {
+			t.Errorf("%s: %+v, was %+v", d, is, was)
+		}
+	}
+}

@@ -45,8 +45,10 @@ const (
 	isOwn
 	noSuppress
 	hasTaken
+	hasScope
+	hasRule // with what it said to do
 
-	allFields = hasTaken<<1 - 1
+	allFields = hasRule<<1 - 1
 )
 
 // Append appends the packed form of e to dst. Times keep their milliseconds, IPv6 zones are dropped.
@@ -117,6 +119,12 @@ func appendOutcome(dst []byte, bits uint64, e *mail.Event) []byte {
 	if bits&hasTaken != 0 { // a small distance
 		dst = binary.AppendVarint(dst, e.At.UnixMilli()-e.Taken.UnixMilli())
 	}
+	dst = appendNumber(dst, uint64(e.Scope))
+	if bits&hasRule != 0 {
+		dst = record.AppendString(dst, e.Rule)
+		dst = append(dst, byte(e.Action))
+		dst = binary.AppendUvarint(dst, uint64(max(e.For, 0)/time.Millisecond))
+	}
 	return dst
 }
 
@@ -147,7 +155,7 @@ func fieldsOf(e *mail.Event, domain mail.Domain) uint64 {
 		bit(e.Reply.Code > 0 || e.Reply.Text != "", hasReply) | bit(!e.Reply.Enhanced.IsZero(), hasEnhanced) |
 		bit(e.Detail != "", hasDetail) | bit(e.Source.IsValid(), hasSource) | bit(e.Remote.IsValid(), hasRemote) |
 		bit(e.MX != "", hasMX) | bit(e.TLS, hasTLS) | bit(!e.Next.IsZero(), hasNext) | bit(e.Own, isOwn) |
-		bit(e.NoSuppress, noSuppress) | bit(!e.Taken.IsZero(), hasTaken)
+		bit(e.NoSuppress, noSuppress) | bit(!e.Taken.IsZero(), hasTaken) | bit(e.Scope != 0, hasScope) | bit(e.Rule != "", hasRule)
 }
 
 func bit(on bool, b uint64) uint64 {
@@ -220,6 +228,11 @@ func decodeOutcome(r *record.Reader, bits uint64, e *mail.Event) {
 	e.Next = moment(r, bits&hasNext)
 	if bits&hasTaken != 0 {
 		e.Taken = time.UnixMilli(e.At.UnixMilli() - r.Int()).UTC()
+	}
+	e.Scope = mail.Scope(number(r, bits&hasScope, 255))
+	if bits&hasRule != 0 {
+		e.Rule, e.Action = r.String(), mail.Action(r.Byte())
+		e.For = time.Duration(r.UintMax(1<<40)) * time.Millisecond
 	}
 }
 

@@ -36,7 +36,8 @@ func full() mail.Event {
 		Stage: mail.StageRcpt, Status: 4, InDoubt: true, Reply: smtp.Reply{Code: 450,
 			Enhanced: smtp.EnhancedCode{Class: 4, Subject: 2, Detail: 1}, Text: "two\nlines"}, Detail: "d",
 		Source: netip.MustParseAddr("127.0.0.2"), Remote: netip.MustParseAddrPort("192.0.2.1:25"), MX: "mx.example.jp",
-		TLS: true, NoSuppress: true, Next: at.Add(time.Minute)}
+		TLS: true, NoSuppress: true, Next: at.Add(time.Minute),
+		Scope: mail.ScopeDKIM, Rule: "google/rate-dkim", Action: mail.ActProbe, For: 10 * time.Minute}
 }
 
 func TestCodec(t *testing.T) {
