@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
@@ -76,7 +77,13 @@ func (m *member) forming() bool {
 type firstMembers struct {
 	names  map[string]bool
 	at     time.Time
-	joined map[string]bool // seen since, so they have the key; guarded by Node.mu
+	joined sync.Map // name -> true: seen since, so they have the key
+}
+
+// has tells whether a member was seen since.
+func (f *firstMembers) has(name string) bool {
+	_, seen := f.joined.Load(name)
+	return seen
 }
 
 // facts collects what Release must know of the member that asks.
@@ -101,10 +108,8 @@ func (m *member) facts(name string) unseal.Facts {
 	if first == nil || !first.names[name] {
 		return f
 	}
-	m.node.mu.Lock()
-	defer m.node.mu.Unlock()
 	// Until it has joined it may ask again: an answer can be lost.
-	if f.Forming = now.Sub(first.at); !first.joined[name] {
+	if f.Forming = now.Sub(first.at); !first.has(name) {
 		f.Member, f.Missing = false, 1
 	}
 	return f

@@ -286,9 +286,7 @@ func (m *member) noteSeen(ctx context.Context) {
 		m.seen.Store(a.Name, now)
 		cmd.Names = append(cmd.Names, a.Name)
 		if first != nil {
-			m.node.mu.Lock()
-			first.joined[a.Name] = true
-			m.node.mu.Unlock()
+			first.joined.Store(a.Name, true)
 		}
 	}
 	if !m.agreed.Leads() || now.Sub(m.noted) < noteEvery {
