@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"github.com/ekiden-mta/ekiden/admin/compat"
 	"github.com/ekiden-mta/ekiden/admin/rpc"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/clock"
@@ -71,6 +72,7 @@ type Server struct {
 	c        Config
 	loopback bool // the listener is reachable from this machine only
 	guard    *guard
+	compat   *compat.API
 	http     *http.Server
 	listener net.Listener
 	served   chan struct{} // closed when serving has ended
@@ -83,6 +85,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{c: c, loopback: onLoopback(c.Address), served: make(chan struct{})}
 	s.guard = newGuard(c.Token, c.Log)
+	s.compat = compat.New(compat.Config{Services: c.Services, Clock: c.Clock, Log: c.Log})
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -135,6 +138,9 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /v1/suppressions", s.guard.operator(http.HandlerFunc(s.suppressions)))
 	mux.Handle("POST /v1/suppressions", s.guard.operator(http.HandlerFunc(s.suppress)))
 	mux.Handle("DELETE /v1/suppressions", s.guard.operator(http.HandlerFunc(s.unsuppress)))
+	if s.c.Services.Users != nil && s.c.Services.Log != nil {
+		mux.Handle("/transaction/", s.compat.Handler())
+	}
 	mux.Handle("/v1/", s.guard.operator(http.HandlerFunc(notBuilt)))
 	mux.Handle("GET /debug/pprof/", s.guard.operator(http.HandlerFunc(pprof.Index)))
 	mux.Handle("GET /debug/pprof/profile", s.guard.operator(http.HandlerFunc(pprof.Profile)))

@@ -117,7 +117,7 @@ func (b *book) ByNetwork(ip netip.Addr) []smtpd.Grant {
 func (b *book) ByUser(name string) (smtpd.Grant, string, bool) {
 	e := b.now.Load()
 	m, u := e.index.ByUser(name)
-	if m == nil || !slices.Contains(u.Permissions, "smtp") {
+	if m == nil || !slices.Contains(u.Permissions, settings.PermissionSMTP) {
 		return smtpd.Grant{}, "", false
 	}
 	return e.grants[m], u.SecretHash, true

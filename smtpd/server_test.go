@@ -48,8 +48,8 @@ func (b *book) ByRecipientDomain(d mail.Domain) (Grant, bool) {
 	return g, ok
 }
 
-// secret returns what a settings file holds for a secret, at the smallest cost argon2id has.
-func secret(s string) string {
+// hashOf returns what a settings file holds for a secret, at the smallest cost argon2id has.
+func hashOf(s string) string {
 	salt := []byte("saltsaltsalt")
 	sum := argon2.IDKey([]byte(s), salt, 1, 64, 1, 32)
 	enc := base64.RawStdEncoding.EncodeToString
@@ -140,7 +140,7 @@ func openBook() *book {
 	g := Grant{Tenant: "shop", Composition: "main"}
 	return &book{
 		networks: map[netip.Addr][]Grant{loopback: {g}},
-		users:    map[string]bookUser{"app1": {g, secret("s3cret")}},
+		users:    map[string]bookUser{"app1": {g, hashOf("s3cret")}},
 		inbound:  map[mail.Domain]Grant{"bounce.test": g},
 	}
 }

@@ -187,7 +187,7 @@ func TestT6VerifiedSecretIsRememberedAndSurvivesAttack(t *testing.T) {
 	}
 	r.dial(t, 0).hello().ask(plain("app1", "s3cret"), "235")
 	// a changed secret ends what was remembered
-	r.book.users["app1"] = bookUser{r.book.users["app1"].grant, secret("other")}
+	r.book.users["app1"] = bookUser{r.book.users["app1"].grant, hashOf("other")}
 	r.dialFrom(t, 0, "127.0.0.6").hello().ask(plain("app1", "s3cret"), "454")
 }
 

@@ -1,7 +1,8 @@
-// Package compat holds the records that users of comparable services know: deliveries and bounces with the field names
-// of requirements B3 and B4, made from the engine's own events.
+// Package compat speaks as comparable services do, for programs that were written for them: the transaction API with
+// its lists of deliveries and bounces (requirements B1, B3, B4), with the field names, errors and codes that they know.
 //
-// It must never decide what happened or search for it: it translates what the log says. Read DeliveryOf first.
+// It must never decide what happened, nor keep anything: it translates what the services say. Read API.transaction for
+// a call's way, and DeliveryOf for a record's.
 package compat
 
 import (
@@ -25,30 +26,45 @@ const (
 
 // Delivery is one record of deliveries/list (requirement B3).
 type Delivery struct {
-	Created    string `json:"created"`
-	ReturnPath string `json:"returnPath"`
-	From       string `json:"from"`
-	To         string `json:"to"`
-	MessageID  string `json:"messageId"`
-	Reason     string `json:"reason"`   // the receiver's words, or ours, of failed and deferred
-	SenderIP   string `json:"senderIp"` // source address towards the receiver; empty for queued
-	SourceIP   string `json:"sourceIp"` // the relaying server, of queued
-	Status     string `json:"status"`
-	Subject    string `json:"subject"`
-	APIData    string `json:"apiData"`
+	Created    string `json:"created" xml:"created"`
+	ReturnPath string `json:"returnPath" xml:"returnPath"`
+	From       string `json:"from" xml:"from"`
+	To         string `json:"to" xml:"to"`
+	MessageID  string `json:"messageId" xml:"messageId"`
+	Reason     string `json:"reason" xml:"reason"`     // the receiver's words, or ours, of failed and deferred
+	SenderIP   string `json:"senderIp" xml:"senderIp"` // source address towards the receiver; empty for queued
+	SourceIP   string `json:"sourceIp" xml:"sourceIp"` // the relaying server, of queued
+	Status     string `json:"status" xml:"status"`
+	Subject    string `json:"subject" xml:"subject"`
+	APIData    string `json:"apiData" xml:"apiData"`
+}
+
+// first is the record as version 1 of the API had it: without From, Return-Path and reference data.
+func (d *Delivery) first() any {
+	return struct {
+		Created      string `json:"created" xml:"created"`
+		EnvelopeFrom string `json:"envelopeFrom" xml:"envelopeFrom"`
+		EnvelopeTo   string `json:"envelopeTo" xml:"envelopeTo"`
+		MessageID    string `json:"messageId" xml:"messageId"`
+		Reason       string `json:"reason" xml:"reason"`
+		SenderIP     string `json:"senderIp" xml:"senderIp"`
+		SourceIP     string `json:"sourceIp" xml:"sourceIp"`
+		Status       string `json:"status" xml:"status"`
+		Subject      string `json:"subject" xml:"subject"`
+	}{d.Created, d.ReturnPath, d.To, d.MessageID, d.Reason, d.SenderIP, d.SourceIP, d.Status, d.Subject}
 }
 
 // Bounce is one record of bounces/list (requirement B4).
 type Bounce struct {
-	Created    string `json:"created"`
-	Status     string `json:"status"` // 1-11, 99
-	From       string `json:"from"`
-	To         string `json:"to"`
-	MessageID  string `json:"messageId"`
-	ReturnPath string `json:"returnPath"`
-	Subject    string `json:"subject"`
-	APIData    string `json:"apiData"`
-	Reason     string `json:"reason"`
+	Created    string `json:"created" xml:"created"`
+	Status     string `json:"status" xml:"status"` // 1-11, 99
+	From       string `json:"from" xml:"from"`
+	To         string `json:"to" xml:"to"`
+	MessageID  string `json:"messageId" xml:"messageId"`
+	ReturnPath string `json:"returnPath" xml:"returnPath"`
+	Subject    string `json:"subject" xml:"subject"`
+	APIData    string `json:"apiData" xml:"apiData"`
+	Reason     string `json:"reason" xml:"reason"`
 }
 
 // StatusOf is the delivery status that an event tells of, "" where it tells of none. A late bounce is none: the
@@ -94,13 +110,17 @@ func DeliveryOf(ev, accepted *mail.Event, zone *time.Location) Delivery {
 
 // BounceOf is the record of ev; accepted is as in DeliveryOf.
 func BounceOf(ev, accepted *mail.Event, zone *time.Location) Bounce {
-	status := ev.Status
-	if status == mail.StatusNone || status == mail.StatusInterrupted {
-		status = mail.StatusOther
-	}
-	return Bounce{Created: ev.At.In(zone).Format(timeForm), Status: strconv.Itoa(int(status)), From: headerFrom(ev, accepted),
+	return Bounce{Created: ev.At.In(zone).Format(timeForm), Status: strconv.Itoa(int(bounceStatus(ev))), From: headerFrom(ev, accepted),
 		To: string(ev.To), MessageID: accepted.HeaderID, ReturnPath: string(ev.From), Subject: accepted.Subject,
 		APIData: accepted.APIData, Reason: reason(ev)}
+}
+
+// bounceStatus is the status that a bounce is listed under (requirement B4: 1 to 11, 99).
+func bounceStatus(ev *mail.Event) mail.Status {
+	if ev.Status == mail.StatusNone || ev.Status == mail.StatusInterrupted {
+		return mail.StatusOther
+	}
+	return ev.Status
 }
 
 func headerFrom(ev, accepted *mail.Event) string { return cmp.Or(accepted.HeaderFrom, string(ev.From)) }

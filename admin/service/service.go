@@ -50,6 +50,7 @@ type Services struct {
 	Reservations Reservations
 	Probes       Probes
 	Replies      Replies
+	Users        Users
 }
 
 // Node is the node as a whole.

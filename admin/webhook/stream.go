@@ -155,7 +155,7 @@ func (s *stream) read(ctx context.Context, items chan<- item) error {
 	var broken error
 	err := s.p.c.Events.Follow(ctx, s.now.From, func(e *mail.Event, position string) bool {
 		if e.Kind == mail.EventAccepted && e.Tenant == s.hook.Tenant {
-			s.p.heads.note(e)
+			s.p.heads.Note(e)
 		}
 		it := item{position: position}
 		if s.wants(e) {
@@ -194,7 +194,7 @@ func (s *stream) item(ctx context.Context, e *mail.Event, position string) (item
 	head := e
 	if e.Kind != mail.EventAccepted {
 		var err error
-		if head, err = s.p.heads.head(ctx, s.p.c.Events, e.Message); err != nil {
+		if head, err = s.p.heads.Head(ctx, e.Message, s.p.c.Events.Acceptance); err != nil {
 			return item{}, fmt.Errorf("webhook: look up message: %w", err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/admin/compat"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 )
@@ -87,7 +88,7 @@ const (
 type Poster struct {
 	c      Config
 	client *poster
-	heads  heads
+	heads  compat.Heads
 
 	mu      sync.Mutex
 	streams map[string]*stream

@@ -57,6 +57,7 @@ type commands struct {
 	Log         logCmd          `cmd:"" help:"Search or follow the delivery log."`
 	Stats       statsCmds       `cmd:"" help:"Statistics by day, and the rebuild of all counters."`
 	Suppress    suppressCmds    `cmd:"" help:"Addresses that get no mail: list, add, remove, import, reset."`
+	User        userCmds        `cmd:"" help:"API users: list, add, key, remove."`
 	Cluster     clusterCmds     `cmd:"" help:"Members: list, drain, leave, take over, recover, admit, keys, audit."`
 	Unseal      unsealCmd       `cmd:"" help:"Give a sealed node its keys."`
 	Doctor      doctorCmd       `cmd:"" help:"Check names, records, disk, limits and keys, and say what to change."`

@@ -104,6 +104,8 @@ func TestDecodeErrors(t *testing.T) {
 		{"unknown key deep", inComposition("intake: {session: 3}"), 5, "tenants[0].compositions[0].intake.session", "allowed here: sessions, interval, size_kb"},
 		{"repeated key", inComposition("pool: a\npool: b"), 6, "", "already defined"},
 		{"no permission", inComposition("users: [{name: u, permissions: [], secret_hash: " + hash + "}]"), 5, "tenants[0].compositions[0].users[0].permissions", "at least one"},
+		{"no role", inComposition("users: [{name: u, role: root, secret_hash: " + hash + "}]"), 5, "tenants[0].compositions[0].users[0].role", "administrator, user"},
+		{"no zone", inComposition("users: [{name: u, zone: Mars, secret_hash: " + hash + "}]"), 5, "tenants[0].compositions[0].users[0].zone", "no time zone"},
 		{"text for a number", inComposition("intake: {sessions: many}"), 5, "tenants[0].compositions[0].intake.sessions", "must be a number"},
 		{"number for a list", inComposition("networks: 3"), 5, "tenants[0].compositions[0].networks", "must be a list"},
 		{"text for a boolean", inComposition(`cleaning_default: "true"`), 5, "tenants[0].compositions[0].cleaning_default", "true or false"},

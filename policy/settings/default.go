@@ -68,8 +68,9 @@ func (t *Tenant) fill() {
 func (c *Composition) fill() {
 	for i := range c.Users {
 		if c.Users[i].Permissions == nil {
-			c.Users[i].Permissions = []string{"smtp", "http"}
+			c.Users[i].Permissions = []string{PermissionSMTP, PermissionHTTP}
 		}
+		set(&c.Users[i].Role, RoleAdministrator)
 	}
 	set(&c.Access, "either")
 	set(&c.Intake.Sessions, 100)

@@ -21,6 +21,13 @@ type Index struct {
 	pools    map[string][]netip.Addr
 	hours    domainHours
 	traffic  *filter.Traffic
+	allowed  []allowed
+}
+
+// allowed is an entry of the allow-list, made ready.
+type allowed struct {
+	network netip.Prefix
+	entry   *Allow
 }
 
 type memberName struct{ tenant, composition string }
@@ -74,6 +81,13 @@ func NewIndex(s *Settings) (*Index, error) {
 		x.pools[s.Pools[i].Name] = addrs
 	}
 	x.hours = quietHours(s.SendingHours)
+	for i := range s.Allow {
+		p, err := ParseNetwork(s.Allow[i].Address)
+		if err != nil {
+			return nil, err
+		}
+		x.allowed = append(x.allowed, allowed{p, &s.Allow[i]})
+	}
 	for i := range s.Tenants {
 		t := &s.Tenants[i]
 		for j := range t.Compositions {
@@ -179,4 +193,15 @@ func (x *Index) Composition(tenant, name string) *Member {
 func (x *Index) Pool(name string) ([]netip.Addr, bool) {
 	p, ok := x.pools[name]
 	return p, ok
+}
+
+// Allows tells whether an address may reach what may tells of an entry; a list without entries allows all (R124).
+func (x *Index) Allows(a netip.Addr, may func(*Allow) bool) bool {
+	a = a.Unmap().WithZone("")
+	for _, e := range x.allowed {
+		if e.network.Contains(a) && may(e.entry) {
+			return true
+		}
+	}
+	return len(x.allowed) == 0
 }

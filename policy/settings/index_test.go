@@ -113,3 +113,32 @@ func TestDefaultRelaysForLoopback(t *testing.T) {
 		})
 	}
 }
+
+// TestAllows: without entries all addresses are allowed; with the first one only what an entry names (R124).
+func TestAllows(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		allow []Allow
+		from  string
+		want  bool
+	}{
+		{"no entries", nil, "192.0.2.1", true},
+		{"listed", []Allow{{Address: "192.0.2.1", ConsoleAPI: true}}, "192.0.2.1", true},
+		{"listed, mapped", []Allow{{Address: "192.0.2.0/24", ConsoleAPI: true}}, "::ffff:192.0.2.9", true},
+		{"listed for another thing", []Allow{{Address: "192.0.2.1", Console: true}}, "192.0.2.1", false},
+		{"another", []Allow{{Address: "192.0.2.1", ConsoleAPI: true}}, "192.0.2.2", false},
+		{"the second entry", []Allow{{Address: "192.0.2.1"}, {Address: "2001:db8::/32", ConsoleAPI: true}}, "2001:db8::1", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := Default()
+			s.Allow = row.allow
+			x, err := NewIndex(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := x.Allows(netip.MustParseAddr(row.from), func(a *Allow) bool { return a.ConsoleAPI }); got != row.want {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}

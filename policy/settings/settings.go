@@ -67,13 +67,34 @@ type Exclusion struct {
 	Threshold int  `yaml:"threshold,omitempty" json:"threshold,omitempty"` // 1-99, default 3
 }
 
-// User may use AUTH or the HTTP API.
+// User may use AUTH or the HTTP API (R132).
 type User struct {
-	Name        string   `yaml:"name" json:"name"`
-	SecretHash  string   `yaml:"secret_hash" json:"secret_hash"`                     // "argon2id:" + PHC string
-	Permissions []string `yaml:"permissions,omitempty" json:"permissions,omitempty"` // smtp, http
-	OwnData     bool     `yaml:"own_data,omitempty" json:"own_data,omitempty"`
+	Name          string   `yaml:"name" json:"name"`
+	SecretHash    string   `yaml:"secret_hash" json:"secret_hash"`                     // "argon2id:" + PHC string
+	Permissions   []string `yaml:"permissions,omitempty" json:"permissions,omitempty"` // smtp, http
+	OwnData       bool     `yaml:"own_data,omitempty" json:"own_data,omitempty"`       // sees what it handed over itself, no more
+	Role          string   `yaml:"role,omitempty" json:"role,omitempty"`               // administrator (default), user
+	ViewAddresses *bool    `yaml:"view_addresses,omitempty" json:"view_addresses,omitempty"`
+	Zone          string   `yaml:"zone,omitempty" json:"zone,omitempty"` // of times it reads and writes; empty: that of the process
 }
+
+// The roles of a User.
+const (
+	RoleAdministrator = "administrator"
+	RoleUser          = "user"
+)
+
+// The permissions of a User.
+const (
+	PermissionSMTP = "smtp"
+	PermissionHTTP = "http"
+)
+
+// Administers tells whether u may change what belongs to its tenant, not only read it.
+func (u *User) Administers() bool { return u.Role != RoleUser }
+
+// SeesAddresses tells whether u may read data that contains addresses.
+func (u *User) SeesAddresses() bool { return u.ViewAddresses == nil || *u.ViewAddresses }
 
 // Intake bounds what one composition may hand over.
 type Intake struct {

@@ -97,7 +97,11 @@ func (c *checker) user(u *User, path string) {
 		c.fail(path+".permissions", "at least one of smtp, http is needed")
 	}
 	for i, p := range u.Permissions {
-		c.oneOf(p, at(path+".permissions", i), "smtp", "http")
+		c.oneOf(p, at(path+".permissions", i), PermissionSMTP, PermissionHTTP)
+	}
+	c.oneOf(u.Role, path+".role", RoleAdministrator, RoleUser)
+	if _, err := time.LoadLocation(u.Zone); err != nil {
+		c.fail(path+".zone", fmt.Sprintf("%q is no time zone", u.Zone))
 	}
 }
 

@@ -1,0 +1,276 @@
+package compat
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/internal/secret"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+const (
+	maxCalls  = 10               // of one user at a time (requirement B1)
+	callTime  = 50 * time.Second // for one answer; below what the front gives a connection
+	guesses   = 50               // wrong keys that one address, or one user, may send at once
+	forgiven  = 6 * time.Second  // until one of them is forgotten
+	verifying = 2                // keys at once
+)
+
+// MissingHeader names the members that did not answer, so that what they know is not in an answer.
+const MissingHeader = "Ekiden-Missing"
+
+// Config is what the compatible APIs need.
+type Config struct {
+	Services service.Services
+	Clock    *clock.Clock // product clock
+	Log      *slog.Logger
+}
+
+// API serves the compatible APIs. Safe for concurrent use.
+type API struct {
+	c       Config
+	checker *secret.Checker
+	heads   Heads
+
+	mu    sync.Mutex
+	calls map[string]int // under way, by user
+}
+
+// New returns the compatible APIs.
+func New(c Config) *API {
+	return &API{c: c, calls: map[string]int{},
+		checker: secret.NewChecker(secret.Limits{Burst: guesses, Every: forgiven, Concurrent: verifying})}
+}
+
+// Handler serves the paths below /transaction/.
+func (a *API) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /transaction/{version}/{resource}/{action}", a.transaction)
+	mux.HandleFunc("/transaction/", func(w http.ResponseWriter, r *http.Request) {
+		asXML := strings.HasSuffix(r.URL.Path, ".xml")
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			a.refuse(w, &faults{status: http.StatusMethodNotAllowed, list: []fault{{string(codeForbidden), "", "POST only"}}}, asXML)
+			return
+		}
+		a.refuse(w, a.fault(r, codeNotFound, ""), asXML)
+	})
+	return mux
+}
+
+// call is one call of the transaction API.
+type call struct {
+	*API
+	ctx     context.Context
+	version int
+	params  url.Values
+	user    service.User
+	now     time.Time
+	faults  *faults
+	missing []service.Absent
+}
+
+// action answers a call. A *faults, or what is in call.faults, refuses it.
+type action struct {
+	serve      func(*call) (*answer, error)
+	administer bool // the user must be an administrator
+	addresses  bool // the answer has addresses in it
+}
+
+func (a *API) action(resource, name string) (action, bool) {
+	switch resource + "/" + name {
+	case "deliveries/list":
+		return action{serve: (*call).deliveries, addresses: true}, true
+	case "bounces/list":
+		return action{serve: (*call).bounces, addresses: true}, true
+	}
+	return action{}, false
+}
+
+// transaction serves POST /transaction/v1|v2/RESOURCE/ACTION.json|.xml.
+func (a *API) transaction(w http.ResponseWriter, r *http.Request) {
+	name, format, _ := strings.Cut(r.PathValue("action"), ".")
+	asXML := format == "xml"
+	version := slices.Index([]string{"v1", "v2"}, r.PathValue("version")) + 1
+	act, ok := a.action(r.PathValue("resource"), name)
+	if !ok || version == 0 || format != "json" && !asXML {
+		a.refuse(w, a.fault(r, codeNotFound, ""), asXML)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	defer cancel()
+	c := &call{API: a, ctx: ctx, version: version, now: a.c.Clock.Now(), faults: &faults{ja: japanese(r)}}
+	if err := c.enter(r, act); err != nil {
+		a.refuse(w, err, asXML)
+		return
+	}
+	defer a.leave(c.user.Name)
+	answer, err := act.serve(c)
+	if err == nil && len(c.faults.list) > 0 {
+		err = c.faults
+	}
+	if err = c.incomplete(err); err != nil {
+		a.trouble(w, r, err, asXML)
+		return
+	}
+	tellMissing(w, c.missing)
+	if err := write(w, http.StatusOK, answer, asXML); err != nil {
+		a.c.Log.Error("answer not written", "path", r.URL.Path, "error", err)
+	}
+}
+
+// enter finds out who calls, and whether he may; leave must follow where it returns nil.
+func (c *call) enter(r *http.Request, act action) error {
+	if !private(r) || !c.c.Services.Users.AllowsAPI(origin(r)) {
+		return c.API.fault(r, codeAddress, "")
+	}
+	var err error
+	if c.params, err = readParams(r); err != nil {
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			return c.API.fault(r, codeLong, "")
+		}
+		return c.API.fault(r, codeForm, "")
+	}
+	name, key := c.needed("api_user"), c.needed("api_key")
+	if len(c.faults.list) > 0 {
+		return c.faults
+	}
+	user, verdict := c.login(r, name, key)
+	switch {
+	case verdict == secret.Busy:
+		return c.API.fault(r, codeCrowded, "")
+	case verdict != secret.Good:
+		return c.API.fault(r, codeLogin, "")
+	case !user.HTTP, act.administer && !user.Administrator, act.addresses && !user.ViewAddresses:
+		return c.API.fault(r, codeForbidden, "")
+	case !c.take(user.Name):
+		return c.API.fault(r, codeCrowded, "")
+	}
+	c.user = user
+	return nil
+}
+
+// login verifies a key.
+func (a *API) login(r *http.Request, name, key string) (u service.User, v secret.Verdict) {
+	v = a.checker.Check(clock.Wall(), household(origin(r)).String(), name, key, func(name string) (hash string, found bool) {
+		u, hash, found = a.c.Services.Users.User(name)
+		return hash, found
+	})
+	if v != secret.Good {
+		u = service.User{}
+	}
+	return u, v
+}
+
+// take begins a call of a user, unless ten are under way.
+func (a *API) take(user string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.calls[user] >= maxCalls {
+		return false
+	}
+	a.calls[user]++
+	return true
+}
+
+func (a *API) leave(user string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.calls[user]--; a.calls[user] == 0 {
+		delete(a.calls, user)
+	}
+}
+
+// fault is a refusal for one reason.
+func (a *API) fault(r *http.Request, c code, field string) *faults {
+	f := &faults{ja: japanese(r)}
+	f.add(c, field)
+	return f
+}
+
+// incomplete takes the members that did not answer out of err.
+func (c *call) incomplete(err error) error {
+	var partial *service.Partial
+	if !errors.As(err, &partial) {
+		return err
+	}
+	c.missing = partial.Missing
+	return nil
+}
+
+// trouble answers with an error: a refusal as it is, our own trouble as a temporary failure, and to the log.
+func (a *API) trouble(w http.ResponseWriter, r *http.Request, err error, asXML bool) {
+	var no *faults
+	if !errors.As(err, &no) {
+		if !errors.Is(err, context.Canceled) {
+			a.c.Log.Warn("call failed", "path", r.URL.Path, "error", err)
+		}
+		no = a.fault(r, codeTrouble, "")
+	}
+	a.refuse(w, no, asXML)
+}
+
+func (a *API) refuse(w http.ResponseWriter, err error, asXML bool) {
+	var no *faults
+	if !errors.As(err, &no) {
+		no = &faults{}
+		no.add(codeTrouble, "")
+	}
+	out := &answer{name: "errors", item: "error"}
+	for _, f := range no.list {
+		out.list = append(out.list, f)
+	}
+	if err := write(w, no.status, out, asXML); err != nil {
+		a.c.Log.Error("refusal not written", "error", err)
+	}
+}
+
+// acceptance finds the event of acceptance of a message, on whatever member it is; empty where there is none.
+func (a *API) acceptance(ctx context.Context, m mail.MessageID) (found mail.Event, err error) {
+	err = a.c.Services.Log.Search(ctx, service.EventQuery{Message: m, Kind: mail.EventAccepted}, func(e mail.Event, _ string) bool {
+		found = e
+		return false
+	})
+	if partial := (*service.Partial)(nil); errors.As(err, &partial) {
+		err = nil // the answer as a whole says that it lacks members
+	}
+	return found, err
+}
+
+// private tells whether nobody can read along: HTTPS, or a caller on this machine.
+func private(r *http.Request) bool { return r.TLS != nil || origin(r).IsLoopback() }
+
+// origin is the caller's address.
+func origin(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+// household is what counts as one address: an IPv6 customer has a whole /64.
+func household(ip netip.Addr) netip.Addr {
+	if ip.Is6() {
+		if p, err := ip.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return ip
+}
+
+func tellMissing(w http.ResponseWriter, missing []service.Absent) {
+	for _, m := range missing {
+		w.Header().Add(MissingHeader, m.Name)
+	}
+}

@@ -1,0 +1,164 @@
+package compat
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// filter says which events of the log are records of a list.
+type filter struct {
+	composition     string
+	from, to, data  string
+	match           func(text, part string) bool
+	wants           func(*mail.Event) bool
+	skip, take      int
+	onlyUser        string // what this user handed over; "" = everybody's
+	needsAcceptance bool   // from is of the message's header
+}
+
+// The values of search_option: how from, to and api_data are compared, without regard to case (E-47).
+const (
+	searchPartial = "partial"
+	searchFull    = "full"
+	searchPrefix  = "prefix"
+)
+
+// filter reads the parameters that deliveries and bounces share.
+func (c *call) filter(q *service.EventQuery) *filter {
+	f := &filter{composition: c.composition(), from: strings.ToLower(c.text("from")), to: strings.ToLower(c.text("to")),
+		data: strings.ToLower(c.text("api_data"))}
+	f.skip, f.take = c.page()
+	f.needsAcceptance = f.from != ""
+	if c.user.OwnData {
+		f.onlyUser = c.user.Name
+	}
+	how := c.text("search_option")
+	switch how {
+	case "", searchPartial:
+		f.match = strings.Contains
+	case searchFull:
+		f.match = func(text, part string) bool { return text == part }
+	case searchPrefix:
+		f.match = strings.HasPrefix
+	default:
+		c.faults.add(codeRange, "search_option")
+		f.match = strings.Contains
+	}
+	q.Tenant = c.user.Tenant
+	// The log takes a whole address for an exact one, and finds it by its index.
+	if at := strings.IndexByte(f.to, '@'); how == searchFull || at <= 0 || at == len(f.to)-1 {
+		q.To = mail.Address(f.to)
+	}
+	return f
+}
+
+// composition reads server_composition, which must be one of the user's tenant.
+func (c *call) composition() string {
+	name := c.needed("server_composition")
+	if name != "" && !slices.Contains(c.c.Services.Users.Compositions(c.user.Tenant), name) {
+		c.faults.add(codeNotFound, "server_composition")
+	}
+	return name
+}
+
+// search calls each with the events that are wanted on the page, and with their acceptance.
+func (c *call) search(q service.EventQuery, f *filter, each func(e, accepted *mail.Event)) error {
+	if len(c.faults.list) > 0 {
+		return c.faults
+	}
+	var broken error
+	err := c.c.Services.Log.Search(c.ctx, q, func(e mail.Event, _ string) bool {
+		if e.Kind == mail.EventAccepted {
+			c.heads.Note(&e)
+		}
+		if !f.wants(&e) || e.Own || f.to != "" && !f.match(e.To.Fold(), f.to) {
+			return true
+		}
+		accepted := &e
+		if e.Kind != mail.EventAccepted && (e.Composition == "" || f.needsAcceptance) {
+			if accepted, broken = c.heads.Head(c.ctx, e.Message, c.acceptance); broken != nil {
+				return false
+			}
+		}
+		facts := &e // what the event itself says; events of older releases say it at their acceptance only
+		if e.Composition == "" {
+			facts = accepted
+		}
+		switch {
+		case facts.Composition != f.composition, f.onlyUser != "" && facts.User != f.onlyUser,
+			f.data != "" && !f.match(strings.ToLower(facts.APIData), f.data),
+			f.from != "" && !f.match(strings.ToLower(headerFrom(&e, accepted)), f.from):
+			return true
+		case f.skip > 0:
+			f.skip--
+			return true
+		}
+		if accepted == &e && e.Kind != mail.EventAccepted {
+			if accepted, broken = c.heads.Head(c.ctx, e.Message, c.acceptance); broken != nil {
+				return false
+			}
+		}
+		each(&e, accepted)
+		f.take--
+		return f.take > 0
+	})
+	if broken != nil {
+		return broken
+	}
+	if errors.Is(err, service.ErrInvalid) {
+		c.faults.add(codeRange, "to")
+		return c.faults
+	}
+	return err
+}
+
+// deliveries serves deliveries/list (requirement B3): the records of one day, hour or minute, oldest first.
+func (c *call) deliveries() (*answer, error) {
+	var q service.EventQuery
+	f := c.filter(&q)
+	c.needed("date")
+	q.Since, q.Until = c.point()
+	status := c.text("status")
+	if status != "" && !slices.Contains([]string{Queued, Succeeded, Failed, Deferred}, status) {
+		c.faults.add(codeRange, "status")
+	}
+	f.wants = func(e *mail.Event) bool {
+		s := StatusOf(e.Kind)
+		return s != "" && (status == "" || s == status)
+	}
+	out := &answer{name: "deliveries", item: "delivery"}
+	return out, c.search(q, f, func(e, accepted *mail.Event) {
+		d := DeliveryOf(e, accepted, c.user.Zone)
+		if c.version == 1 {
+			out.list = append(out.list, d.first())
+			return
+		}
+		out.list = append(out.list, d)
+	})
+}
+
+// bounces serves bounces/list (requirement B4): the errors of a period, oldest first.
+func (c *call) bounces() (*answer, error) {
+	var q service.EventQuery
+	f := c.filter(&q)
+	if q.Since, q.Until = c.point(); q.Since.IsZero() {
+		q.Since, q.Until = c.period()
+	}
+	if status := c.text("status"); status != "" {
+		n := c.number("status", 0, int(mail.StatusHostUnknown), int(mail.StatusOther))
+		if n > int(mail.StatusUnsubscribed) && n != int(mail.StatusOther) {
+			c.faults.add(codeRange, "status")
+		}
+		f.wants = func(e *mail.Event) bool { return IsBounce(e.Kind) && int(bounceStatus(e)) == n }
+	} else {
+		f.wants = func(e *mail.Event) bool { return IsBounce(e.Kind) }
+	}
+	out := &answer{name: "bounces", item: "bounce"}
+	return out, c.search(q, f, func(e, accepted *mail.Event) {
+		out.list = append(out.list, BounceOf(e, accepted, c.user.Zone))
+	})
+}

@@ -1,0 +1,211 @@
+package compat_test
+
+import (
+	"context"
+	"encoding/base64"
+	"flag"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/argon2"
+
+	"github.com/ekiden-mta/ekiden/admin/compat"
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+)
+
+var update = flag.Bool("update", false, "write the golden bodies anew")
+
+// key is what all users of the tests prove themselves by.
+const key = "secret-key-1"
+
+func hashOf(s string) string {
+	salt := []byte("saltsalt")
+	enc := base64.RawStdEncoding.EncodeToString
+	return "argon2id:$argon2id$v=19$m=64,t=1,p=1$" + enc(salt) + "$" + enc(argon2.IDKey([]byte(s), salt, 1, 64, 1, 32))
+}
+
+// site is a node made of plain facts.
+type site struct {
+	users   map[string]service.User
+	events  []mail.Event
+	missing []service.Absent
+	only    netip.Addr    // the only address that may call; invalid = all may
+	hold    chan struct{} // searches wait until it is closed
+	entered chan struct{} // one for each search that waits
+}
+
+func (s *site) User(name string) (service.User, string, bool) {
+	u, ok := s.users[name]
+	return u, hashOf(key), ok
+}
+
+func (s *site) Compositions(tenant string) []string {
+	return map[string][]string{"shop": {"main", "second"}, "other": {"main"}}[tenant]
+}
+
+func (s *site) AllowsAPI(from netip.Addr) bool { return !s.only.IsValid() || s.only == from }
+
+func (s *site) Search(ctx context.Context, q service.EventQuery, yield func(mail.Event, string) bool) error {
+	if s.hold != nil {
+		s.entered <- struct{}{}
+		<-s.hold
+	}
+	for i, e := range s.events {
+		switch {
+		case q.Tenant != "" && e.Tenant != q.Tenant, !q.Message.IsZero() && e.Message != q.Message,
+			!q.Since.IsZero() && e.At.Before(q.Since), !q.Until.IsZero() && !e.At.Before(q.Until),
+			q.Kind != 0 && e.Kind != q.Kind, !strings.Contains(e.To.Fold(), q.To.Fold()):
+			continue
+		}
+		if !yield(e, strconv.Itoa(i)) {
+			return nil
+		}
+	}
+	if s.missing != nil {
+		return &service.Partial{Missing: s.missing}
+	}
+	return ctx.Err()
+}
+
+func (s *site) Trace(context.Context, service.TraceQuery) (service.Trace, error) {
+	return service.Trace{}, service.ErrNotFound
+}
+
+// noon is when the tests' day is half over, in Tokyo.
+func noon(t *testing.T) time.Time {
+	t.Helper()
+	return time.Date(2026, 3, 10, 12, 0, 0, 0, tokyo(t))
+}
+
+func tokyo(t *testing.T) *time.Location {
+	t.Helper()
+	zone, err := time.LoadLocation("Asia/Tokyo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return zone
+}
+
+// newSite is a tenant's two days: two messages of one user, one of another, and somebody else's.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	zone, day := tokyo(t), noon(t)
+	admin := service.User{Name: "ann@shop.example", Tenant: "shop", Composition: "main", HTTP: true, Administrator: true, ViewAddresses: true, Zone: zone}
+	own, reader, blind, smtpOnly, utc := admin, admin, admin, admin, admin
+	own.Name, own.OwnData, own.Administrator = "own@shop.example", true, false
+	reader.Name, reader.Administrator = "reader@shop.example", false
+	blind.Name, blind.ViewAddresses = "blind@shop.example", false
+	smtpOnly.Name, smtpOnly.HTTP = "smtp@shop.example", false
+	utc.Name, utc.Zone = "utc@shop.example", time.UTC
+	s := &site{users: map[string]service.User{}}
+	for _, u := range []service.User{admin, own, reader, blind, smtpOnly, utc} {
+		s.users[u.Name] = u
+	}
+	add := func(at time.Time, n int, e mail.Event) {
+		e.At, e.Message = at, mail.MessageID{Lineage: 1, Seq: mail.Seq(n)}
+		if e.Tenant == "" {
+			e.Tenant = "shop"
+		}
+		if e.Composition == "" {
+			e.Composition = "main"
+		}
+		e.From, e.Domain = "return@shop.example", e.To.Domain()
+		s.events = append(s.events, e)
+	}
+	head := func(n int, to mail.Address, user, data string) mail.Event {
+		return mail.Event{Kind: mail.EventAccepted, To: to, User: user, APIData: data, HeaderFrom: "news@shop.example",
+			HeaderID: "<" + strconv.Itoa(n) + "@shop.example>", Subject: "Offer <" + strconv.Itoa(n) + "> & more", Client: netip.MustParseAddr("192.0.2.1")}
+	}
+	outcome := func(kind mail.EventKind, to mail.Address, user, data string, status mail.Status, code int, text string) mail.Event {
+		return mail.Event{Kind: kind, To: to, User: user, APIData: data, Status: status, Stage: mail.StageRcpt,
+			Reply: smtp.Reply{Code: code, Text: text}, Source: netip.MustParseAddr("198.51.100.7")}
+	}
+	add(day.Add(-26*time.Hour), 1, head(1, "taro@docomo.ne.jp", "", "C1"))
+	add(day.Add(-26*time.Hour), 1, outcome(mail.EventDelivered, "taro@docomo.ne.jp", "", "C1", 0, 250, "ok"))
+	add(day.Add(-3*time.Hour), 2, head(2, "Hanako@Example.JP", "own@shop.example", "C2"))
+	add(day.Add(-3*time.Hour+time.Minute), 2, outcome(mail.EventDeferred, "Hanako@Example.JP", "own@shop.example", "C2", 0, 451, "try later"))
+	add(day.Add(-2*time.Hour), 2, outcome(mail.EventFailed, "Hanako@Example.JP", "own@shop.example", "C2", mail.StatusUserUnknown, 550, "5.1.1 <b>unknown</b> ユーザー"))
+	blocked := head(3, "jiro@example.jp", "ann@shop.example", "D3")
+	add(day.Add(-time.Hour), 3, blocked)
+	end := outcome(mail.EventSuppressed, "jiro@example.jp", "ann@shop.example", "D3", mail.StatusBlockListed, 0, "")
+	end.Detail, end.Source, end.Stage = "on the block list", netip.Addr{}, mail.StageNone
+	add(day.Add(-time.Hour), 3, end)
+	second := head(4, "saburo@example.jp", "", "")
+	second.Composition = "second"
+	add(day.Add(-time.Hour), 4, second)
+	foreign := head(5, "taro@docomo.ne.jp", "", "")
+	foreign.Tenant = "other"
+	add(day.Add(-time.Hour), 5, foreign)
+	bounce := outcome(mail.EventBounced, "taro@docomo.ne.jp", "", "C1", mail.StatusOverCapacity, 552, "mailbox full")
+	add(day.Add(-30*time.Minute), 1, bounce)
+	return s
+}
+
+// serve puts the site on a socket of this machine, with the clock at noon.
+func (s *site) serve(t *testing.T) string {
+	t.Helper()
+	c := &clock.Clock{}
+	c.Set(noon(t))
+	api := compat.New(compat.Config{Services: service.Services{Users: s, Log: s}, Clock: c, Log: slog.New(slog.DiscardHandler)})
+	srv := httptest.NewServer(api.Handler())
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// post sends a body and returns status, type and body of the answer.
+func post(t *testing.T, url, kind, body string, head ...string) (int, string, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", kind)
+	for i := 0; i+1 < len(head); i += 2 {
+		req.Header.Set(head[i], head[i+1])
+	}
+	return do(t, req)
+}
+
+func do(t *testing.T, req *http.Request) (int, string, string) {
+	t.Helper()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header.Get("Content-Type"), string(raw)
+}
+
+// golden compares a body with the one that was written down.
+func golden(t *testing.T, name, body string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(body), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != string(want) {
+		t.Errorf("%s:\n%s\nwant\n%s", name, body, want)
+	}
+}

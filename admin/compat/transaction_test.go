@@ -1,0 +1,289 @@
+package compat_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+)
+
+// form is a call's parameters: those of ann, with more and others.
+func form(more string) url.Values {
+	v := url.Values{"api_user": {"ann@shop.example"}, "api_key": {key}, "server_composition": {"main"}}
+	add, err := url.ParseQuery(more)
+	if err != nil {
+		panic(err)
+	}
+	for name, values := range add {
+		v[name] = values
+	}
+	return v
+}
+
+// TestLists: what each call answers, in JSON and in XML, byte by byte (requirements B3, B4).
+func TestLists(t *testing.T) {
+	for _, row := range []struct{ name, path, params string }{
+		{"deliveries", "v2/deliveries/list", "date=2026-03-10"},
+		{"deliveries-v1", "v1/deliveries/list", "date=2026-03-10"},
+		{"deliveries-yesterday", "v2/deliveries/list", "date=2026-03-09"},
+		{"deliveries-none", "v2/deliveries/list", "date=2026-01-01"},
+		{"bounces", "v2/bounces/list", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			base := newSite(t).serve(t)
+			for _, format := range []string{"json", "xml"} {
+				status, kind, body := post(t, base+"/transaction/"+row.path+"."+format, "application/x-www-form-urlencoded", form(row.params).Encode())
+				if status != http.StatusOK || kind != "application/"+format+"; charset=UTF-8" {
+					t.Fatalf("%d %s %s", status, kind, body)
+				}
+				golden(t, row.name+"."+format, body)
+			}
+		})
+	}
+}
+
+// TestSearch: which records a call finds; each is named by its status and recipient.
+func TestSearch(t *testing.T) {
+	const hanako = "Hanako@Example.JP"
+	all := "queued " + hanako + ", deferred " + hanako + ", failed " + hanako + ", queued jiro@example.jp, failed jiro@example.jp"
+	base := newSite(t).serve(t)
+	for _, row := range []struct{ name, call, params, want string }{
+		{"a day", "deliveries", "date=2026-03-10", all},
+		{"the day in another zone", "deliveries", "date=2026-03-10&api_user=utc@shop.example", all},
+		{"the day before in another zone", "deliveries", "date=2026-03-09&api_user=utc@shop.example", "queued taro@docomo.ne.jp, succeeded taro@docomo.ne.jp"},
+		{"an hour", "deliveries", "date=2026-03-10&hour=10", "failed " + hanako},
+		{"a minute", "deliveries", "date=2026-03-10&hour=9&minute=1", "deferred " + hanako},
+		{"status", "deliveries", "date=2026-03-10&status=failed", "failed " + hanako + ", failed jiro@example.jp"},
+		{"part of a recipient, any case", "deliveries", "date=2026-03-10&to=NAKO@exam&status=queued", "queued " + hanako},
+		{"recipient from its beginning", "deliveries", "date=2026-03-10&to=ji&search_option=prefix", "queued jiro@example.jp, failed jiro@example.jp"},
+		{"not its middle", "deliveries", "date=2026-03-10&to=iro@&search_option=prefix", ""},
+		{"whole recipient", "deliveries", "date=2026-03-10&to=hanako@example.jp&search_option=full&status=failed", "failed " + hanako},
+		{"not a part then", "deliveries", "date=2026-03-10&to=nako@example.jp&search_option=full", ""},
+		{"reference data", "deliveries", "date=2026-03-10&api_data=d", "queued jiro@example.jp, failed jiro@example.jp"},
+		{"header From", "deliveries", "date=2026-03-10&from=news@&status=queued", "queued " + hanako + ", queued jiro@example.jp"},
+		{"the envelope is not the header", "deliveries", "date=2026-03-10&from=return@", ""},
+		{"the other composition", "deliveries", "date=2026-03-10&server_composition=second", "queued saburo@example.jp"},
+		{"first page", "deliveries", "date=2026-03-10&r=2", "queued " + hanako + ", deferred " + hanako},
+		{"third page", "deliveries", "date=2026-03-10&r=2&p=2", "failed jiro@example.jp"},
+		{"behind the last", "deliveries", "date=2026-03-10&r=2&p=3", ""},
+		{"own data", "deliveries", "date=2026-03-10&api_user=own@shop.example", "queued " + hanako + ", deferred " + hanako + ", failed " + hanako},
+		{"all bounces", "bounces", "", "2 " + hanako + ", 10 jiro@example.jp, 5 taro@docomo.ne.jp"},
+		{"bounces of a status", "bounces", "status=10", "10 jiro@example.jp"},
+		{"bounces of a day", "bounces", "date=2026-03-10&hour=11", "10 jiro@example.jp, 5 taro@docomo.ne.jp"},
+		{"bounces of a period", "bounces", "start_date=2026-03-10&end_date=2026-03-10", "2 " + hanako + ", 10 jiro@example.jp, 5 taro@docomo.ne.jp"},
+		{"bounces until yesterday", "bounces", "end_date=2026-03-09", ""},
+		{"own bounces", "bounces", "api_user=own@shop.example", "2 " + hanako},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			status, _, body := post(t, base+"/transaction/v2/"+row.call+"/list.json", "application/x-www-form-urlencoded", form(row.params).Encode())
+			var out map[string][]map[string]string
+			if err := json.Unmarshal([]byte(body), &out); err != nil || status != http.StatusOK {
+				t.Fatalf("%d %s", status, body)
+			}
+			var got []string
+			for _, r := range out[row.call] {
+				got = append(got, r["status"]+" "+r["to"])
+			}
+			if strings.Join(got, ", ") != row.want {
+				t.Errorf("%s\nwant %s", strings.Join(got, ", "), row.want)
+			}
+		})
+	}
+}
+
+// TestRefusals: the codes of requirement B1 and their HTTP statuses.
+func TestRefusals(t *testing.T) {
+	base := newSite(t).serve(t)
+	for _, row := range []struct {
+		name, path, params string
+		status             int
+		want               string // code and field, for each fault
+	}{
+		{"nobody", "v2/deliveries/list", "api_user=&api_key=", 400, "10-001 api_user, 10-001 api_key"},
+		{"a wrong key", "v2/deliveries/list", "api_key=wrong-key-1", 401, "13-001 "},
+		{"no such user", "v2/deliveries/list", "api_user=bob@shop.example", 401, "13-001 "},
+		{"SMTP only", "v2/deliveries/list", "api_user=smtp@shop.example&date=2026-03-10", 403, "13-002 "},
+		{"no addresses for him", "v2/deliveries/list", "api_user=blind@shop.example&date=2026-03-10", 403, "13-002 "},
+		{"nothing said", "v2/deliveries/list", "server_composition=", 400, "10-001 server_composition, 10-001 date"},
+		{"unknown composition", "v2/deliveries/list", "server_composition=third&date=2026-03-10", 404, "12-001 server_composition"},
+		{"no date", "v2/deliveries/list", "date=10.3.2026", 400, "10-003 date"},
+		{"no such date", "v2/deliveries/list", "date=2026-02-30", 400, "10-003 date"},
+		{"tomorrow", "v2/deliveries/list", "date=2026-03-11", 400, "10-004 date"},
+		{"an hour to come", "v2/deliveries/list", "date=2026-03-10&hour=13", 400, "10-004 hour"},
+		{"hour 24", "v2/deliveries/list", "date=2026-03-10&hour=24", 400, "10-003 hour"},
+		{"a minute of no hour", "v2/deliveries/list", "date=2026-03-10&minute=3", 400, "10-001 hour"},
+		{"status", "v2/deliveries/list", "date=2026-03-10&status=sent", 400, "10-003 status"},
+		{"many records", "v2/deliveries/list", "date=2026-03-10&r=101", 400, "10-003 r"},
+		{"page before the first", "v2/deliveries/list", "date=2026-03-10&p=-1", 400, "10-003 p"},
+		{"search option", "v2/deliveries/list", "date=2026-03-10&search_option=regex", 400, "10-003 search_option"},
+		{"long", "v2/deliveries/list", "date=2026-03-10&to=" + strings.Repeat("x", 257), 400, "10-002 to"},
+		{"several at once", "v2/deliveries/list", "r=0&status=x", 400, "10-003 r, 10-001 date, 10-003 status"},
+		{"bounce status 12", "v2/bounces/list", "status=12", 400, "10-003 status"},
+		{"reversed", "v2/bounces/list", "start_date=2026-03-09&end_date=2026-03-08", 400, "10-004 end_date"},
+		{"period to come", "v2/bounces/list", "start_date=2026-03-09&end_date=2026-03-11", 400, "10-004 end_date"},
+		{"no such resource", "v2/bounce/list", "", 404, "12-001 "},
+		{"no such version", "v3/bounces/list", "", 404, "12-001 "},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			status, _, body := post(t, base+"/transaction/"+row.path+".json", "application/x-www-form-urlencoded", form(row.params).Encode())
+			if got := faultsOf(t, body); got != row.want || status != row.status {
+				t.Errorf("%d %s, want %d %s", status, got, row.status, row.want)
+			}
+		})
+	}
+}
+
+func faultsOf(t *testing.T, body string) string {
+	t.Helper()
+	var out struct {
+		Errors []struct{ Code, Field, Message string }
+	}
+	if err := json.Unmarshal([]byte(body), &out); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	var got []string
+	for _, e := range out.Errors {
+		if e.Message == "" {
+			t.Errorf("%s without words", e.Code)
+		}
+		got = append(got, e.Code+" "+e.Field)
+	}
+	return strings.Join(got, ", ")
+}
+
+// TestForms: how the parameters may be written, and which bodies are none.
+func TestForms(t *testing.T) {
+	base := newSite(t).serve(t)
+	login := `"api_user":"ann@shop.example","api_key":"` + key + `"`
+	for _, row := range []struct {
+		name, kind, body string
+		status           int
+		want             string
+	}{
+		{"JSON with numbers", "application/json", `{` + login + `,"server_composition":"main","date":"2026-03-10","r":1,"p":0}`, 200, ""},
+		{"JSON with texts", "application/json; charset=utf-8", `{` + login + `,"server_composition":"main","date":"2026-03-10","r":"1"}`, 200, ""},
+		{"an object within", "application/json", `{` + login + `,"to":{}}`, 400, "11-006 "},
+		{"no object", "application/json", `[1]`, 400, "11-006 "},
+		{"null", "application/json", `null`, 400, "11-006 "},
+		{"no JSON", "application/json", `{`, 400, "11-006 "},
+		{"JSON as text, as a foreign page would send it", "text/plain", `{` + login + `}`, 400, "11-006 "},
+		{"no type", "", `api_user=ann`, 400, "11-006 "},
+		{"a form that is none", "application/x-www-form-urlencoded", `%zz`, 400, "11-006 "},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			status, _, body := post(t, base+"/transaction/v2/deliveries/list.json", row.kind, row.body)
+			if status != row.status || row.want != "" && faultsOf(t, body) != row.want {
+				t.Errorf("%d %s", status, body)
+			}
+			if row.want == "" && strings.Count(body, `"created"`) != 1 {
+				t.Errorf("%s", body)
+			}
+		})
+	}
+}
+
+// TestWords: errors speak Japanese to who asks for it first, in both formats.
+func TestWords(t *testing.T) {
+	base := newSite(t).serve(t)
+	for _, row := range []struct{ language, format, name string }{
+		{"ja", "json", "error-ja.json"}, {"ja-JP,en;q=0.5", "xml", "error-ja.xml"}, {"en", "xml", "error-en.xml"}, {"fr", "json", "error-en.json"},
+	} {
+		_, _, body := post(t, base+"/transaction/v2/deliveries/list."+row.format, "application/x-www-form-urlencoded",
+			form("date=2026-03-11&r=0").Encode(), "Accept-Language", row.language)
+		golden(t, row.name, body)
+	}
+}
+
+// TestDoor: who may come in at all.
+func TestDoor(t *testing.T) {
+	s := newSite(t)
+	base := s.serve(t)
+	req, err := http.NewRequest(http.MethodGet, base+"/transaction/v2/deliveries/list.json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, _, _ := do(t, req); status != http.StatusMethodNotAllowed {
+		t.Errorf("GET: %d", status)
+	}
+	s.only = netip.MustParseAddr("192.0.2.1")
+	status, _, body := post(t, base+"/transaction/v2/deliveries/list.json", "application/x-www-form-urlencoded", form("date=2026-03-10").Encode())
+	if status != http.StatusForbidden || faultsOf(t, body) != "13-003 " {
+		t.Errorf("address not allowed: %d %s", status, body)
+	}
+}
+
+// TestTenAtATime: the eleventh call of a user is refused while ten are under way, and another user's is not (B1, R21).
+func TestTenAtATime(t *testing.T) {
+	s := newSite(t)
+	s.hold, s.entered = make(chan struct{}), make(chan struct{}, 20)
+	base := s.serve(t)
+	call := func(user string) (int, string) {
+		status, _, body := post(t, base+"/transaction/v2/deliveries/list.json", "application/x-www-form-urlencoded",
+			form("date=2026-03-10&api_user="+user).Encode())
+		return status, body
+	}
+	var all sync.WaitGroup
+	under := func(user string) {
+		all.Go(func() {
+			if status, body := call(user); status != http.StatusOK {
+				t.Errorf("%s: %d %s", user, status, body)
+			}
+		})
+		<-s.entered
+	}
+	for range 10 {
+		under("ann@shop.example")
+	}
+	if status, body := call("ann@shop.example"); status != http.StatusTooManyRequests || faultsOf(t, body) != "14-001 " {
+		t.Errorf("the eleventh: %d %s", status, body)
+	}
+	under("reader@shop.example")
+	close(s.hold)
+	all.Wait()
+	if status, body := call("ann@shop.example"); status != http.StatusOK {
+		t.Errorf("afterwards: %d %s", status, body)
+	}
+}
+
+// TestGuessing: wrong keys are answered honestly for a while only, and lock out nobody whose key is known.
+func TestGuessing(t *testing.T) {
+	base := newSite(t).serve(t)
+	call := func(key string) int {
+		status, _, _ := post(t, base+"/transaction/v2/bounces/list.json", "application/x-www-form-urlencoded", form("api_key="+key).Encode())
+		return status
+	}
+	if status := call(key); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	last := 0
+	for i := range 60 {
+		if last = call("guess" + strings.Repeat("x", i)); last != http.StatusUnauthorized {
+			break
+		}
+	}
+	if last != http.StatusTooManyRequests {
+		t.Errorf("after 60 guesses: %d", last)
+	}
+	if status := call(key); status != http.StatusOK {
+		t.Errorf("the right one: %d", status)
+	}
+}
+
+// TestMissing: an answer that lacks what a member knows says so.
+func TestMissing(t *testing.T) {
+	s := newSite(t)
+	s.missing = []service.Absent{{Name: "n2", Reason: "no answer within 2s"}}
+	resp, err := http.PostForm(s.serve(t)+"/transaction/v2/deliveries/list.json", form("date=2026-03-10&r=100"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Ekiden-Missing") != "n2" {
+		t.Errorf("%d %v", resp.StatusCode, resp.Header)
+	}
+}

@@ -1,0 +1,28 @@
+package service
+
+import (
+	"net/netip"
+	"time"
+)
+
+// User is an API user: one who belongs to a tenant and proves itself by a key (requirement R132).
+type User struct {
+	Name          string
+	Tenant        string
+	Composition   string // where it is written down; it may read of all of its tenant's
+	HTTP          bool   // may use the HTTP APIs
+	Administrator bool   // may change, not only read
+	ViewAddresses bool   // may read data that contains addresses
+	OwnData       bool   // reads only of mail that it handed over itself
+	Zone          *time.Location
+}
+
+// Users are the API users in force, the same on every node.
+type Users interface {
+	// User returns the user of that name and the hash of its key.
+	User(name string) (u User, secretHash string, ok bool)
+	// Compositions lists the server compositions of a tenant.
+	Compositions(tenant string) []string
+	// AllowsAPI tells whether the list of allowed addresses lets an address use the transaction API (requirement R124).
+	AllowsAPI(from netip.Addr) bool
+}

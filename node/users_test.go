@@ -1,0 +1,87 @@
+package node_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/internal/secret"
+)
+
+// transaction calls the transaction API as a user and returns the records' status and recipient.
+func (r *rig) transaction(user, call, params string) (int, []string) {
+	r.Helper()
+	v, err := url.ParseQuery(params)
+	if err != nil {
+		r.Fatal(err)
+	}
+	v.Set("api_user", user)
+	v.Set("api_key", "secret-key-1")
+	v.Set("server_composition", "main")
+	resp, err := http.PostForm("http://"+r.node.Ready().HTTP+"/transaction/v2/"+call+".json", v)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	var out map[string][]map[string]string
+	if err := json.Unmarshal(raw, &out); err != nil {
+		r.Fatalf("%d %s", resp.StatusCode, raw)
+	}
+	var rows []string
+	resource, _, _ := strings.Cut(call, "/")
+	for _, e := range out[resource] {
+		rows = append(rows, e["status"]+" "+e["to"])
+	}
+	return resp.StatusCode, rows
+}
+
+// TestTransactionAPI: an API user reads of its tenant's mail; one with own data only of what it handed over with AUTH
+// (requirement R132).
+func TestTransactionAPI(t *testing.T) {
+	far := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
+		if stage == "rcpt" && strings.HasPrefix(arg, "nobody") {
+			return "550 5.1.1 User unknown"
+		}
+		return ""
+	})
+	hash := secret.Make("secret-key-1")
+	r := newRig(t, to(far), fmt.Sprintf(", access: either, users: [{name: ann@shop.test, secret_hash: '%s', zone: UTC}, "+
+		"{name: own@shop.test, secret_hash: '%s', own_data: true, role: user, zone: UTC}, {name: smtp@shop.test, secret_hash: '%s', permissions: [smtp]}]",
+		hash, hash, hash))
+	r.session().mustSend(text(""), "a@a.test", "nobody@a.test")
+	own := r.session()
+	if a := own.cmd("AUTH PLAIN AG93bkBzaG9wLnRlc3QAc2VjcmV0LWtleS0x"); a[:3] != "235" {
+		t.Fatal(a)
+	}
+	own.mustSend(text(""), "b@a.test", "nobody@b.test")
+	r.atRest()
+	date := clockDate(r)
+	for _, row := range []struct{ name, user, call, params, want string }{
+		{"everything", "ann@shop.test", "deliveries/list", "r=100&status=queued&date=" + date, "[queued a@a.test queued nobody@a.test queued b@a.test queued nobody@b.test]"},
+		{"successes", "ann@shop.test", "deliveries/list", "r=100&status=succeeded&date=" + date, "[succeeded a@a.test succeeded b@a.test]"},
+		{"own", "own@shop.test", "deliveries/list", "r=100&status=succeeded&date=" + date, "[succeeded b@a.test]"},
+		{"own bounces", "own@shop.test", "bounces/list", "", "[2 nobody@b.test]"},
+		{"bounces by header From", "ann@shop.test", "bounces/list", "from=sender@shop&to=nobody@a", "[2 nobody@a.test]"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if status, got := r.transaction(row.user, row.call, row.params); status != 200 || fmt.Sprint(got) != row.want {
+				t.Errorf("%d %v, want %s", status, got, row.want)
+			}
+		})
+	}
+	if status, _ := r.transaction("smtp@shop.test", "bounces/list", ""); status != http.StatusForbidden {
+		t.Errorf("a user for SMTP only: %d", status)
+	}
+}
+
+// clockDate is the day of the product clock, as an API user in UTC writes it.
+func clockDate(r *rig) string { return time.Unix(r.now(), 0).UTC().Format("2006-01-02") }
