@@ -16,6 +16,9 @@ type EventKind uint8
 // EventHandedOver is its counterpart in the log of the node that gave the delivery up: nothing of it follows there.
 // EventBounced tells that the receiver reported a failure after it had taken the mail: it stands behind EventDelivered,
 // which stays true (requirement R65). EventComplained tells that its recipient called it spam (RFC 5965).
+// EventBlocked and EventReleased are of no delivery, and have no message: the address To was put on, or taken off, its
+// tenant's block list (requirements R101, R102). Status is the error that led to it and Attempt how often it occurred,
+// both 0 where somebody did it; Due is since when it was blocked.
 const (
 	EventAccepted EventKind = iota + 1
 	EventDelivered
@@ -27,11 +30,14 @@ const (
 	EventBounced
 	EventComplained
 	EventHandedOver
+	EventBlocked
+	EventReleased
 
 	EventKinds // one more than the last kind
 )
 
-var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over", "bounced", "complained", "handed over"}
+var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over", "bounced", "complained", "handed over",
+	"blocked", "released"}
 
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {

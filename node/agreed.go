@@ -195,22 +195,56 @@ func (n suppressionService) List(ctx context.Context, q service.SuppressionQuery
 	return ctx.Err()
 }
 
-// Add implements service.Suppressions.
+// Add implements service.Suppressions. What gets on a block list is an event.
 func (n suppressionService) Add(ctx context.Context, list []service.Suppression) (int, error) {
 	m, err := n.agree()
 	if err != nil || len(list) == 0 {
 		return 0, err
 	}
+	cmd, err := m.suppress(list)
+	if err != nil {
+		return 0, err
+	}
+	blocked, err := m.newlyBlocked(cmd.Add)
+	if err != nil {
+		return 0, err
+	}
+	added, err := m.suppressAll(ctx, cmd)
+	if err != nil {
+		return added, err
+	}
+	return added, n.noteBlocks(mail.EventBlocked, blocked)
+}
+
+// Import implements service.Suppressions. Large commands give way to leases by themselves, and are no events.
+func (n suppressionService) Import(ctx context.Context, list []service.Suppression) (int, error) {
+	m, err := n.agree()
+	if err != nil || len(list) == 0 {
+		return 0, err
+	}
+	cmd, err := m.suppress(list)
+	if err != nil {
+		return 0, err
+	}
+	return m.suppressAll(ctx, cmd)
+}
+
+// suppress is the command that puts addresses on lists.
+func (m *member) suppress(list []service.Suppression) (ledger.Suppress, error) {
 	cmd := ledger.Suppress{Signed: m.by(list[0].Author)}
 	for _, s := range list {
 		scope, err := scopeOf(s.Place)
 		if err != nil {
-			return 0, err
+			return cmd, err
 		}
 		cmd.Add = append(cmd.Add, ledger.Suppression{Suppressed: ledger.Suppressed{Scope: scope, Address: s.Address.Fold()},
 			Reason: s.Reason, Since: s.Since, Expires: s.Expires})
 	}
-	added := 0
+	return cmd, nil
+}
+
+// suppressAll gives the command to the members in pieces, and tells how many were not there yet.
+func (m *member) suppressAll(ctx context.Context, cmd ledger.Suppress) (added int, err error) {
 	for _, piece := range ledger.Split(cmd) {
 		r, err := m.command(ctx, piece)
 		if err != nil {
@@ -219,11 +253,6 @@ func (n suppressionService) Add(ctx context.Context, list []service.Suppression)
 		added += int(r.Added)
 	}
 	return added, nil
-}
-
-// Import implements service.Suppressions. Large commands give way to leases by themselves.
-func (n suppressionService) Import(ctx context.Context, list []service.Suppression) (int, error) {
-	return n.Add(ctx, list)
 }
 
 // Remove implements service.Suppressions.
@@ -240,8 +269,15 @@ func (n suppressionService) Remove(ctx context.Context, at service.Place, list [
 	for _, a := range list {
 		cmd.Remove = append(cmd.Remove, ledger.Suppressed{Scope: scope, Address: a.Fold()})
 	}
+	released, err := m.blocked(cmd.Remove)
+	if err != nil {
+		return 0, err
+	}
 	r, err := m.command(ctx, cmd)
-	return int(r.Removed), err
+	if err != nil {
+		return int(r.Removed), err
+	}
+	return int(r.Removed), n.noteBlocks(mail.EventReleased, released)
 }
 
 // Reset implements service.Suppressions.

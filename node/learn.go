@@ -171,12 +171,13 @@ func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
 
 // stop returns the block that the delivery stop puts an address under for what was counted, if it does.
 func (n *Node) stop(counted *ledger.Suppression, rule *stopRule) (ledger.Suppression, bool) {
-	status, ok := suppression.ParseErrors(counted.Reason).Stopped(rule.reasons)
+	errors := suppression.ParseErrors(counted.Reason)
+	status, ok := errors.Stopped(rule.reasons)
 	if !ok {
 		return ledger.Suppression{}, false
 	}
 	s := ledger.Suppression{Suppressed: ledger.Suppressed{Scope: ledger.Scope{List: ledger.Blocklist, Tenant: counted.Tenant},
-		Address: counted.Address}, Reason: fmt.Sprintf("delivery stop: status %d", status), Evidence: counted.Evidence, Since: n.clock.Now()}
+		Address: counted.Address}, Reason: suppression.StopReason(status, errors[status]), Evidence: counted.Evidence, Since: n.clock.Now()}
 	if rule.release > 0 {
 		s.Expires = s.Since.AddDate(0, 0, rule.release)
 	}
@@ -197,12 +198,16 @@ func (m *member) add(ctx context.Context, cmd ledger.Suppress) error {
 	if len(cmd.Add) == 0 {
 		return nil
 	}
+	blocked, err := m.newlyBlocked(cmd.Add)
+	if err != nil {
+		return err
+	}
 	for _, piece := range ledger.Split(cmd) {
 		if _, err := m.command(ctx, piece); err != nil {
 			return err
 		}
 	}
-	return nil
+	return m.node.noteBlocks(mail.EventBlocked, blocked)
 }
 
 // stopDeliveries is the delivery stop's run for the tenants and compositions that due tells: whoever has errors enough

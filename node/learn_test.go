@@ -66,7 +66,7 @@ func TestListsLearn(t *testing.T) {
 	if status := r.call("POST", "/testing/jobs/blocklist", nil, nil); status != 200 {
 		t.Fatalf("job: %d", status)
 	}
-	if got := reason("blocklist", "full@a.example"); got != "delivery stop: status 5" || reason("errors", "full@a.example") != "" {
+	if got := reason("blocklist", "full@a.example"); got != "delivery stop: status 5, occurred 1" || reason("errors", "full@a.example") != "" {
 		t.Errorf("after the run: %q", got)
 	}
 	send("full@a.example", "suppressed", 1)

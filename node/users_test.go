@@ -13,14 +13,16 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/secret"
 )
 
-// transaction calls the transaction API as a user and returns the records' status and recipient.
-func (r *rig) transaction(user, call, params string) (int, []string) {
+// form calls the transaction API as ann, or as params say; out may be nil.
+func (r *rig) form(call, params string, out any) int {
 	r.Helper()
 	v, err := url.ParseQuery(params)
 	if err != nil {
 		r.Fatal(err)
 	}
-	v.Set("api_user", user)
+	if !v.Has("api_user") {
+		v.Set("api_user", "ann@shop.test")
+	}
 	v.Set("api_key", "secret-key-1")
 	v.Set("server_composition", "main")
 	resp, err := http.PostForm("http://"+r.node.Ready().HTTP+"/transaction/v2/"+call+".json", v)
@@ -32,16 +34,25 @@ func (r *rig) transaction(user, call, params string) (int, []string) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	var out map[string][]map[string]string
-	if err := json.Unmarshal(raw, &out); err != nil {
-		r.Fatalf("%d %s", resp.StatusCode, raw)
+	if out != nil {
+		if err := json.Unmarshal(raw, out); err != nil {
+			r.Fatalf("%d %s", resp.StatusCode, raw)
+		}
 	}
+	return resp.StatusCode
+}
+
+// transaction calls the transaction API as a user and returns the records' status and recipient.
+func (r *rig) transaction(user, call, params string) (int, []string) {
+	r.Helper()
+	var out map[string][]map[string]string
+	status := r.form(call, "api_user="+user+"&"+params, &out)
 	var rows []string
 	resource, _, _ := strings.Cut(call, "/")
 	for _, e := range out[resource] {
 		rows = append(rows, e["status"]+" "+e["to"])
 	}
-	return resp.StatusCode, rows
+	return status, rows
 }
 
 // TestTransactionAPI: an API user reads of its tenant's mail; one with own data only of what it handed over with AUTH
@@ -56,7 +67,9 @@ func TestTransactionAPI(t *testing.T) {
 	hash := secret.Make("secret-key-1")
 	r := newRig(t, to(far), fmt.Sprintf(", access: either, users: [{name: ann@shop.test, secret_hash: '%s', zone: UTC}, "+
 		"{name: own@shop.test, secret_hash: '%s', own_data: true, role: user, zone: UTC}, {name: smtp@shop.test, secret_hash: '%s', permissions: [smtp]}]",
-		hash, hash, hash))
+		hash, hash, hash), func(file string) string {
+		return strings.Replace(file, `{address: "127.0.0.1:0"}]`, `{address: "127.0.0.1:0", tls: none}]`, 1)
+	})
 	r.session().mustSend(text(""), "a@a.test", "nobody@a.test")
 	own := r.session()
 	if a := own.cmd("AUTH PLAIN AG93bkBzaG9wLnRlc3QAc2VjcmV0LWtleS0x"); a[:3] != "235" {
@@ -85,3 +98,44 @@ func TestTransactionAPI(t *testing.T) {
 
 // clockDate is the day of the product clock, as an API user in UTC writes it.
 func clockDate(r *rig) string { return time.Unix(r.now(), 0).UTC().Format("2006-01-02") }
+
+// TestBlocks: what gets on the block list and off it again is told by the transaction API and the log.
+func TestBlocks(t *testing.T) {
+	far := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
+		if stage == "rcpt" && strings.HasPrefix(arg, "nobody") {
+			return "550 5.1.1 User unknown"
+		}
+		return ""
+	})
+	r := newRig(t, to(far), fmt.Sprintf(", delivery_stop: {run_at: immediate, reasons: {2: 2}}, users: [{name: ann@shop.test, secret_hash: '%s'}]",
+		secret.Make("secret-key-1")))
+	for range 2 {
+		r.session().mustSend(text(""), "nobody@a.test")
+		r.atRest()
+	}
+	is := func(call, params, want string) bool {
+		_, got := r.transaction("ann@shop.test", call, params)
+		return fmt.Sprint(got) == want
+	}
+	blocks := func() (out []map[string]string) {
+		var answer struct{ Blocks []map[string]string }
+		r.form("blocks/list", "", &answer)
+		return answer.Blocks
+	}
+	mustBecome(t, "a block", func() bool { return len(blocks()) == 1 })
+	if b := blocks()[0]; b["email"] != "nobody@a.test" || b["status"] != "2" || b["occurred"] != "2" {
+		t.Errorf("%v", b)
+	}
+	mustBecome(t, "an event of it", func() bool { return len(r.events("status=blocked&to=nobody@a.test")) == 1 })
+	if status := r.form("blocks/cancel", "email=nobody@a.test", nil); status != 200 {
+		t.Errorf("cancel: %d", status)
+	}
+	var released struct{ Blocks []map[string]string }
+	r.form("blocks/list", "removed=true", &released)
+	if len(blocks()) != 0 || len(released.Blocks) != 1 || released.Blocks[0]["occurred"] != "2" {
+		t.Errorf("blocked %v, released %v", blocks(), released.Blocks)
+	}
+	if !is("deliveries/list", "date="+clockDate(r)+"&to=nobody&status=failed", "[failed nobody@a.test failed nobody@a.test]") {
+		t.Error("events of blocks are no deliveries")
+	}
+}

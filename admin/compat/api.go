@@ -83,8 +83,9 @@ type call struct {
 // action answers a call. A *faults, or what is in call.faults, refuses it.
 type action struct {
 	serve      func(*call) (*answer, error)
-	administer bool // the user must be an administrator
-	addresses  bool // the answer has addresses in it
+	download   func(*call, http.ResponseWriter) error // instead of serve: what it writes is the answer; errors come before that
+	administer bool                                   // the user must be an administrator
+	addresses  bool                                   // the answer has addresses in it
 }
 
 func (a *API) action(resource, name string) (action, bool) {
@@ -93,6 +94,16 @@ func (a *API) action(resource, name string) (action, bool) {
 		return action{serve: (*call).deliveries, addresses: true}, true
 	case "bounces/list":
 		return action{serve: (*call).bounces, addresses: true}, true
+	}
+	if a.c.Services.Suppressions != nil && resource == "blocks" {
+		switch name {
+		case "list":
+			return action{serve: (*call).blocks, addresses: true}, true
+		case "download":
+			return action{download: (*call).downloadBlocks, addresses: true}, true
+		case "cancel":
+			return action{serve: (*call).cancelBlocks, administer: true}, true
+		}
 	}
 	return action{}, false
 }
@@ -115,6 +126,12 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer a.leave(c.user.Name)
+	if act.download != nil {
+		if err := act.download(c, w); err != nil {
+			a.trouble(w, r, err, asXML)
+		}
+		return
+	}
 	answer, err := act.serve(c)
 	if err == nil && len(c.faults.list) > 0 {
 		err = c.faults

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,7 +42,8 @@ type site struct {
 	users   map[string]service.User
 	events  []mail.Event
 	missing []service.Absent
-	only    netip.Addr    // the only address that may call; invalid = all may
+	only    netip.Addr // the only address that may call; invalid = all may
+	blocked []service.Suppression
 	hold    chan struct{} // searches wait until it is closed
 	entered chan struct{} // one for each search that waits
 }
@@ -81,6 +83,33 @@ func (s *site) Search(ctx context.Context, q service.EventQuery, yield func(mail
 
 func (s *site) Trace(context.Context, service.TraceQuery) (service.Trace, error) {
 	return service.Trace{}, service.ErrNotFound
+}
+
+func (s *site) List(_ context.Context, q service.SuppressionQuery, yield func(service.Suppression, string) bool) error {
+	for i, b := range s.blocked {
+		if b.Tenant == q.Tenant && b.List == q.List && strings.Contains(b.Address.Fold(), strings.ToLower(q.Part)) && !yield(b, strconv.Itoa(i)) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (s *site) Remove(_ context.Context, at service.Place, list []mail.Address, author string) (int, error) {
+	before := len(s.blocked)
+	s.blocked = slices.DeleteFunc(s.blocked, func(b service.Suppression) bool {
+		return b.Place == at && slices.ContainsFunc(list, func(a mail.Address) bool { return a.Fold() == b.Address.Fold() })
+	})
+	return before - len(s.blocked), nil
+}
+
+func (s *site) Add(context.Context, []service.Suppression) (int, error) { return 0, service.ErrNotYet }
+
+func (s *site) Import(context.Context, []service.Suppression) (int, error) {
+	return 0, service.ErrNotYet
+}
+
+func (s *site) Reset(context.Context, string, []mail.Address, string) (int, error) {
+	return 0, service.ErrNotYet
 }
 
 // noon is when the tests' day is half over, in Tokyo.
@@ -150,6 +179,14 @@ func newSite(t *testing.T) *site {
 	add(day.Add(-time.Hour), 5, foreign)
 	bounce := outcome(mail.EventBounced, "taro@docomo.ne.jp", "", "C1", mail.StatusOverCapacity, 552, "mailbox full")
 	add(day.Add(-30*time.Minute), 1, bounce)
+	block := func(list, tenant string, address mail.Address, reason string, at time.Time) {
+		s.blocked = append(s.blocked, service.Suppression{Place: service.Place{List: list, Tenant: tenant}, Address: address, Reason: reason, Since: at})
+	}
+	block(service.BlockList, "shop", "=jiro@example.jp", "delivery stop: status 2, occurred 3", day.Add(-12*time.Hour))
+	block(service.BlockList, "shop", "hanako@example.jp", "asked by phone", day.Add(-36*time.Hour))
+	block(service.BlockList, "other", "taro@docomo.ne.jp", "", day)
+	block(service.Unsubscribe, "shop", "taro@docomo.ne.jp", "", day)
+	add(day.Add(-10*time.Minute), 0, mail.Event{Kind: mail.EventReleased, To: "shiro@example.jp", Status: mail.StatusOverCapacity, Attempt: 2, Due: day.Add(-30 * time.Hour)})
 	return s
 }
 
@@ -158,7 +195,7 @@ func (s *site) serve(t *testing.T) string {
 	t.Helper()
 	c := &clock.Clock{}
 	c.Set(noon(t))
-	api := compat.New(compat.Config{Services: service.Services{Users: s, Log: s}, Clock: c, Log: slog.New(slog.DiscardHandler)})
+	api := compat.New(compat.Config{Services: service.Services{Users: s, Log: s, Suppressions: s}, Clock: c, Log: slog.New(slog.DiscardHandler)})
 	srv := httptest.NewServer(api.Handler())
 	t.Cleanup(srv.Close)
 	return srv.URL

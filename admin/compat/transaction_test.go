@@ -1,7 +1,9 @@
 package compat_test
 
 import (
+	"archive/zip"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -33,10 +35,13 @@ func TestLists(t *testing.T) {
 		{"deliveries-yesterday", "v2/deliveries/list", "date=2026-03-09"},
 		{"deliveries-none", "v2/deliveries/list", "date=2026-01-01"},
 		{"bounces", "v2/bounces/list", ""},
+		{"blocks", "v2/blocks/list", ""},
+		{"blocks-removed", "v2/blocks/list", "removed=true"},
+		{"blocks-cancelled", "v2/blocks/cancel", "email=Hanako@example.jp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			base := newSite(t).serve(t)
 			for _, format := range []string{"json", "xml"} {
+				base := newSite(t).serve(t)
 				status, kind, body := post(t, base+"/transaction/"+row.path+"."+format, "application/x-www-form-urlencoded", form(row.params).Encode())
 				if status != http.StatusOK || kind != "application/"+format+"; charset=UTF-8" {
 					t.Fatalf("%d %s %s", status, kind, body)
@@ -126,6 +131,15 @@ func TestRefusals(t *testing.T) {
 		{"bounce status 12", "v2/bounces/list", "status=12", 400, "10-003 status"},
 		{"reversed", "v2/bounces/list", "start_date=2026-03-09&end_date=2026-03-08", 400, "10-004 end_date"},
 		{"period to come", "v2/bounces/list", "start_date=2026-03-09&end_date=2026-03-11", 400, "10-004 end_date"},
+		{"a reader may not cancel", "v2/blocks/cancel", "api_user=reader@shop.example&email=hanako@example.jp", 403, "13-002 "},
+		{"nothing to cancel", "v2/blocks/cancel", "", 400, "10-001 email"},
+		{"not blocked", "v2/blocks/cancel", "email=nobody@example.jp", 404, "12-001 "},
+		{"no address", "v2/blocks/cancel", "email=nobody", 400, "11-006 email"},
+		{"no id", "v2/blocks/cancel", "id=!", 400, "10-003 id"},
+		{"removed or not", "v2/blocks/list", "removed=perhaps", 400, "10-003 removed"},
+		{"blocks to come", "v2/blocks/list", "start_date=2026-03-11", 400, "10-004 start_date"},
+		{"no download of it", "v2/blocks/download", "end_date=2026-03-11", 400, "10-004 end_date"},
+		{"no addresses in a download", "v2/blocks/download", "api_user=blind@shop.example", 403, "13-002 "},
 		{"no such resource", "v2/bounce/list", "", 404, "12-001 "},
 		{"no such version", "v3/bounces/list", "", 404, "12-001 "},
 	} {
@@ -285,5 +299,63 @@ func TestMissing(t *testing.T) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Ekiden-Missing") != "n2" {
 		t.Errorf("%d %v", resp.StatusCode, resp.Header)
+	}
+}
+
+// TestBlocks: the block list by address, day and page, as a download, and how addresses leave it (requirement B5).
+func TestBlocks(t *testing.T) {
+	s := newSite(t)
+	base := s.serve(t)
+	call := func(params string) (string, []string) {
+		t.Helper()
+		_, _, body := post(t, base+"/transaction/v2/blocks/list.json", "application/x-www-form-urlencoded", form(params).Encode())
+		var out struct{ Blocks []struct{ Email, ID string } }
+		if err := json.Unmarshal([]byte(body), &out); err != nil {
+			t.Fatal(body)
+		}
+		var emails, ids []string
+		for _, b := range out.Blocks {
+			emails, ids = append(emails, b.Email), append(ids, b.ID)
+		}
+		return strings.Join(emails, " "), ids
+	}
+	for _, row := range []struct{ name, params, want string }{
+		{"all", "", "=jiro@example.jp hanako@example.jp"},
+		{"part, any case", "email=HANAKO", "hanako@example.jp"},
+		{"from a day on", "start_date=2026-03-10", "=jiro@example.jp"},
+		{"until a day", "end_date=2026-03-09", "hanako@example.jp"},
+		{"second page", "r=1&p=1", "hanako@example.jp"},
+		{"released", "removed=1", "shiro@example.jp"},
+		{"released, of another day", "removed=true&start_date=2026-03-10", ""},
+		{"own data is not for blocks", "api_user=own@shop.example", "=jiro@example.jp hanako@example.jp"},
+	} {
+		if got, _ := call(row.params); got != row.want {
+			t.Errorf("%s: %s, want %s", row.name, got, row.want)
+		}
+	}
+
+	status, kind, body := post(t, base+"/transaction/v2/blocks/download.json", "application/x-www-form-urlencoded", form("").Encode())
+	if status != http.StatusOK || kind != "application/zip" {
+		t.Fatalf("%d %s", status, kind)
+	}
+	pack, err := zip.NewReader(strings.NewReader(body), int64(len(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := pack.Open("blocks.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "blocks.csv", string(raw))
+
+	_, ids := call("email=jiro")
+	status, _, body = post(t, base+"/transaction/v2/blocks/cancel.json", "application/json",
+		`{"api_user":"ann@shop.example","api_key":"`+key+`","server_composition":"main","id":["`+ids[0]+`"],"email":["hanako@example.jp","nobody@example.jp"]}`)
+	if left, _ := call(""); status != http.StatusOK || left != "" || len(s.blocked) != 2 {
+		t.Errorf("%d %s: %q is left", status, body, left)
 	}
 }

@@ -62,6 +62,29 @@ func (c Errors) Stopped(reasons map[int]int) (mail.Status, bool) {
 	return 0, false
 }
 
+// stopped is the reason on the block list of an address that the delivery stop took.
+const stopped = "delivery stop: status "
+
+// StopReason says in words why the delivery stop took an address: for a status that occurred so many times.
+func StopReason(s mail.Status, occurred int) string {
+	return fmt.Sprintf("%s%d, occurred %d", stopped, s, occurred)
+}
+
+// ParseStopReason reads what StopReason wrote; both are 0 for every other reason.
+func ParseStopReason(reason string) (s mail.Status, occurred int) {
+	text, ok := strings.CutPrefix(reason, stopped)
+	if !ok {
+		return 0, 0
+	}
+	text, times, _ := strings.Cut(text, ", occurred ")
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil {
+		return 0, 0
+	}
+	occurred, _ = strconv.Atoi(times) // reasons of older releases do not tell
+	return mail.Status(n), min(max(occurred, 0), maxErrors)
+}
+
 // String returns what ParseErrors reads: "2=1,5=3", by status.
 func (c Errors) String() string {
 	var b strings.Builder

@@ -89,3 +89,24 @@ func TestErrors(t *testing.T) {
 		t.Error("the count grows without end")
 	}
 }
+
+func TestStopReason(t *testing.T) {
+	for _, row := range []struct {
+		reason   string
+		status   mail.Status
+		occurred int
+	}{
+		{StopReason(mail.StatusUserUnknown, 3), mail.StatusUserUnknown, 3},
+		{StopReason(mail.StatusOther, 1), mail.StatusOther, 1},
+		{"delivery stop: status 5", mail.StatusOverCapacity, 0}, // as older releases wrote it
+		{"delivery stop: status x, occurred 3", 0, 0},
+		{"delivery stop: status 300", 0, 0},
+		{"delivery stop: status 2, occurred -4", mail.StatusUserUnknown, 0},
+		{"asked by phone", 0, 0},
+		{"", 0, 0},
+	} {
+		if s, n := ParseStopReason(row.reason); s != row.status || n != row.occurred {
+			t.Errorf("%q: %d %d", row.reason, s, n)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package compat
+
+import (
+	"archive/zip"
+	"cmp"
+	"encoding/base64"
+	"encoding/csv"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/suppression"
+)
+
+// Block is one record of blocks/list (requirement B5).
+type Block struct {
+	Created  string `json:"created" xml:"created"` // when mail to it was stopped
+	Email    string `json:"email" xml:"email"`
+	ID       string `json:"id" xml:"id"`
+	Occurred string `json:"occurred" xml:"occurred"` // how often the error did; 0 where somebody stopped it
+	Status   string `json:"status" xml:"status"`     // of the error; empty where somebody stopped it
+}
+
+// blockOf is the record of an event of a block list.
+func blockOf(e *mail.Event, zone *time.Location) Block {
+	b := Block{Created: e.Due.In(zone).Format(timeForm), Email: string(e.To), ID: blockID(e.To), Occurred: strconv.Itoa(int(e.Attempt))}
+	if e.Status != mail.StatusNone {
+		b.Status = strconv.Itoa(int(e.Status))
+	}
+	return b
+}
+
+// blockID names an address of a tenant's block list, the same on every member.
+func blockID(a mail.Address) string { return base64.RawURLEncoding.EncodeToString([]byte(a.Fold())) }
+
+// blockQuery is which blocks are wanted.
+type blockQuery struct {
+	email        string
+	since, until time.Time // of the stop; zero = no bound
+	removed      bool      // released ones
+}
+
+func (c *call) blockQuery() blockQuery {
+	c.composition() // the list is of the whole tenant
+	q := blockQuery{email: c.text("email"), removed: c.truth("removed")}
+	q.since, q.until = c.period()
+	return q
+}
+
+// eachBlock calls each with the blocks wanted, until it returns false.
+func (c *call) eachBlock(q blockQuery, each func(Block) bool) error {
+	if len(c.faults.list) > 0 {
+		return c.faults
+	}
+	within := func(at time.Time) bool {
+		return (q.since.IsZero() || !at.Before(q.since)) && (q.until.IsZero() || at.Before(q.until))
+	}
+	if q.removed {
+		part := strings.ToLower(q.email)
+		return c.c.Services.Log.Search(c.ctx, service.EventQuery{Tenant: c.user.Tenant, Kind: mail.EventReleased},
+			func(e mail.Event, _ string) bool {
+				return !within(e.Due) || !strings.Contains(e.To.Fold(), part) || each(blockOf(&e, c.user.Zone))
+			})
+	}
+	query := service.SuppressionQuery{Tenant: c.user.Tenant, List: service.BlockList, Part: q.email}
+	return c.c.Services.Suppressions.List(c.ctx, query, func(s service.Suppression, _ string) bool {
+		if !within(s.Since) {
+			return true
+		}
+		e := mail.Event{To: s.Address, Due: s.Since}
+		status, occurred := suppression.ParseStopReason(s.Reason)
+		e.Status, e.Attempt = status, uint16(occurred)
+		return each(blockOf(&e, c.user.Zone))
+	})
+}
+
+// blocks serves blocks/list: addresses on the block list of the user's tenant, or those that were released.
+func (c *call) blocks() (*answer, error) {
+	q := c.blockQuery()
+	skip, take := c.page()
+	out := &answer{name: "blocks", item: "block"}
+	return out, c.eachBlock(q, func(b Block) bool {
+		if skip > 0 {
+			skip--
+			return true
+		}
+		out.list = append(out.list, b)
+		return len(out.list) < take
+	})
+}
+
+// downloadTime bounds a download: a long list is written while it is read.
+const downloadTime = 10 * time.Minute
+
+// downloadBlocks serves blocks/download: the same list as CSV in a ZIP.
+func (c *call) downloadBlocks(w http.ResponseWriter) error {
+	q := c.blockQuery()
+	if len(c.faults.list) > 0 {
+		return c.faults
+	}
+	// A server that cannot move the limit keeps the one it has.
+	_ = http.NewResponseController(w).SetWriteDeadline(clock.Wall().Add(downloadTime))
+	w.Header().Set("Content-Type", "application/zip")
+	w.Header().Set("Content-Disposition", `attachment; filename="blocks.zip"`)
+	pack := zip.NewWriter(w)
+	file, err := pack.Create("blocks.csv")
+	if err != nil {
+		return c.cut(err)
+	}
+	out := csv.NewWriter(file)
+	err = out.Write([]string{"created", "email", "status", "occurred"})
+	if err == nil {
+		var broken error
+		err = c.eachBlock(q, func(b Block) bool {
+			broken = out.Write([]string{b.Created, plainCell(b.Email), b.Status, b.Occurred})
+			return broken == nil
+		})
+		err = cmp.Or(broken, err)
+	}
+	if out.Flush(); err == nil {
+		err = out.Error()
+	}
+	if err != nil {
+		return c.cut(err) // the peer sees a ZIP without its end
+	}
+	if err := pack.Close(); err != nil {
+		return c.cut(err)
+	}
+	return nil
+}
+
+// cut notes that a download ended before its end; the answer has begun, so nothing can be said any more.
+func (c *call) cut(err error) error {
+	c.c.Log.Warn("download ended early", "user", c.user.Name, "error", err)
+	return nil
+}
+
+// plainCell is a cell that no spreadsheet takes for a formula (threat T19).
+func plainCell(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
+
+// cancelBlocks serves blocks/cancel: the addresses, named by themselves or by id, get mail again.
+func (c *call) cancelBlocks() (*answer, error) {
+	c.composition()
+	var list []mail.Address
+	for _, email := range c.params["email"] {
+		if a := mail.Address(email); a.Check() != nil || a.IsNull() {
+			c.faults.add(codeForm, "email")
+		} else {
+			list = append(list, a)
+		}
+	}
+	for _, id := range c.params["id"] {
+		raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
+		if a := mail.Address(raw); err != nil || a.Check() != nil || a.IsNull() {
+			c.faults.add(codeRange, "id")
+		} else {
+			list = append(list, a)
+		}
+	}
+	if len(list) == 0 && len(c.faults.list) == 0 {
+		c.faults.add(codeMissing, "email")
+	}
+	if len(list) > maxItems {
+		c.faults.add(codeLong, "email")
+	}
+	if len(c.faults.list) > 0 {
+		return nil, c.faults
+	}
+	at := service.Place{List: service.BlockList, Tenant: c.user.Tenant}
+	n, err := c.c.Services.Suppressions.Remove(c.ctx, at, list, c.user.Name)
+	if err == nil && n == 0 || errors.Is(err, service.ErrNotFound) {
+		c.faults.add(codeNotFound, "")
+		return nil, c.faults
+	}
+	return &answer{name: "message", text: "success"}, err
+}
