@@ -85,7 +85,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{c: c, loopback: onLoopback(c.Address), served: make(chan struct{})}
 	s.guard = newGuard(c.Token, c.Log)
-	s.compat = compat.New(compat.Config{Services: c.Services, Clock: c.Clock, Log: c.Log})
+	s.compat = compat.New(compat.Config{Services: c.Services, Operator: s.guard.check, Clock: c.Clock, Log: c.Log})
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -139,7 +139,9 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("POST /v1/suppressions", s.guard.operator(http.HandlerFunc(s.suppress)))
 	mux.Handle("DELETE /v1/suppressions", s.guard.operator(http.HandlerFunc(s.unsuppress)))
 	if s.c.Services.Users != nil && s.c.Services.Log != nil {
-		mux.Handle("/transaction/", s.compat.Handler())
+		for _, path := range compat.Paths() {
+			mux.Handle(path, s.compat.Handler())
+		}
 	}
 	mux.Handle("/v1/", s.guard.operator(http.HandlerFunc(notBuilt)))
 	mux.Handle("GET /debug/pprof/", s.guard.operator(http.HandlerFunc(pprof.Index)))

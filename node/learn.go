@@ -21,7 +21,6 @@ const (
 	learnEvery   = 500 * time.Millisecond
 	learnBatch   = 500  // failures of one proposal
 	learnNote    = 1000 // blocks without one after which the place is noted all the same
-	stopEvidence = "message %s, delivery %d: %s"
 )
 
 // stopRule is the delivery stop of a composition (requirement R101).
@@ -122,7 +121,7 @@ func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
 	for i := range failures {
 		ev := &failures[i]
 		address := ev.To.Fold()
-		evidence := fmt.Sprintf(stopEvidence, ev.Message, ev.Delivery, ev.Reply.String())
+		evidence := suppression.Evidence(ev)
 		if suppression.Learns(ev) {
 			id := ledger.Suppressed{Scope: ledger.Scope{List: ledger.Blackbox}, Address: address}
 			if known, err := m.known(id, n.clock.Now()); err != nil {

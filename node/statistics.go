@@ -86,6 +86,9 @@ func (n statisticsService) Statistics(_ context.Context, q service.StatisticsQue
 	}
 	// Never today, also where the clock was set back.
 	out := service.StatisticsReport{Through: min(statistics.Date(e.nightly.through.Load()), statistics.DateOf(n.clock.Now())-1)}
+	if q.Live {
+		out.Through = statistics.DateOf(n.clock.Now())
+	}
 	for date := q.First; date <= min(q.Last, out.Through); date++ {
 		day, err := e.store.Day(date)
 		if err != nil {

@@ -40,6 +40,11 @@ func (n userService) Compositions(tenant string) (names []string) {
 	return names
 }
 
+// ErrorThreshold implements service.Users.
+func (n userService) ErrorThreshold(tenant string) int {
+	return n.book.now.Load().suppression[tenant].threshold
+}
+
 // AllowsAPI implements service.Users.
 func (n userService) AllowsAPI(from netip.Addr) bool {
 	return n.book.now.Load().index.Allows(from, func(a *settings.Allow) bool { return a.ConsoleAPI })

@@ -5638,6 +5638,7 @@ type GetStatisticsRequest struct {
 	User          string                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
 	FromDomain    string                 `protobuf:"bytes,6,opt,name=from_domain,json=fromDomain,proto3" json:"from_domain,omitempty"` // of the sender
 	ToDomain      string                 `protobuf:"bytes,7,opt,name=to_domain,json=toDomain,proto3" json:"to_domain,omitempty"`       // of the recipient: of errors only
+	Live          bool                   `protobuf:"varint,8,opt,name=live,proto3" json:"live,omitempty"`                              // today as well, and what has not been worked up yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5719,6 +5720,13 @@ func (x *GetStatisticsRequest) GetToDomain() string {
 		return x.ToDomain
 	}
 	return ""
+}
+
+func (x *GetStatisticsRequest) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
 }
 
 // Days of the zone of the node's process. A day appears when it has been worked up, the night after.
@@ -6791,7 +6799,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x06Probed\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06result\x18\x02 \x01(\tR\x06result\x12\x14\n" +
-	"\x05reply\x18\x03 \x01(\tR\x05reply\"\xc6\x01\n" +
+	"\x05reply\x18\x03 \x01(\tR\x05reply\"\xda\x01\n" +
 	"\x14GetStatisticsRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
@@ -6800,7 +6808,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x04user\x18\x05 \x01(\tR\x04user\x12\x1f\n" +
 	"\vfrom_domain\x18\x06 \x01(\tR\n" +
 	"fromDomain\x12\x1b\n" +
-	"\tto_domain\x18\a \x01(\tR\btoDomain\"\xcd\x01\n" +
+	"\tto_domain\x18\a \x01(\tR\btoDomain\x12\x12\n" +
+	"\x04live\x18\b \x01(\bR\x04live\"\xcd\x01\n" +
 	"\x15GetStatisticsResponse\x12\x18\n" +
 	"\athrough\x18\x01 \x01(\tR\athrough\x122\n" +
 	"\x04rows\x18\x02 \x03(\v2\x1e.ekiden.admin.v1.StatisticsRowR\x04rows\x123\n" +

@@ -32,7 +32,8 @@ const MissingHeader = "Ekiden-Missing"
 // Config is what the compatible APIs need.
 type Config struct {
 	Services service.Services
-	Clock    *clock.Clock // product clock
+	Operator func(r *http.Request) (status int, err error) // checks the admin token
+	Clock    *clock.Clock                                  // product clock
 	Log      *slog.Logger
 }
 
@@ -52,9 +53,19 @@ func New(c Config) *API {
 		checker: secret.NewChecker(secret.Limits{Burst: guesses, Every: forgiven, Concurrent: verifying})}
 }
 
-// Handler serves the paths below /transaction/.
+// Paths are where Handler is to be served.
+func Paths() []string { return []string{"/transaction/", "/baremail/", "/srs/"} }
+
+// Handler serves all compatible APIs.
 func (a *API) Handler() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /baremail/v1/logs", a.logs)
+	for path, serve := range map[string]tsvCall{"queue": (*query).queue, "log/delivery": (*query).deliveryLog,
+		"log/bounce": (*query).bounceLog, "log/exclusion": (*query).exclusionLog, "error-address": (*query).errorAddresses,
+		"error-address/reset": (*query).resetErrors, "group": (*query).group} {
+		mux.HandleFunc("GET /srs/v1/"+path, a.tsv(serve))
+	}
+	mux.HandleFunc("/srs/", func(w http.ResponseWriter, r *http.Request) { a.refuseTSV(w, a.fault(r, codeNotFound, "")) })
 	mux.HandleFunc("POST /transaction/{version}/{resource}/{action}", a.transaction)
 	mux.HandleFunc("/transaction/", func(w http.ResponseWriter, r *http.Request) {
 		asXML := strings.HasSuffix(r.URL.Path, ".xml")
@@ -94,6 +105,8 @@ func (a *API) action(resource, name string) (action, bool) {
 		return action{serve: (*call).deliveries, addresses: true}, true
 	case "bounces/list":
 		return action{serve: (*call).bounces, addresses: true}, true
+	case "statistics/list":
+		return action{serve: (*call).statistics}, a.c.Services.Statistics != nil
 	}
 	if a.c.Services.Suppressions != nil && resource == "blocks" {
 		switch name {

@@ -50,7 +50,7 @@ func (c *call) filter(q *service.EventQuery) *filter {
 	}
 	q.Tenant = c.user.Tenant
 	// The log takes a whole address for an exact one, and finds it by its index.
-	if at := strings.IndexByte(f.to, '@'); how == searchFull || at <= 0 || at == len(f.to)-1 {
+	if q.To = mail.Address(partOf(f.to)); how == searchFull {
 		q.To = mail.Address(f.to)
 	}
 	return f

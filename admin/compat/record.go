@@ -1,8 +1,8 @@
-// Package compat speaks as comparable services do, for programs that were written for them: the transaction API with
-// its lists of deliveries and bounces (requirements B1, B3, B4), with the field names, errors and codes that they know.
+// Package compat speaks as comparable services do, for programs that were written for them: the transaction API
+// (requirements B1, B3-B6), the log API (B8) and the TSV API (B9), with the field names, errors and codes that they know.
 //
 // It must never decide what happened, nor keep anything: it translates what the services say. Read API.transaction for
-// a call's way, and DeliveryOf for a record's.
+// a call's way, DeliveryOf for a record's, and reader for the calls by GET.
 package compat
 
 import (

@@ -3,6 +3,7 @@ package compat_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"flag"
 	"io"
 	"log/slog"
@@ -24,6 +25,8 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/policy/statistics"
+	"github.com/ekiden-mta/ekiden/policy/suppression"
 )
 
 var update = flag.Bool("update", false, "write the golden bodies anew")
@@ -44,6 +47,9 @@ type site struct {
 	missing []service.Absent
 	only    netip.Addr // the only address that may call; invalid = all may
 	blocked []service.Suppression
+	counted service.StatisticsQuery // what was asked for last
+	stopped string                  // a group
+	reset   []string
 	hold    chan struct{} // searches wait until it is closed
 	entered chan struct{} // one for each search that waits
 }
@@ -64,9 +70,18 @@ func (s *site) Search(ctx context.Context, q service.EventQuery, yield func(mail
 		s.entered <- struct{}{}
 		<-s.hold
 	}
+	after := -1
+	if q.After != "" {
+		n, err := strconv.Atoi(q.After)
+		if err != nil {
+			return service.ErrInvalid
+		}
+		after = n
+	}
 	for i, e := range s.events {
 		switch {
-		case q.Tenant != "" && e.Tenant != q.Tenant, !q.Message.IsZero() && e.Message != q.Message,
+		case i <= after, q.Source.IsValid() && e.Source != q.Source, q.Group != "" && e.Group != q.Group,
+			q.Tenant != "" && e.Tenant != q.Tenant, !q.Message.IsZero() && e.Message != q.Message,
 			!q.Since.IsZero() && e.At.Before(q.Since), !q.Until.IsZero() && !e.At.Before(q.Until),
 			q.Kind != 0 && e.Kind != q.Kind, !strings.Contains(e.To.Fold(), q.To.Fold()):
 			continue
@@ -87,7 +102,7 @@ func (s *site) Trace(context.Context, service.TraceQuery) (service.Trace, error)
 
 func (s *site) List(_ context.Context, q service.SuppressionQuery, yield func(service.Suppression, string) bool) error {
 	for i, b := range s.blocked {
-		if b.Tenant == q.Tenant && b.List == q.List && strings.Contains(b.Address.Fold(), strings.ToLower(q.Part)) && !yield(b, strconv.Itoa(i)) {
+		if (q.Tenant == "" || b.Tenant == q.Tenant) && b.List == q.List && strings.Contains(b.Address.Fold(), strings.ToLower(q.Part)) && !yield(b, strconv.Itoa(i)) {
 			return nil
 		}
 	}
@@ -108,9 +123,85 @@ func (s *site) Import(context.Context, []service.Suppression) (int, error) {
 	return 0, service.ErrNotYet
 }
 
-func (s *site) Reset(context.Context, string, []mail.Address, string) (int, error) {
-	return 0, service.ErrNotYet
+func (s *site) Reset(_ context.Context, tenant string, list []mail.Address, author string) (n int, err error) {
+	for _, b := range s.blocked {
+		if b.List == service.Errors && b.Tenant == tenant && b.Address == list[0] {
+			s.reset = append(s.reset, author+" resets "+tenant+" "+string(list[0]))
+			n++
+		}
+	}
+	return n, nil
 }
+
+func (s *site) ErrorThreshold(tenant string) int { return map[string]int{"shop": 3}[tenant] }
+
+func (s *site) Counters(_ context.Context, q service.CounterQuery) ([]service.CounterBucket, error) {
+	n := map[string]int{service.UnitTotal: 1, service.UnitHour: 6, service.UnitFive: 12}[q.Unit]
+	out := make([]service.CounterBucket, n)
+	for i := range out {
+		for j := range out[i].Counters {
+			out[i].Counters[j] = int64(len(q.Tenant)*100 + j + 1)
+		}
+		if q.Unit != service.UnitTotal {
+			out[i].Start = time.Unix(int64(3600*(i+1)), 0)
+		}
+	}
+	return out, nil
+}
+
+func (s *site) Queues(context.Context) ([]service.Queue, error) { return nil, service.ErrNotYet }
+
+func (s *site) Receivers(context.Context) ([]service.Receiver, error) { return nil, service.ErrNotYet }
+
+func (s *site) Groups(context.Context) ([]service.Group, error) {
+	g := service.Group{Name: "g 1", Tenant: "shop", State: service.GroupOpen}
+	if g.Counters[service.Undelivered], g.Counters[service.Retry] = 7, 2; s.stopped == g.Name {
+		g.State = service.GroupStopped
+	}
+	return []service.Group{g, {Name: "g 1", Tenant: "other", State: service.GroupOpen}}, nil
+}
+
+func (s *site) Stop(_ context.Context, stop service.GroupStop) (service.GroupStanding, error) {
+	s.stopped = stop.Group
+	return service.GroupStanding{State: service.GroupStopping, Held: 7, InFlight: 2}, nil
+}
+
+func (s *site) Resume(_ context.Context, _, group, _ string) error {
+	if s.stopped != group {
+		return service.ErrNotFound
+	}
+	s.stopped = ""
+	return nil
+}
+
+func (s *site) Discard(_ context.Context, _, group, _ string) (int, error) {
+	if s.stopped != group {
+		return 0, service.ErrRefused
+	}
+	return 9, nil
+}
+
+// Statistics are the two days of requirement R81.
+func (s *site) Statistics(_ context.Context, q service.StatisticsQuery) (service.StatisticsReport, error) {
+	s.counted = q
+	date, err := statistics.ParseDate("2026/03/09")
+	if err != nil || q.First > date || q.Last < date+1 {
+		return service.StatisticsReport{}, err
+	}
+	row := statistics.Row{Tenant: q.Tenant, Composition: "main"}
+	return service.StatisticsReport{Through: date + 1, Rows: []statistics.Counted{
+		{Date: date, Row: row, Result: statistics.Result{Queued: 7833, Succeeded: 7800, Failed: 33}},
+		{Date: date + 1, Row: row, Result: statistics.Result{Queued: 649, Succeeded: 605, Failed: 40, Blocked: 4}},
+	}}, nil
+}
+
+func (s *site) Rebuild(context.Context) ([]service.Rebuilt, error) { return nil, service.ErrNotYet }
+
+func (s *site) Downloads(context.Context, string) ([]service.Download, error) {
+	return nil, service.ErrNotYet
+}
+
+func (s *site) NoteDownload(context.Context, service.Download) error { return service.ErrNotYet }
 
 // noon is when the tests' day is half over, in Tokyo.
 func noon(t *testing.T) time.Time {
@@ -186,6 +277,10 @@ func newSite(t *testing.T) *site {
 	block(service.BlockList, "shop", "hanako@example.jp", "asked by phone", day.Add(-36*time.Hour))
 	block(service.BlockList, "other", "taro@docomo.ne.jp", "", day)
 	block(service.Unsubscribe, "shop", "taro@docomo.ne.jp", "", day)
+	block(service.Errors, "shop", "hanako@example.jp", "2=2,5=1", day.Add(-48*time.Hour))
+	s.blocked[len(s.blocked)-1].Evidence = suppression.Evidence(&mail.Event{At: day.Add(-2 * time.Hour), Status: mail.StatusUserUnknown})
+	block(service.Errors, "shop", "jiro@example.jp", "3=1", day.Add(-48*time.Hour))
+	block(service.Errors, "other", "hanako@example.jp", "2=4", day.Add(-48*time.Hour))
 	add(day.Add(-10*time.Minute), 0, mail.Event{Kind: mail.EventReleased, To: "shiro@example.jp", Status: mail.StatusOverCapacity, Attempt: 2, Due: day.Add(-30 * time.Hour)})
 	return s
 }
@@ -195,10 +290,37 @@ func (s *site) serve(t *testing.T) string {
 	t.Helper()
 	c := &clock.Clock{}
 	c.Set(noon(t))
-	api := compat.New(compat.Config{Services: service.Services{Users: s, Log: s, Suppressions: s}, Clock: c, Log: slog.New(slog.DiscardHandler)})
+	api := compat.New(compat.Config{Services: service.Services{Users: s, Log: s, Suppressions: s, Statistics: s,
+		Numbers: s, Groups: s}, Operator: operator, Clock: c, Log: slog.New(slog.DiscardHandler)})
 	srv := httptest.NewServer(api.Handler())
 	t.Cleanup(srv.Close)
 	return srv.URL
+}
+
+const token = "the-token-of-the-operator-0123456789abcdef"
+
+// operator knows the admin token.
+func operator(r *http.Request) (int, error) {
+	if r.Header.Get("Authorization") != "Bearer "+token {
+		return http.StatusUnauthorized, errors.New("no token")
+	}
+	return http.StatusOK, nil
+}
+
+// get calls as a user, or as the operator where it is "".
+func get(t *testing.T, url, user string, head ...string) (int, string, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if req.SetBasicAuth(user, key); user == "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i+1 < len(head); i += 2 {
+		req.Header.Set(head[i], head[i+1])
+	}
+	return do(t, req)
 }
 
 // post sends a body and returns status, type and body of the answer.

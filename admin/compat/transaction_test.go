@@ -37,6 +37,9 @@ func TestLists(t *testing.T) {
 		{"bounces", "v2/bounces/list", ""},
 		{"blocks", "v2/blocks/list", ""},
 		{"blocks-removed", "v2/blocks/list", "removed=true"},
+		{"statistics", "v2/statistics/list", "year=2026&month=3"},
+		{"statistics-total", "v2/statistics/list", "year=2026&month=03&total=true"},
+		{"statistics-none", "v2/statistics/list", "year=2025&month=12"},
 		{"blocks-cancelled", "v2/blocks/cancel", "email=Hanako@example.jp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -140,6 +143,10 @@ func TestRefusals(t *testing.T) {
 		{"blocks to come", "v2/blocks/list", "start_date=2026-03-11", 400, "10-004 start_date"},
 		{"no download of it", "v2/blocks/download", "end_date=2026-03-11", 400, "10-004 end_date"},
 		{"no addresses in a download", "v2/blocks/download", "api_user=blind@shop.example", 403, "13-002 "},
+		{"no month", "v2/statistics/list", "year=2026", 400, "10-001 month"},
+		{"month 13", "v2/statistics/list", "year=2026&month=13", 400, "10-003 month"},
+		{"a month to come", "v2/statistics/list", "year=2026&month=4", 400, "10-004 month"},
+		{"statistics of no composition", "v2/statistics/list", "year=2026&month=3&server_composition=third", 404, "12-001 server_composition"},
 		{"no such resource", "v2/bounce/list", "", 404, "12-001 "},
 		{"no such version", "v3/bounces/list", "", 404, "12-001 "},
 	} {
@@ -355,7 +362,26 @@ func TestBlocks(t *testing.T) {
 	_, ids := call("email=jiro")
 	status, _, body = post(t, base+"/transaction/v2/blocks/cancel.json", "application/json",
 		`{"api_user":"ann@shop.example","api_key":"`+key+`","server_composition":"main","id":["`+ids[0]+`"],"email":["hanako@example.jp","nobody@example.jp"]}`)
-	if left, _ := call(""); status != http.StatusOK || left != "" || len(s.blocked) != 2 {
+	if left, _ := call(""); status != http.StatusOK || left != "" || len(s.blocked) != 5 {
 		t.Errorf("%d %s: %q is left", status, body, left)
+	}
+}
+
+// TestStatistics: whose mail a call counts.
+func TestStatistics(t *testing.T) {
+	s := newSite(t)
+	base := s.serve(t)
+	for _, row := range []struct{ name, params, composition, user string }{
+		{"all compositions", "year=2026&month=3&server_composition=", "", ""},
+		{"one", "year=2026&month=3&server_composition=second", "second", ""},
+		{"own data", "year=2026&month=3&api_user=own@shop.example", "main", "own@shop.example"},
+		{"who may not see addresses sees numbers", "year=2026&month=3&api_user=blind@shop.example", "main", ""},
+	} {
+		status, _, body := post(t, base+"/transaction/v2/statistics/list.json", "application/x-www-form-urlencoded", form(row.params).Encode())
+		q := s.counted
+		if status != http.StatusOK || q.Tenant != "shop" || q.Composition != row.composition || q.User != row.user || !q.Live ||
+			q.First.String() != "2026/03/01" || q.Last.String() != "2026/03/31" {
+			t.Errorf("%s: %d %s %+v", row.name, status, body, q)
+		}
 	}
 }

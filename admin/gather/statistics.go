@@ -22,7 +22,7 @@ type statisticsOfAll struct {
 func (s statisticsOfAll) Statistics(ctx context.Context, q service.StatisticsQuery) (service.StatisticsReport, error) {
 	wait := ask(ctx, s.g, func(ctx context.Context, c member) (*adminpb.GetStatisticsResponse, error) {
 		return c.GetStatistics(ctx, &adminpb.GetStatisticsRequest{From: q.First.String(), To: q.Last.String(), Tenant: q.Tenant,
-			Composition: q.Composition, User: q.User, FromDomain: string(q.From), ToDomain: string(q.To)})
+			Composition: q.Composition, User: q.User, FromDomain: string(q.From), ToDomain: string(q.To), Live: q.Live})
 	})
 	own, err := s.localStatistics.Statistics(ctx, q)
 	answers, missing := wait()

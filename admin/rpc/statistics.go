@@ -15,7 +15,7 @@ func (h *handler) GetStatistics(ctx context.Context, req *adminpb.GetStatisticsR
 		return nil, notYet("GetStatistics", "a later release")
 	}
 	q := service.StatisticsQuery{Tenant: req.Tenant, Composition: req.Composition, User: req.User, From: mail.Domain(req.FromDomain),
-		To: mail.Domain(req.ToDomain)}
+		To: mail.Domain(req.ToDomain), Live: req.Live}
 	if err := q.ReadDays(req.From, req.To, h.clock.Now()); err != nil {
 		return nil, err
 	}

@@ -11,7 +11,8 @@ import (
 
 // Statistics is what is counted day by day.
 type Statistics interface {
-	// Statistics returns the days asked for, as far as they have been worked up: the night after (requirement R82).
+	// Statistics returns the days asked for, as far as they have been worked up: the night after (requirement R82);
+	// live ones all.
 	Statistics(ctx context.Context, q StatisticsQuery) (StatisticsReport, error)
 	// Rebuild counts everything anew from the event log, counters and statistics, and puts the result in force.
 	Rebuild(ctx context.Context) ([]Rebuilt, error)
@@ -32,6 +33,7 @@ type StatisticsQuery struct {
 	User        string
 	From        mail.Domain // of the sender
 	To          mail.Domain // of the recipient: of Errors only
+	Live        bool        // today as well, and what has not been worked up yet (E-29)
 }
 
 // ReadDays reads the first and the last day; where nobody says which, it is the 31 days that end with the last, or today.

@@ -23,6 +23,8 @@ type Users interface {
 	User(name string) (u User, secretHash string, ok bool)
 	// Compositions lists the server compositions of a tenant.
 	Compositions(tenant string) []string
+	// ErrorThreshold is how many errors exclude an address from a tenant's mail; 0 = none do (requirement R100).
+	ErrorThreshold(tenant string) int
 	// AllowsAPI tells whether the list of allowed addresses lets an address use the transaction API (requirement R124).
 	AllowsAPI(from netip.Addr) bool
 }

@@ -3,8 +3,10 @@ package suppression
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
 func TestOrder(t *testing.T) {
@@ -107,6 +109,20 @@ func TestStopReason(t *testing.T) {
 	} {
 		if s, n := ParseStopReason(row.reason); s != row.status || n != row.occurred {
 			t.Errorf("%q: %d %d", row.reason, s, n)
+		}
+	}
+}
+
+func TestEvidence(t *testing.T) {
+	at := time.Date(2026, 3, 10, 3, 0, 0, 0, time.UTC)
+	e := mail.Event{At: at, Status: mail.StatusOverCapacity, Message: mail.MessageID{Lineage: 1, Seq: 2}, Delivery: 2,
+		Reply: smtp.Reply{Code: 552, Text: "full, status 7, really"}}
+	if got, status := ParseEvidence(Evidence(&e)); !got.Equal(at) || status != mail.StatusOverCapacity {
+		t.Errorf("%s: %v %d", Evidence(&e), got, status)
+	}
+	for _, other := range []string{"", "message 000000010000000000000002, delivery 2: 552 full", "yesterday status 5, ", "2026-03-10T03:00:00Z status x,"} {
+		if got, status := ParseEvidence(other); !got.IsZero() || status != 0 {
+			t.Errorf("%q: %v %d", other, got, status)
 		}
 	}
 }

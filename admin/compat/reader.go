@@ -1,0 +1,145 @@
+package compat
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/secret"
+)
+
+// operatorName is who does what is done with the admin token.
+const operatorName = "operator"
+
+// reader is who calls the log API or the TSV API: the operator with the admin token, or an API user with its name and
+// key (BASIC).
+type reader struct {
+	service.User
+	operator bool
+}
+
+// reader finds out who calls, and refuses who may not. leave must follow where there are no faults.
+func (a *API) reader(r *http.Request) (reader, *faults) {
+	tenant := r.URL.Query().Get("tenant")
+	name, key, basic := r.BasicAuth()
+	if !basic {
+		if status, err := a.c.Operator(r); err != nil {
+			if status == http.StatusTooManyRequests {
+				return reader{}, a.fault(r, codeCrowded, "")
+			}
+			return reader{}, a.fault(r, codeLogin, "")
+		}
+		return reader{operator: true, User: service.User{Name: operatorName, Tenant: tenant, HTTP: true, Administrator: true,
+			ViewAddresses: true, Zone: time.Local}}, nil
+	}
+	if !private(r) || !a.c.Services.Users.AllowsAPI(origin(r)) {
+		return reader{}, a.fault(r, codeAddress, "")
+	}
+	user, verdict := a.login(r, name, key)
+	switch {
+	case verdict == secret.Busy:
+		return reader{}, a.fault(r, codeCrowded, "")
+	case verdict != secret.Good:
+		return reader{}, a.fault(r, codeLogin, "")
+	case !user.HTTP || !user.ViewAddresses, tenant != "" && tenant != user.Tenant:
+		return reader{}, a.fault(r, codeForbidden, "")
+	case !a.take(user.Name):
+		return reader{}, a.fault(r, codeCrowded, "")
+	}
+	return reader{User: user}, nil
+}
+
+func (a *API) leaveReader(u reader) {
+	if !u.operator {
+		a.leave(u.Name)
+	}
+}
+
+// challenge says how to log in.
+func challenge(w http.ResponseWriter, f *faults) {
+	if f.status == http.StatusUnauthorized {
+		w.Header().Add("WWW-Authenticate", `Bearer realm="ekiden"`)
+		w.Header().Add("WWW-Authenticate", `Basic realm="ekiden", charset="UTF-8"`)
+	}
+}
+
+// query is a call's parameters in its address.
+type query struct {
+	*API
+	ctx    context.Context
+	r      *http.Request
+	values url.Values
+	who    reader
+	now    time.Time
+	faults *faults
+}
+
+// text reads a parameter; "" where there is none.
+func (q *query) text(name string) string {
+	v := q.values.Get(name)
+	if len(v) > maxText {
+		q.faults.add(codeLong, name)
+		return ""
+	}
+	return v
+}
+
+// instant reads a moment in the forms of the native API; zero where there is none.
+func (q *query) instant(name string) time.Time {
+	t, err := service.ParseInstant(q.text(name), q.now)
+	if err != nil {
+		q.faults.add(codeRange, name)
+	}
+	return t
+}
+
+// span reads since and until.
+func (q *query) span() (since, until time.Time) {
+	since, until = q.instant("since"), q.instant("until")
+	if !since.IsZero() && !until.IsZero() && until.Before(since) {
+		q.faults.add(codeDate, "until")
+	}
+	return since, until
+}
+
+// fails turns an error of a service into faults; nil where it is only that members are missing, who are told.
+func (q *query) fails(w http.ResponseWriter, err error) *faults {
+	if len(q.faults.list) > 0 {
+		return q.faults
+	}
+	var partial *service.Partial
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &partial):
+		tellMissing(w, partial.Missing)
+		return nil
+	case errors.Is(err, service.ErrInvalid):
+		return q.fault(q.r, codeRange, "")
+	case errors.Is(err, service.ErrNotFound):
+		return q.fault(q.r, codeNotFound, "")
+	case errors.Is(err, service.ErrRefused), errors.Is(err, service.ErrConflict):
+		return q.fault(q.r, codeForbidden, "")
+	case !errors.Is(err, context.Canceled):
+		q.c.Log.Warn("call failed", "path", q.r.URL.Path, "error", err)
+	}
+	return q.fault(q.r, codeTrouble, "")
+}
+
+// foreign tells whether a browser sends a request for a page of somebody else. It would send a key that it remembers.
+func foreign(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site != "" && site != "same-origin" && site != "none"
+}
+
+// partOf is the part of a recipient that the log is asked for: it takes a whole address for an exact one.
+func partOf(to string) string {
+	if at := strings.IndexByte(to, '@'); at <= 0 || at == len(to)-1 {
+		return to
+	}
+	return ""
+}
