@@ -22,16 +22,12 @@ func (n *Node) assembleHooks(e *engine) *webhook.Poster {
 		}})
 }
 
-// hooks lists where the settings in force want events posted. Stops of deliveries are not in the log of events, so
-// hooks for blocks have nothing to post yet.
+// hooks lists where the settings in force want events posted.
 func (n *Node) hooks() []webhook.Hook {
 	var out []webhook.Hook
 	for _, t := range n.book.now.Load().index.Settings.Tenants {
 		for _, w := range t.Webhooks {
 			for _, kind := range w.Events {
-				if kind != webhook.Deliveries && kind != webhook.Bounces {
-					continue
-				}
 				out = append(out, webhook.Hook{Tenant: t.Name, URL: w.URL, Type: kind, Form: w.Format == "form", Secret: w.Secret,
 					APIKey: w.APIKey, Bearer: w.Bearer, Statuses: strings.Join(w.Statuses, ","), Zone: w.Zone})
 			}

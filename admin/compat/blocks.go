@@ -35,6 +35,25 @@ func blockOf(e *mail.Event, zone *time.Location) Block {
 	return b
 }
 
+// Blocking is one record of the webhook about blocks (requirement B7.1).
+type Blocking struct {
+	Created   string `json:"created"`
+	Email     string `json:"email"`
+	Status    string `json:"status"`
+	Occurred  string `json:"occurred"`
+	Operation string `json:"operation"` // added, removed
+}
+
+// BlockingOf is the record of an event of a block list.
+func BlockingOf(e *mail.Event, zone *time.Location) Blocking {
+	b := blockOf(e, zone)
+	out := Blocking{Created: e.At.In(zone).Format(timeForm), Email: b.Email, Status: b.Status, Occurred: b.Occurred, Operation: "added"}
+	if e.Kind == mail.EventReleased {
+		out.Operation = "removed"
+	}
+	return out
+}
+
 // blockID names an address of a tenant's block list, the same on every member.
 func blockID(a mail.Address) string { return base64.RawURLEncoding.EncodeToString([]byte(a.Fold())) }
 

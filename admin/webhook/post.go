@@ -53,7 +53,7 @@ func newPoster(c Config) *poster {
 		return c.Allowed(a)
 	}}
 	transport := &http.Transport{DialContext: dialer.DialContext, TLSHandshakeTimeout: postTimeout, IdleConnTimeout: time.Minute,
-		MaxIdleConnsPerHost: 2, ResponseHeaderTimeout: postTimeout, MaxResponseHeaderBytes: maxAnswerHead, DisableCompression: true,
+		MaxIdleConnsPerHost: maxWindow, ResponseHeaderTimeout: postTimeout, MaxResponseHeaderBytes: maxAnswerHead, DisableCompression: true,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSNextProto:    map[string]func(string, *tls.Conn) http.RoundTripper{}} // HTTP/1.1 (B7.1)
 	return &poster{version: c.Version, plain: c.Plain, now: c.Clock.Now, client: http.Client{Transport: transport, Timeout: postTimeout,

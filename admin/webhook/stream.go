@@ -21,7 +21,8 @@ import (
 const (
 	maxBatch  = 100
 	batchTime = time.Second
-	waiting   = 2 * maxBatch
+	maxWindow = 8 // posts in flight at once, while the receiver takes them
+	waiting   = (maxWindow + 1) * maxBatch
 	markEvery = 20_000           // events of others after which the position is told nevertheless
 	markTime  = time.Minute      // and how often it is then kept
 	again     = time.Second      // after trouble of our own
@@ -30,13 +31,13 @@ const (
 	grace     = 3 * time.Second  // how long a stop waits for the answer to a post
 )
 
-// progress is how far a hook has come. It is kept before a batch is posted and after it was taken, so that what a
+// progress is how far a hook has come. It is kept before a wave is posted and after it was taken, so that what a
 // crash interrupts is said again in the same words, under the same name.
 type progress struct {
 	From     string `json:"from"`            // everything before it has been posted or dropped
-	Until    string `json:"until,omitempty"` // the batch from From up to here is being posted
-	Done     int    `json:"done,omitempty"`  // posts of that batch that were taken: one for each composition
-	Sequence uint64 `json:"sequence"`        // of the newest post before that batch
+	Until    string `json:"until,omitempty"` // the wave from From up to here is being posted
+	Taken    []int  `json:"taken,omitempty"` // posts of that wave that were taken or dropped, by their places
+	Sequence uint64 `json:"sequence"`        // of the newest post before that wave
 	Born     int64  `json:"born"`            // when the hook began here: makes names of posts unlike those of other logs
 }
 
@@ -48,7 +49,7 @@ type item struct {
 	position    string
 }
 
-// stream posts the events of one hook, one batch at a time.
+// stream posts the events of one hook, one wave at a time (see wave.go).
 type stream struct {
 	p      *Poster
 	hook   Hook
@@ -56,7 +57,8 @@ type stream struct {
 	begin  string // where to begin if nothing is kept
 	zone   *time.Location
 	now    progress
-	held   *item // read, and of the next batch
+	held   []item // read, and of the next wave
+	window int    // posts in flight at once at the moment
 	oldest atomic.Int64
 
 	ctx    context.Context
@@ -65,7 +67,7 @@ type stream struct {
 }
 
 func newStream(p *Poster, h Hook, name, begin string) *stream {
-	s := &stream{p: p, hook: h, name: name, begin: begin, zone: time.Local, done: make(chan struct{})}
+	s := &stream{p: p, hook: h, name: name, begin: begin, zone: time.Local, window: 1, done: make(chan struct{})}
 	if zone, err := time.LoadLocation(h.Zone); err == nil && h.Zone != "" {
 		s.zone = zone
 	}
@@ -183,8 +185,11 @@ func (s *stream) wants(e *mail.Event) bool {
 	if e.Tenant != s.hook.Tenant || e.Own {
 		return false
 	}
-	if s.hook.Type == Bounces {
+	switch s.hook.Type {
+	case Bounces:
 		return compat.IsBounce(e.Kind)
+	case Blocks:
+		return e.Kind == mail.EventBlocked || e.Kind == mail.EventReleased
 	}
 	status := compat.StatusOf(e.Kind)
 	return status != "" && (s.hook.Statuses == "" || slices.Contains(strings.Split(s.hook.Statuses, ","), status))
@@ -192,15 +197,20 @@ func (s *stream) wants(e *mail.Event) bool {
 
 func (s *stream) item(ctx context.Context, e *mail.Event, position string) (item, error) {
 	head := e
-	if e.Kind != mail.EventAccepted {
+	if e.Kind != mail.EventAccepted && s.hook.Type != Blocks {
 		var err error
 		if head, err = s.p.heads.Head(ctx, e.Message, s.p.c.Events.Acceptance); err != nil {
 			return item{}, fmt.Errorf("webhook: look up message: %w", err)
 		}
 	}
-	var record any = compat.DeliveryOf(e, head, s.zone)
-	if s.hook.Type == Bounces {
+	var record any
+	switch s.hook.Type {
+	case Bounces:
 		record = compat.BounceOf(e, head, s.zone)
+	case Blocks:
+		record = compat.BlockingOf(e, s.zone)
+	default:
+		record = compat.DeliveryOf(e, head, s.zone)
 	}
 	raw, err := json.Marshal(record)
 	return item{composition: head.Composition, record: raw, at: e.At.UnixMilli(), position: position}, err
@@ -209,7 +219,7 @@ func (s *stream) item(ctx context.Context, e *mail.Event, position string) (item
 // errEnded says that the log has nothing more to tell, for the reason that Follow returned.
 var errEnded = errors.New("the log has ended")
 
-// post makes batches of items and posts them until there is trouble.
+// post makes waves of items and posts them until there is trouble.
 func (s *stream) post(ctx context.Context, items <-chan item) (err error) {
 	kept, unkept := s.p.c.Clock.Now(), false
 	defer func() {
@@ -218,11 +228,11 @@ func (s *stream) post(ctx context.Context, items <-chan item) (err error) {
 		}
 	}()
 	for {
-		batch, end, err := s.gather(ctx, items)
+		wave, end, err := s.gather(ctx, items)
 		if err != nil {
 			return err
 		}
-		if len(batch) == 0 { // events of others
+		if len(wave) == 0 { // events of others
 			s.now.From = end
 			if now := s.p.c.Clock.Now(); now.Sub(kept) > markTime {
 				kept = now
@@ -232,7 +242,7 @@ func (s *stream) post(ctx context.Context, items <-chan item) (err error) {
 			}
 			continue
 		}
-		s.oldest.Store(batch[0].at)
+		s.oldest.Store(wave[0].at)
 		if s.now.Until == "" {
 			s.now.Until = end
 			if err := s.keep(); err != nil {
@@ -240,133 +250,16 @@ func (s *stream) post(ctx context.Context, items <-chan item) (err error) {
 			}
 			unkept = false
 		}
-		if err := s.deliver(ctx, batch); err != nil {
+		if err := s.deliver(ctx, wave); err != nil {
 			return err
 		}
 		// With a full batch at hand, what is kept before that one says that this one is done.
-		if unkept = len(items) >= maxBatch; !unkept {
+		if unkept = s.atHand(items) >= maxBatch; !unkept {
 			if err := s.keep(); err != nil {
 				return err
 			}
 		}
 		s.oldest.Store(0)
-	}
-}
-
-// gather waits for a batch: 100 events, or what comes within a second of the first, or exactly what was being posted when
-// the last attempt ended. No events are a position only.
-func (s *stream) gather(ctx context.Context, items <-chan item) (batch []item, end string, err error) {
-	var full <-chan time.Time
-	for {
-		it := item{}
-		if s.held != nil {
-			it, s.held = *s.held, nil
-		} else {
-			select {
-			case next, ok := <-items:
-				if !ok {
-					return nil, "", errEnded
-				}
-				it = next
-			case <-full:
-				return batch, end, nil
-			case <-ctx.Done():
-				return nil, "", ctx.Err()
-			}
-		}
-		if s.now.Until != "" && it.position > s.now.Until { // its last events were purged
-			s.held = &it
-			return batch, s.now.Until, s.skipPurged(batch)
-		}
-		switch {
-		case it.record != nil:
-			batch, end = append(batch, it), it.position
-		case len(batch) == 0 && s.now.Until == "":
-			return nil, it.position, nil
-		default:
-			continue // the position of the last event says as much
-		}
-		switch {
-		case s.now.Until != "":
-			if end == s.now.Until {
-				return batch, end, nil
-			}
-		case len(batch) == maxBatch:
-			return batch, end, nil
-		case full == nil:
-			timer := time.NewTimer(batchTime)
-			defer timer.Stop()
-			full = timer.C
-		}
-	}
-}
-
-// skipPurged closes a batch of which nothing is left in the log.
-func (s *stream) skipPurged(batch []item) error {
-	if len(batch) > 0 {
-		return nil
-	}
-	s.now.From, s.now.Until, s.now.Done = s.now.Until, "", 0
-	return s.keep()
-}
-
-// deliver posts a batch, one post for each composition in it, until all are taken or given up.
-func (s *stream) deliver(ctx context.Context, batch []item) error {
-	var order []string
-	of := map[string][]json.RawMessage{}
-	for _, it := range batch {
-		if of[it.composition] == nil {
-			order = append(order, it.composition)
-		}
-		of[it.composition] = append(of[it.composition], it.record)
-	}
-	for i, composition := range order {
-		if i < s.now.Done {
-			continue
-		}
-		m := &message{Type: s.hook.Type, Sequence: s.now.Sequence + uint64(i) + 1, Node: s.p.c.Node, Composition: composition,
-			APIKey: s.hook.APIKey, Events: of[composition]}
-		if err := s.insist(ctx, m); err != nil {
-			return err
-		}
-		if s.now.Done = i + 1; s.now.Done < len(order) {
-			if err := s.keep(); err != nil {
-				return err
-			}
-		}
-	}
-	s.now = progress{From: s.now.Until, Sequence: s.now.Sequence + uint64(len(order)), Born: s.now.Born}
-	return nil
-}
-
-// insist posts m until the receiver takes it. A receiver that cannot be reached is waited for as long as the log keeps
-// the events; one that refuses this very post six times does not get it (requirement B7.1).
-func (s *stream) insist(ctx context.Context, m *message) error {
-	id := s.id(m)
-	said, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
-	pause := time.Minute
-	for try := 1; ; try, pause = try+1, min(2*pause, maxPause) {
-		err := s.p.client.post(said, &s.hook, id, m)
-		if err == nil {
-			s.p.c.Posted(ResultPosted, len(m.Events))
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		s.p.c.Posted(ResultFailed, len(m.Events))
-		log := s.p.c.Log.With("tenant", s.hook.Tenant, "type", m.Type, "sequence", m.Sequence, "events", len(m.Events), "error", err)
-		if refused := (*refusedError)(nil); errors.As(err, &refused) && try >= maxTries {
-			s.p.c.Posted(ResultDropped, len(m.Events))
-			log.Error("a webhook's receiver refuses a post; it is dropped")
-			return nil
-		}
-		log.Warn("a webhook's receiver does not take a post", "again_in", pause)
-		if s.sleep(s.p.c.Clock.Now().Add(pause)); ctx.Err() != nil {
-			return ctx.Err()
-		}
 	}
 }
 

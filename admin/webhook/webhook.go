@@ -25,13 +25,14 @@ import (
 const (
 	Deliveries = "deliveries"
 	Bounces    = "bounces"
+	Blocks     = "blocks" // what is put on the tenant's block list and taken off it
 )
 
 // Hook says where events of one type of one tenant go.
 type Hook struct {
 	Tenant   string
 	URL      string // https; http where Config.Plain
-	Type     string // Deliveries or Bounces
+	Type     string // one of the types above
 	Form     bool   // form-encoded, not JSON
 	Secret   string // signs the posts (Standard Webhooks); "" = no signature
 	APIKey   string // the field api_key; "" = none

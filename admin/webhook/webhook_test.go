@@ -334,6 +334,10 @@ func TestRecords(t *testing.T) {
 		{"not wanted", Hook{Type: Deliveries, Statuses: "queued,failed"}, after(e, mail.EventDeferred, 451, "later", 3), ""},
 		{"bounce", Hook{Type: Bounces}, after(e, mail.EventFailed, 550, "no such user", 2), `{"created":"2026-11-26 01:02:04","status":"2","from":"news@shop.test","to":"rcpt0@a.test","messageId":"\u003c0@shop.test\u003e","returnPath":"bounce@shop.test","subject":"こんにちは","apiData":"k1","reason":"550 no such user"}`},
 		{"late bounce", Hook{Type: Bounces}, after(e, mail.EventBounced, 550, "", 0), `{"created":"2026-11-26 01:02:04","status":"99","from":"news@shop.test","to":"rcpt0@a.test","messageId":"\u003c0@shop.test\u003e","returnPath":"bounce@shop.test","subject":"こんにちは","apiData":"k1","reason":"550"}`},
+		{"blocked", Hook{Type: Blocks}, mail.Event{At: e.At, Kind: mail.EventBlocked, Tenant: "shop", To: "rcpt0@a.test", Status: 2, Attempt: 3, Due: e.At}, `{"created":"2026-11-26 01:02:03","email":"rcpt0@a.test","status":"2","occurred":"3","operation":"added"}`},
+		{"released", Hook{Type: Blocks, Zone: "Asia/Tokyo"}, mail.Event{At: e.At, Kind: mail.EventReleased, Tenant: "shop", To: "rcpt0@a.test"}, `{"created":"2026-11-26 10:02:03","email":"rcpt0@a.test","status":"","occurred":"0","operation":"removed"}`},
+		{"of another tenant", Hook{Type: Blocks}, mail.Event{At: e.At, Kind: mail.EventBlocked, Tenant: "another", To: "rcpt0@a.test"}, ""},
+		{"no delivery", Hook{Type: Deliveries}, mail.Event{At: e.At, Kind: mail.EventBlocked, Tenant: "shop", To: "rcpt0@a.test"}, ""},
 		{"interrupted is no bounce", Hook{Type: Bounces}, after(e, mail.EventDiscarded, 0, "", 12), ""},
 		{"own mail", Hook{Type: Deliveries}, own, ""},
 	}
@@ -348,7 +352,7 @@ func TestRecords(t *testing.T) {
 			r.poster.Use([]Hook{row.hook})
 			last := accepted(7, 1)[0] // what is surely posted, so that nothing before it can be missed
 			end := after(last, mail.EventFailed, 550, "", 2)
-			r.log.add(row.tell, last, end)
+			r.log.add(row.tell, last, end, mail.Event{At: e.At, Kind: mail.EventBlocked, Tenant: "shop", To: "rcpt7@a.test"})
 			p := to.next(t)
 			got := string(p.Events[0])
 			if strings.Contains(got, "rcpt7@") {
