@@ -84,16 +84,36 @@ func (b *bouncer) notification(f *report.Failure, ev *mail.Event) []byte {
 
 // accepted makes work of a bounce.
 func (b *bouncer) accepted(f *report.Failure, id mail.MessageID, ev *mail.Event, m *settings.Member, composition string, body []byte) *mail.Accepted {
-	d := mail.Delivery{Seq: id.Seq, Message: id, Tenant: ev.Tenant, Composition: composition, To: f.Notify, Domain: f.Notify.Domain(),
-		Due: f.At, Taken: f.At, RetryEvery: time.Minute, Size: len(body), Priority: intake.NormalPriority, Own: true}
+	return b.own(ownMail{id: id, tenant: ev.Tenant, composition: composition, member: m, to: f.Notify, at: f.At,
+		headerID: "<" + f.ID + "@" + f.Host + ">", subject: report.Subject, body: body})
+}
+
+// ownMail is a message of the engine's own.
+type ownMail struct {
+	id          mail.MessageID
+	tenant      string
+	composition string
+	member      *settings.Member // of that composition; nil = it is none any more
+	to          mail.Address
+	at          time.Time // millisecond resolution
+	headerID    string    // with angle brackets
+	subject     string
+	body        []byte
+}
+
+// own makes work of a message of ours: it goes out with the null sender, by the ways of its composition.
+func (b *bouncer) own(o ownMail) *mail.Accepted {
+	d := mail.Delivery{Seq: o.id.Seq, Message: o.id, Tenant: o.tenant, Composition: o.composition, To: o.to, Domain: o.to.Domain(),
+		Due: o.at, Taken: o.at, RetryEvery: time.Minute, Size: len(o.body), Priority: intake.NormalPriority, Own: true}
 	lifetime := 30 * time.Minute
-	if m != nil {
-		d.Pool, d.RetryEvery, lifetime = m.Composition.Pool, time.Duration(m.Composition.Retry.Interval), time.Duration(m.Composition.Retry.Lifetime)
+	if o.member != nil {
+		c := o.member.Composition
+		d.Pool, d.RetryEvery, lifetime = c.Pool, time.Duration(c.Retry.Interval), time.Duration(c.Retry.Lifetime)
 	}
-	d.Expires = schedule.Expires(f.At, f.At, lifetime, nil)
-	return &mail.Accepted{ID: id, Tenant: ev.Tenant, Body: body, Deliveries: []mail.Delivery{d}, Events: []mail.Event{{
-		At: f.At, Kind: mail.EventAccepted, Message: id, Delivery: id.Seq, Tenant: ev.Tenant, To: d.To, Domain: d.Domain, Own: true,
-		Composition: composition, HeaderID: "<" + f.ID + "@" + f.Host + ">", Subject: report.Subject, Size: len(body)}}}
+	d.Expires = schedule.Expires(o.at, o.at, lifetime, nil)
+	return &mail.Accepted{ID: o.id, Tenant: o.tenant, Body: o.body, Deliveries: []mail.Delivery{d}, Events: []mail.Event{{
+		At: o.at, Kind: mail.EventAccepted, Message: o.id, Delivery: o.id.Seq, Tenant: o.tenant, To: d.To, Domain: d.Domain, Own: true,
+		Composition: o.composition, HeaderID: o.headerID, Subject: o.subject, Size: len(o.body)}}}
 }
 
 // stored is to be called once bounces are on disk: they go out.

@@ -45,6 +45,7 @@ type engine struct {
 	keeping atomic.Bool // automatic suspensions are about to be written
 	notes   *notebook   // what sources learned
 	nightly nightly
+	reports reports
 
 	shipping *shipping // nil where the queue is not copied
 	lease    atomic.Pointer[cluster.Lease]

@@ -40,8 +40,9 @@ type Node struct {
 	gates   *gates
 	metrics *metrics.Set
 	numbers *numbers
-	hits    hits        // of rules about answers
-	sentLog service.Log // of all members
+	hits    hits               // of rules about answers
+	sentLog service.Log        // of all members
+	counted service.Statistics // of all members
 	vault   *seal.Vault
 	smtpTLS certificate
 	httpTLS certificate
@@ -198,7 +199,7 @@ func (n *Node) assembleFronts() error {
 		own := c.Services
 		c.Local, c.Services = &own, gather.Services(gather.Config{Name: n.cfg.Node.Name, Local: own, Peers: gathered{n}, Log: n.log})
 	}
-	n.sentLog = c.Services.Log
+	n.sentLog, n.counted = c.Services.Log, c.Services.Statistics
 	if n.cfg.HTTP.TLS.Cert != "" {
 		c.TLS = n.httpTLS.config()
 	}
@@ -383,6 +384,7 @@ func (n *Node) watch() {
 		n.gates.remind()
 		if e := n.engine.Load(); e != nil {
 			n.mindNight(e, n.clock.Now())
+			n.mindReports(e, n.clock.Now())
 		}
 		if now := n.clock.Now(); now.Sub(purged) > time.Hour {
 			purged = now

@@ -405,7 +405,11 @@ func (n jobService) RunJob(ctx context.Context, name string) error {
 	case "blocklist":
 		return n.stopDeliveries(ctx, func(*stopRule) bool { return true })
 	case "nightly":
-		return e.workUp(ctx, n.clock.Now())
+		err := e.workUp(ctx, n.clock.Now())
+		if err == nil {
+			n.report(e, n.clock.Now())
+		}
+		return err
 	case "unsubscribe":
 		return service.ErrNotYet
 	}

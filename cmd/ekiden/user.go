@@ -83,6 +83,7 @@ type userAddCmd struct {
 	Role          string   `help:"administrator, or user: may read, not change." enum:"administrator,user" default:"user"`
 	Permissions   []string `help:"What the key is for: smtp (AUTH), http (APIs)." default:"smtp,http"`
 	OwnData       bool     `help:"Reads only of mail that it handed over itself."`
+	ReportMail    bool     `help:"Gets a mail every morning about the day before."`
 	HideAddresses bool     `help:"May not read what contains addresses."`
 	Zone          string   `help:"Time zone of what it reads and writes, such as Asia/Tokyo." placeholder:"ZONE"`
 }
@@ -100,7 +101,7 @@ func (c userAddCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	u := settings.User{Name: c.Name, SecretHash: hash, Role: c.Role, Permissions: c.Permissions, OwnData: c.OwnData, Zone: c.Zone}
+	u := settings.User{Name: c.Name, SecretHash: hash, Role: c.Role, Permissions: c.Permissions, OwnData: c.OwnData, Zone: c.Zone, ReportMail: c.ReportMail}
 	if c.HideAddresses {
 		no := false
 		u.ViewAddresses = &no

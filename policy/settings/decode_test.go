@@ -105,6 +105,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"repeated key", inComposition("pool: a\npool: b"), 6, "", "already defined"},
 		{"no permission", inComposition("users: [{name: u, permissions: [], secret_hash: " + hash + "}]"), 5, "tenants[0].compositions[0].users[0].permissions", "at least one"},
 		{"no role", inComposition("users: [{name: u, role: root, secret_hash: " + hash + "}]"), 5, "tenants[0].compositions[0].users[0].role", "administrator, user"},
+		{"report mail to nobody", inComposition("users: [{name: u, report_mail: true, secret_hash: " + hash + "}]"), 5, "tenants[0].compositions[0].users[0].name", "address"},
 		{"no zone", inComposition("users: [{name: u, zone: Mars, secret_hash: " + hash + "}]"), 5, "tenants[0].compositions[0].users[0].zone", "no time zone"},
 		{"text for a number", inComposition("intake: {sessions: many}"), 5, "tenants[0].compositions[0].intake.sessions", "must be a number"},
 		{"number for a list", inComposition("networks: 3"), 5, "tenants[0].compositions[0].networks", "must be a list"},

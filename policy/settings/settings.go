@@ -75,7 +75,8 @@ type User struct {
 	OwnData       bool     `yaml:"own_data,omitempty" json:"own_data,omitempty"`       // sees what it handed over itself, no more
 	Role          string   `yaml:"role,omitempty" json:"role,omitempty"`               // administrator (default), user
 	ViewAddresses *bool    `yaml:"view_addresses,omitempty" json:"view_addresses,omitempty"`
-	Zone          string   `yaml:"zone,omitempty" json:"zone,omitempty"` // of times it reads and writes; empty: that of the process
+	Zone          string   `yaml:"zone,omitempty" json:"zone,omitempty"`               // of times it reads and writes; empty: that of the process
+	ReportMail    bool     `yaml:"report_mail,omitempty" json:"report_mail,omitempty"` // every morning, to the name, which is a mail address (R84)
 }
 
 // The roles of a User.

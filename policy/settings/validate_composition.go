@@ -99,6 +99,9 @@ func (c *checker) user(u *User, path string) {
 	for i, p := range u.Permissions {
 		c.oneOf(p, at(path+".permissions", i), PermissionSMTP, PermissionHTTP)
 	}
+	if u.ReportMail {
+		c.address(u.Name, path+".name")
+	}
 	c.oneOf(u.Role, path+".role", RoleAdministrator, RoleUser)
 	if _, err := time.LoadLocation(u.Zone); err != nil {
 		c.fail(path+".zone", fmt.Sprintf("%q is no time zone", u.Zone))
