@@ -100,7 +100,6 @@ func (n *Node) openEngine() error {
 			return errors.Join(err, e.close(context.Background()))
 		}
 		n.mindDoor()
-		e.done.Go(func() { n.finishRotation(e.life, m, e) })
 		return nil
 	}
 	e.done.Go(func() {

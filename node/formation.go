@@ -73,8 +73,41 @@ func (f *formation) addresses() []string {
 // status is what this node says of its keys.
 func (f *formation) status() unseal.Status {
 	states := map[seal.State]string{seal.New: unseal.StateNew, seal.Sealed: unseal.StateSealed, seal.Unsealed: unseal.StateUnsealed}
-	return unseal.Status{Name: f.node.cfg.Node.Name, Address: f.wire.Addr().String(), State: states[f.node.vault.State()],
+	s := unseal.Status{Name: f.node.cfg.Node.Name, Address: f.wire.Addr().String(), State: states[f.node.vault.State()],
 		Store: f.node.vault.Identity(), Known: append(f.addresses(), f.wire.Addr().String())}
+	if root := f.node.vault.Root(); root != nil {
+		s.Version, s.InUse = root.Version(), root.InUse()
+	}
+	return s
+}
+
+// catchUp takes the root key that the other members seal under, where this node opened itself with an earlier one: it could
+// not read what they agree on. Where nobody is reached it goes on with what it has.
+func (f *formation) catchUp(ctx context.Context) error {
+	own := f.status()
+	var last error
+	for _, p := range f.ask(ctx, own) {
+		if p.State != unseal.StateUnsealed || p.InUse <= own.Version {
+			continue
+		}
+		c, name, err := f.dial(ctx, p.Address)
+		var share *unseal.Share
+		if err == nil {
+			share, err = unseal.AskNext(c, own, clock.Wall())
+		}
+		if err == nil {
+			err = f.node.succeed(ctx, share)
+		}
+		if err == nil {
+			f.node.log.Warn("took the root key in force", "member", name)
+			return nil
+		}
+		last = err
+	}
+	if last != nil {
+		return fmt.Errorf("node: the other members have a later root key and do not give it: admit this node, or start it with an empty data directory: %w", last)
+	}
+	return nil
 }
 
 // run looks for the key until the vault is open or ctx ends.
@@ -251,7 +284,7 @@ func (f *formation) receive(ctx context.Context, own unseal.Status, m unseal.Sta
 	share, err := unseal.AskKey(c, own, clock.Wall())
 	if err == nil {
 		id, decodeErr := decodeStore(share.Store)
-		err = errors.Join(decodeErr, f.node.vault.Receive(ctx, &seal.Share{Key: share.Key, Store: id, Recovery: share.Recovery}))
+		err = errors.Join(decodeErr, f.node.vault.Receive(ctx, &seal.Share{Key: share.Key, Store: id, Recovery: share.Recovery, InForce: share.InForce}))
 		clear(share.Key)
 	}
 	if err != nil {

@@ -53,11 +53,40 @@ func (k keeper) Release(peer unseal.Status) (*unseal.Share, error) {
 	if err := m.noteRelease(ctx, peer.Name, why); err != nil {
 		return nil, err
 	}
-	share, err := k.vault.Share()
+	return shared(k.vault.Share())
+}
+
+// Next implements unseal.Member.
+func (k keeper) Next(peer unseal.Status) (*unseal.Share, error) {
+	m := k.member.Load()
+	if m == nil {
+		return nil, errors.New("sealed, or not part of the agreement yet")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), releaseWait)
+	defer cancel()
+	if err := m.caughtUp(ctx); err != nil {
+		return nil, fmt.Errorf("no quorum: %w", err)
+	}
+	ok, why := unseal.HandOver(m.facts(peer.Name))
+	if t := m.turn(); ok && (t.Next != 0 && !t.Holds() || uint64(peer.InUse) > t.Held) {
+		ok, why = false, "this member does not hold the next root key"
+	}
+	k.log.Warn("a member asked for the next root key", "member", peer.Name, "given", ok, "why", why)
+	if !ok {
+		return nil, errors.New(why)
+	}
+	if err := m.note(ctx, "hand over key", peer.Name, why); err != nil {
+		return nil, err
+	}
+	return shared(k.vault.ShareFor(peer.InUse))
+}
+
+// shared is what the vault gives, as it goes over the wire.
+func shared(share *seal.Share, err error) (*unseal.Share, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &unseal.Share{Store: hex.EncodeToString(share.Store), Key: share.Key, Recovery: share.Recovery}, nil
+	return &unseal.Share{Store: hex.EncodeToString(share.Store), Key: share.Key, Recovery: share.Recovery, InForce: share.InForce}, nil
 }
 
 // metaReleased is the name under which the book keeps when a member was last given the key.
@@ -138,7 +167,12 @@ func (m *member) noteRelease(ctx context.Context, name, why string) error {
 	if err := m.putTime(ctx, metaReleased(name)); err != nil {
 		return fmt.Errorf("the release could not be noted: %w", err)
 	}
-	r, err := m.propose(ctx, &ledger.Note{Signed: m.stamp(), Action: "unseal", Subject: name, Detail: why})
+	return m.note(ctx, "unseal", name, why)
+}
+
+// note writes a line about a member into the audit trail.
+func (m *member) note(ctx context.Context, action, name, why string) error {
+	r, err := m.propose(ctx, &ledger.Note{Signed: m.stamp(), Action: action, Subject: name, Detail: why})
 	if err == nil {
 		err = r.Err()
 	}

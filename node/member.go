@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster"
@@ -35,19 +36,21 @@ type member struct {
 	changed chan struct{} // one token: look at the book
 	renewed sync.Map      // mail.Lineage -> renewal: when this node saw the last one
 	boot    clock.Boot
-	seen    sync.Map  // name -> time.Time of the product clock: when gossip saw a member last
-	noted   time.Time // when the book was last told who is here; of follow only
+	seen    sync.Map                           // name -> time.Time of the product clock: when gossip saw a member last
+	noted   time.Time                          // when the book was last told who is here; of follow only
+	keys    sync.Mutex                         // held while the root key is drawn or changes
+	turning atomic.Bool                        // this member takes its turn in a rotation of the root key
+	wrapped atomic.Uint64                      // version under which a node alone has wrapped its data keys anew
+	hears   atomic.Pointer[[seal.KeySize]byte] // secret of gossip that is understood besides the one in use
+	stuck   string                             // what a rotation waits for; under keys
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
 }
 
-// boxPurpose names the key of what the members agree on.
-const boxPurpose = "ledger"
-
 // openMember opens the book and takes part in the agreement. Alone it returns with everything applied; in a cluster at
 // once, for the others may not be there.
 func (n *Node) openMember(ctx context.Context) (err error) {
-	m := &member{node: n, box: seal.NewBox(n.vault.Root(), boxPurpose), changed: make(chan struct{}, 1)}
+	m := &member{node: n, box: seal.NewBox(n.vault.Root(), seal.BoxAgreed), changed: make(chan struct{}, 1)}
 	run, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	defer func() {
@@ -57,6 +60,10 @@ func (n *Node) openMember(ctx context.Context) (err error) {
 	}()
 	if m.book, err = ledger.Open(ledger.Config{Dir: n.cfg.Node.Data + "/ledger", Box: m.box, Log: n.log, OnFail: n.bookFailed}); err != nil {
 		return fmt.Errorf("node: open ledger: %w", err)
+	}
+	if k := m.book.State().Keys(); k.Current == uint64(n.vault.Root().Version())-1 {
+		n.vault.Root().Enforce() // as far as this member knows: mindKeys looks again
+		m.box.Renew(n.vault.Root())
 	}
 	c := cluster.Config{Name: n.cfg.Node.Name, Dir: n.cfg.Node.Data + "/raft", Ledger: m.book, Box: m.box, Log: n.log,
 		Clock: n.clock, OnFail: n.bookFailed, Role: n.role()}
@@ -102,12 +109,14 @@ func (m *member) openWire(c *cluster.Config) (err error) {
 	c.Wire, c.Address = n.wire, n.advertised()
 	c.SelfLease = n.cfg.Cluster.Expect == 2 // without a third vote nothing is taken over by itself
 	m.peers = newPeers(n, m)
+	secret, _ := n.vault.Root().GossipKeys()
 	m.gossip, err = gossip.Start(gossip.Config{Name: n.cfg.Node.Name, Wire: n.wire, Join: n.cfg.Cluster.Join,
-		Secret: n.vault.Root().Derive("gossip"), Label: n.wire.ClusterID(), Meta: m.gossipMeta, Log: n.log, OnMessage: n.heard,
+		Secret: secret, Label: n.wire.ClusterID(), Meta: m.gossipMeta, Log: n.log, OnMessage: n.heard,
 		Refuse: func(name string) bool { return n.refuses(wire.Peer{Name: name}) != nil }})
 	if err != nil {
 		return fmt.Errorf("node: start gossip: %w", err)
 	}
+	m.tuneGossip()
 	m.peers.serve()
 	c.Alive = m.alive
 	if n.role() == cluster.RoleWitness {
@@ -148,8 +157,11 @@ func (m *member) mayShip(name string, l mail.Lineage, epoch uint64) error {
 // gossipMeta is what this member says of itself by gossip: its role.
 func (m *member) gossipMeta() []byte { return []byte(m.node.role()) }
 
-// alive is who gossip sees.
+// alive is who gossip sees; alone nobody.
 func (m *member) alive() []cluster.Live {
+	if m.gossip == nil {
+		return nil
+	}
 	var out []cluster.Live
 	for _, g := range m.gossip.Alive() {
 		role := cluster.Role(g.Meta)
@@ -238,6 +250,7 @@ func (m *member) act(ctx context.Context) {
 	m.node.useGates(ctx, m.book.State().Gates())
 	m.node.gates.remind()
 	m.lockOut()
+	m.mindKeys(ctx)
 	if e := m.node.engine.Load(); e != nil {
 		e.mindLineages(m)
 	}

@@ -63,7 +63,7 @@ type Node struct {
 
 	mu       sync.Mutex // guards opening and closing of member and engine
 	renewing bool       // under mu: the store is between two queues
-	rotating sync.Mutex // a rotation of the root key, or what is left of one, is under way
+	rotating sync.Mutex // an operator rotates the root key
 	draining atomic.Bool
 	life     context.Context // ends with Stop
 	end      context.CancelFunc
@@ -272,7 +272,14 @@ func (n *Node) search(ctx context.Context) {
 func (n *Node) open(ctx context.Context) error {
 	n.mu.Lock()
 	if n.member.Load() == nil {
-		if err := n.openMember(ctx); err != nil {
+		err := error(nil)
+		if n.forming != nil {
+			err = n.forming.catchUp(ctx)
+		}
+		if err == nil {
+			err = n.openMember(ctx)
+		}
+		if err != nil {
 			n.mu.Unlock()
 			return err
 		}

@@ -40,7 +40,7 @@ func Recover(ctx context.Context, cfg Config, r Recovery) error {
 		return err
 	}
 	defer vault.Close()
-	box := seal.NewBox(vault.Root(), boxPurpose)
+	box := seal.NewBox(vault.Root(), seal.BoxAgreed)
 	book, err := ledger.Open(ledger.Config{Dir: cfg.Node.Data + "/ledger", Box: box})
 	if err != nil {
 		return fmt.Errorf("node: open ledger: %w", err)

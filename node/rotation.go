@@ -6,23 +6,33 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/cluster"
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/cluster/unseal"
+	"github.com/ekiden-mta/ekiden/cluster/wire"
+	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/storage/queue"
 	"github.com/ekiden-mta/ekiden/storage/seal"
 )
 
-// keyService rotates the root key of a node that is alone. The book says how far a rotation is, by versions that count
-// from 0, so that a crash anywhere on the way leaves either the former key and its code, or the new key in force and the
-// rest to be done at the next start:
+// keyService rotates the root key that the members share. Whoever is asked to draws the key and takes it; all the rest is
+// every member's turn (unseal.Turn), told by the book and by what lies on the disk, so that a crash anywhere on the way
+// leaves nothing that the next look does not go on with:
 //
-//	book: next=v ─▶ new key and code in force on disk ─▶ data keys wrapped anew ─▶ former wrapping key gone ─▶ book: current=v
+//	book: next=v ─▶ key and code taken, staged ─▶ ready ─▶ book: current=v ─▶ sealed under it ─▶ data keys wrapped anew ─▶ former dropped
 //	             ▲ a crash before: begun again by the same command
-//	                                                  ▲ a crash from here on: finishRotation at the next start
 type keyService struct{ *Node }
 
-// errClusterKeys is why members of a cluster do not rotate: all of them would have to change together.
-var errClusterKeys = fmt.Errorf("%w: the root key of a cluster cannot be rotated in this release; only that of a node alone", service.ErrRefused)
+// metaRotated is the name under which the book keeps when the root key was last rotated.
+const metaRotated = "root key rotated"
+
+// rotateWait is how long the command waits for members that are here.
+const rotateWait = 15 * time.Second
 
 // Status implements service.Keys.
 func (n keyService) Status(context.Context) (service.KeyState, error) {
@@ -30,101 +40,355 @@ func (n keyService) Status(context.Context) (service.KeyState, error) {
 	if err != nil {
 		return service.KeyState{}, err
 	}
-	root := n.vault.Root()
-	if root == nil {
+	if n.vault.Root() == nil {
 		return service.KeyState{}, service.ErrSealed
 	}
-	k := service.KeyState{Version: uint32(root.Version())}
+	s := m.book.State()
+	keys := s.Keys()
+	k := service.KeyState{Version: uint32(keys.Current) + 1}
+	if keys.Next != 0 {
+		k.Next = uint32(keys.Next) + 1
+	}
 	k.Since, _ = m.metaTime(metaRotated)
+	here := map[string]bool{n.cfg.Node.Name: true}
+	for _, a := range m.alive() {
+		here[a.Name] = true
+	}
+	for _, v := range s.Members() {
+		if v.Removed {
+			continue
+		}
+		h := service.KeyHolder{Name: v.Name, Alive: here[v.Name]}
+		h.Holds = keys.Next == 0 || slices.Contains(keys.Ready, v.Name)
+		h.Wrapped = keys.Current == 0 || slices.Contains(keys.Wrapped, v.Name)
+		k.Members = append(k.Members, h)
+		if h.Holds {
+			continue
+		}
+		a := service.Absent{Name: v.Name, Reason: "it is about to take the new key"}
+		if !h.Alive {
+			a.For = max(0, n.clock.Now().Sub(m.lastSeen(v.Name)))
+			a.Reason = missingKey(v.Name)
+		}
+		k.Waiting = append(k.Waiting, a)
+	}
 	return k, nil
 }
 
-// metaRotated is the name under which the book keeps when the root key was last rotated.
-const metaRotated = "root key rotated"
+// missingKey is what to do about a member that is not here to take the new key.
+func missingKey(name string) string {
+	return fmt.Sprintf("start it, and admit it where it asks for the key in vain; or lock it out: ekiden cluster leave %s", name)
+}
 
 // Rotate implements service.Keys.
 func (n keyService) Rotate(ctx context.Context, author string) (k service.KeyState, code string, err error) {
-	if n.inCluster() {
-		return k, "", errClusterKeys
-	}
 	m, err := n.agree()
 	if err != nil {
 		return k, "", err
 	}
-	e, err := n.running()
-	if err != nil {
-		return k, "", err
+	if !n.isWitness() {
+		if _, err := n.running(); err != nil {
+			return k, "", err
+		}
 	}
 	if !n.rotating.TryLock() {
 		return k, "", fmt.Errorf("%w: a rotation is under way", service.ErrRefused)
 	}
 	defer n.rotating.Unlock()
-	if err := n.finish(ctx, m, e); err != nil { // of a former one, that failed or was cut off
+	if err := m.current(ctx); err != nil {
 		return k, "", err
 	}
-	next := uint64(n.vault.Root().Version()) // of the book: one less than the new root's
-	if _, err := m.command(ctx, &ledger.BeginKey{Signed: m.by(author), Version: next}); err != nil {
+	if code, err = n.begin(ctx, m, author); err != nil {
 		return k, "", err
 	}
-	// From here on the caller's patience does not count: a code that was made must be shown.
-	ctx = context.WithoutCancel(ctx)
-	code, err = n.vault.Rotate(ctx)
-	var form *seal.ProviderError
-	switch {
-	case errors.Is(err, seal.ErrLastVersion), errors.As(err, &form):
-		return k, "", fmt.Errorf("%w: %w", service.ErrRefused, err)
-	case err != nil:
-		return k, "", fmt.Errorf("node: %w", err)
-	}
-	m.box.Renew(n.vault.Root())
-	n.log.Warn("the root key was rotated: the former recovery code opens nothing any more", "version", next+1)
-	if err := n.finish(ctx, m, e); err != nil {
-		// The key is in force and its code must be told; the rest is tried again at the next start.
-		n.log.Error("the rotation of the root key is not finished", "error", err)
-	}
+	n.log.Warn("a new root key was drawn: the former recovery code opens nothing any more where a member holds the new one")
+	n.settle(ctx, m)
 	k, err = n.Status(ctx)
 	return k, code, err
 }
 
-// finishRotation does what a crash or a failure left of a rotation. It is tried once at each start.
-func (n *Node) finishRotation(ctx context.Context, m *member, e *engine) {
-	n.rotating.Lock()
-	defer n.rotating.Unlock()
-	if err := (keyService{n}).finish(ctx, m, e); err != nil && ctx.Err() == nil {
-		n.log.Error("the rotation of the root key is not finished; it is tried again at the next start", "error", err)
+// begin draws the next root key, tells the book and takes it. The code is of use from then on.
+func (n keyService) begin(ctx context.Context, m *member, author string) (code string, err error) {
+	m.keys.Lock()
+	defer m.keys.Unlock()
+	turn := m.turn()
+	if err := n.mayBegin(m, &turn); err != nil {
+		return "", err
+	}
+	d, err := n.vault.Draw(ctx)
+	var form *seal.ProviderError
+	switch {
+	case errors.Is(err, seal.ErrLastVersion), errors.As(err, &form):
+		return "", fmt.Errorf("%w: %w", service.ErrRefused, err)
+	case err != nil:
+		return "", fmt.Errorf("node: %w", err)
+	}
+	defer d.Wipe()
+	next := &ledger.BeginKey{Signed: m.by(author), Version: turn.Current + 1, Print: d.Fingerprint}
+	if _, err := m.command(ctx, next); err != nil {
+		return "", err
+	}
+	if code, err = n.vault.Take(d); err != nil {
+		return "", fmt.Errorf("node: %w", err)
+	}
+	m.renewKeys()
+	// A code that was made must be shown, but only where its key is the one that the others will take.
+	_, err = m.command(context.WithoutCancel(ctx), &ledger.KeyReady{Signed: m.stamp(), Version: next.Version, Print: next.Print, Node: n.cfg.Node.Name})
+	if errors.Is(err, service.ErrConflict) {
+		return "", fmt.Errorf("%w: another member began a rotation at the same time", service.ErrRefused)
+	}
+	return code, nil
+}
+
+// mayBegin refuses where an earlier rotation is not through: each member then has to open what two former keys wrapped.
+func (n keyService) mayBegin(m *member, t *unseal.Turn) error {
+	s := m.book.State()
+	behind, what := s.Behind(t.Wrapped), "wrap their data keys anew"
+	switch {
+	case t.Next != 0 && len(s.Holders()) > 0:
+		behind, what = s.Behind(t.Ready), "take its key"
+	case t.Current == 0:
+		return nil
+	case t.Held < t.Current || t.Staged && t.Held == t.Current:
+		return fmt.Errorf("%w: this member is still to take version %d of the root key; try again in a moment", service.ErrRefused, t.Current+1)
+	}
+	if len(behind) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: a rotation is under way, and these members are still to %s: %s. Start them, or lock them out by \"ekiden cluster leave\"",
+		service.ErrRefused, what, strings.Join(behind, ", "))
+}
+
+// settle waits until the members that are here are through, or as long as a caller may be kept waiting.
+func (n keyService) settle(ctx context.Context, m *member) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotateWait)
+	defer cancel()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		m.poke()
+		t := m.turn()
+		k, err := n.Status(ctx)
+		if err != nil || t.Next == 0 && t.Step() == unseal.Rest && !busy(&k) || t.Next != 0 && len(k.Waiting) > 0 && !busy(&k) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
 	}
 }
 
-// finish wraps all data keys under the root key in force, drops the former wrapping key and tells the book, where a
-// rotation has come so far; else it does nothing. It may be cut off anywhere and run again.
-func (n keyService) finish(ctx context.Context, m *member, e *engine) error {
-	under := m.book.State().Keys().Next
-	if under == 0 || under != uint64(n.vault.Root().Version())-1 {
-		return nil // none, or it was cut off before the new key was in force
+// busy tells whether a member that is here is still to do its part.
+func busy(k *service.KeyState) bool {
+	return slices.ContainsFunc(k.Members, func(h service.KeyHolder) bool { return h.Alive && (!h.Holds || k.Next == 0 && !h.Wrapped) })
+}
+
+// turn is what this member knows of the root key's versions.
+func (m *member) turn() unseal.Turn {
+	n, s := m.node, m.book.State()
+	k, root := s.Keys(), n.vault.Root()
+	t := unseal.Turn{Name: n.cfg.Node.Name, Leads: m.agreed.Leads(), Current: k.Current, Next: k.Next, Print: k.Print,
+		Ready: k.Ready, Wrapped: k.Wrapped, Members: s.Behind(nil)}
+	if root != nil {
+		t.Held, t.HeldPrint, t.Staged = uint64(root.Version())-1, root.Fingerprint(), root.Staged()
 	}
-	if err := e.store.Rewrap(ctx); err != nil {
-		return fmt.Errorf("node: %w", err)
+	if m.agreed.Alone() && len(t.Members) == 0 { // the book lists no members: this one speaks for itself
+		t.Leads, t.Members = true, []string{t.Name}
+		t.Ready = t.Members
+		if m.wrapped.Load() == k.Current || !n.vault.KeepsOlder() {
+			t.Wrapped = t.Members
+		}
 	}
-	_, err := os.Stat(filepath.Join(n.cfg.Node.Data, replicaDir))
-	// A copy of another's queue, from a time in a cluster, may need the former wrapping key: then it is carried on.
-	if errors.Is(err, os.ErrNotExist) {
+	t.Older, t.Hears = n.vault.KeepsOlder(), m.hears.Load() != nil
+	t.Needed = m.needsOlder(s, t.Wrapped)
+	return t
+}
+
+// needsOlder tells whether there is a queue whose data keys may be wrapped under a former root key: one whose owner has not
+// said that they are not, or that is being taken over, or a copy that is left from a time in a cluster.
+func (m *member) needsOlder(s *ledger.State, wrapped []string) bool {
+	if m.node.wire == nil {
+		_, err := os.Stat(filepath.Join(m.node.cfg.Node.Data, replicaDir))
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	return slices.ContainsFunc(s.Lineages(), func(l ledger.Lineage) bool {
+		return l.Phase == ledger.Taken || l.Phase != ledger.Closed && !slices.Contains(wrapped, l.Owner)
+	})
+}
+
+// mindKeys goes on with a rotation as far as this member can, beside whatever else it does. Only follow calls it.
+func (m *member) mindKeys(ctx context.Context) {
+	if !m.turning.CompareAndSwap(false, true) {
+		return
+	}
+	if t := m.turn(); t.Step() == unseal.Rest {
+		m.turning.Store(false)
+		return
+	}
+	m.tasks.Go(func() {
+		defer m.turning.Store(false)
+		m.keys.Lock()
+		defer m.keys.Unlock()
+		for ctx.Err() == nil {
+			t := m.turn()
+			step := t.Step()
+			if step == unseal.Rest {
+				m.stuck = ""
+				return
+			}
+			if step == unseal.Wrap && !m.node.isWitness() && m.node.engine.Load() == nil {
+				return // the queue is being opened
+			}
+			if err := m.take(ctx, &t, step); err != nil {
+				if m.stuck != err.Error() && ctx.Err() == nil {
+					m.stuck = err.Error()
+					m.node.log.Warn("the rotation of the root key waits; it goes on by itself", "step", step.String(), "error", err)
+				}
+				return
+			}
+		}
+	})
+}
+
+// keyWait bounds a step of a rotation that needs other members; the next look tries again.
+const keyWait = 10 * time.Second
+
+// take does one step of a rotation.
+func (m *member) take(ctx context.Context, t *unseal.Turn, step unseal.Step) error {
+	n := m.node
+	ctx, cancel := context.WithTimeout(ctx, keyWait)
+	defer cancel()
+	agree := func(cmd ledger.Command) error {
+		_, err := m.command(ctx, cmd)
+		return err
+	}
+	switch step {
+	case unseal.Restart:
+		return agree(&ledger.BeginKey{Signed: m.stamp(), Version: t.Next, Print: t.HeldPrint})
+	case unseal.Fetch:
+		return m.fetchKey(ctx, t.From())
+	case unseal.TellReady:
+		return agree(&ledger.KeyReady{Signed: m.stamp(), Version: t.Next, Print: t.Print, Node: t.Name})
+	case unseal.Finish:
+		if err := m.putTime(ctx, metaRotated); err != nil {
+			return err
+		}
+		err := agree(&ledger.Note{Signed: m.stamp(), Action: "rotate keys", Subject: fmt.Sprint(t.Next + 1),
+			Detail: "in force: every member holds it"})
+		if err != nil {
+			return err
+		}
+		return agree(&ledger.KeyDone{Signed: m.stamp(), Version: t.Next})
+	case unseal.Enforce:
+		n.vault.Root().Enforce()
+		m.renewKeys()
+		if e := n.engine.Load(); e != nil {
+			e.ring.Retire()
+		}
+		n.log.Warn("the new root key is in force", "version", t.Held+1)
+	case unseal.Wrap:
+		return m.wrapKeys(ctx, t)
+	case unseal.Part:
+		if old := m.hears.Swap(nil); old != nil {
+			if err := m.gossip.RemoveKey(*old); err != nil {
+				return fmt.Errorf("node: forget a secret of gossip: %w", err)
+			}
+		}
+	case unseal.Drop:
 		if err := n.vault.DropOlder(); err != nil {
 			return fmt.Errorf("node: %w", err)
 		}
+		n.log.Info("the former root key opens nothing any more", "version", t.Held)
+	case unseal.Rest:
 	}
-	if err := m.putTime(ctx, metaRotated); err != nil {
-		return err
-	}
-	if _, err := m.command(ctx, &ledger.Note{Signed: m.stamp(), Action: "rotate keys", Subject: fmt.Sprint(under + 1),
-		Detail: "in force; all data keys are wrapped under it"}); err != nil {
-		return err
-	}
-	name := n.cfg.Node.Name
-	if v, found := m.book.State().Member(name); found && !v.Removed {
-		if _, err := m.command(ctx, &ledger.KeyReady{Signed: m.stamp(), Version: under, Node: name}); err != nil {
+	return nil
+}
+
+// wrapKeys wraps all data keys under the key in force, and says so once the standbys hold them, too.
+func (m *member) wrapKeys(ctx context.Context, t *unseal.Turn) error {
+	n := m.node
+	if !n.isWitness() {
+		e, err := n.running()
+		if err != nil {
 			return err
 		}
+		if err := e.store.Rewrap(ctx); err != nil {
+			return fmt.Errorf("node: %w", err)
+		}
+		if err := e.store.Flush(ctx); err != nil && (!errors.Is(err, queue.ErrShort) || m.hasStandbys()) {
+			return fmt.Errorf("node: bring the data keys to the standbys: %w", err)
+		}
 	}
-	_, err = m.command(ctx, &ledger.KeyDone{Signed: m.stamp(), Version: under})
+	if _, listed := m.book.State().Member(t.Name); !listed && m.agreed.Alone() {
+		m.wrapped.Store(t.Current)
+		return nil
+	}
+	_, err := m.command(ctx, &ledger.KeyWrapped{Signed: m.stamp(), Version: t.Current, Node: t.Name})
 	return err
+}
+
+// hasStandbys tells whether anybody is here who may hold copies of this node's queue.
+func (m *member) hasStandbys() bool {
+	return slices.ContainsFunc(m.alive(), func(a cluster.Live) bool { return a.Name != m.node.cfg.Node.Name && a.Role != witnessRole })
+}
+
+// fetchKey asks members for the root key that follows this one's, until one gives it.
+func (m *member) fetchKey(ctx context.Context, from []string) (err error) {
+	n := m.node
+	for _, name := range from {
+		c, dialErr := m.peers.dial(ctx, name, wire.Unseal)
+		if err = dialErr; err != nil {
+			continue
+		}
+		share, askErr := unseal.AskNext(c, n.forming.status(), clock.Wall())
+		if err = askErr; err == nil {
+			err = n.succeed(ctx, share)
+		}
+		if err == nil {
+			m.renewKeys()
+			n.log.Warn("took the next root key", "member", name, "version", n.vault.Root().Version())
+			return nil
+		}
+	}
+	return err
+}
+
+// succeed takes the root key that a member gave.
+func (n *Node) succeed(ctx context.Context, share *unseal.Share) error {
+	id, err := decodeStore(share.Store)
+	if err == nil {
+		err = n.vault.Succeed(ctx, &seal.Share{Key: share.Key, Store: id, Recovery: share.Recovery, InForce: share.InForce})
+	}
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return nil
+}
+
+// renewKeys has everything that seals with the root key, or opens, follow it.
+func (m *member) renewKeys() {
+	m.box.Renew(m.node.vault.Root())
+	m.tuneGossip()
+}
+
+// tuneGossip has this member understand the secrets of both root keys while a rotation is under way, and speak under that
+// of the one in use.
+func (m *member) tuneGossip() {
+	if m.gossip == nil {
+		return
+	}
+	use, other := m.node.vault.Root().GossipKeys()
+	errs := []error{m.gossip.AddKey(use), m.gossip.UseKey(use)}
+	var hears *[seal.KeySize]byte
+	if other != [seal.KeySize]byte{} {
+		errs, hears = append(errs, m.gossip.AddKey(other)), &other
+	}
+	if old := m.hears.Swap(hears); old != nil && *old != other && *old != use {
+		errs = append(errs, m.gossip.RemoveKey(*old))
+	}
+	if err := errors.Join(errs...); err != nil {
+		m.node.log.Error("gossip does not follow the root key", "error", err)
+	}
 }

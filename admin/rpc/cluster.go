@@ -166,7 +166,11 @@ func named(node string) error {
 }
 
 func keys(k service.KeyState) *adminpb.Keys {
-	return &adminpb.Keys{Version: k.Version, Next: k.Next, Waiting: absents(k.Waiting), Since: stamp(k.Since)}
+	p := &adminpb.Keys{Version: k.Version, Next: k.Next, Waiting: absents(k.Waiting), Since: stamp(k.Since)}
+	for _, h := range k.Members {
+		p.Members = append(p.Members, &adminpb.KeyHolder{Name: h.Name, Alive: h.Alive, Holds: h.Holds, Wrapped: h.Wrapped})
+	}
+	return p
 }
 
 func lineages(list []service.Lineage) []*adminpb.Lineage {

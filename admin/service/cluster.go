@@ -103,13 +103,23 @@ type KeyState struct {
 	Since   time.Time // zero = unknown
 	Next    uint32    // being handed out, 0 = none
 	Waiting []Absent  // members that do not hold Next yet
+	Members []KeyHolder
+}
+
+// KeyHolder is how far one member is with a rotation.
+type KeyHolder struct {
+	Name    string
+	Alive   bool
+	Holds   bool // KeyState.Next, where it is being handed out
+	Wrapped bool // its data keys are wrapped under Version
 }
 
 // Keys are the root keys that the members share.
 type Keys interface {
 	Status(ctx context.Context) (KeyState, error)
-	// Rotate makes the next version and returns its recovery code, which nobody can be told again. ErrRefused while a
-	// rotation is under way, and where there are other members.
+	// Rotate makes the next version and returns its recovery code, which nobody can be told again. It returns when the
+	// members that can be reached seal under it, or when others are still to take it: they are in Waiting. ErrRefused
+	// while a rotation is under way.
 	Rotate(ctx context.Context, author string) (k KeyState, code string, err error)
 }
 

@@ -106,9 +106,13 @@ func (s *SetStandbys) subject() string {
 func (a *Admit) subject() string        { return a.Name + " at " + a.Address }
 func (r *RemoveMember) subject() string { return r.Name }
 func (s *Seen) subject() string         { return some(len(s.Names), func(i int) string { return s.Names[i] }) }
-func (b *BeginKey) subject() string     { return fmt.Sprint(b.Version) }
-func (k *KeyReady) subject() string     { return fmt.Sprintf("%d at %s", k.Version, k.Node) }
-func (k *KeyDone) subject() string      { return fmt.Sprint(k.Version) }
+
+// An operator counts root keys from 1.
+func (b *BeginKey) subject() string     { return fmt.Sprint(b.Version + 1) }
+
+func (k *KeyReady) subject() string     { return fmt.Sprintf("%d at %s", k.Version+1, k.Node) }
+func (k *KeyWrapped) subject() string   { return fmt.Sprintf("%d at %s", k.Version+1, k.Node) }
+func (k *KeyDone) subject() string      { return fmt.Sprint(k.Version + 1) }
 
 func (d CredentialID) subject() string {
 	if d.Kind == Token {

@@ -20,6 +20,9 @@ type codec struct {
 
 func (c *codec) fail() { c.bad, c.in = true, "" }
 
+// more tells whether fields follow that a record written by an earlier release does not have.
+func (c *codec) more() bool { return !c.reading || c.in != "" }
+
 func (c *codec) byte(v *byte) {
 	if !c.reading {
 		c.out = append(c.out, *v)

@@ -44,6 +44,7 @@ const (
 	codeDeleteCredential
 	codePutMeta
 	codeNote
+	codeKeyWrapped
 )
 
 // newCommand returns an empty command of the code, and its name in the audit trail; nil where there is none.
@@ -91,6 +92,8 @@ func newCommand(code commandCode) (Command, string) {
 		return &PutMeta{}, "put meta"
 	case codeNote:
 		return &Note{}, "note"
+	case codeKeyWrapped:
+		return &KeyWrapped{}, "key wrapped"
 	}
 	return nil, ""
 }
@@ -283,29 +286,37 @@ type Seen struct {
 func (*Seen) code() commandCode { return codeSeen }
 func (s *Seen) fields(c *codec) { list(c, &s.Names, maxItems, (*codec).str) }
 
-// BeginKey begins to hand out version Keys.Current+1 of the root key; any other version is Stale.
+// BeginKey begins to hand out version Keys.Current+1 of the root key; any other version is Stale. The key under way gives
+// way to another only while no member holds it.
 type BeginKey struct {
 	Signed
 	Version uint64
+	Print   []byte // fingerprint of the key
 }
 
 func (*BeginKey) code() commandCode { return codeBeginKey }
-func (b *BeginKey) fields(c *codec) { c.uint(&b.Version) }
+func (b *BeginKey) fields(c *codec) {
+	c.uint(&b.Version)
+	c.bytes(&b.Print)
+}
 
-// KeyReady says that a member holds the version being handed out.
+// KeyReady says that a member holds the key being handed out. It is Stale where another one is.
 type KeyReady struct {
 	Signed
 	Version uint64
+	Print   []byte
 	Node    string
 }
 
 func (*KeyReady) code() commandCode { return codeKeyReady }
 func (k *KeyReady) fields(c *codec) {
 	c.uint(&k.Version)
+	c.bytes(&k.Print)
 	c.str(&k.Node)
 }
 
-// KeyDone makes the version the current one. It is Refused while a member that is not removed does not hold it.
+// KeyDone puts the key being handed out in force: all members seal under it. It is Refused while a member that is not
+// removed does not hold it.
 type KeyDone struct {
 	Signed
 	Version uint64
@@ -313,6 +324,19 @@ type KeyDone struct {
 
 func (*KeyDone) code() commandCode { return codeKeyDone }
 func (k *KeyDone) fields(c *codec) { c.uint(&k.Version) }
+
+// KeyWrapped says that a member's data keys, here and at its standbys, are wrapped under the key in force.
+type KeyWrapped struct {
+	Signed
+	Version uint64
+	Node    string
+}
+
+func (*KeyWrapped) code() commandCode { return codeKeyWrapped }
+func (k *KeyWrapped) fields(c *codec) {
+	c.uint(&k.Version)
+	c.str(&k.Node)
+}
 
 // PutCredential writes a token or an account; Base as in ObjectChange. The version in Credential does not count.
 type PutCredential struct {

@@ -72,6 +72,8 @@ func Apply(v View, at Stamp, cmd Command) ([]Write, Result, error) {
 		w, r = s.keyReady(cmd)
 	case *KeyDone:
 		w, r = s.keyDone(cmd)
+	case *KeyWrapped:
+		w, r = s.keyWrapped(cmd)
 	case *PutCredential:
 		w, r = s.putCredential(at, cmd)
 	case *DeleteCredential:
@@ -255,48 +257,6 @@ func (s *State) seen(cmd *Seen) ([]Write, Result) {
 		}
 	}
 	return w, ok()
-}
-
-func (s *State) beginKey(cmd *BeginKey) ([]Write, Result) {
-	k := s.keys
-	if k.Next == cmd.Version && cmd.Version != 0 {
-		return nil, Result{Code: OK, Version: k.Next}
-	}
-	if k.Next != 0 || cmd.Version != k.Current+1 {
-		return nil, Result{Code: Stale, Version: max(k.Next, k.Current), Text: "another version of the key is current or under way"}
-	}
-	k.Next, k.Ready = cmd.Version, nil
-	return put(&k), Result{Code: OK, Version: k.Next}
-}
-
-func (s *State) keyReady(cmd *KeyReady) ([]Write, Result) {
-	k := s.keys
-	if k.Next == 0 || k.Next != cmd.Version {
-		return nil, Result{Code: Stale, Version: k.Current, Text: "this version of the key is not under way"}
-	}
-	if m, found := s.Member(cmd.Node); !found || m.Removed {
-		return nil, refuse("%s is no member", cmd.Node)
-	}
-	if at, found := slices.BinarySearch(k.Ready, cmd.Node); !found {
-		k.Ready = slices.Insert(slices.Clone(k.Ready), at, cmd.Node)
-	}
-	return put(&k), Result{Code: OK, Version: k.Next}
-}
-
-func (s *State) keyDone(cmd *KeyDone) ([]Write, Result) {
-	k := s.keys
-	if k.Current == cmd.Version && cmd.Version != 0 {
-		return nil, Result{Code: OK, Version: k.Current}
-	}
-	if k.Next == 0 || k.Next != cmd.Version {
-		return nil, Result{Code: Stale, Version: k.Current, Text: "this version of the key is not under way"}
-	}
-	for _, m := range s.Members() {
-		if _, ready := slices.BinarySearch(k.Ready, m.Name); !m.Removed && !ready {
-			return nil, refuse("%s does not hold version %d of the key", m.Name, cmd.Version)
-		}
-	}
-	return put(&Keys{Current: cmd.Version}), Result{Code: OK, Version: cmd.Version}
 }
 
 func (s *State) putCredential(at Stamp, cmd *PutCredential) ([]Write, Result) {

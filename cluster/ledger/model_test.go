@@ -26,7 +26,7 @@ func drawn(t *rapid.T) Command {
 	on := func() Suppressed {
 		return Suppressed{Scope{List: List(rapid.IntRange(1, 3).Draw(t, "list")), Tenant: name("tenant")}, name("address") + "@a.jp"}
 	}
-	switch code := commandCode(rapid.IntRange(1, int(codeNote)).Draw(t, "command")); code {
+	switch code := commandCode(rapid.IntRange(1, int(codeKeyWrapped)).Draw(t, "command")); code {
 	case codePutObjects:
 		cmd := &PutObjects{Signed: by}
 		for i := range rapid.IntRange(1, 3).Draw(t, "objects") {
@@ -76,11 +76,13 @@ func drawn(t *rapid.T) Command {
 	case codeSeen:
 		return &Seen{by, []string{name("member")}}
 	case codeBeginKey:
-		return &BeginKey{by, small("key")}
+		return &BeginKey{by, small("key"), []byte(name("print"))}
 	case codeKeyReady:
-		return &KeyReady{by, small("key"), name("member")}
+		return &KeyReady{by, small("key"), []byte(name("print")), name("member")}
 	case codeKeyDone:
 		return &KeyDone{by, small("key")}
+	case codeKeyWrapped:
+		return &KeyWrapped{by, small("key"), name("member")}
 	case codePutCredential:
 		return &PutCredential{by, Credential{CredentialID: CredentialID{Token, name("token")}, Role: name("role")}, base()}
 	case codeDeleteCredential:

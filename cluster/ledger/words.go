@@ -323,15 +323,21 @@ func (d *Credential) fields(c *codec) {
 
 // Keys is how far the root key's versions are agreed on.
 type Keys struct {
-	Current uint64   // all members have it; 0 before the first rotation
+	Current uint64   // all members hold it and seal under it; 0 before the first rotation
 	Next    uint64   // being handed out, or 0
 	Ready   []string // members that hold Next, sorted; not to be changed by readers
+	Print   []byte   // fingerprint of Next, else of Current; never the key
+	Wrapped []string // members whose data keys are wrapped under Current, sorted; not to be changed by readers
 }
 
 func (k *Keys) fields(c *codec) {
 	c.uint(&k.Current)
 	c.uint(&k.Next)
 	list(c, &k.Ready, maxItems, (*codec).str)
+	if c.more() {
+		c.bytes(&k.Print)
+		list(c, &k.Wrapped, maxItems, (*codec).str)
+	}
 }
 
 // Meta is a small named value of another room, opaque to the ledger.

@@ -19,6 +19,9 @@ type Status struct {
 	State   string   `json:"state"`
 	Store   string   `json:"store"` // identity of the keys, "" while new
 	Known   []string `json:"known"` // addresses of members it knows
+	// Version of the root key that it holds, and InUse the one that it seals under, from 1 on; 0 without a key in memory.
+	Version uint8 `json:"version,omitempty"`
+	InUse   uint8 `json:"in_use,omitempty"`
 }
 
 // Action is what a node without its root key does next.
@@ -113,4 +116,16 @@ func Release(f Facts) (ok bool, why string) {
 		return false, "gone for more than 15 minutes: unseal it with the recovery code, or admit it"
 	}
 	return true, "restarted within 15 minutes of its last renewal"
+}
+
+// HandOver decides whether the one that asks is given the root key that follows the one it holds. It can be opened with
+// that one only, so the member proves by taking it that it was let in before.
+func HandOver(f Facts) (ok bool, why string) {
+	switch {
+	case f.Removed:
+		return false, "the member was removed from the cluster"
+	case !f.Member && (f.Admitted < 0 || f.Admitted > Window) && (f.Missing == 0 || f.Forming > Window):
+		return false, "not a member: an operator must admit it"
+	}
+	return true, "a member that holds the former key"
 }

@@ -21,7 +21,7 @@ var ErrRefused = errors.New("the key was not given")
 
 // ask is what goes over the wire first.
 type ask struct {
-	Do string `json:"do"` // "status", "recovery" or "key"
+	Do string `json:"do"` // "status", "recovery", "key" or "next"
 	Status
 }
 
@@ -31,6 +31,7 @@ type answer struct {
 	Refused  string `json:"refused,omitempty"`
 	Key      []byte `json:"key,omitempty"`
 	Recovery []byte `json:"recovery,omitempty"`
+	InForce  bool   `json:"in_force,omitempty"`
 }
 
 // Share is the root key and what goes with it, opaque here.
@@ -38,6 +39,7 @@ type Share struct {
 	Store    string // identity of the keys
 	Key      []byte
 	Recovery []byte // file that the recovery code opens
+	InForce  bool   // members seal under it
 }
 
 // Member answers for a node.
@@ -45,6 +47,8 @@ type Member interface {
 	Status() Status
 	// Release returns the share for the peer that asks, or why it is not given. The release is in the audit log by then.
 	Release(peer Status) (*Share, error)
+	// Next returns the root key that follows the one the peer holds, sealed under that one; else as Release.
+	Next(peer Status) (*Share, error)
 	// Recovery returns the file that the recovery code opens, nil while there is none. It is as good as public.
 	Recovery() []byte
 }
@@ -65,14 +69,18 @@ func Serve(name string, c net.Conn, m Member, now func() time.Time) error {
 	case "status":
 	case "recovery":
 		out.Recovery = m.Recovery()
-	case "key":
-		share, err := m.Release(q.Status)
+	case "key", "next":
+		give := m.Release
+		if q.Do == "next" {
+			give = m.Next
+		}
+		share, err := give(q.Status)
 		if err != nil {
 			out.Refused = err.Error()
 			break
 		}
 		defer clear(share.Key)
-		out.Key, out.Recovery, out.Store = share.Key, share.Recovery, share.Store
+		out.Key, out.Recovery, out.Store, out.InForce = share.Key, share.Recovery, share.Store, share.InForce
 	default:
 		out.Refused = "unknown request"
 	}
@@ -96,14 +104,23 @@ func AskRecovery(c net.Conn, own Status, now time.Time) ([]byte, error) {
 
 // AskKey asks for the root key. ErrRefused where it is not given. The caller wipes the share's key.
 func AskKey(c net.Conn, own Status, now time.Time) (*Share, error) {
-	out, err := exchange(c, ask{"key", own}, now)
+	return askShare(c, "key", own, now)
+}
+
+// AskNext asks for the root key that follows the one of own.Version; it comes sealed under that one. Else as AskKey.
+func AskNext(c net.Conn, own Status, now time.Time) (*Share, error) {
+	return askShare(c, "next", own, now)
+}
+
+func askShare(c net.Conn, what string, own Status, now time.Time) (*Share, error) {
+	out, err := exchange(c, ask{what, own}, now)
 	switch {
 	case err != nil:
 		return nil, err
 	case out.Refused != "" || len(out.Key) == 0:
 		return nil, fmt.Errorf("%w: %.200s", ErrRefused, out.Refused)
 	}
-	return &Share{Store: out.Store, Key: out.Key, Recovery: out.Recovery}, nil
+	return &Share{Store: out.Store, Key: out.Key, Recovery: out.Recovery, InForce: out.InForce}, nil
 }
 
 func exchange(c net.Conn, q ask, now time.Time) (out answer, err error) {

@@ -25,6 +25,14 @@ func (m *member) Release(peer Status) (*Share, error) {
 	return &Share{Store: "s", Key: bytes.Repeat([]byte{7}, 32), Recovery: []byte("file")}, nil
 }
 
+func (m *member) Next(peer Status) (*Share, error) {
+	s, err := m.Release(peer)
+	if err == nil {
+		s.InForce = true
+	}
+	return s, err
+}
+
 func (m *member) Recovery() []byte { return []byte("file") }
 
 // dial is a connection to m by a peer whose certificate says n2.
@@ -60,6 +68,9 @@ func TestExchange(t *testing.T) {
 	}
 	if m.asked.Name != "n2" {
 		t.Fatalf("the member believed the name %q, not the certificate", m.asked.Name)
+	}
+	if next, err := AskNext(dial(t, m), Status{InUse: 3}, time.Now()); err != nil || !next.InForce || share.InForce || m.asked.InUse != 3 {
+		t.Fatalf("next share %+v of %+v, %v", next, m.asked, err)
 	}
 	if file, err := AskRecovery(dial(t, m), own, time.Now()); err != nil || string(file) != "file" {
 		t.Fatalf("recovery %q, %v", file, err)

@@ -76,6 +76,9 @@ func (c clusterMembersCmd) Run(a *app) error {
 			return err
 		}
 	}
+	if k, err := cl.GetKeys(a.ctx, &adminpb.GetKeysRequest{}); err == nil && k.Keys.GetNext() != 0 {
+		fmt.Fprintf(a.err, "ekiden: warning: version %d of the root key is not in force yet: see ekiden cluster rotate-keys --status\n", k.Keys.Next)
+	}
 	if !r.Quorum {
 		fmt.Fprintln(a.err, "ekiden: warning: no majority of the members can be reached: settings, lists and gates cannot change, and no queue changes hands")
 	}

@@ -38,14 +38,15 @@ func (c clusterAdmitCmd) Run(a *app) error {
 
 type clusterRotateCmd struct {
 	serverFlags
-	Status bool `help:"Only show which version is in use."`
+	Status bool `help:"Only show which version is in use, and how far each member is."`
 }
 
 func (clusterRotateCmd) Help() string {
 	return `Example: ekiden cluster rotate-keys
 
-Prints the new recovery code, this once; the former one opens nothing any more. Who lost the answer runs it again. It works on
-a node alone.`
+Prints the new recovery code, this once. The members take the new key by themselves; it is in force when all hold it, and the
+former code opens nothing any more then. A member that is down is waited for: start it, or lock it out with "cluster leave". Who
+lost the code runs it again when the rotation is through.`
 }
 
 // Run rotates, or shows which version is in use.
@@ -71,7 +72,11 @@ func (c clusterRotateCmd) Run(a *app) error {
 	if a.json {
 		return printProto(a.out, r)
 	}
-	if _, err := fmt.Fprintf(a.out, "recovery code: %s\nkeep it: the former one opens nothing any more\n", printable(r.RecoveryCode)); err != nil {
+	former := "opens nothing any more"
+	if r.Keys.GetNext() != 0 {
+		former = "opens only members that are still to take the new key"
+	}
+	if _, err := fmt.Fprintf(a.out, "recovery code: %s\nkeep it: the former one %s\n", printable(r.RecoveryCode), former); err != nil {
 		return err
 	}
 	return printKeys(a, r.Keys)
@@ -79,14 +84,46 @@ func (c clusterRotateCmd) Run(a *app) error {
 
 func printKeys(a *app, k *adminpb.Keys) error {
 	if k.GetNext() == 0 {
-		_, err := fmt.Fprintf(a.out, "version %d is in use\n", k.GetVersion())
-		return err
+		fmt.Fprintf(a.out, "version %d is in use\n", k.GetVersion())
+	} else {
+		fmt.Fprintf(a.out, "version %d is in use until every member holds version %d\n", k.Version, k.Next)
 	}
-	fmt.Fprintf(a.out, "version %d is in use until every member holds version %d\n", k.Version, k.Next)
-	for _, w := range k.Waiting {
-		fmt.Fprintf(a.out, "waiting for %s\n", printable(absentWords(w)))
+	reasons := map[string]*adminpb.Absent{}
+	for _, w := range k.GetWaiting() {
+		reasons[w.Name] = w
 	}
-	return nil
+	rows := [][]string{{"MEMBER", "HERE", "ROOT KEY"}}
+	behind := k.GetNext() != 0
+	for _, h := range k.GetMembers() {
+		rows = append(rows, keyRow(k, h, reasons[h.Name]))
+		behind = behind || !h.Wrapped
+	}
+	if !behind || len(rows) == 1 {
+		return nil
+	}
+	return table(a.out, rows)
+}
+
+// keyRow tells how far a member is with a rotation, and what to do about one that is gone.
+func keyRow(k *adminpb.Keys, h *adminpb.KeyHolder, gone *adminpb.Absent) []string {
+	row := []string{h.Name, "yes", fmt.Sprintf("holds version %d", max(k.Version, k.Next))}
+	if !h.Alive {
+		row[1] = "no"
+		if gone.GetMissingFor() != nil {
+			row[1] += ", since " + gone.MissingFor.AsDuration().Round(1e9).String()
+		}
+	}
+	switch {
+	case k.Next != 0 && !h.Holds && h.Alive:
+		row[2] = fmt.Sprintf("takes version %d", k.Next)
+	case k.Next != 0 && !h.Holds:
+		row[2] = "waited for: " + gone.GetReason()
+	case k.Next == 0 && !h.Wrapped && h.Alive:
+		row[2] += ", wraps its data keys anew"
+	case k.Next == 0 && !h.Wrapped:
+		row[2] += ", and is still to wrap its data keys anew: start it"
+	}
+	return row
 }
 
 type clusterAuditCmd struct {

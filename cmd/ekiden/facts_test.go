@@ -172,11 +172,13 @@ func (c club) Admit(_ context.Context, node, _ string) error {
 }
 
 func (b *book) Status(context.Context) (service.KeyState, error) {
-	return service.KeyState{Version: b.keysVersion + 1}, nil
+	return service.KeyState{Version: b.keysVersion + 1, Members: []service.KeyHolder{{Name: "n1", Alive: true, Holds: true, Wrapped: true},
+		{Name: "n2", Alive: true, Holds: true}}}, nil
 }
 
 func (b *book) Rotate(context.Context, string) (service.KeyState, string, error) {
-	k := service.KeyState{Version: 1, Next: 2, Waiting: []service.Absent{{Name: "n2", For: time.Minute, Reason: "gone"}}}
+	k := service.KeyState{Version: 1, Next: 2, Waiting: []service.Absent{{Name: "n2", For: time.Minute, Reason: "start it"}},
+		Members: []service.KeyHolder{{Name: "n1", Alive: true, Holds: true, Wrapped: true}, {Name: "n2"}, {Name: "n3", Alive: true}}}
 	return k, "ABCD-EFGH", nil
 }
 

@@ -43,10 +43,17 @@ func TestRewrap(t *testing.T) {
 	}
 	s = open()
 	put("before, under another data key")
-	code, err := vault.Rotate(t.Context())
+	d, err := vault.Draw(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	code, err := vault.Take(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Wipe()
+	put("staged") // still under the former root
+	vault.Root().Enforce()
 	put("between")
 	for range 2 { // the second finds nothing to do
 		if err := s.Rewrap(t.Context()); err != nil {

@@ -22,8 +22,8 @@ type Box struct {
 
 // boxKeys are the keys of a box by the version of their root.
 type boxKeys struct {
-	newest byte
-	by     [maxVersion + 1]cipher.AEAD // nil where the root is not known
+	use byte                        // of the root that seals
+	by  [maxVersion + 1]cipher.AEAD // nil where the root is not known
 }
 
 // BoxOverhead is how many bytes longer a boxed record is than its plaintext.
@@ -36,10 +36,10 @@ func NewBox(root *Root, purpose string) *Box {
 	return b
 }
 
-// Renew takes the keys of a root that was rotated: the box seals with its newest, and opens what earlier ones sealed.
+// Renew takes the keys of a root that was rotated: the box seals as Root.InUse says, and opens what the others sealed.
 func (b *Box) Renew(root *Root) {
 	present, older := root.boxKeys(b.purpose)
-	k := &boxKeys{newest: present.version}
+	k := &boxKeys{use: root.InUse()}
 	for _, o := range append(older, present) {
 		k.by[o.version] = newGCM(o.key)
 		clear(o.key)
@@ -53,10 +53,10 @@ func (b *Box) Seal(dst, plaintext, aad []byte) []byte {
 	at := len(dst)
 	dst = slices.Grow(dst, len(plaintext)+BoxOverhead)[:at+1+nonceSize]
 	k := b.keys.Load()
-	dst[at] = k.newest
+	dst[at] = k.use
 	nonce := dst[at+1:]
 	rand.Read(nonce)
-	return k.by[k.newest].Seal(dst, nonce, plaintext, aad)
+	return k.by[k.use].Seal(dst, nonce, plaintext, aad)
 }
 
 // Open appends the plaintext of sealed to dst. On ErrFormat or ErrTampered it returns dst as it was.

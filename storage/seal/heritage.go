@@ -6,12 +6,27 @@ import (
 	"slices"
 )
 
-// BoxAgreed is the purpose of the box that holds what the members of a cluster agree on.
-const BoxAgreed = "ledger"
+// Purposes of keys that follow from the root key and that members share.
+const (
+	// BoxAgreed is the purpose of the box that holds what the members of a cluster agree on.
+	BoxAgreed = "ledger"
+	// boxSuccession is the purpose of the key under which a root key is handed to a member that holds an earlier one.
+	boxSuccession = "succession"
+	// gossip is the purpose of the secret of the members' gossip.
+	gossip = "gossip"
+)
 
-// boxPurposes are the boxes whose keys a new root key carries over. A box of another purpose opens nothing that was
-// sealed before a rotation.
-func boxPurposes() []string { return []string{BoxAgreed} }
+// carried are the purposes whose keys a new root key carries over. A box of another purpose opens nothing that was sealed
+// before a rotation.
+func carried() []string { return []string{BoxAgreed, boxSuccession, gossip} }
+
+// derivation is what a purpose's key is derived by.
+func derivation(purpose string) string {
+	if purpose == gossip {
+		return gossip // no box
+	}
+	return "box " + purpose
+}
 
 // maxVersion is the last version of a root key: a box has one byte for it.
 const maxVersion = 255
@@ -25,10 +40,10 @@ type heritage struct {
 	version  byte   // of the root key that carries it, 2 or more
 	index    []byte // HMAC key of names in store keys: the first root's, for good
 	wrapping [][]byte
-	boxes    []oldBox
+	boxes    []oldBox // by purpose, the oldest first
 }
 
-// oldBox is the key of a box under an earlier root.
+// oldBox is the key of a box, or of another carried purpose, under an earlier root.
 type oldBox struct {
 	purpose string
 	version byte
@@ -36,6 +51,18 @@ type oldBox struct {
 }
 
 const heritageFormat = 1
+
+// clone returns a copy that is wiped by itself.
+func (h *heritage) clone() *heritage {
+	c := &heritage{version: h.version, index: bytes.Clone(h.index)}
+	for _, k := range h.wrapping {
+		c.wrapping = append(c.wrapping, bytes.Clone(k))
+	}
+	for _, b := range h.boxes {
+		c.boxes = append(c.boxes, oldBox{b.purpose, b.version, bytes.Clone(b.key)})
+	}
+	return c
+}
 
 func (h *heritage) encode() []byte {
 	out := append([]byte{heritageFormat, h.version}, h.index...)
@@ -87,7 +114,11 @@ func (h *heritage) wipe() {
 	}
 	clear(h.index)
 	wipe(h.wrapping)
-	for _, b := range h.boxes {
+	wipeBoxes(h.boxes)
+}
+
+func wipeBoxes(boxes []oldBox) {
+	for _, b := range boxes {
 		clear(b.key)
 	}
 }
@@ -145,8 +176,7 @@ func (r *Root) indexKey() (key [KeySize]byte) {
 	return key
 }
 
-// wrappingKeys returns the key that wraps data keys, and behind it the older ones that are still needed. They are the
-// caller's to wipe.
+// wrappingKeys returns the keys that open wrapped data keys; the first is the one that wraps. They are the caller's to wipe.
 func (r *Root) wrappingKeys() [][]byte {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -157,14 +187,17 @@ func (r *Root) wrappingKeys() [][]byte {
 			keys = append(keys, bytes.Clone(k))
 		}
 	}
+	if r.staged {
+		keys[0], keys[1] = keys[1], keys[0]
+	}
 	return keys
 }
 
-// boxKeys returns the present key of a box and the older ones, the caller's to wipe.
+// boxKeys returns the present key of a carried purpose and the older ones, the caller's to wipe.
 func (r *Root) boxKeys(purpose string) (present oldBox, older []oldBox) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	key := r.derive("box " + purpose)
+	key := r.derive(derivation(purpose))
 	present = oldBox{purpose, 1, key[:]}
 	if r.heritage == nil {
 		return present, nil
@@ -178,12 +211,69 @@ func (r *Root) boxKeys(purpose string) (present oldBox, older []oldBox) {
 	return present, older
 }
 
-// bequeath returns what the next root key must carry over from this one.
+// boxKey returns the key of a carried purpose under the root of a version, the caller's to wipe; nil where it is not known.
+func (r *Root) boxKey(purpose string, version byte) (key []byte) {
+	present, older := r.boxKeys(purpose)
+	for _, b := range append(older, present) {
+		if b.version == version {
+			key = b.key
+		} else {
+			clear(b.key)
+		}
+	}
+	return key
+}
+
+// GossipKeys returns the secret under which this member gossips, and the other one that it must understand while a
+// rotation is under way; zero where there is none.
+func (r *Root) GossipKeys() (use, other [KeySize]byte) {
+	in := r.InUse()
+	get := func(to *[KeySize]byte, version byte) {
+		key := r.boxKey(gossip, version)
+		copy(to[:], key)
+		clear(key)
+	}
+	get(&use, in)
+	if in < r.Version() {
+		get(&other, r.Version())
+	} else if in > 1 {
+		get(&other, in-1)
+	}
+	return use, other
+}
+
+// carry adds to a root that another member gave what this node alone still has of earlier roots: wrapping keys that the
+// others have dropped.
+func (r *Root) carry(own *heritage) {
+	defer own.wipe()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.heritage == nil {
+		return
+	}
+	for _, k := range own.wrapping {
+		if !slices.ContainsFunc(r.heritage.wrapping, func(have []byte) bool { return bytes.Equal(have, k) }) {
+			r.heritage.wrapping = append(r.heritage.wrapping, bytes.Clone(k))
+		}
+	}
+}
+
+// bequeath returns what the next root key must carry over from this one. A staged root has sealed nothing: who follows it
+// takes its place.
 func (r *Root) bequeath() *heritage {
+	if r.Staged() {
+		r.mu.RLock()
+		defer r.mu.RUnlock()
+		return r.heritage.clone()
+	}
 	index := r.indexKey()
 	h := &heritage{version: r.Version() + 1, index: index[:], wrapping: r.wrappingKeys()}
-	for _, purpose := range boxPurposes() {
+	for _, purpose := range carried() {
 		present, older := r.boxKeys(purpose)
+		if purpose != BoxAgreed { // of the one root before: nobody is further behind, and a key file must not grow large
+			wipeBoxes(older)
+			older = nil
+		}
 		h.boxes = append(h.boxes, append(older, present)...)
 	}
 	return h
@@ -197,9 +287,16 @@ func (r *Root) become(next *Root) error {
 	defer next.mu.Unlock()
 	r.heritage.wipe()
 	old := r.page
-	r.page, r.heritage = next.page, next.heritage
+	r.page, r.heritage, r.staged = next.page, next.heritage, next.staged
 	next.page, next.heritage = page{}, nil
 	return old.close()
+}
+
+// keepsOlder tells whether wrapping keys of earlier roots are known.
+func (r *Root) keepsOlder() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.heritage != nil && len(r.heritage.wrapping) > 0
 }
 
 // withoutWrapping returns a copy of the heritage without older wrapping keys, nil where there is nothing to leave out.
@@ -209,22 +306,22 @@ func (r *Root) withoutWrapping() *heritage {
 	if r.heritage == nil || len(r.heritage.wrapping) == 0 {
 		return nil
 	}
-	h := &heritage{version: r.heritage.version, index: bytes.Clone(r.heritage.index)}
-	for _, b := range r.heritage.boxes {
-		h.boxes = append(h.boxes, oldBox{b.purpose, b.version, bytes.Clone(b.key)})
-	}
+	h := r.heritage.clone()
+	wipe(h.wrapping)
+	h.wrapping = nil
 	return h
 }
 
-// inherit replaces the heritage and wipes the former one.
+// inherit replaces the heritage and wipes the former one. A root that still knows what wrapped data keys before it is staged.
 func (r *Root) inherit(h *heritage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.heritage.wipe()
 	r.heritage = h
+	r.staged = h != nil && len(h.wrapping) > 0
 }
 
-// opens tells which of the wrapping keys opens w, and the data key, the caller's to wipe.
+// opens tells which of the wrapping keys opens w, 0 for the one that wraps, and the data key, the caller's to wipe.
 func (r *Root) opens(w WrappedKey) (key []byte, which int, err error) {
 	keys := r.wrappingKeys()
 	defer wipe(keys)

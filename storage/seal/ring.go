@@ -155,7 +155,7 @@ func (r *Ring) Forget(id uint32) {
 	}
 }
 
-// Rewrap returns w wrapped under the present root, and whether that is another form than it has. ErrWrappedKey tells of
+// Rewrap returns w wrapped under the root in use, and whether that is another form than it has. ErrWrappedKey tells of
 // a key that no root this one knows of wrapped.
 func (r *Ring) Rewrap(w WrappedKey) (WrappedKey, bool, error) {
 	key, which, err := r.root.opens(w)
@@ -167,6 +167,14 @@ func (r *Ring) Rewrap(w WrappedKey) (WrappedKey, bool, error) {
 		return w, false, nil
 	}
 	return r.wrap(w.ID, key), true, nil
+}
+
+// Retire has the next record sealed under a fresh data key. After Root.Enforce: who has the former root and an old copy of
+// the disk has the data keys of then.
+func (r *Ring) Retire() {
+	if k := r.current.Load(); k != nil {
+		k.old.Store(true)
+	}
 }
 
 // Settle returns when no data key is being made any more under the root key that was present before the call: all such
@@ -246,12 +254,12 @@ func (r *Ring) find(id uint32) *dataKey {
 	return r.keys[id]
 }
 
-// wrap seals a data key under HKDF(root, "queue"). The wrapping key is derived anew each time: once an hour, and it
+// wrap seals a data key under HKDF(root in use, "queue"). The wrapping key is derived anew each time: once an hour, and it
 // need not lie on the heap in between.
 func (r *Ring) wrap(id uint32, key []byte) WrappedKey {
-	kek := r.root.Derive("queue")
-	defer clear(kek[:])
-	return WrappedKey{ID: id, Blob: wrapKey(kek[:], key, dataKeyIdentity(id))}
+	keys := r.root.wrappingKeys()
+	defer wipe(keys)
+	return WrappedKey{ID: id, Blob: wrapKey(keys[0], key, dataKeyIdentity(id))}
 }
 
 func (r *Ring) unwrap(w WrappedKey) (cipher.AEAD, error) {

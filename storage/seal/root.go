@@ -30,6 +30,9 @@ type Root struct {
 	page page // nil memory once closed
 
 	heritage *heritage // of earlier roots; nil for the first one
+	// staged: it opens everything and seals nothing yet; what is sealed is sealed under the root before it, which
+	// everybody holds. Only with a heritage that has a wrapping key.
+	staged bool
 }
 
 // NewRoot draws a fresh root key.
@@ -106,6 +109,32 @@ func (r *Root) copyKey() []byte {
 	}
 	return bytes.Clone(r.page.mem[:KeySize])
 }
+
+// Staged tells whether the root before this one still seals.
+func (r *Root) Staged() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.staged
+}
+
+// InUse returns the version of the root that seals.
+func (r *Root) InUse() byte {
+	if r.Staged() {
+		return r.Version() - 1
+	}
+	return r.Version()
+}
+
+// Enforce has a staged root seal from now on; boxes hear of it by Renew, rings by Retire. It must only be called once
+// everybody who may have to open what is sealed holds this root.
+func (r *Root) Enforce() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.staged = false
+}
+
+// Fingerprint names a root key without telling anything of it, in 16 bytes: it may be written down anywhere.
+func (r *Root) Fingerprint() []byte { return r.check() }
 
 // check returns a value by which a root key is recognised without being told: HKDF of 256 random bits gives none back.
 func (r *Root) check() []byte {

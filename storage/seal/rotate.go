@@ -20,51 +20,82 @@ const (
 	spentSuffix    = ".rotate-spent"
 )
 
-// Rotate draws a new root key and a new recovery code, which is returned once: the former code opens nothing any more.
-// Whoever holds Root has the new key from then on; boxes take it with Box.Renew. Everything that was sealed before
-// still opens. Data keys that are wrapped under the former root need it until they are wrapped anew: see DropOlder.
-//
-// A provider whose key is malformed is a *ProviderError; after that, and after any other error or a crash on the way,
-// the former root key and code hold. A provider that does not answer is logged and not enrolled.
-func (v *Vault) Rotate(ctx context.Context) (code string, err error) {
+// Draft is a root key that was drawn and is nobody's yet. Its owner calls Wipe.
+type Draft struct {
+	Fingerprint []byte // of the root key drawn: see Root.Fingerprint
+
+	root    *Root
+	key     []byte
+	code    [codeSize]byte
+	secrets [][]byte // of providers
+}
+
+// Wipe clears what is left of the draft.
+func (d *Draft) Wipe() {
+	clear(d.key)
+	clear(d.code[:])
+	wipe(d.secrets)
+	d.root.Close() // what became the vault's is not its any more
+}
+
+// Draw draws the root key that is to follow, and a recovery code: see Take. A staged root is followed by one of its own
+// version. A provider whose key is malformed is a *ProviderError; one that does not answer is logged and not enrolled.
+func (v *Vault) Draw(ctx context.Context) (*Draft, error) {
+	v.op.Lock()
+	defer v.op.Unlock()
+	switch {
+	case v.root == nil:
+		return nil, ErrSealed
+	case v.root.Version() == maxVersion:
+		return nil, ErrLastVersion
+	}
+	d := &Draft{key: make([]byte, KeySize), code: newCode()}
+	rand.Read(d.key)
+	var err error
+	if d.root, err = RootFrom(bytes.Clone(d.key)); err != nil {
+		return nil, err
+	}
+	d.root.inherit(v.root.bequeath())
+	d.Fingerprint = d.root.Fingerprint()
+	if d.secrets, err = v.secrets(ctx); err != nil {
+		d.Wipe()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Take makes a draft the root key of this node, staged, and returns its recovery code this once: the former code opens
+// nothing here any more. Whoever holds Root has the new key from then on; boxes take it with Box.Renew. Everything that was sealed before
+// still opens. After an error or a crash on the way the former root key and code hold.
+func (v *Vault) Take(d *Draft) (code string, err error) {
 	v.op.Lock()
 	defer v.op.Unlock()
 	if v.root == nil {
 		return "", ErrSealed
 	}
-	if v.root.Version() == maxVersion {
-		return "", ErrLastVersion
+	fresh, err := v.writeDir(d.secrets, v.store, d.key, d.root, d.code)
+	if err == nil {
+		err = v.succeed(fresh, d.key, d.root)
 	}
-	secrets, err := v.secrets(ctx)
-	defer wipe(secrets)
-	if err != nil {
-		return "", err
-	}
-	key, raw := make([]byte, KeySize), newCode()
-	rand.Read(key)
-	defer clear(key)
-	defer clear(raw[:])
-	next, err := RootFrom(bytes.Clone(key))
-	if err != nil {
-		return "", err
-	}
-	defer next.Close() // what became the vault's is not next's any more
-	next.inherit(v.root.bequeath())
-	fresh, err := v.writeDir(secrets, v.store, key, next, raw)
 	if err != nil {
 		return "", fmt.Errorf("rotate root key: %w", err)
 	}
+	return codeText(d.code), nil
+}
+
+// succeed makes next, which key is and whose files are in fresh, the vault's root key in the place of the present one.
+func (v *Vault) succeed(fresh string, key []byte, next *Root) error {
 	former := v.root.copyKey()
 	defer clear(former)
 	v.keepWarm(key) // first: after a crash behind the swap it is the one thing that opens without the new code
 	if err := v.swapDir(fresh); err != nil {
 		v.keepWarm(former)
-		return "", fmt.Errorf("rotate root key: %w", err)
+		return err
 	}
 	if err := v.root.become(next); err != nil {
 		v.cfg.Log.Warn("the memory of the former root key was not given back", "error", err)
 	}
-	return codeText(raw), nil
+	return nil
 }
 
 // swapDir puts the key files in fresh in the place of the present ones, or leaves those where they are.
@@ -138,6 +169,10 @@ func (v *Vault) DropOlder() error {
 	if h == nil {
 		return nil
 	}
+	if v.root.Staged() {
+		h.wipe()
+		return errors.New("the root key is not in force: what it carries over still seals")
+	}
 	s, err := readSlot(filepath.Join(v.dir, recoveryFile))
 	if err == nil {
 		s.Heritage = v.root.sealHeritage(h, v.store)
@@ -150,6 +185,12 @@ func (v *Vault) DropOlder() error {
 	}
 	v.root.inherit(h)
 	return nil
+}
+
+// KeepsOlder tells whether keys that wrapped data keys under earlier roots are still there: see DropOlder.
+func (v *Vault) KeepsOlder() bool {
+	root := v.Root()
+	return root != nil && root.keepsOlder()
 }
 
 // takeHeritage gives root what it carries over from earlier ones. s is the slot that it was opened with.

@@ -215,11 +215,7 @@ func (v *Vault) createDir(secrets [][]byte, store, key []byte, root *Root, code 
 
 // writeDir writes the files of a root key, which key is, into a new directory and returns its name.
 func (v *Vault) writeDir(secrets [][]byte, store, key []byte, root *Root, code [codeSize]byte) (fresh string, err error) {
-	fresh = v.dir + freshSuffix
-	if err := os.RemoveAll(fresh); err != nil { // left by a crash before the rename: nobody saw its code
-		return "", err
-	}
-	if err := os.MkdirAll(fresh, 0o700); err != nil {
+	if fresh, err = v.freshDir(); err != nil {
 		return "", err
 	}
 	s := &slot{Store: store, Opener: openerCode, KDF: newArgon()}
@@ -230,6 +226,15 @@ func (v *Vault) writeDir(secrets [][]byte, store, key []byte, root *Root, code [
 		return "", err
 	}
 	return fresh, enrol(fresh, secrets, key, s)
+}
+
+// freshDir makes the empty directory in which key files are written before they are put in place.
+func (v *Vault) freshDir() (string, error) {
+	fresh := v.dir + freshSuffix
+	if err := os.RemoveAll(fresh); err != nil { // left by a crash before the rename: nobody saw its code
+		return "", err
+	}
+	return fresh, os.MkdirAll(fresh, 0o700)
 }
 
 // secrets asks the exec and file providers for their keys, the caller's to wipe. A provider that does not answer is
@@ -411,12 +416,7 @@ func (v *Vault) Unseal(ctx context.Context, now time.Time, text string) error {
 	if v.root != nil {
 		return nil
 	}
-	secrets, err := v.secrets(ctx)
-	defer wipe(secrets)
-	if err = errors.Join(err, enrol(v.dir, secrets, key, s)); err != nil {
-		// The node can serve all the same; only its next start may need the code again.
-		v.cfg.Log.Warn("unseal provider not enrolled", "error", err.Error())
-	}
+	v.enrolMore(ctx, key, s) // the node can serve all the same; only its next start may need the code again
 	return v.accept(bytes.Clone(key), s)
 }
 
