@@ -38,6 +38,10 @@ type fakeNode struct {
 
 func (f *fakeNode) Status() service.Status { return f.status }
 
+func (f *fakeNode) Conservation() service.Conservation {
+	return service.Conservation{Gap: 3, Overdue: 1, Oldest: []service.Overdue{{Domain: "a.example"}}}
+}
+
 func (f *fakeNode) Unseal(_ context.Context, code string) error {
 	switch {
 	case f.tooSoon:

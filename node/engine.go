@@ -46,6 +46,7 @@ type engine struct {
 	notes   *notebook   // what sources learned
 	nightly nightly
 	reports reports
+	overdue overdue
 
 	shipping *shipping // nil where the queue is not copied
 	lease    atomic.Pointer[cluster.Lease]
@@ -93,6 +94,7 @@ func (n *Node) openEngine() error {
 	e.done.Go(func() { e.watchDisk() })
 	e.done.Go(func() { e.remember(n, e.notes) })
 	e.done.Go(func() { n.learn(e.life, e) })
+	e.done.Go(func() { n.watchProgress(e) })
 	n.engine.Store(e)
 	if n.wire == nil {
 		if err := e.serve(e.life, m); err != nil {

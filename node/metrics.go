@@ -28,6 +28,18 @@ func (n *Node) exportNumbers() {
 		}
 		return n.numbers.gap(e.store.Waiting())
 	})
+	n.metrics.ConservationLogGap.From(func() float64 {
+		if e := n.engine.Load(); e != nil {
+			return float64(e.logGap())
+		}
+		return 0
+	})
+	n.metrics.OverdueDeliveries.From(func() float64 {
+		if e := n.engine.Load(); e != nil {
+			return float64(e.overdue.count())
+		}
+		return 0
+	})
 	n.metrics.QueueDeliveries.From(n.queueDeliveries)
 	n.metrics.DuplicatesBound.From(func() float64 {
 		bound := 0

@@ -200,14 +200,17 @@ func (r *rig) atRest() {
 			return false
 		}
 		defer resp.Body.Close()
-		s := bufio.NewScanner(resp.Body)
+		s, balanced := bufio.NewScanner(resp.Body), 0
 		for s.Scan() {
-			if v, ok := strings.CutPrefix(s.Text(), "ekiden_conservation_gap "); ok {
-				gap, err := strconv.ParseFloat(v, 64)
-				return err == nil && gap == 0
+			for _, name := range []string{"ekiden_conservation_gap ", "ekiden_conservation_log_gap "} {
+				if v, ok := strings.CutPrefix(s.Text(), name); ok {
+					if gap, err := strconv.ParseFloat(v, 64); err == nil && gap == 0 {
+						balanced++
+					}
+				}
 			}
 		}
-		return false
+		return balanced == 2
 	})
 }
 

@@ -136,6 +136,7 @@ type GetStatusResponse struct {
 	Http          string                 `protobuf:"bytes,7,opt,name=http,proto3" json:"http,omitempty"`
 	Now           *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=now,proto3" json:"now,omitempty"`   // product clock
 	Data          string                 `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"` // data directory
+	Conservation  *Conservation          `protobuf:"bytes,10,opt,name=conservation,proto3" json:"conservation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,6 +234,82 @@ func (x *GetStatusResponse) GetData() string {
 	return ""
 }
 
+func (x *GetStatusResponse) GetConservation() *Conservation {
+	if x != nil {
+		return x.Conservation
+	}
+	return nil
+}
+
+// Whether all that was promised is in the books. Both gaps are 0 at rest, overdue always.
+type Conservation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gap           int64                  `protobuf:"zigzag64,1,opt,name=gap,proto3" json:"gap,omitempty"`                     // deliveries taken since the start, less those ended and queued
+	LogGap        int64                  `protobuf:"zigzag64,2,opt,name=log_gap,json=logGap,proto3" json:"log_gap,omitempty"` // deliveries that wait by the event log, less those queued
+	Overdue       uint64                 `protobuf:"varint,3,opt,name=overdue,proto3" json:"overdue,omitempty"`               // deliveries that wait although their lifetime ended a while ago
+	Messages      []string               `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`              // some of them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Conservation) Reset() {
+	*x = Conservation{}
+	mi := &file_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Conservation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Conservation) ProtoMessage() {}
+
+func (x *Conservation) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Conservation.ProtoReflect.Descriptor instead.
+func (*Conservation) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Conservation) GetGap() int64 {
+	if x != nil {
+		return x.Gap
+	}
+	return 0
+}
+
+func (x *Conservation) GetLogGap() int64 {
+	if x != nil {
+		return x.LogGap
+	}
+	return 0
+}
+
+func (x *Conservation) GetOverdue() uint64 {
+	if x != nil {
+		return x.Overdue
+	}
+	return 0
+}
+
+func (x *Conservation) GetMessages() []string {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
 type Reason struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"` // sealed, draining, disk, store, lease, degraded
@@ -243,7 +320,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_admin_proto_msgTypes[3]
+	mi := &file_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -255,7 +332,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[3]
+	mi := &file_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -268,7 +345,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{3}
+	return file_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Reason) GetCode() string {
@@ -294,7 +371,7 @@ type UnsealRequest struct {
 
 func (x *UnsealRequest) Reset() {
 	*x = UnsealRequest{}
-	mi := &file_admin_proto_msgTypes[4]
+	mi := &file_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +383,7 @@ func (x *UnsealRequest) String() string {
 func (*UnsealRequest) ProtoMessage() {}
 
 func (x *UnsealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[4]
+	mi := &file_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +396,7 @@ func (x *UnsealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsealRequest.ProtoReflect.Descriptor instead.
 func (*UnsealRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{4}
+	return file_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *UnsealRequest) GetCode() string {
@@ -338,7 +415,7 @@ type UnsealResponse struct {
 
 func (x *UnsealResponse) Reset() {
 	*x = UnsealResponse{}
-	mi := &file_admin_proto_msgTypes[5]
+	mi := &file_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +427,7 @@ func (x *UnsealResponse) String() string {
 func (*UnsealResponse) ProtoMessage() {}
 
 func (x *UnsealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[5]
+	mi := &file_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +440,7 @@ func (x *UnsealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsealResponse.ProtoReflect.Descriptor instead.
 func (*UnsealResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{5}
+	return file_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UnsealResponse) GetState() string {
@@ -382,7 +459,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_admin_proto_msgTypes[6]
+	mi := &file_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +471,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[6]
+	mi := &file_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +484,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{6}
+	return file_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -426,7 +503,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_admin_proto_msgTypes[7]
+	mi := &file_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -438,7 +515,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[7]
+	mi := &file_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -451,7 +528,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{7}
+	return file_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DrainResponse) GetState() string {
@@ -469,7 +546,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -481,7 +558,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -494,7 +571,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_proto_rawDescGZIP(), []int{9}
 }
 
 type RotateKeysResponse struct {
@@ -507,7 +584,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +596,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +609,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RotateKeysResponse) GetKeys() *Keys {
@@ -557,7 +634,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +646,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +659,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_proto_rawDescGZIP(), []int{11}
 }
 
 type GetKeysResponse struct {
@@ -594,7 +671,7 @@ type GetKeysResponse struct {
 
 func (x *GetKeysResponse) Reset() {
 	*x = GetKeysResponse{}
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +683,7 @@ func (x *GetKeysResponse) String() string {
 func (*GetKeysResponse) ProtoMessage() {}
 
 func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +696,7 @@ func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysResponse.ProtoReflect.Descriptor instead.
 func (*GetKeysResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetKeysResponse) GetKeys() *Keys {
@@ -643,7 +720,7 @@ type Keys struct {
 
 func (x *Keys) Reset() {
 	*x = Keys{}
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +732,7 @@ func (x *Keys) String() string {
 func (*Keys) ProtoMessage() {}
 
 func (x *Keys) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +745,7 @@ func (x *Keys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keys.ProtoReflect.Descriptor instead.
 func (*Keys) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Keys) GetVersion() uint32 {
@@ -727,7 +804,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +816,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +829,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Counters) GetUndelivered() int64 {
@@ -851,7 +928,7 @@ type GetCountersRequest struct {
 
 func (x *GetCountersRequest) Reset() {
 	*x = GetCountersRequest{}
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +940,7 @@ func (x *GetCountersRequest) String() string {
 func (*GetCountersRequest) ProtoMessage() {}
 
 func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +953,7 @@ func (x *GetCountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersRequest.ProtoReflect.Descriptor instead.
 func (*GetCountersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetCountersRequest) GetUnit() string {
@@ -917,7 +994,7 @@ type GetCountersResponse struct {
 
 func (x *GetCountersResponse) Reset() {
 	*x = GetCountersResponse{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1006,7 @@ func (x *GetCountersResponse) String() string {
 func (*GetCountersResponse) ProtoMessage() {}
 
 func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1019,7 @@ func (x *GetCountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCountersResponse.ProtoReflect.Descriptor instead.
 func (*GetCountersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetCountersResponse) GetBuckets() []*CounterBucket {
@@ -969,7 +1046,7 @@ type CounterBucket struct {
 
 func (x *CounterBucket) Reset() {
 	*x = CounterBucket{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1058,7 @@ func (x *CounterBucket) String() string {
 func (*CounterBucket) ProtoMessage() {}
 
 func (x *CounterBucket) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1071,7 @@ func (x *CounterBucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CounterBucket.ProtoReflect.Descriptor instead.
 func (*CounterBucket) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CounterBucket) GetStart() *timestamppb.Timestamp {
@@ -1019,7 +1096,7 @@ type GetQueuesRequest struct {
 
 func (x *GetQueuesRequest) Reset() {
 	*x = GetQueuesRequest{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1108,7 @@ func (x *GetQueuesRequest) String() string {
 func (*GetQueuesRequest) ProtoMessage() {}
 
 func (x *GetQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1121,7 @@ func (x *GetQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQueuesRequest.ProtoReflect.Descriptor instead.
 func (*GetQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type GetQueuesResponse struct {
@@ -1058,7 +1135,7 @@ type GetQueuesResponse struct {
 
 func (x *GetQueuesResponse) Reset() {
 	*x = GetQueuesResponse{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1147,7 @@ func (x *GetQueuesResponse) String() string {
 func (*GetQueuesResponse) ProtoMessage() {}
 
 func (x *GetQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1160,7 @@ func (x *GetQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetQueuesResponse.ProtoReflect.Descriptor instead.
 func (*GetQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetQueuesResponse) GetQueues() []*Queue {
@@ -1117,7 +1194,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1129,7 +1206,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1142,7 +1219,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Queue) GetName() string {
@@ -1180,7 +1257,7 @@ type Receiver struct {
 
 func (x *Receiver) Reset() {
 	*x = Receiver{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1269,7 @@ func (x *Receiver) String() string {
 func (*Receiver) ProtoMessage() {}
 
 func (x *Receiver) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1282,7 @@ func (x *Receiver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receiver.ProtoReflect.Descriptor instead.
 func (*Receiver) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Receiver) GetReceiver() string {
@@ -1303,7 +1380,7 @@ type TraceRequest struct {
 
 func (x *TraceRequest) Reset() {
 	*x = TraceRequest{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1392,7 @@ func (x *TraceRequest) String() string {
 func (*TraceRequest) ProtoMessage() {}
 
 func (x *TraceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1405,7 @@ func (x *TraceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceRequest.ProtoReflect.Descriptor instead.
 func (*TraceRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TraceRequest) GetMessage() string {
@@ -1363,7 +1440,7 @@ type TraceResponse struct {
 
 func (x *TraceResponse) Reset() {
 	*x = TraceResponse{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1452,7 @@ func (x *TraceResponse) String() string {
 func (*TraceResponse) ProtoMessage() {}
 
 func (x *TraceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1465,7 @@ func (x *TraceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceResponse.ProtoReflect.Descriptor instead.
 func (*TraceResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TraceResponse) GetEvents() []*Event {
@@ -1432,7 +1509,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1521,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1534,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Waiting) GetMessage() string {
@@ -1585,7 +1662,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1674,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1687,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Event) GetAt() *timestamppb.Timestamp {
@@ -1915,7 +1992,7 @@ type SearchEventsRequest struct {
 
 func (x *SearchEventsRequest) Reset() {
 	*x = SearchEventsRequest{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2004,7 @@ func (x *SearchEventsRequest) String() string {
 func (*SearchEventsRequest) ProtoMessage() {}
 
 func (x *SearchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2017,7 @@ func (x *SearchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchEventsRequest.ProtoReflect.Descriptor instead.
 func (*SearchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SearchEventsRequest) GetTo() string {
@@ -2054,7 +2131,7 @@ type SearchEventsResponse struct {
 
 func (x *SearchEventsResponse) Reset() {
 	*x = SearchEventsResponse{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2143,7 @@ func (x *SearchEventsResponse) String() string {
 func (*SearchEventsResponse) ProtoMessage() {}
 
 func (x *SearchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2156,7 @@ func (x *SearchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchEventsResponse.ProtoReflect.Descriptor instead.
 func (*SearchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SearchEventsResponse) GetEvents() []*Event {
@@ -2125,7 +2202,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2214,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2227,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 type ListGroupsResponse struct {
@@ -2163,7 +2240,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2252,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2265,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*Group {
@@ -2218,7 +2295,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +2307,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +2320,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Group) GetName() string {
@@ -2293,7 +2370,7 @@ type StopGroupRequest struct {
 
 func (x *StopGroupRequest) Reset() {
 	*x = StopGroupRequest{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2382,7 @@ func (x *StopGroupRequest) String() string {
 func (*StopGroupRequest) ProtoMessage() {}
 
 func (x *StopGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2395,7 @@ func (x *StopGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopGroupRequest.ProtoReflect.Descriptor instead.
 func (*StopGroupRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StopGroupRequest) GetGroup() string {
@@ -2362,7 +2439,7 @@ type StopGroupResponse struct {
 
 func (x *StopGroupResponse) Reset() {
 	*x = StopGroupResponse{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2451,7 @@ func (x *StopGroupResponse) String() string {
 func (*StopGroupResponse) ProtoMessage() {}
 
 func (x *StopGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2464,7 @@ func (x *StopGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopGroupResponse.ProtoReflect.Descriptor instead.
 func (*StopGroupResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StopGroupResponse) GetState() string {
@@ -2436,7 +2513,7 @@ type NodeGate struct {
 
 func (x *NodeGate) Reset() {
 	*x = NodeGate{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2525,7 @@ func (x *NodeGate) String() string {
 func (*NodeGate) ProtoMessage() {}
 
 func (x *NodeGate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2461,7 +2538,7 @@ func (x *NodeGate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeGate.ProtoReflect.Descriptor instead.
 func (*NodeGate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *NodeGate) GetName() string {
@@ -2495,7 +2572,7 @@ type ResumeGroupRequest struct {
 
 func (x *ResumeGroupRequest) Reset() {
 	*x = ResumeGroupRequest{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2584,7 @@ func (x *ResumeGroupRequest) String() string {
 func (*ResumeGroupRequest) ProtoMessage() {}
 
 func (x *ResumeGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2597,7 @@ func (x *ResumeGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeGroupRequest.ProtoReflect.Descriptor instead.
 func (*ResumeGroupRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResumeGroupRequest) GetGroup() string {
@@ -2546,7 +2623,7 @@ type ResumeGroupResponse struct {
 
 func (x *ResumeGroupResponse) Reset() {
 	*x = ResumeGroupResponse{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2558,7 +2635,7 @@ func (x *ResumeGroupResponse) String() string {
 func (*ResumeGroupResponse) ProtoMessage() {}
 
 func (x *ResumeGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2571,7 +2648,7 @@ func (x *ResumeGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeGroupResponse.ProtoReflect.Descriptor instead.
 func (*ResumeGroupResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResumeGroupResponse) GetState() string {
@@ -2591,7 +2668,7 @@ type DiscardGroupRequest struct {
 
 func (x *DiscardGroupRequest) Reset() {
 	*x = DiscardGroupRequest{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2603,7 +2680,7 @@ func (x *DiscardGroupRequest) String() string {
 func (*DiscardGroupRequest) ProtoMessage() {}
 
 func (x *DiscardGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2616,7 +2693,7 @@ func (x *DiscardGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardGroupRequest.ProtoReflect.Descriptor instead.
 func (*DiscardGroupRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DiscardGroupRequest) GetGroup() string {
@@ -2643,7 +2720,7 @@ type DiscardGroupResponse struct {
 
 func (x *DiscardGroupResponse) Reset() {
 	*x = DiscardGroupResponse{}
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2732,7 @@ func (x *DiscardGroupResponse) String() string {
 func (*DiscardGroupResponse) ProtoMessage() {}
 
 func (x *DiscardGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2745,7 @@ func (x *DiscardGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardGroupResponse.ProtoReflect.Descriptor instead.
 func (*DiscardGroupResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DiscardGroupResponse) GetDiscarded() uint32 {
@@ -2702,7 +2779,7 @@ type Subject struct {
 
 func (x *Subject) Reset() {
 	*x = Subject{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +2791,7 @@ func (x *Subject) String() string {
 func (*Subject) ProtoMessage() {}
 
 func (x *Subject) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +2804,7 @@ func (x *Subject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subject.ProtoReflect.Descriptor instead.
 func (*Subject) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Subject) GetKind() isSubject_Kind {
@@ -2829,7 +2906,7 @@ type Suspension struct {
 
 func (x *Suspension) Reset() {
 	*x = Suspension{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2841,7 +2918,7 @@ func (x *Suspension) String() string {
 func (*Suspension) ProtoMessage() {}
 
 func (x *Suspension) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2854,7 +2931,7 @@ func (x *Suspension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
 func (*Suspension) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Suspension) GetSubject() *Subject {
@@ -2903,7 +2980,7 @@ type SuspendRequest struct {
 
 func (x *SuspendRequest) Reset() {
 	*x = SuspendRequest{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2915,7 +2992,7 @@ func (x *SuspendRequest) String() string {
 func (*SuspendRequest) ProtoMessage() {}
 
 func (x *SuspendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2928,7 +3005,7 @@ func (x *SuspendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendRequest.ProtoReflect.Descriptor instead.
 func (*SuspendRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SuspendRequest) GetSubject() *Subject {
@@ -2962,7 +3039,7 @@ type SuspendResponse struct {
 
 func (x *SuspendResponse) Reset() {
 	*x = SuspendResponse{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2974,7 +3051,7 @@ func (x *SuspendResponse) String() string {
 func (*SuspendResponse) ProtoMessage() {}
 
 func (x *SuspendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2987,7 +3064,7 @@ func (x *SuspendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendResponse.ProtoReflect.Descriptor instead.
 func (*SuspendResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SuspendResponse) GetSuspension() *Suspension {
@@ -3013,7 +3090,7 @@ type UnsuspendRequest struct {
 
 func (x *UnsuspendRequest) Reset() {
 	*x = UnsuspendRequest{}
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3102,7 @@ func (x *UnsuspendRequest) String() string {
 func (*UnsuspendRequest) ProtoMessage() {}
 
 func (x *UnsuspendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3115,7 @@ func (x *UnsuspendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsuspendRequest.ProtoReflect.Descriptor instead.
 func (*UnsuspendRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UnsuspendRequest) GetSubject() *Subject {
@@ -3057,7 +3134,7 @@ type UnsuspendResponse struct {
 
 func (x *UnsuspendResponse) Reset() {
 	*x = UnsuspendResponse{}
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3069,7 +3146,7 @@ func (x *UnsuspendResponse) String() string {
 func (*UnsuspendResponse) ProtoMessage() {}
 
 func (x *UnsuspendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3082,7 +3159,7 @@ func (x *UnsuspendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsuspendResponse.ProtoReflect.Descriptor instead.
 func (*UnsuspendResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UnsuspendResponse) GetMissing() []*Absent {
@@ -3100,7 +3177,7 @@ type ListSuspensionsRequest struct {
 
 func (x *ListSuspensionsRequest) Reset() {
 	*x = ListSuspensionsRequest{}
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3112,7 +3189,7 @@ func (x *ListSuspensionsRequest) String() string {
 func (*ListSuspensionsRequest) ProtoMessage() {}
 
 func (x *ListSuspensionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3125,7 +3202,7 @@ func (x *ListSuspensionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSuspensionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSuspensionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 type ListSuspensionsResponse struct {
@@ -3138,7 +3215,7 @@ type ListSuspensionsResponse struct {
 
 func (x *ListSuspensionsResponse) Reset() {
 	*x = ListSuspensionsResponse{}
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3150,7 +3227,7 @@ func (x *ListSuspensionsResponse) String() string {
 func (*ListSuspensionsResponse) ProtoMessage() {}
 
 func (x *ListSuspensionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3163,7 +3240,7 @@ func (x *ListSuspensionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSuspensionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSuspensionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListSuspensionsResponse) GetSuspensions() []*Suspension {
@@ -3188,7 +3265,7 @@ type GetSettingsRequest struct {
 
 func (x *GetSettingsRequest) Reset() {
 	*x = GetSettingsRequest{}
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3277,7 @@ func (x *GetSettingsRequest) String() string {
 func (*GetSettingsRequest) ProtoMessage() {}
 
 func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3290,7 @@ func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_proto_rawDescGZIP(), []int{46}
 }
 
 type GetSettingsResponse struct {
@@ -3226,7 +3303,7 @@ type GetSettingsResponse struct {
 
 func (x *GetSettingsResponse) Reset() {
 	*x = GetSettingsResponse{}
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3315,7 @@ func (x *GetSettingsResponse) String() string {
 func (*GetSettingsResponse) ProtoMessage() {}
 
 func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3328,7 @@ func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetSettingsResponse) GetYaml() string {
@@ -3281,7 +3358,7 @@ type ApplySettingsRequest struct {
 
 func (x *ApplySettingsRequest) Reset() {
 	*x = ApplySettingsRequest{}
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3293,7 +3370,7 @@ func (x *ApplySettingsRequest) String() string {
 func (*ApplySettingsRequest) ProtoMessage() {}
 
 func (x *ApplySettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3306,7 +3383,7 @@ func (x *ApplySettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySettingsRequest.ProtoReflect.Descriptor instead.
 func (*ApplySettingsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ApplySettingsRequest) GetYaml() string {
@@ -3341,7 +3418,7 @@ type ApplySettingsResponse struct {
 
 func (x *ApplySettingsResponse) Reset() {
 	*x = ApplySettingsResponse{}
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3353,7 +3430,7 @@ func (x *ApplySettingsResponse) String() string {
 func (*ApplySettingsResponse) ProtoMessage() {}
 
 func (x *ApplySettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3366,7 +3443,7 @@ func (x *ApplySettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySettingsResponse.ProtoReflect.Descriptor instead.
 func (*ApplySettingsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ApplySettingsResponse) GetDifference() string {
@@ -3402,7 +3479,7 @@ type SettingsChange struct {
 
 func (x *SettingsChange) Reset() {
 	*x = SettingsChange{}
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3414,7 +3491,7 @@ func (x *SettingsChange) String() string {
 func (*SettingsChange) ProtoMessage() {}
 
 func (x *SettingsChange) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3427,7 +3504,7 @@ func (x *SettingsChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsChange.ProtoReflect.Descriptor instead.
 func (*SettingsChange) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SettingsChange) GetKind() string {
@@ -3469,7 +3546,7 @@ type SettingsLine struct {
 
 func (x *SettingsLine) Reset() {
 	*x = SettingsLine{}
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3558,7 @@ func (x *SettingsLine) String() string {
 func (*SettingsLine) ProtoMessage() {}
 
 func (x *SettingsLine) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3571,7 @@ func (x *SettingsLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsLine.ProtoReflect.Descriptor instead.
 func (*SettingsLine) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SettingsLine) GetKey() string {
@@ -3527,7 +3604,7 @@ type SettingsProblems struct {
 
 func (x *SettingsProblems) Reset() {
 	*x = SettingsProblems{}
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3539,7 +3616,7 @@ func (x *SettingsProblems) String() string {
 func (*SettingsProblems) ProtoMessage() {}
 
 func (x *SettingsProblems) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3552,7 +3629,7 @@ func (x *SettingsProblems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsProblems.ProtoReflect.Descriptor instead.
 func (*SettingsProblems) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SettingsProblems) GetProblems() []*SettingsProblem {
@@ -3573,7 +3650,7 @@ type SettingsProblem struct {
 
 func (x *SettingsProblem) Reset() {
 	*x = SettingsProblem{}
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3585,7 +3662,7 @@ func (x *SettingsProblem) String() string {
 func (*SettingsProblem) ProtoMessage() {}
 
 func (x *SettingsProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3598,7 +3675,7 @@ func (x *SettingsProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsProblem.ProtoReflect.Descriptor instead.
 func (*SettingsProblem) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SettingsProblem) GetLine() uint32 {
@@ -3640,7 +3717,7 @@ type Suppression struct {
 
 func (x *Suppression) Reset() {
 	*x = Suppression{}
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3652,7 +3729,7 @@ func (x *Suppression) String() string {
 func (*Suppression) ProtoMessage() {}
 
 func (x *Suppression) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3665,7 +3742,7 @@ func (x *Suppression) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suppression.ProtoReflect.Descriptor instead.
 func (*Suppression) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Suppression) GetAddress() string {
@@ -3745,7 +3822,7 @@ type ListSuppressionsRequest struct {
 
 func (x *ListSuppressionsRequest) Reset() {
 	*x = ListSuppressionsRequest{}
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3757,7 +3834,7 @@ func (x *ListSuppressionsRequest) String() string {
 func (*ListSuppressionsRequest) ProtoMessage() {}
 
 func (x *ListSuppressionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3770,7 +3847,7 @@ func (x *ListSuppressionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSuppressionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSuppressionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListSuppressionsRequest) GetTenant() string {
@@ -3819,7 +3896,7 @@ type ListSuppressionsResponse struct {
 
 func (x *ListSuppressionsResponse) Reset() {
 	*x = ListSuppressionsResponse{}
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3831,7 +3908,7 @@ func (x *ListSuppressionsResponse) String() string {
 func (*ListSuppressionsResponse) ProtoMessage() {}
 
 func (x *ListSuppressionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3844,7 +3921,7 @@ func (x *ListSuppressionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSuppressionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSuppressionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListSuppressionsResponse) GetSuppressions() []*Suppression {
@@ -3877,7 +3954,7 @@ type SuppressRequest struct {
 
 func (x *SuppressRequest) Reset() {
 	*x = SuppressRequest{}
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3889,7 +3966,7 @@ func (x *SuppressRequest) String() string {
 func (*SuppressRequest) ProtoMessage() {}
 
 func (x *SuppressRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3902,7 +3979,7 @@ func (x *SuppressRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuppressRequest.ProtoReflect.Descriptor instead.
 func (*SuppressRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SuppressRequest) GetSuppressions() []*Suppression {
@@ -3921,7 +3998,7 @@ type SuppressResponse struct {
 
 func (x *SuppressResponse) Reset() {
 	*x = SuppressResponse{}
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3933,7 +4010,7 @@ func (x *SuppressResponse) String() string {
 func (*SuppressResponse) ProtoMessage() {}
 
 func (x *SuppressResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3946,7 +4023,7 @@ func (x *SuppressResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuppressResponse.ProtoReflect.Descriptor instead.
 func (*SuppressResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SuppressResponse) GetAdded() uint32 {
@@ -3969,7 +4046,7 @@ type UnsuppressRequest struct {
 
 func (x *UnsuppressRequest) Reset() {
 	*x = UnsuppressRequest{}
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3981,7 +4058,7 @@ func (x *UnsuppressRequest) String() string {
 func (*UnsuppressRequest) ProtoMessage() {}
 
 func (x *UnsuppressRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3994,7 +4071,7 @@ func (x *UnsuppressRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsuppressRequest.ProtoReflect.Descriptor instead.
 func (*UnsuppressRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *UnsuppressRequest) GetAddresses() []string {
@@ -4034,7 +4111,7 @@ type UnsuppressResponse struct {
 
 func (x *UnsuppressResponse) Reset() {
 	*x = UnsuppressResponse{}
-	mi := &file_admin_proto_msgTypes[59]
+	mi := &file_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4046,7 +4123,7 @@ func (x *UnsuppressResponse) String() string {
 func (*UnsuppressResponse) ProtoMessage() {}
 
 func (x *UnsuppressResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[59]
+	mi := &file_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4059,7 +4136,7 @@ func (x *UnsuppressResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsuppressResponse.ProtoReflect.Descriptor instead.
 func (*UnsuppressResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *UnsuppressResponse) GetRemoved() uint32 {
@@ -4080,7 +4157,7 @@ type ImportSuppressionsRequest struct {
 
 func (x *ImportSuppressionsRequest) Reset() {
 	*x = ImportSuppressionsRequest{}
-	mi := &file_admin_proto_msgTypes[60]
+	mi := &file_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4092,7 +4169,7 @@ func (x *ImportSuppressionsRequest) String() string {
 func (*ImportSuppressionsRequest) ProtoMessage() {}
 
 func (x *ImportSuppressionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[60]
+	mi := &file_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4105,7 +4182,7 @@ func (x *ImportSuppressionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSuppressionsRequest.ProtoReflect.Descriptor instead.
 func (*ImportSuppressionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{60}
+	return file_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ImportSuppressionsRequest) GetCommon() *Suppression {
@@ -4134,7 +4211,7 @@ type ImportSuppressionsResponse struct {
 
 func (x *ImportSuppressionsResponse) Reset() {
 	*x = ImportSuppressionsResponse{}
-	mi := &file_admin_proto_msgTypes[61]
+	mi := &file_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4146,7 +4223,7 @@ func (x *ImportSuppressionsResponse) String() string {
 func (*ImportSuppressionsResponse) ProtoMessage() {}
 
 func (x *ImportSuppressionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[61]
+	mi := &file_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4159,7 +4236,7 @@ func (x *ImportSuppressionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSuppressionsResponse.ProtoReflect.Descriptor instead.
 func (*ImportSuppressionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{61}
+	return file_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ImportSuppressionsResponse) GetAdded() uint32 {
@@ -4200,7 +4277,7 @@ type RefusedRow struct {
 
 func (x *RefusedRow) Reset() {
 	*x = RefusedRow{}
-	mi := &file_admin_proto_msgTypes[62]
+	mi := &file_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4212,7 +4289,7 @@ func (x *RefusedRow) String() string {
 func (*RefusedRow) ProtoMessage() {}
 
 func (x *RefusedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[62]
+	mi := &file_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4225,7 +4302,7 @@ func (x *RefusedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedRow.ProtoReflect.Descriptor instead.
 func (*RefusedRow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{62}
+	return file_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RefusedRow) GetRow() uint32 {
@@ -4253,7 +4330,7 @@ type ResetErrorsRequest struct {
 
 func (x *ResetErrorsRequest) Reset() {
 	*x = ResetErrorsRequest{}
-	mi := &file_admin_proto_msgTypes[63]
+	mi := &file_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4265,7 +4342,7 @@ func (x *ResetErrorsRequest) String() string {
 func (*ResetErrorsRequest) ProtoMessage() {}
 
 func (x *ResetErrorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[63]
+	mi := &file_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4278,7 +4355,7 @@ func (x *ResetErrorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetErrorsRequest.ProtoReflect.Descriptor instead.
 func (*ResetErrorsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{63}
+	return file_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ResetErrorsRequest) GetAddresses() []string {
@@ -4304,7 +4381,7 @@ type ResetErrorsResponse struct {
 
 func (x *ResetErrorsResponse) Reset() {
 	*x = ResetErrorsResponse{}
-	mi := &file_admin_proto_msgTypes[64]
+	mi := &file_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4316,7 +4393,7 @@ func (x *ResetErrorsResponse) String() string {
 func (*ResetErrorsResponse) ProtoMessage() {}
 
 func (x *ResetErrorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[64]
+	mi := &file_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4329,7 +4406,7 @@ func (x *ResetErrorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetErrorsResponse.ProtoReflect.Descriptor instead.
 func (*ResetErrorsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{64}
+	return file_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ResetErrorsResponse) GetReset_() uint32 {
@@ -4347,7 +4424,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_admin_proto_msgTypes[65]
+	mi := &file_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4359,7 +4436,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[65]
+	mi := &file_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4372,7 +4449,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{65}
+	return file_admin_proto_rawDescGZIP(), []int{66}
 }
 
 type ListMembersResponse struct {
@@ -4387,7 +4464,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_admin_proto_msgTypes[66]
+	mi := &file_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4399,7 +4476,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[66]
+	mi := &file_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4412,7 +4489,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{66}
+	return file_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -4463,7 +4540,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_proto_msgTypes[67]
+	mi := &file_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4475,7 +4552,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[67]
+	mi := &file_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4488,7 +4565,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{67}
+	return file_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Member) GetName() string {
@@ -4591,7 +4668,7 @@ type Lineage struct {
 
 func (x *Lineage) Reset() {
 	*x = Lineage{}
-	mi := &file_admin_proto_msgTypes[68]
+	mi := &file_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4603,7 +4680,7 @@ func (x *Lineage) String() string {
 func (*Lineage) ProtoMessage() {}
 
 func (x *Lineage) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[68]
+	mi := &file_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4616,7 +4693,7 @@ func (x *Lineage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lineage.ProtoReflect.Descriptor instead.
 func (*Lineage) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{68}
+	return file_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Lineage) GetId() string {
@@ -4679,7 +4756,7 @@ type Standby struct {
 
 func (x *Standby) Reset() {
 	*x = Standby{}
-	mi := &file_admin_proto_msgTypes[69]
+	mi := &file_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4691,7 +4768,7 @@ func (x *Standby) String() string {
 func (*Standby) ProtoMessage() {}
 
 func (x *Standby) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[69]
+	mi := &file_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4704,7 +4781,7 @@ func (x *Standby) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standby.ProtoReflect.Descriptor instead.
 func (*Standby) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{69}
+	return file_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Standby) GetName() string {
@@ -4739,7 +4816,7 @@ type TakeoverRequest struct {
 
 func (x *TakeoverRequest) Reset() {
 	*x = TakeoverRequest{}
-	mi := &file_admin_proto_msgTypes[70]
+	mi := &file_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4751,7 +4828,7 @@ func (x *TakeoverRequest) String() string {
 func (*TakeoverRequest) ProtoMessage() {}
 
 func (x *TakeoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[70]
+	mi := &file_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4764,7 +4841,7 @@ func (x *TakeoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeoverRequest.ProtoReflect.Descriptor instead.
 func (*TakeoverRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{70}
+	return file_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *TakeoverRequest) GetNode() string {
@@ -4798,7 +4875,7 @@ type TakeoverResponse struct {
 
 func (x *TakeoverResponse) Reset() {
 	*x = TakeoverResponse{}
-	mi := &file_admin_proto_msgTypes[71]
+	mi := &file_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4810,7 +4887,7 @@ func (x *TakeoverResponse) String() string {
 func (*TakeoverResponse) ProtoMessage() {}
 
 func (x *TakeoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[71]
+	mi := &file_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4823,7 +4900,7 @@ func (x *TakeoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeoverResponse.ProtoReflect.Descriptor instead.
 func (*TakeoverResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{71}
+	return file_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *TakeoverResponse) GetEpoch() uint64 {
@@ -4851,7 +4928,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_admin_proto_msgTypes[72]
+	mi := &file_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4863,7 +4940,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[72]
+	mi := &file_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4876,7 +4953,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{72}
+	return file_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *RemoveMemberRequest) GetNode() string {
@@ -4908,7 +4985,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_admin_proto_msgTypes[73]
+	mi := &file_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4920,7 +4997,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[73]
+	mi := &file_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4933,7 +5010,7 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{73}
+	return file_admin_proto_rawDescGZIP(), []int{74}
 }
 
 type AdmitMemberRequest struct {
@@ -4945,7 +5022,7 @@ type AdmitMemberRequest struct {
 
 func (x *AdmitMemberRequest) Reset() {
 	*x = AdmitMemberRequest{}
-	mi := &file_admin_proto_msgTypes[74]
+	mi := &file_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4957,7 +5034,7 @@ func (x *AdmitMemberRequest) String() string {
 func (*AdmitMemberRequest) ProtoMessage() {}
 
 func (x *AdmitMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[74]
+	mi := &file_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4970,7 +5047,7 @@ func (x *AdmitMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitMemberRequest.ProtoReflect.Descriptor instead.
 func (*AdmitMemberRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{74}
+	return file_admin_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *AdmitMemberRequest) GetNode() string {
@@ -4988,7 +5065,7 @@ type AdmitMemberResponse struct {
 
 func (x *AdmitMemberResponse) Reset() {
 	*x = AdmitMemberResponse{}
-	mi := &file_admin_proto_msgTypes[75]
+	mi := &file_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5000,7 +5077,7 @@ func (x *AdmitMemberResponse) String() string {
 func (*AdmitMemberResponse) ProtoMessage() {}
 
 func (x *AdmitMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[75]
+	mi := &file_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5013,7 +5090,7 @@ func (x *AdmitMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitMemberResponse.ProtoReflect.Descriptor instead.
 func (*AdmitMemberResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{75}
+	return file_admin_proto_rawDescGZIP(), []int{76}
 }
 
 type ListAuditRequest struct {
@@ -5026,7 +5103,7 @@ type ListAuditRequest struct {
 
 func (x *ListAuditRequest) Reset() {
 	*x = ListAuditRequest{}
-	mi := &file_admin_proto_msgTypes[76]
+	mi := &file_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5038,7 +5115,7 @@ func (x *ListAuditRequest) String() string {
 func (*ListAuditRequest) ProtoMessage() {}
 
 func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[76]
+	mi := &file_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5051,7 +5128,7 @@ func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{76}
+	return file_admin_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListAuditRequest) GetBefore() uint64 {
@@ -5077,7 +5154,7 @@ type ListAuditResponse struct {
 
 func (x *ListAuditResponse) Reset() {
 	*x = ListAuditResponse{}
-	mi := &file_admin_proto_msgTypes[77]
+	mi := &file_admin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5089,7 +5166,7 @@ func (x *ListAuditResponse) String() string {
 func (*ListAuditResponse) ProtoMessage() {}
 
 func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[77]
+	mi := &file_admin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5102,7 +5179,7 @@ func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{77}
+	return file_admin_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListAuditResponse) GetEntries() []*AuditEntry {
@@ -5127,7 +5204,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_admin_proto_msgTypes[78]
+	mi := &file_admin_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5139,7 +5216,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[78]
+	mi := &file_admin_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5152,7 +5229,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{78}
+	return file_admin_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *AuditEntry) GetSequence() uint64 {
@@ -5213,7 +5290,7 @@ type ListReservationsRequest struct {
 
 func (x *ListReservationsRequest) Reset() {
 	*x = ListReservationsRequest{}
-	mi := &file_admin_proto_msgTypes[79]
+	mi := &file_admin_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5225,7 +5302,7 @@ func (x *ListReservationsRequest) String() string {
 func (*ListReservationsRequest) ProtoMessage() {}
 
 func (x *ListReservationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[79]
+	mi := &file_admin_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5238,7 +5315,7 @@ func (x *ListReservationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReservationsRequest.ProtoReflect.Descriptor instead.
 func (*ListReservationsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{79}
+	return file_admin_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListReservationsRequest) GetTenant() string {
@@ -5258,7 +5335,7 @@ type ListReservationsResponse struct {
 
 func (x *ListReservationsResponse) Reset() {
 	*x = ListReservationsResponse{}
-	mi := &file_admin_proto_msgTypes[80]
+	mi := &file_admin_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5270,7 +5347,7 @@ func (x *ListReservationsResponse) String() string {
 func (*ListReservationsResponse) ProtoMessage() {}
 
 func (x *ListReservationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[80]
+	mi := &file_admin_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5283,7 +5360,7 @@ func (x *ListReservationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReservationsResponse.ProtoReflect.Descriptor instead.
 func (*ListReservationsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{80}
+	return file_admin_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ListReservationsResponse) GetReservations() []*Reservation {
@@ -5314,7 +5391,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_admin_proto_msgTypes[81]
+	mi := &file_admin_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5326,7 +5403,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[81]
+	mi := &file_admin_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5339,7 +5416,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{81}
+	return file_admin_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Reservation) GetId() string {
@@ -5387,7 +5464,7 @@ type CancelReservationRequest struct {
 
 func (x *CancelReservationRequest) Reset() {
 	*x = CancelReservationRequest{}
-	mi := &file_admin_proto_msgTypes[82]
+	mi := &file_admin_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5399,7 +5476,7 @@ func (x *CancelReservationRequest) String() string {
 func (*CancelReservationRequest) ProtoMessage() {}
 
 func (x *CancelReservationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[82]
+	mi := &file_admin_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5412,7 +5489,7 @@ func (x *CancelReservationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelReservationRequest.ProtoReflect.Descriptor instead.
 func (*CancelReservationRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{82}
+	return file_admin_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *CancelReservationRequest) GetId() string {
@@ -5439,7 +5516,7 @@ type CancelReservationResponse struct {
 
 func (x *CancelReservationResponse) Reset() {
 	*x = CancelReservationResponse{}
-	mi := &file_admin_proto_msgTypes[83]
+	mi := &file_admin_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5451,7 +5528,7 @@ func (x *CancelReservationResponse) String() string {
 func (*CancelReservationResponse) ProtoMessage() {}
 
 func (x *CancelReservationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[83]
+	mi := &file_admin_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5464,7 +5541,7 @@ func (x *CancelReservationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelReservationResponse.ProtoReflect.Descriptor instead.
 func (*CancelReservationResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{83}
+	return file_admin_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *CancelReservationResponse) GetCancelled() uint64 {
@@ -5491,7 +5568,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_admin_proto_msgTypes[84]
+	mi := &file_admin_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5503,7 +5580,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[84]
+	mi := &file_admin_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5516,7 +5593,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{84}
+	return file_admin_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ProbeRequest) GetFrom() string {
@@ -5542,7 +5619,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_admin_proto_msgTypes[85]
+	mi := &file_admin_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5554,7 +5631,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[85]
+	mi := &file_admin_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5567,7 +5644,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{85}
+	return file_admin_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ProbeResponse) GetResults() []*Probed {
@@ -5588,7 +5665,7 @@ type Probed struct {
 
 func (x *Probed) Reset() {
 	*x = Probed{}
-	mi := &file_admin_proto_msgTypes[86]
+	mi := &file_admin_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5600,7 +5677,7 @@ func (x *Probed) String() string {
 func (*Probed) ProtoMessage() {}
 
 func (x *Probed) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[86]
+	mi := &file_admin_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5613,7 +5690,7 @@ func (x *Probed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probed.ProtoReflect.Descriptor instead.
 func (*Probed) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{86}
+	return file_admin_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Probed) GetAddress() string {
@@ -5653,7 +5730,7 @@ type GetStatisticsRequest struct {
 
 func (x *GetStatisticsRequest) Reset() {
 	*x = GetStatisticsRequest{}
-	mi := &file_admin_proto_msgTypes[87]
+	mi := &file_admin_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5665,7 +5742,7 @@ func (x *GetStatisticsRequest) String() string {
 func (*GetStatisticsRequest) ProtoMessage() {}
 
 func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[87]
+	mi := &file_admin_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5678,7 +5755,7 @@ func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{87}
+	return file_admin_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *GetStatisticsRequest) GetFrom() string {
@@ -5750,7 +5827,7 @@ type GetStatisticsResponse struct {
 
 func (x *GetStatisticsResponse) Reset() {
 	*x = GetStatisticsResponse{}
-	mi := &file_admin_proto_msgTypes[88]
+	mi := &file_admin_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5762,7 +5839,7 @@ func (x *GetStatisticsResponse) String() string {
 func (*GetStatisticsResponse) ProtoMessage() {}
 
 func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[88]
+	mi := &file_admin_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5775,7 +5852,7 @@ func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{88}
+	return file_admin_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *GetStatisticsResponse) GetThrough() string {
@@ -5829,7 +5906,7 @@ type StatisticsRow struct {
 
 func (x *StatisticsRow) Reset() {
 	*x = StatisticsRow{}
-	mi := &file_admin_proto_msgTypes[89]
+	mi := &file_admin_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5841,7 +5918,7 @@ func (x *StatisticsRow) String() string {
 func (*StatisticsRow) ProtoMessage() {}
 
 func (x *StatisticsRow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[89]
+	mi := &file_admin_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5854,7 +5931,7 @@ func (x *StatisticsRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatisticsRow.ProtoReflect.Descriptor instead.
 func (*StatisticsRow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{89}
+	return file_admin_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *StatisticsRow) GetDate() string {
@@ -5969,7 +6046,7 @@ type ErrorCount struct {
 
 func (x *ErrorCount) Reset() {
 	*x = ErrorCount{}
-	mi := &file_admin_proto_msgTypes[90]
+	mi := &file_admin_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5981,7 +6058,7 @@ func (x *ErrorCount) String() string {
 func (*ErrorCount) ProtoMessage() {}
 
 func (x *ErrorCount) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[90]
+	mi := &file_admin_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5994,7 +6071,7 @@ func (x *ErrorCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorCount.ProtoReflect.Descriptor instead.
 func (*ErrorCount) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{90}
+	return file_admin_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ErrorCount) GetDate() string {
@@ -6047,7 +6124,7 @@ type RebuildStatisticsRequest struct {
 
 func (x *RebuildStatisticsRequest) Reset() {
 	*x = RebuildStatisticsRequest{}
-	mi := &file_admin_proto_msgTypes[91]
+	mi := &file_admin_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6059,7 +6136,7 @@ func (x *RebuildStatisticsRequest) String() string {
 func (*RebuildStatisticsRequest) ProtoMessage() {}
 
 func (x *RebuildStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[91]
+	mi := &file_admin_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6072,7 +6149,7 @@ func (x *RebuildStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*RebuildStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{91}
+	return file_admin_proto_rawDescGZIP(), []int{92}
 }
 
 type RebuildStatisticsResponse struct {
@@ -6085,7 +6162,7 @@ type RebuildStatisticsResponse struct {
 
 func (x *RebuildStatisticsResponse) Reset() {
 	*x = RebuildStatisticsResponse{}
-	mi := &file_admin_proto_msgTypes[92]
+	mi := &file_admin_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6097,7 +6174,7 @@ func (x *RebuildStatisticsResponse) String() string {
 func (*RebuildStatisticsResponse) ProtoMessage() {}
 
 func (x *RebuildStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[92]
+	mi := &file_admin_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6110,7 +6187,7 @@ func (x *RebuildStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*RebuildStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{92}
+	return file_admin_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *RebuildStatisticsResponse) GetNodes() []*Rebuilt {
@@ -6138,7 +6215,7 @@ type Rebuilt struct {
 
 func (x *Rebuilt) Reset() {
 	*x = Rebuilt{}
-	mi := &file_admin_proto_msgTypes[93]
+	mi := &file_admin_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6150,7 +6227,7 @@ func (x *Rebuilt) String() string {
 func (*Rebuilt) ProtoMessage() {}
 
 func (x *Rebuilt) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[93]
+	mi := &file_admin_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6163,7 +6240,7 @@ func (x *Rebuilt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rebuilt.ProtoReflect.Descriptor instead.
 func (*Rebuilt) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{93}
+	return file_admin_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *Rebuilt) GetNode() string {
@@ -6195,7 +6272,7 @@ type ListReplyRulesRequest struct {
 
 func (x *ListReplyRulesRequest) Reset() {
 	*x = ListReplyRulesRequest{}
-	mi := &file_admin_proto_msgTypes[94]
+	mi := &file_admin_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6207,7 +6284,7 @@ func (x *ListReplyRulesRequest) String() string {
 func (*ListReplyRulesRequest) ProtoMessage() {}
 
 func (x *ListReplyRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[94]
+	mi := &file_admin_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6220,7 +6297,7 @@ func (x *ListReplyRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReplyRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListReplyRulesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{94}
+	return file_admin_proto_rawDescGZIP(), []int{95}
 }
 
 type ListReplyRulesResponse struct {
@@ -6233,7 +6310,7 @@ type ListReplyRulesResponse struct {
 
 func (x *ListReplyRulesResponse) Reset() {
 	*x = ListReplyRulesResponse{}
-	mi := &file_admin_proto_msgTypes[95]
+	mi := &file_admin_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6245,7 +6322,7 @@ func (x *ListReplyRulesResponse) String() string {
 func (*ListReplyRulesResponse) ProtoMessage() {}
 
 func (x *ListReplyRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[95]
+	mi := &file_admin_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6258,7 +6335,7 @@ func (x *ListReplyRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReplyRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListReplyRulesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{95}
+	return file_admin_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *ListReplyRulesResponse) GetRules() []*ReplyRule {
@@ -6294,7 +6371,7 @@ type ReplyRule struct {
 
 func (x *ReplyRule) Reset() {
 	*x = ReplyRule{}
-	mi := &file_admin_proto_msgTypes[96]
+	mi := &file_admin_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6306,7 +6383,7 @@ func (x *ReplyRule) String() string {
 func (*ReplyRule) ProtoMessage() {}
 
 func (x *ReplyRule) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[96]
+	mi := &file_admin_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6319,7 +6396,7 @@ func (x *ReplyRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplyRule.ProtoReflect.Descriptor instead.
 func (*ReplyRule) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{96}
+	return file_admin_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *ReplyRule) GetRule() string {
@@ -6405,7 +6482,7 @@ type KeyHolder struct {
 
 func (x *KeyHolder) Reset() {
 	*x = KeyHolder{}
-	mi := &file_admin_proto_msgTypes[97]
+	mi := &file_admin_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6417,7 +6494,7 @@ func (x *KeyHolder) String() string {
 func (*KeyHolder) ProtoMessage() {}
 
 func (x *KeyHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[97]
+	mi := &file_admin_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6430,7 +6507,7 @@ func (x *KeyHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyHolder.ProtoReflect.Descriptor instead.
 func (*KeyHolder) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{97}
+	return file_admin_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *KeyHolder) GetName() string {
@@ -6471,7 +6548,7 @@ const file_admin_proto_rawDesc = "" +
 	"\vmissing_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"missingFor\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x12\n" +
-	"\x10GetStatusRequest\"\xaa\x02\n" +
+	"\x10GetStatusRequest\"\xed\x02\n" +
 	"\x11GetStatusResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -6481,7 +6558,14 @@ const file_admin_proto_rawDesc = "" +
 	"\x04smtp\x18\x06 \x03(\tR\x04smtp\x12\x12\n" +
 	"\x04http\x18\a \x01(\tR\x04http\x12,\n" +
 	"\x03now\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x12\n" +
-	"\x04data\x18\t \x01(\tR\x04data\"4\n" +
+	"\x04data\x18\t \x01(\tR\x04data\x12A\n" +
+	"\fconservation\x18\n" +
+	" \x01(\v2\x1d.ekiden.admin.v1.ConservationR\fconservation\"o\n" +
+	"\fConservation\x12\x10\n" +
+	"\x03gap\x18\x01 \x01(\x12R\x03gap\x12\x17\n" +
+	"\alog_gap\x18\x02 \x01(\x12R\x06logGap\x12\x18\n" +
+	"\aoverdue\x18\x03 \x01(\x04R\aoverdue\x12\x1a\n" +
+	"\bmessages\x18\x04 \x03(\tR\bmessages\"4\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\"#\n" +
@@ -6998,265 +7082,267 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 98)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 99)
 var file_admin_proto_goTypes = []any{
 	(*Absent)(nil),                     // 0: ekiden.admin.v1.Absent
 	(*GetStatusRequest)(nil),           // 1: ekiden.admin.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),          // 2: ekiden.admin.v1.GetStatusResponse
-	(*Reason)(nil),                     // 3: ekiden.admin.v1.Reason
-	(*UnsealRequest)(nil),              // 4: ekiden.admin.v1.UnsealRequest
-	(*UnsealResponse)(nil),             // 5: ekiden.admin.v1.UnsealResponse
-	(*DrainRequest)(nil),               // 6: ekiden.admin.v1.DrainRequest
-	(*DrainResponse)(nil),              // 7: ekiden.admin.v1.DrainResponse
-	(*RotateKeysRequest)(nil),          // 8: ekiden.admin.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),         // 9: ekiden.admin.v1.RotateKeysResponse
-	(*GetKeysRequest)(nil),             // 10: ekiden.admin.v1.GetKeysRequest
-	(*GetKeysResponse)(nil),            // 11: ekiden.admin.v1.GetKeysResponse
-	(*Keys)(nil),                       // 12: ekiden.admin.v1.Keys
-	(*Counters)(nil),                   // 13: ekiden.admin.v1.Counters
-	(*GetCountersRequest)(nil),         // 14: ekiden.admin.v1.GetCountersRequest
-	(*GetCountersResponse)(nil),        // 15: ekiden.admin.v1.GetCountersResponse
-	(*CounterBucket)(nil),              // 16: ekiden.admin.v1.CounterBucket
-	(*GetQueuesRequest)(nil),           // 17: ekiden.admin.v1.GetQueuesRequest
-	(*GetQueuesResponse)(nil),          // 18: ekiden.admin.v1.GetQueuesResponse
-	(*Queue)(nil),                      // 19: ekiden.admin.v1.Queue
-	(*Receiver)(nil),                   // 20: ekiden.admin.v1.Receiver
-	(*TraceRequest)(nil),               // 21: ekiden.admin.v1.TraceRequest
-	(*TraceResponse)(nil),              // 22: ekiden.admin.v1.TraceResponse
-	(*Waiting)(nil),                    // 23: ekiden.admin.v1.Waiting
-	(*Event)(nil),                      // 24: ekiden.admin.v1.Event
-	(*SearchEventsRequest)(nil),        // 25: ekiden.admin.v1.SearchEventsRequest
-	(*SearchEventsResponse)(nil),       // 26: ekiden.admin.v1.SearchEventsResponse
-	(*ListGroupsRequest)(nil),          // 27: ekiden.admin.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),         // 28: ekiden.admin.v1.ListGroupsResponse
-	(*Group)(nil),                      // 29: ekiden.admin.v1.Group
-	(*StopGroupRequest)(nil),           // 30: ekiden.admin.v1.StopGroupRequest
-	(*StopGroupResponse)(nil),          // 31: ekiden.admin.v1.StopGroupResponse
-	(*NodeGate)(nil),                   // 32: ekiden.admin.v1.NodeGate
-	(*ResumeGroupRequest)(nil),         // 33: ekiden.admin.v1.ResumeGroupRequest
-	(*ResumeGroupResponse)(nil),        // 34: ekiden.admin.v1.ResumeGroupResponse
-	(*DiscardGroupRequest)(nil),        // 35: ekiden.admin.v1.DiscardGroupRequest
-	(*DiscardGroupResponse)(nil),       // 36: ekiden.admin.v1.DiscardGroupResponse
-	(*Subject)(nil),                    // 37: ekiden.admin.v1.Subject
-	(*Suspension)(nil),                 // 38: ekiden.admin.v1.Suspension
-	(*SuspendRequest)(nil),             // 39: ekiden.admin.v1.SuspendRequest
-	(*SuspendResponse)(nil),            // 40: ekiden.admin.v1.SuspendResponse
-	(*UnsuspendRequest)(nil),           // 41: ekiden.admin.v1.UnsuspendRequest
-	(*UnsuspendResponse)(nil),          // 42: ekiden.admin.v1.UnsuspendResponse
-	(*ListSuspensionsRequest)(nil),     // 43: ekiden.admin.v1.ListSuspensionsRequest
-	(*ListSuspensionsResponse)(nil),    // 44: ekiden.admin.v1.ListSuspensionsResponse
-	(*GetSettingsRequest)(nil),         // 45: ekiden.admin.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),        // 46: ekiden.admin.v1.GetSettingsResponse
-	(*ApplySettingsRequest)(nil),       // 47: ekiden.admin.v1.ApplySettingsRequest
-	(*ApplySettingsResponse)(nil),      // 48: ekiden.admin.v1.ApplySettingsResponse
-	(*SettingsChange)(nil),             // 49: ekiden.admin.v1.SettingsChange
-	(*SettingsLine)(nil),               // 50: ekiden.admin.v1.SettingsLine
-	(*SettingsProblems)(nil),           // 51: ekiden.admin.v1.SettingsProblems
-	(*SettingsProblem)(nil),            // 52: ekiden.admin.v1.SettingsProblem
-	(*Suppression)(nil),                // 53: ekiden.admin.v1.Suppression
-	(*ListSuppressionsRequest)(nil),    // 54: ekiden.admin.v1.ListSuppressionsRequest
-	(*ListSuppressionsResponse)(nil),   // 55: ekiden.admin.v1.ListSuppressionsResponse
-	(*SuppressRequest)(nil),            // 56: ekiden.admin.v1.SuppressRequest
-	(*SuppressResponse)(nil),           // 57: ekiden.admin.v1.SuppressResponse
-	(*UnsuppressRequest)(nil),          // 58: ekiden.admin.v1.UnsuppressRequest
-	(*UnsuppressResponse)(nil),         // 59: ekiden.admin.v1.UnsuppressResponse
-	(*ImportSuppressionsRequest)(nil),  // 60: ekiden.admin.v1.ImportSuppressionsRequest
-	(*ImportSuppressionsResponse)(nil), // 61: ekiden.admin.v1.ImportSuppressionsResponse
-	(*RefusedRow)(nil),                 // 62: ekiden.admin.v1.RefusedRow
-	(*ResetErrorsRequest)(nil),         // 63: ekiden.admin.v1.ResetErrorsRequest
-	(*ResetErrorsResponse)(nil),        // 64: ekiden.admin.v1.ResetErrorsResponse
-	(*ListMembersRequest)(nil),         // 65: ekiden.admin.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),        // 66: ekiden.admin.v1.ListMembersResponse
-	(*Member)(nil),                     // 67: ekiden.admin.v1.Member
-	(*Lineage)(nil),                    // 68: ekiden.admin.v1.Lineage
-	(*Standby)(nil),                    // 69: ekiden.admin.v1.Standby
-	(*TakeoverRequest)(nil),            // 70: ekiden.admin.v1.TakeoverRequest
-	(*TakeoverResponse)(nil),           // 71: ekiden.admin.v1.TakeoverResponse
-	(*RemoveMemberRequest)(nil),        // 72: ekiden.admin.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil),       // 73: ekiden.admin.v1.RemoveMemberResponse
-	(*AdmitMemberRequest)(nil),         // 74: ekiden.admin.v1.AdmitMemberRequest
-	(*AdmitMemberResponse)(nil),        // 75: ekiden.admin.v1.AdmitMemberResponse
-	(*ListAuditRequest)(nil),           // 76: ekiden.admin.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),          // 77: ekiden.admin.v1.ListAuditResponse
-	(*AuditEntry)(nil),                 // 78: ekiden.admin.v1.AuditEntry
-	(*ListReservationsRequest)(nil),    // 79: ekiden.admin.v1.ListReservationsRequest
-	(*ListReservationsResponse)(nil),   // 80: ekiden.admin.v1.ListReservationsResponse
-	(*Reservation)(nil),                // 81: ekiden.admin.v1.Reservation
-	(*CancelReservationRequest)(nil),   // 82: ekiden.admin.v1.CancelReservationRequest
-	(*CancelReservationResponse)(nil),  // 83: ekiden.admin.v1.CancelReservationResponse
-	(*ProbeRequest)(nil),               // 84: ekiden.admin.v1.ProbeRequest
-	(*ProbeResponse)(nil),              // 85: ekiden.admin.v1.ProbeResponse
-	(*Probed)(nil),                     // 86: ekiden.admin.v1.Probed
-	(*GetStatisticsRequest)(nil),       // 87: ekiden.admin.v1.GetStatisticsRequest
-	(*GetStatisticsResponse)(nil),      // 88: ekiden.admin.v1.GetStatisticsResponse
-	(*StatisticsRow)(nil),              // 89: ekiden.admin.v1.StatisticsRow
-	(*ErrorCount)(nil),                 // 90: ekiden.admin.v1.ErrorCount
-	(*RebuildStatisticsRequest)(nil),   // 91: ekiden.admin.v1.RebuildStatisticsRequest
-	(*RebuildStatisticsResponse)(nil),  // 92: ekiden.admin.v1.RebuildStatisticsResponse
-	(*Rebuilt)(nil),                    // 93: ekiden.admin.v1.Rebuilt
-	(*ListReplyRulesRequest)(nil),      // 94: ekiden.admin.v1.ListReplyRulesRequest
-	(*ListReplyRulesResponse)(nil),     // 95: ekiden.admin.v1.ListReplyRulesResponse
-	(*ReplyRule)(nil),                  // 96: ekiden.admin.v1.ReplyRule
-	(*KeyHolder)(nil),                  // 97: ekiden.admin.v1.KeyHolder
-	(*durationpb.Duration)(nil),        // 98: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 99: google.protobuf.Timestamp
+	(*Conservation)(nil),               // 3: ekiden.admin.v1.Conservation
+	(*Reason)(nil),                     // 4: ekiden.admin.v1.Reason
+	(*UnsealRequest)(nil),              // 5: ekiden.admin.v1.UnsealRequest
+	(*UnsealResponse)(nil),             // 6: ekiden.admin.v1.UnsealResponse
+	(*DrainRequest)(nil),               // 7: ekiden.admin.v1.DrainRequest
+	(*DrainResponse)(nil),              // 8: ekiden.admin.v1.DrainResponse
+	(*RotateKeysRequest)(nil),          // 9: ekiden.admin.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),         // 10: ekiden.admin.v1.RotateKeysResponse
+	(*GetKeysRequest)(nil),             // 11: ekiden.admin.v1.GetKeysRequest
+	(*GetKeysResponse)(nil),            // 12: ekiden.admin.v1.GetKeysResponse
+	(*Keys)(nil),                       // 13: ekiden.admin.v1.Keys
+	(*Counters)(nil),                   // 14: ekiden.admin.v1.Counters
+	(*GetCountersRequest)(nil),         // 15: ekiden.admin.v1.GetCountersRequest
+	(*GetCountersResponse)(nil),        // 16: ekiden.admin.v1.GetCountersResponse
+	(*CounterBucket)(nil),              // 17: ekiden.admin.v1.CounterBucket
+	(*GetQueuesRequest)(nil),           // 18: ekiden.admin.v1.GetQueuesRequest
+	(*GetQueuesResponse)(nil),          // 19: ekiden.admin.v1.GetQueuesResponse
+	(*Queue)(nil),                      // 20: ekiden.admin.v1.Queue
+	(*Receiver)(nil),                   // 21: ekiden.admin.v1.Receiver
+	(*TraceRequest)(nil),               // 22: ekiden.admin.v1.TraceRequest
+	(*TraceResponse)(nil),              // 23: ekiden.admin.v1.TraceResponse
+	(*Waiting)(nil),                    // 24: ekiden.admin.v1.Waiting
+	(*Event)(nil),                      // 25: ekiden.admin.v1.Event
+	(*SearchEventsRequest)(nil),        // 26: ekiden.admin.v1.SearchEventsRequest
+	(*SearchEventsResponse)(nil),       // 27: ekiden.admin.v1.SearchEventsResponse
+	(*ListGroupsRequest)(nil),          // 28: ekiden.admin.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),         // 29: ekiden.admin.v1.ListGroupsResponse
+	(*Group)(nil),                      // 30: ekiden.admin.v1.Group
+	(*StopGroupRequest)(nil),           // 31: ekiden.admin.v1.StopGroupRequest
+	(*StopGroupResponse)(nil),          // 32: ekiden.admin.v1.StopGroupResponse
+	(*NodeGate)(nil),                   // 33: ekiden.admin.v1.NodeGate
+	(*ResumeGroupRequest)(nil),         // 34: ekiden.admin.v1.ResumeGroupRequest
+	(*ResumeGroupResponse)(nil),        // 35: ekiden.admin.v1.ResumeGroupResponse
+	(*DiscardGroupRequest)(nil),        // 36: ekiden.admin.v1.DiscardGroupRequest
+	(*DiscardGroupResponse)(nil),       // 37: ekiden.admin.v1.DiscardGroupResponse
+	(*Subject)(nil),                    // 38: ekiden.admin.v1.Subject
+	(*Suspension)(nil),                 // 39: ekiden.admin.v1.Suspension
+	(*SuspendRequest)(nil),             // 40: ekiden.admin.v1.SuspendRequest
+	(*SuspendResponse)(nil),            // 41: ekiden.admin.v1.SuspendResponse
+	(*UnsuspendRequest)(nil),           // 42: ekiden.admin.v1.UnsuspendRequest
+	(*UnsuspendResponse)(nil),          // 43: ekiden.admin.v1.UnsuspendResponse
+	(*ListSuspensionsRequest)(nil),     // 44: ekiden.admin.v1.ListSuspensionsRequest
+	(*ListSuspensionsResponse)(nil),    // 45: ekiden.admin.v1.ListSuspensionsResponse
+	(*GetSettingsRequest)(nil),         // 46: ekiden.admin.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),        // 47: ekiden.admin.v1.GetSettingsResponse
+	(*ApplySettingsRequest)(nil),       // 48: ekiden.admin.v1.ApplySettingsRequest
+	(*ApplySettingsResponse)(nil),      // 49: ekiden.admin.v1.ApplySettingsResponse
+	(*SettingsChange)(nil),             // 50: ekiden.admin.v1.SettingsChange
+	(*SettingsLine)(nil),               // 51: ekiden.admin.v1.SettingsLine
+	(*SettingsProblems)(nil),           // 52: ekiden.admin.v1.SettingsProblems
+	(*SettingsProblem)(nil),            // 53: ekiden.admin.v1.SettingsProblem
+	(*Suppression)(nil),                // 54: ekiden.admin.v1.Suppression
+	(*ListSuppressionsRequest)(nil),    // 55: ekiden.admin.v1.ListSuppressionsRequest
+	(*ListSuppressionsResponse)(nil),   // 56: ekiden.admin.v1.ListSuppressionsResponse
+	(*SuppressRequest)(nil),            // 57: ekiden.admin.v1.SuppressRequest
+	(*SuppressResponse)(nil),           // 58: ekiden.admin.v1.SuppressResponse
+	(*UnsuppressRequest)(nil),          // 59: ekiden.admin.v1.UnsuppressRequest
+	(*UnsuppressResponse)(nil),         // 60: ekiden.admin.v1.UnsuppressResponse
+	(*ImportSuppressionsRequest)(nil),  // 61: ekiden.admin.v1.ImportSuppressionsRequest
+	(*ImportSuppressionsResponse)(nil), // 62: ekiden.admin.v1.ImportSuppressionsResponse
+	(*RefusedRow)(nil),                 // 63: ekiden.admin.v1.RefusedRow
+	(*ResetErrorsRequest)(nil),         // 64: ekiden.admin.v1.ResetErrorsRequest
+	(*ResetErrorsResponse)(nil),        // 65: ekiden.admin.v1.ResetErrorsResponse
+	(*ListMembersRequest)(nil),         // 66: ekiden.admin.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),        // 67: ekiden.admin.v1.ListMembersResponse
+	(*Member)(nil),                     // 68: ekiden.admin.v1.Member
+	(*Lineage)(nil),                    // 69: ekiden.admin.v1.Lineage
+	(*Standby)(nil),                    // 70: ekiden.admin.v1.Standby
+	(*TakeoverRequest)(nil),            // 71: ekiden.admin.v1.TakeoverRequest
+	(*TakeoverResponse)(nil),           // 72: ekiden.admin.v1.TakeoverResponse
+	(*RemoveMemberRequest)(nil),        // 73: ekiden.admin.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),       // 74: ekiden.admin.v1.RemoveMemberResponse
+	(*AdmitMemberRequest)(nil),         // 75: ekiden.admin.v1.AdmitMemberRequest
+	(*AdmitMemberResponse)(nil),        // 76: ekiden.admin.v1.AdmitMemberResponse
+	(*ListAuditRequest)(nil),           // 77: ekiden.admin.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),          // 78: ekiden.admin.v1.ListAuditResponse
+	(*AuditEntry)(nil),                 // 79: ekiden.admin.v1.AuditEntry
+	(*ListReservationsRequest)(nil),    // 80: ekiden.admin.v1.ListReservationsRequest
+	(*ListReservationsResponse)(nil),   // 81: ekiden.admin.v1.ListReservationsResponse
+	(*Reservation)(nil),                // 82: ekiden.admin.v1.Reservation
+	(*CancelReservationRequest)(nil),   // 83: ekiden.admin.v1.CancelReservationRequest
+	(*CancelReservationResponse)(nil),  // 84: ekiden.admin.v1.CancelReservationResponse
+	(*ProbeRequest)(nil),               // 85: ekiden.admin.v1.ProbeRequest
+	(*ProbeResponse)(nil),              // 86: ekiden.admin.v1.ProbeResponse
+	(*Probed)(nil),                     // 87: ekiden.admin.v1.Probed
+	(*GetStatisticsRequest)(nil),       // 88: ekiden.admin.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil),      // 89: ekiden.admin.v1.GetStatisticsResponse
+	(*StatisticsRow)(nil),              // 90: ekiden.admin.v1.StatisticsRow
+	(*ErrorCount)(nil),                 // 91: ekiden.admin.v1.ErrorCount
+	(*RebuildStatisticsRequest)(nil),   // 92: ekiden.admin.v1.RebuildStatisticsRequest
+	(*RebuildStatisticsResponse)(nil),  // 93: ekiden.admin.v1.RebuildStatisticsResponse
+	(*Rebuilt)(nil),                    // 94: ekiden.admin.v1.Rebuilt
+	(*ListReplyRulesRequest)(nil),      // 95: ekiden.admin.v1.ListReplyRulesRequest
+	(*ListReplyRulesResponse)(nil),     // 96: ekiden.admin.v1.ListReplyRulesResponse
+	(*ReplyRule)(nil),                  // 97: ekiden.admin.v1.ReplyRule
+	(*KeyHolder)(nil),                  // 98: ekiden.admin.v1.KeyHolder
+	(*durationpb.Duration)(nil),        // 99: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 100: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	98,  // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
-	3,   // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
-	99,  // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	99,  // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
-	12,  // 4: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
-	12,  // 5: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
-	0,   // 6: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
-	99,  // 7: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
-	97,  // 8: ekiden.admin.v1.Keys.members:type_name -> ekiden.admin.v1.KeyHolder
-	16,  // 9: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
-	0,   // 10: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	99,  // 11: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
-	13,  // 12: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
-	19,  // 13: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
-	20,  // 14: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
-	0,   // 15: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	99,  // 16: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
-	24,  // 17: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
-	23,  // 18: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
-	0,   // 19: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
-	99,  // 20: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
-	99,  // 21: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
-	99,  // 22: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	99,  // 23: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	99,  // 24: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
-	99,  // 25: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
-	99,  // 26: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
-	98,  // 27: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
-	99,  // 28: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
-	99,  // 29: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
-	24,  // 30: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
-	0,   // 31: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	29,  // 32: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
-	0,   // 33: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	13,  // 34: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
-	99,  // 35: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
-	32,  // 36: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
-	99,  // 37: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
-	98,  // 38: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
-	0,   // 39: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
-	37,  // 40: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
-	99,  // 41: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
-	99,  // 42: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
-	37,  // 43: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	98,  // 44: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
-	38,  // 45: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
-	0,   // 46: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	37,  // 47: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	0,   // 48: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	38,  // 49: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
-	0,   // 50: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	49,  // 51: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
-	50,  // 52: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
-	52,  // 53: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
-	99,  // 54: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
-	99,  // 55: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
-	53,  // 56: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
-	53,  // 57: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
-	53,  // 58: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
-	53,  // 59: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
-	62,  // 60: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
-	67,  // 61: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
-	0,   // 62: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	68,  // 63: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	99,  // 64: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
-	69,  // 65: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
-	68,  // 66: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
-	78,  // 67: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	99,  // 68: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	81,  // 69: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
-	0,   // 70: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	99,  // 71: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
-	0,   // 72: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
-	86,  // 73: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
-	89,  // 74: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
-	90,  // 75: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
-	0,   // 76: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	93,  // 77: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
-	0,   // 78: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	96,  // 79: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
-	0,   // 80: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	98,  // 81: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
-	1,   // 82: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	4,   // 83: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	6,   // 84: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	8,   // 85: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	10,  // 86: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	14,  // 87: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	17,  // 88: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	21,  // 89: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	25,  // 90: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	27,  // 91: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	30,  // 92: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	33,  // 93: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	35,  // 94: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	39,  // 95: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	41,  // 96: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	43,  // 97: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	45,  // 98: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	47,  // 99: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	54,  // 100: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	56,  // 101: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	58,  // 102: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	60,  // 103: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	63,  // 104: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	65,  // 105: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	70,  // 106: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	72,  // 107: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	74,  // 108: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	76,  // 109: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	79,  // 110: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
-	82,  // 111: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
-	84,  // 112: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
-	87,  // 113: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
-	91,  // 114: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
-	94,  // 115: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
-	2,   // 116: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	5,   // 117: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	7,   // 118: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	9,   // 119: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	11,  // 120: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	15,  // 121: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	18,  // 122: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	22,  // 123: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	26,  // 124: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	28,  // 125: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	31,  // 126: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	34,  // 127: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	36,  // 128: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	40,  // 129: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	42,  // 130: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	44,  // 131: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	46,  // 132: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	48,  // 133: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	55,  // 134: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	57,  // 135: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	59,  // 136: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	61,  // 137: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	64,  // 138: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	66,  // 139: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	71,  // 140: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	73,  // 141: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	75,  // 142: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	77,  // 143: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	80,  // 144: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
-	83,  // 145: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
-	85,  // 146: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
-	88,  // 147: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
-	92,  // 148: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
-	95,  // 149: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
-	116, // [116:150] is the sub-list for method output_type
-	82,  // [82:116] is the sub-list for method input_type
-	82,  // [82:82] is the sub-list for extension type_name
-	82,  // [82:82] is the sub-list for extension extendee
-	0,   // [0:82] is the sub-list for field type_name
+	99,  // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
+	4,   // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
+	100, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	100, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	3,   // 4: ekiden.admin.v1.GetStatusResponse.conservation:type_name -> ekiden.admin.v1.Conservation
+	13,  // 5: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
+	13,  // 6: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
+	0,   // 7: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
+	100, // 8: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
+	98,  // 9: ekiden.admin.v1.Keys.members:type_name -> ekiden.admin.v1.KeyHolder
+	17,  // 10: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
+	0,   // 11: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
+	100, // 12: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
+	14,  // 13: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
+	20,  // 14: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
+	21,  // 15: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
+	0,   // 16: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
+	100, // 17: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
+	25,  // 18: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
+	24,  // 19: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
+	0,   // 20: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
+	100, // 21: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
+	100, // 22: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
+	100, // 23: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	100, // 24: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	100, // 25: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
+	100, // 26: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
+	100, // 27: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
+	99,  // 28: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
+	100, // 29: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	100, // 30: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
+	25,  // 31: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
+	0,   // 32: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	30,  // 33: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
+	0,   // 34: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	14,  // 35: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
+	100, // 36: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
+	33,  // 37: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
+	100, // 38: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
+	99,  // 39: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
+	0,   // 40: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
+	38,  // 41: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
+	100, // 42: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
+	100, // 43: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
+	38,  // 44: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	99,  // 45: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
+	39,  // 46: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
+	0,   // 47: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	38,  // 48: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	0,   // 49: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	39,  // 50: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
+	0,   // 51: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	50,  // 52: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
+	51,  // 53: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
+	53,  // 54: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
+	100, // 55: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
+	100, // 56: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	54,  // 57: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
+	54,  // 58: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
+	54,  // 59: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
+	54,  // 60: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
+	63,  // 61: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
+	68,  // 62: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
+	0,   // 63: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
+	69,  // 64: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
+	100, // 65: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	70,  // 66: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
+	69,  // 67: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
+	79,  // 68: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
+	100, // 69: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	82,  // 70: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
+	0,   // 71: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	100, // 72: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	0,   // 73: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
+	87,  // 74: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
+	90,  // 75: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
+	91,  // 76: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
+	0,   // 77: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	94,  // 78: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
+	0,   // 79: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	97,  // 80: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
+	0,   // 81: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
+	99,  // 82: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
+	1,   // 83: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	5,   // 84: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	7,   // 85: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	9,   // 86: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	11,  // 87: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	15,  // 88: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	18,  // 89: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	22,  // 90: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	26,  // 91: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	28,  // 92: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	31,  // 93: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	34,  // 94: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	36,  // 95: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	40,  // 96: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	42,  // 97: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	44,  // 98: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	46,  // 99: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	48,  // 100: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	55,  // 101: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	57,  // 102: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	59,  // 103: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	61,  // 104: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	64,  // 105: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	66,  // 106: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	71,  // 107: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	73,  // 108: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	75,  // 109: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	77,  // 110: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	80,  // 111: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	83,  // 112: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	85,  // 113: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
+	88,  // 114: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
+	92,  // 115: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
+	95,  // 116: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
+	2,   // 117: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	6,   // 118: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	8,   // 119: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	10,  // 120: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	12,  // 121: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	16,  // 122: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	19,  // 123: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	23,  // 124: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	27,  // 125: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	29,  // 126: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	32,  // 127: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	35,  // 128: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	37,  // 129: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	41,  // 130: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	43,  // 131: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	45,  // 132: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	47,  // 133: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	49,  // 134: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	56,  // 135: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	58,  // 136: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	60,  // 137: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	62,  // 138: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	65,  // 139: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	67,  // 140: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	72,  // 141: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	74,  // 142: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	76,  // 143: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	78,  // 144: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	81,  // 145: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	84,  // 146: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	86,  // 147: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
+	89,  // 148: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
+	93,  // 149: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
+	96,  // 150: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
+	117, // [117:151] is the sub-list for method output_type
+	83,  // [83:117] is the sub-list for method input_type
+	83,  // [83:83] is the sub-list for extension type_name
+	83,  // [83:83] is the sub-list for extension extendee
+	0,   // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -7264,21 +7350,21 @@ func file_admin_proto_init() {
 	if File_admin_proto != nil {
 		return
 	}
-	file_admin_proto_msgTypes[37].OneofWrappers = []any{
+	file_admin_proto_msgTypes[38].OneofWrappers = []any{
 		(*Subject_Domain)(nil),
 		(*Subject_Receiver)(nil),
 		(*Subject_Source)(nil),
 		(*Subject_Tenant)(nil),
 		(*Subject_Rule)(nil),
 	}
-	file_admin_proto_msgTypes[47].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[48].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   98,
+			NumMessages:   99,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -139,6 +139,8 @@ type fakeNode struct {
 	name string
 }
 
+func (n fakeNode) Conservation() service.Conservation { return service.Conservation{} }
+
 func (n fakeNode) Status() service.Status {
 	return service.Status{Name: n.name, State: service.StateUnsealed}
 }

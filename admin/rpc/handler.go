@@ -109,6 +109,11 @@ func (h *handler) GetStatus(context.Context, *adminpb.GetStatusRequest) (*adminp
 	for _, why := range s.Reasons {
 		r.Reasons = append(r.Reasons, &adminpb.Reason{Code: why.Code, Detail: why.Detail})
 	}
+	c := h.s.Node.Conservation()
+	r.Conservation = &adminpb.Conservation{Gap: c.Gap, LogGap: c.LogGap, Overdue: uint64(c.Overdue)}
+	for _, o := range c.Oldest {
+		r.Conservation.Messages = append(r.Conservation.Messages, o.Message.String())
+	}
 	return r, nil
 }
 

@@ -56,6 +56,8 @@ type Services struct {
 // Node is the node as a whole.
 type Node interface {
 	Status() Status
+	// Conservation tells whether all that was promised is in the books, at this moment.
+	Conservation() Conservation
 	// Unseal gives the node its keys. ErrWrongCode, ErrTooSoon or ErrNotSealed where it does not.
 	Unseal(ctx context.Context, code string) error
 	// Drain stops taking mail; what is queued goes on being delivered. ErrNotYet where the node cannot.
@@ -154,6 +156,21 @@ type Status struct {
 	SMTP    []string // addresses it really listens on, in the order of the node file
 	HTTP    string
 	Data    string
+}
+
+// Conservation is how a node's books stand (requirement N7). Both gaps are 0 at rest, Overdue always.
+type Conservation struct {
+	Gap     int64     // deliveries taken since the start, less those ended and queued
+	LogGap  int64     // deliveries that wait by the event log, less those queued
+	Overdue int       // deliveries that wait although their lifetime ended a while ago
+	Oldest  []Overdue // some of them
+}
+
+// Overdue is a delivery without progress beyond its deadline.
+type Overdue struct {
+	Message mail.MessageID
+	Domain  mail.Domain
+	Ended   time.Time // its lifetime
 }
 
 // Reason is one cause of not being ready.

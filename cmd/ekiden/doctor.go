@@ -169,6 +169,59 @@ func (d *doctor) node(f serverFlags) {
 	if len(st.Reasons) == 0 {
 		d.say(pass, "node", "", "%s is %s and takes mail on %s", st.Name, st.State, strings.Join(st.Smtp, ", "))
 	}
+	d.books(cl, st.Conservation)
+}
+
+// Looks at the books of a node that is at work: between two it may come to rest.
+const (
+	bookLooks = 5
+	bookPause = 300 * time.Millisecond
+)
+
+// books checks that everything taken is accounted for (requirement N7).
+func (d *doctor) books(cl adminpb.AdminServiceClient, c *adminpb.Conservation) {
+	if c == nil {
+		return
+	}
+	gap, logGap := c.Gap, c.LogGap
+	for range bookLooks { // each must be 0 once
+		if gap == 0 && logGap == 0 {
+			break
+		}
+		select {
+		case <-d.ctx.Done():
+			return
+		case <-time.After(bookPause):
+		}
+		st, err := within(d, func(ctx context.Context) (*adminpb.GetStatusResponse, error) {
+			return cl.GetStatus(ctx, &adminpb.GetStatusRequest{})
+		})
+		if err != nil {
+			d.say(warn, "conservation", "", "%s", explain(err))
+			return
+		}
+		gap, logGap = closest(gap, st.Conservation.GetGap()), closest(logGap, st.Conservation.GetLogGap())
+	}
+	if gap == 0 && logGap == 0 {
+		d.say(pass, "conservation", "", "accepted = delivered + failed + discarded + suppressed + queued")
+	} else {
+		d.say(fail, "conservation", "count anew with: ekiden stats rebuild; if it stays, keep the data directory and report it",
+			"the books do not balance: %d since the start, %d by the event log (under load look again at rest)", gap, logGap)
+	}
+	if c.Overdue > 0 {
+		d.say(fail, "progress", "look with: ekiden trace ID; a restart takes the mail up again",
+			"%d deliveries wait although their lifetime has ended: %s", c.Overdue, strings.Join(c.Messages, ", "))
+	} else {
+		d.say(pass, "progress", "", "no delivery waits beyond the end of its lifetime")
+	}
+}
+
+// closest returns the one nearer to 0.
+func closest(a, b int64) int64 {
+	if max(a, -a) < max(b, -b) {
+		return a
+	}
+	return b
 }
 
 // clock compares the machine's time with what the kernel says of it, and with this binary's age.

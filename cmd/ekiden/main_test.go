@@ -38,7 +38,7 @@ func TestScripts(t *testing.T) {
 			f := &facts{code: "AAAA-BBBB"}
 			b := &book{f: f}
 			front, err := admin.New(admin.Config{Address: "127.0.0.1:0", Token: scriptToken, Clock: &clock.Clock{},
-				Log: slog.New(slog.DiscardHandler), Services: admin.Services{Node: f, Numbers: f, Log: f, Groups: f, Gates: f, Settings: b, Suppressions: b,
+				Log: slog.New(slog.DiscardHandler), Services: admin.Services{Node: f, Numbers: f, Statistics: days{}, Log: f, Groups: f, Gates: f, Settings: b, Suppressions: b,
 					Members: club{b}, Keys: b, Audit: b, Replies: f}})
 			if err != nil {
 				return err
@@ -83,6 +83,16 @@ type facts struct {
 	unsealed    bool
 	suspensions []service.Suspension
 	stopped     string // a group
+}
+
+// Conservation is out of balance while the node is sealed.
+func (f *facts) Conservation() service.Conservation {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.unsealed {
+		return service.Conservation{}
+	}
+	return service.Conservation{LogGap: -2, Overdue: 1, Oldest: []service.Overdue{{Domain: "a.example"}}}
 }
 
 func (f *facts) Status() service.Status {
@@ -314,7 +324,7 @@ func TestNumber(t *testing.T) {
 // TestEveryCommandHasHelpWithAnExample keeps the promise of the contract for commands to come, too.
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	for _, line := range strings.Split("serve|check|apply|settings export|settings schema|group list|group status|group stop|group resume|"+
-		"group discard|suspend|unsuspend|queue|top|trace|log|suppress list|suppress add|suppress remove|suppress import|suppress reset|"+
+		"group discard|suspend|unsuspend|queue|stats daily|stats results|stats errors|stats rebuild|top|trace|log|suppress list|suppress add|suppress remove|suppress import|suppress reset|"+
 		"reservation list|reservation cancel|probe|cluster members|cluster drain|cluster leave|cluster takeover|cluster recover|cluster init|cluster admit|cluster rotate-keys|cluster audit|"+
 		"unseal|account list|account add|account passwd|account remove|token create|token list|token revoke|dkim create|dkim list|doctor|version", "|") {
 		var out, errs strings.Builder

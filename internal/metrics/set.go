@@ -73,6 +73,10 @@ type Set struct {
 	Sealed Reading
 	// ConservationGap is accepted - (delivered + failed + discarded + suppressed + queued): 0 at rest, always.
 	ConservationGap Reading
+	// ConservationLogGap is what the event log says must wait, less what the queue holds: 0 at rest, also over restarts.
+	ConservationLogGap Reading
+	// OverdueDeliveries are deliveries that wait although their lifetime ended a while ago: 0 always.
+	OverdueDeliveries Reading
 	// ActorRestarts counts restarts of actors after a panic, by kind of actor.
 	ActorRestarts *Counters1
 	// SMTPConnections counts inbound connections, by what became of them at the door (accepted, or why refused).
@@ -130,6 +134,10 @@ func New(version string) *Set {
 		Sealed:              b.reading("sealed", "1 while the root key is not in memory."),
 		ConservationGap: b.reading("conservation_gap",
 			"Accepted minus delivered, failed, discarded, suppressed and queued; 0 at rest."),
+		ConservationLogGap: b.reading("conservation_log_gap",
+			"Deliveries that wait by the event log minus those in the queue; 0 at rest."),
+		OverdueDeliveries: b.reading("overdue_deliveries",
+			"Deliveries that wait although their lifetime ended a while ago; 0 always."),
 		ActorRestarts:   b.counters1("actor_restarts_total", "Actors restarted after a panic.", "actor"),
 		SMTPConnections: b.counters1("smtp_connections_total", "Inbound connections at the door.", "result"),
 		SMTPSessions:    b.gauges1("smtp_sessions", "Open inbound sessions.", "role"),

@@ -50,6 +50,8 @@ func TestTheContractsNames(t *testing.T) {
 	s.RaftApplyLagSeconds.From(func() float64 { return 0 })
 	s.Sealed.From(func() float64 { return 1 })
 	s.ConservationGap.From(func() float64 { return 0 })
+	s.ConservationLogGap.From(func() float64 { return 0 })
+	s.OverdueDeliveries.From(func() float64 { return 0 })
 	s.ActorRestarts.With("destination").Inc()
 	s.SMTPConnections.With("accepted").Inc()
 	s.SMTPSessions.With("relay").Inc()
@@ -76,6 +78,8 @@ func TestTheContractsNames(t *testing.T) {
 		"ekiden_raft_apply_lag_seconds 0",
 		"ekiden_sealed 1",
 		"ekiden_conservation_gap 0",
+		"ekiden_conservation_log_gap 0",
+		"ekiden_overdue_deliveries 0",
 		`ekiden_actor_restarts_total{actor="destination"} 1`,
 		`ekiden_smtp_connections_total{result="accepted"} 1`,
 		`ekiden_smtp_sessions{role="relay"} 1`,

@@ -278,6 +278,15 @@ func (s *Store) quarantine(key, value []byte, at *spot, reason error) {
 // Destinations calls f for every domain with deliveries: how many wait, and a time before which none falls due. It
 // opens one record per domain, for the domain's name. f may call the store.
 func (s *Store) Destinations(f func(d mail.Domain, waiting int, nextDue time.Time) error) error {
+	return s.destinations(lastPlace.due, f)
+}
+
+// DestinationsDue is Destinations for the domains with a delivery that may have been due by until.
+func (s *Store) DestinationsDue(until time.Time, f func(d mail.Domain, waiting int, nextDue time.Time) error) error {
+	return s.destinations(dueOf(until), f)
+}
+
+func (s *Store) destinations(until uint64, f func(d mail.Domain, waiting int, nextDue time.Time) error) error {
 	type row struct {
 		dest    destination
 		waiting int
@@ -286,12 +295,15 @@ func (s *Store) Destinations(f func(d mail.Domain, waiting int, nextDue time.Tim
 	s.index.mu.Lock()
 	rows := make([]row, 0, len(s.index.by))
 	for dest, l := range s.index.by {
-		r := row{dest: dest}
+		r, due := row{dest: dest}, false
 		for _, c := range l.classes {
 			r.waiting += c.waiting
 			r.heads = append(r.heads, spot{dest, c.inv, c.head})
+			due = due || c.head.due <= until
 		}
-		rows = append(rows, r)
+		if due {
+			rows = append(rows, r)
+		}
 	}
 	s.index.mu.Unlock()
 	slices.SortFunc(rows, func(a, b row) int { return bytes.Compare(a.dest[:], b.dest[:]) })

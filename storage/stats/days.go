@@ -170,7 +170,7 @@ func Same(a, b *Table, dates []statistics.Date) bool {
 	b.mu.Lock()
 	defer a.mu.Unlock()
 	defer b.mu.Unlock()
-	if a.all != b.all {
+	if a.all != b.all || a.own != b.own {
 		return false
 	}
 	for i, of := range a.breakdowns() {

@@ -7,7 +7,7 @@ import (
 	"github.com/ekiden-mta/ekiden/storage/record"
 )
 
-const snapshotVersion = 2
+const snapshotVersion = 3
 
 // Changed tells whether anything was counted since the last Snapshot.
 func (t *Table) Changed() bool {
@@ -24,6 +24,9 @@ func (t *Table) Snapshot(dst []byte) []byte {
 	t.dirty = false
 	dst = append(dst, snapshotVersion, byte(Counters))
 	dst = appendSeries(dst, &t.all)
+	for _, n := range t.own {
+		dst = binary.AppendUvarint(dst, n)
+	}
 	for _, n := range t.breakdowns() {
 		dst = appendSeries(dst, &n.other)
 		dst = binary.AppendUvarint(dst, uint64(len(n.by)))
@@ -79,6 +82,9 @@ func (t *Table) Restore(snapshot []byte) error {
 	}
 	fresh := New(t.days.Config)
 	readSeries(&r, &fresh.all, counters)
+	for i := range fresh.own[:counters] {
+		fresh.own[i] = r.Uint()
+	}
 	for _, n := range fresh.breakdowns() {
 		readSeries(&r, &n.other, counters)
 		for left := r.Uint(); left > 0 && r.Err() == nil; left-- {
@@ -106,7 +112,7 @@ func (t *Table) Restore(snapshot []byte) error {
 
 // take gives t what other counted.
 func (t *Table) take(other *Table) {
-	t.all, t.days.kept = other.all, other.days.kept
+	t.all, t.own, t.days.kept = other.all, other.own, other.days.kept
 	t.tenants, t.groups, t.domains = other.tenants, other.groups, other.domains
 }
 

@@ -133,6 +133,7 @@ func span(ring []window, current, length int64) []Bucket {
 type Table struct {
 	mu      sync.Mutex
 	all     series
+	own     Counts // of the engine's own mail, which is counted nowhere else
 	tenants names
 	groups  names
 	domains names
@@ -174,7 +175,7 @@ func New(c Config) *Table {
 
 // clear forgets everything counted.
 func (t *Table) clear() {
-	t.all = series{}
+	t.all, t.own = series{}, Counts{}
 	for _, n := range t.breakdowns() {
 		*n = names{max: t.days.MaxNames, by: map[name]*series{}}
 	}
@@ -188,12 +189,16 @@ func (t *Table) breakdowns() []*names { return []*names{&t.tenants, &t.groups, &
 // empty name, so that every breakdown adds up to the whole (requirement R62). Mail of our own (bounces) is not counted:
 // the counts are of what customers sent.
 func (t *Table) Add(e *mail.Event) {
-	if e.Own {
-		return
-	}
 	outcome, trouble := countersOf(e)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if e.Own {
+		if outcome != none {
+			t.own[outcome]++
+			t.dirty = true
+		}
+		return
+	}
 	if t.days.add(e) {
 		t.dirty = true
 	}
@@ -256,6 +261,13 @@ func (n *names) makeRoom(at int64) bool {
 		}
 	}
 	return len(n.by) < n.max
+}
+
+// Left returns the number of deliveries that wait here by what was counted, bounces and all: what the queue must hold.
+func (t *Table) Left() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.all.total.Left() + t.own.Left()
 }
 
 // Of says which counts are wanted: of one tenant or all, and there of one group, or one domain, or everything. Both at
