@@ -16,6 +16,7 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/storage/events"
+	"github.com/ekiden-mta/ekiden/storage/queue"
 	"github.com/ekiden-mta/ekiden/storage/seal"
 )
 
@@ -416,17 +417,20 @@ func (n jobService) RunJob(ctx context.Context, name string) error {
 	return service.ErrNotFound
 }
 
-// purge deletes the event log of days past every tenant's retention.
+// purge deletes from the event log what its tenant's retention keeps no longer, by whole days.
 func (n *Node) purge(e *engine) error {
-	days := 1
+	days, now := 1, n.clock.Now()
+	keep := queue.Retention{Tenants: map[string]time.Time{}}
+	// Day N is kept and day N+1 deleted (E-11): Purge keeps the day of the moment it is given.
 	for _, t := range n.book.now.Load().index.Settings.Tenants {
 		days = max(days, t.RetentionDays)
+		keep.Tenants[t.Name] = now.AddDate(0, 0, -t.RetentionDays)
 	}
+	keep.Before = now.AddDate(0, 0, -days)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	start := clock.Wall()
-	// Day N is kept and day N+1 deleted (E-11): Purge keeps the day of the moment it is given.
-	if err := e.store.Purge(ctx, n.clock.Now().AddDate(0, 0, -days)); err != nil {
+	if err := e.store.Purge(ctx, keep); err != nil {
 		n.log.Warn("retention did not finish", "error", err)
 		return fmt.Errorf("node: retention: %w", err)
 	}

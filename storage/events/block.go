@@ -176,13 +176,7 @@ func (l *Log) Seal(b *Builder, now time.Time) []Record {
 	b.raw = l.appendShares(append(b.raw[:0], blockVersion), b.all.tenants)
 	b.raw = binary.AppendUvarint(b.raw, uint64(b.all.n))
 	b.raw = append(b.raw, b.all.raw...)
-	b.packed = append(b.packed[:0], formRaw)
-	if len(b.raw) >= compressFrom {
-		b.packed[0] = formZstd
-		b.packed = b.enc.EncodeAll(b.raw, b.packed)
-	} else {
-		b.packed = append(b.packed, b.raw...)
-	}
+	b.packed = b.pack(b.packed[:0], b.raw)
 	b.out = l.ring.Seal(b.out[:0], b.packed, l.identity(b.aad[:0], prefixBlock, b.at.Block))
 	block := b.out
 	b.index = appendIndex(b.index[:0], &b.all)
@@ -191,6 +185,14 @@ func (l *Log) Seal(b *Builder, now time.Time) []Record {
 		Record{key(prefixBlock, b.at.Day, b.at.Block), b.out[:len(block):len(block)]},
 		Record{key(prefixIndex, b.at.Day, b.at.Block), b.out[len(block):]})
 	return recs
+}
+
+// pack appends a block as it is sealed.
+func (b *Builder) pack(dst, raw []byte) []byte {
+	if len(raw) < compressFrom {
+		return append(append(dst, formRaw), raw...)
+	}
+	return b.enc.EncodeAll(raw, append(dst, formZstd))
 }
 
 // identity is what a record of this room is bound to.
@@ -281,6 +283,9 @@ func Decode(raw string, f func(i uint32, e *mail.Event) bool) error {
 		decode(&r, &e)
 		if err := r.Err(); err != nil {
 			return err
+		}
+		if e.Kind == 0 { // kept no longer
+			continue
 		}
 		e.Sequence = take(shares, e.Tenant)
 		if !f(uint32(i), &e) {

@@ -34,18 +34,7 @@ func (s *Store) GatherIndex(ctx context.Context) (bool, error) {
 	if err != nil || len(recs) == 0 {
 		return false, err
 	}
-	done := make(chan error, 1)
-	r := s.newRequest(func(err error) { done <- err })
-	for _, rec := range recs {
-		r.set(rec.Key, rec.Value)
-	}
-	s.submit(r)
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if err != nil {
+	if err := s.replace(ctx, recs); err != nil {
 		return false, err
 	}
 	use()

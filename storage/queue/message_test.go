@@ -133,7 +133,7 @@ func TestIdempotency(t *testing.T) {
 	}
 
 	r.cfg.Clock.Advance(keyLife + time.Minute)
-	if err := r.Purge(context.Background(), r.cfg.Clock.Now().Add(-time.Hour*24*40)); err != nil {
+	if err := r.Purge(context.Background(), Retention{Before: r.cfg.Clock.Now().Add(-time.Hour * 24 * 40)}); err != nil {
 		t.Fatal(err)
 	}
 	if left := r.keys(kindKey); len(left) != 0 {

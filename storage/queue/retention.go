@@ -18,20 +18,30 @@ import (
 // statisticsDays is how long the statistics of a day are kept. They name no recipients.
 const statisticsDays = 400
 
-// folds tells of which days of the log the events are folded.
+// folds tells which events are folded: those in blocks filed before a day, of some tenants before a later one.
 type folds struct {
-	before uint16 // every event in blocks filed before this day
+	before  uint16
+	tenants map[string]*fold
 }
 
-// has tells whether an event, with the position in or behind its block, is folded.
-func (f *folds) has(at events.Cursor, _ *mail.Event) bool { return at.Day < f.before }
+// fold is how far a tenant's events are folded, and taken out of the log.
+type fold struct{ before, thinned uint16 }
+
+// has tells whether an event is folded; at is the position of its block.
+func (f *folds) has(at events.Cursor, e *mail.Event) bool {
+	if at.Day < f.before {
+		return true
+	}
+	t := f.tenants[e.Tenant]
+	return t != nil && at.Day < t.before
+}
 
 const foldVersion = 1
 
 // folded returns the counters of what is folded, and what that is. Where the record cannot be read, nothing is: what was
 // counted of events long gone is lost to a rebuild.
 func (s *Store) folded() (*stats.Table, *folds) {
-	t, f := s.newStats(kindFolded), &folds{}
+	t, f := s.newStats(kindFolded), &folds{tenants: map[string]*fold{}}
 	var raw []byte
 	if !s.enter() {
 		return t, f
@@ -46,47 +56,45 @@ func (s *Store) folded() (*stats.Table, *folds) {
 	}
 	if err == nil {
 		r := record.NewReader(string(raw))
-		if r.Byte() != foldVersion {
-			r.Fail()
-		}
-		f.before = uint16(r.UintMax(1<<16 - 1))
-		rest := r.Bytes(uint64(r.Left()))
-		if err = r.Err(); err == nil {
-			err = t.Restore([]byte(rest))
+		if err = f.read(&r); err == nil {
+			err = t.Restore([]byte(r.Bytes(uint64(r.Left()))))
 		}
 	}
 	if err != nil {
 		s.damaged.Add(1)
 		s.log.Error("counters of events that are gone are damaged: a rebuild does without them", "err", err)
-		return s.newStats(kindFolded), &folds{}
+		return s.newStats(kindFolded), &folds{tenants: map[string]*fold{}}
 	}
 	return t, f
 }
 
-// fold counts apart what the log holds of the days before day, and makes that durable.
-func (s *Store) fold(ctx context.Context, day uint16) error {
-	t, f := s.folded()
-	if f.before >= day {
-		return nil
+func (f *folds) read(r *record.Reader) error {
+	if r.Byte() != foldVersion {
+		r.Fail()
 	}
-	err := s.events.Search(ctx, events.Query{After: events.Cursor{Day: f.before}}, func(e mail.Event, at events.Cursor) bool {
-		if at.Day >= day {
-			return false
-		}
-		if !f.has(at, &e) {
-			t.Add(&e)
-		}
-		return true
-	})
-	if err != nil {
-		return err
+	f.before = uint16(r.UintMax(1<<16 - 1))
+	for left := r.Uint(); left > 0 && r.Err() == nil; left-- {
+		f.tenants[r.String()] = &fold{uint16(r.UintMax(1<<16 - 1)), uint16(r.UintMax(1<<16 - 1))}
 	}
-	plain := binary.AppendUvarint([]byte{foldVersion}, uint64(day))
-	plain = t.Snapshot(plain)
+	return r.Err()
+}
+
+func (f *folds) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(append(dst, foldVersion), uint64(f.before))
+	dst = binary.AppendUvarint(dst, uint64(len(f.tenants)))
+	for tenant, t := range f.tenants {
+		dst = record.AppendString(dst, tenant)
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(t.before)), uint64(t.thinned))
+	}
+	return dst
+}
+
+// keepFolds makes what is folded durable.
+func (s *Store) keepFolds(t *stats.Table, f *folds) error {
 	done := make(chan error, 1)
 	r := s.newRequest(func(err error) { done <- err })
-	r.set([]byte{kindFolded}, s.ring.Seal(nil, plain, s.homeIdentity(kindFolded, [16]byte{})))
-	err = t.Days(func(d statistics.Date, raw []byte) error {
+	r.set([]byte{kindFolded}, s.ring.Seal(nil, t.Snapshot(f.append(nil)), s.homeIdentity(kindFolded, [16]byte{})))
+	err := t.Days(func(d statistics.Date, raw []byte) error {
 		r.set(s.day(kindFolded, d, raw))
 		return nil
 	})
@@ -97,32 +105,140 @@ func (s *Store) fold(ctx context.Context, day uint16) error {
 	return <-done
 }
 
-// Purge deletes the event log of the days before the one t lies in, statistics past their time, and idempotency keys past
-// their day, in bounded commits. It ends early with ctx.
-func (s *Store) Purge(ctx context.Context, t time.Time) error {
-	day := uint16(max(t.Unix()/86400, 0))
-	for folded := false; ; folded = true {
-		keys, err := s.events.Expired(day, purgeBatch)
-		if err != nil {
-			return err
+// fold counts apart what the log holds of the days before day, and of tenants before theirs, and makes that durable.
+func (s *Store) fold(ctx context.Context, day uint16, tenants map[string]uint16) (*stats.Table, *folds, error) {
+	t, was := s.folded()
+	is := &folds{before: max(was.before, day), tenants: map[string]*fold{}}
+	first, changed := was.before, is.before > was.before
+	last := is.before
+	for tenant, before := range tenants {
+		f := was.tenants[tenant]
+		if f == nil {
+			f = &fold{was.before, was.before}
 		}
-		if len(keys) == 0 {
-			break
+		is.tenants[tenant] = &fold{max(f.before, before), f.thinned}
+		changed = changed || before > f.before
+		last = max(last, before)
+	}
+	for tenant, f := range was.tenants { // also where a tenant is no more, or keeps its events longer now
+		if is.tenants[tenant] == nil && f.before > is.before {
+			is.tenants[tenant] = f
 		}
-		if !folded {
-			if err := s.fold(ctx, day); err != nil {
-				return err
-			}
+	}
+	if !changed {
+		return t, is, nil
+	}
+	err := s.events.Search(ctx, events.Query{After: events.Cursor{Day: first}}, func(e mail.Event, at events.Cursor) bool {
+		if at.Day >= last {
+			return false
 		}
+		if is.has(at, &e) && !was.has(at, &e) {
+			t.Add(&e)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return t, is, s.keepFolds(t, is)
+}
+
+// Retention says how long the event log is kept.
+type Retention struct {
+	Before  time.Time            // whatever is filed before the day that this lies in goes
+	Tenants map[string]time.Time // of these tenants more goes: what is filed before the day of that moment
+}
+
+func dayOf(t time.Time) uint16 { return uint16(min(max(t.Unix()/86400, 0), 1<<16-1)) }
+
+// Purge deletes what the event log is to keep no longer, statistics past their time, and idempotency keys past their day,
+// in bounded commits. It ends early with ctx.
+func (s *Store) Purge(ctx context.Context, keep Retention) error {
+	day, tenants := dayOf(keep.Before), map[string]uint16{}
+	for tenant, t := range keep.Tenants {
+		if d := dayOf(t); d > day {
+			tenants[tenant] = d
+		}
+	}
+	keys, err := s.events.Expired(day, purgeBatch)
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		day = 0 // nothing is left of the days before
+	}
+	t, f, err := s.fold(ctx, day, tenants)
+	if err != nil {
+		return err
+	}
+	for len(keys) > 0 {
 		if err := s.remove(ctx, keys); err != nil {
 			return err
 		}
+		if keys, err = s.events.Expired(day, purgeBatch); err != nil {
+			return err
+		}
 	}
-	s.events.Forgot(day)
+	s.events.Forgot(dayOf(keep.Before))
+	if err := s.thin(ctx, t, f); err != nil {
+		return err
+	}
 	if err := s.purgeDays(ctx); err != nil {
 		return err
 	}
 	return s.purgeKeys(ctx)
+}
+
+// thin takes the events out of the log that are folded for their tenants.
+func (s *Store) thin(ctx context.Context, t *stats.Table, f *folds) error {
+	from, before := uint16(1<<16-1), uint16(0)
+	for _, of := range f.tenants {
+		if of.thinned < of.before {
+			from, before = min(from, max(of.thinned, f.before)), max(before, of.before)
+		}
+	}
+	if from >= before {
+		return nil
+	}
+	thinner, err := s.events.Thin(from, before, func(day uint16, tenant string) bool {
+		of := f.tenants[tenant]
+		return of != nil && day < of.before
+	})
+	if err != nil {
+		return err
+	}
+	for more := true; more; {
+		var recs []events.Record
+		if recs, more, err = thinner.Next(ctx, purgeBatch); err != nil {
+			return err
+		}
+		if len(recs) == 0 {
+			continue
+		}
+		if err := s.replace(ctx, recs); err != nil {
+			return err
+		}
+	}
+	for _, of := range f.tenants {
+		of.thinned = of.before
+	}
+	return s.keepFolds(t, f)
+}
+
+// replace writes records in one commit and waits for it.
+func (s *Store) replace(ctx context.Context, recs []events.Record) error {
+	done := make(chan error, 1)
+	r := s.newRequest(func(err error) { done <- err })
+	for _, rec := range recs {
+		r.set(rec.Key, rec.Value)
+	}
+	s.submit(r)
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // purgeDays deletes the statistics of days long past.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/statistics"
+	"github.com/ekiden-mta/ekiden/storage/events"
 	"github.com/ekiden-mta/ekiden/storage/stats"
 )
 
@@ -100,7 +102,7 @@ func TestRebuild(t *testing.T) {
 		case 1:
 			r.reopen()
 		case 2:
-			if err := r.Purge(context.Background(), r.cfg.Clock.Now().AddDate(0, 0, -2)); err != nil {
+			if err := r.Purge(context.Background(), Retention{Before: r.cfg.Clock.Now().AddDate(0, 0, -2)}); err != nil {
 				t.Fatal(err)
 			}
 		case 3:
@@ -151,11 +153,73 @@ func TestStatisticsEnd(t *testing.T) {
 		kept bool
 	}{{"the last day", 0, true}, {"a day later", 25 * time.Hour, false}} {
 		r.cfg.Clock.Advance(c.on)
-		if err := r.Purge(context.Background(), r.cfg.Clock.Now().AddDate(0, 0, -40)); err != nil {
+		if err := r.Purge(context.Background(), Retention{Before: r.cfg.Clock.Now().AddDate(0, 0, -40)}); err != nil {
 			t.Fatal(err)
 		}
 		if day, err := r.Day(first); err != nil || len(day.Rows) > 0 != c.kept {
 			t.Errorf("%s: %d rows left, %v", c.name, len(day.Rows), err)
 		}
+	}
+}
+
+// TestRetentionOfTenants: of two tenants whose events share blocks each keeps its own days; what is gone cannot be found in
+// any way, what stays keeps its numbers and its places, and the counters are right after a rebuild (requirements R77, R78).
+func TestRetentionOfTenants(t *testing.T) {
+	r := newRig(t)
+	rnd := rand.New(rand.NewPCG(9, 10))
+	begin := r.cfg.Clock.Now()
+	for range 6 {
+		r.work(rnd, 40)
+		r.cfg.Clock.Advance(24 * time.Hour)
+	}
+	now, total := r.cfg.Clock.Now(), r.sums()
+	type place struct {
+		at  events.Cursor
+		seq uint64
+	}
+	read := func() map[string][]place {
+		out := map[string][]place{}
+		if err := r.Events().Search(t.Context(), events.Query{}, func(e mail.Event, at events.Cursor) bool {
+			out[e.Tenant] = append(out[e.Tenant], place{at, e.Sequence})
+			return true
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	before := read()
+	keep := Retention{Before: now.AddDate(0, 0, -4), Tenants: map[string]time.Time{"shop0": now.AddDate(0, 0, -2), "shop1": now.AddDate(0, 0, -4)}}
+	for range 2 { // the second time nothing is left to do
+		if err := r.Purge(context.Background(), keep); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := read()
+	for tenant, days := range map[string]int{"shop0": 2, "shop1": 4} {
+		limit := dayOf(now.AddDate(0, 0, -days))
+		want := slices.DeleteFunc(slices.Clone(before[tenant]), func(p place) bool { return p.at.Day < limit })
+		if !slices.Equal(after[tenant], want) || len(want) == 0 || len(want) == len(before[tenant]) {
+			t.Errorf("%s has %d events, want %d of %d in their places", tenant, len(after[tenant]), len(want), len(before[tenant]))
+		}
+	}
+	found := 0
+	if err := r.Events().Search(t.Context(), events.Query{To: "a@d1.example.jp", Until: begin.Add(30 * time.Hour)}, func(e mail.Event, _ events.Cursor) bool {
+		found++
+		return true
+	}); err != nil || found != 0 {
+		t.Errorf("%d events of the first days are found by recipient, %v", found, err)
+	}
+	if got := r.sums(); got != total {
+		t.Errorf("counted %v, before %v", got, total)
+	}
+	for range 2 {
+		if found, err := r.Rebuild(t.Context()); err != nil || !found.Same {
+			t.Errorf("rebuild: %+v, %v", found, err)
+		}
+		r.spoil(false)
+		r.reopen()
+	}
+	if got := r.sums(); got != total {
+		t.Errorf("counted %v after all that, before %v", got, total)
 	}
 }

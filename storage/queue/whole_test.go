@@ -90,7 +90,7 @@ func TestRetention(t *testing.T) {
 	now := r.cfg.Clock.Now()
 	total := r.Counters().Buckets(stats.Total, stats.Of{}, now)[0].Counts
 	limit := now.Add(-2 * 24 * time.Hour).Truncate(24 * time.Hour)
-	if err := r.Purge(context.Background(), limit); err != nil {
+	if err := r.Purge(context.Background(), Retention{Before: limit}); err != nil {
 		t.Fatal(err)
 	}
 	left := 0
