@@ -122,22 +122,9 @@ func (s *Server) Handler() http.Handler {
 	_, local := s.local()
 	mux.Handle(path, s.guard.operatorRPC(limitBody(maxRPCBody, rpc.ByScope(calls, local))))
 
-	mux.Handle("GET /v1/counters", s.guard.operator(http.HandlerFunc(s.counters)))
-	mux.Handle("GET /v1/queues", s.guard.operator(http.HandlerFunc(s.queues)))
-	mux.Handle("GET /v1/statistics", s.guard.operator(http.HandlerFunc(s.statistics)))
-	mux.Handle("GET /v1/error-addresses", s.guard.operator(http.HandlerFunc(s.errorAddresses)))
-	mux.Handle("GET /v1/error-addresses/downloads", s.guard.operator(http.HandlerFunc(s.downloads)))
-	mux.Handle("POST /v1/groups/{group}/stop", s.guard.operator(http.HandlerFunc(s.stopGroup)))
-	mux.Handle("POST /v1/groups/{group}/resume", s.guard.operator(http.HandlerFunc(s.resumeGroup)))
-	mux.Handle("POST /v1/groups/{group}/discard", s.guard.operator(http.HandlerFunc(s.discardGroup)))
-	mux.Handle("GET /v1/events", s.guard.operator(http.HandlerFunc(s.events)))
-	mux.Handle("GET "+settingsPath, s.guard.operator(http.HandlerFunc(s.settings)))
-	mux.Handle("PUT "+settingsPath, s.guard.operator(http.HandlerFunc(s.applySettings)))
-	mux.Handle("GET /v1/reservations", s.guard.operator(http.HandlerFunc(s.reservations)))
-	mux.Handle("DELETE /v1/reservations/{id}", s.guard.operator(http.HandlerFunc(s.cancelReservation)))
-	mux.Handle("GET /v1/suppressions", s.guard.operator(http.HandlerFunc(s.suppressions)))
-	mux.Handle("POST /v1/suppressions", s.guard.operator(http.HandlerFunc(s.suppress)))
-	mux.Handle("DELETE /v1/suppressions", s.guard.operator(http.HandlerFunc(s.unsuppress)))
+	for _, r := range s.routes() {
+		mux.Handle(r.method+" "+r.path, s.guard.operator(r.serve))
+	}
 	if s.c.Services.Users != nil && s.c.Services.Log != nil {
 		for _, path := range compat.Paths() {
 			mux.Handle(path, s.compat.Handler())

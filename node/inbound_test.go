@@ -84,6 +84,29 @@ func TestReportsAreAttributed(t *testing.T) {
 	if got := r.counters("unit=total")[0]; got["succeeded"] != 3 || got["failed"] != 0 {
 		t.Errorf("counters %v", got)
 	}
+	// Late news counts against the address like any other (R100, R103), and a complaint ends the tenant's mail to it.
+	listed := func(list, address, reason string) func() bool {
+		return func() bool {
+			var out struct {
+				Suppressions []struct{ Address, Reason, Evidence string }
+			}
+			r.call("GET", "/v1/suppressions?list="+list, nil, &out)
+			for _, s := range out.Suppressions {
+				if s.Address == address && s.Reason == reason && strings.Contains(s.Evidence, "message ") {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	mustBecome(t, "the black box has learned the address", listed("blackbox", "b@ezweb.ne.jp", "unknown user"))
+	mustBecome(t, "who complained is blocked", listed("blocklist", "c@ezweb.ne.jp", "complaint"))
+	if listed("blackbox", "a@ezweb.ne.jp", "unknown user")() {
+		t.Error("the black box has learned an address whose mail was filtered")
+	}
+	c.mustSend(text(""), "c@ezweb.ne.jp")
+	mustBecome(t, "suppressed", func() bool { return len(r.events("status=suppressed&to=c@ezweb.ne.jp")) == 1 })
+	r.atRest()
 }
 
 // TestUnwantedReports: what is no report changes nothing, and what is forged, foreign or in a loop is not taken (R94, T14).

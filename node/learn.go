@@ -89,9 +89,10 @@ func (n *Node) learn(ctx context.Context, e *engine) {
 func (n *Node) learnSome(ctx context.Context, e *engine, from events.Cursor) (at events.Cursor, more bool, err error) {
 	var failures []mail.Event
 	at = e.store.Events().End().Next()
-	err = e.store.Events().Search(ctx, events.Query{After: from, Kinds: []mail.EventKind{mail.EventFailed}},
+	err = e.store.Events().Search(ctx, events.Query{After: from,
+		Kinds: []mail.EventKind{mail.EventFailed, mail.EventBounced, mail.EventComplained}},
 		func(ev mail.Event, c events.Cursor) bool {
-			if suppression.Counts(&ev) {
+			if suppression.Counts(&ev) || suppression.Complains(&ev) {
 				failures = append(failures, ev)
 			}
 			if more = len(failures) == learnBatch; more || c.Block >= at.Block {
@@ -110,7 +111,9 @@ func (n *Node) learnSome(ctx context.Context, e *engine, from events.Cursor) (at
 	return at, more, nil
 }
 
-// judge proposes what follows from failures: what the black box learns, what is counted, who is stopped at once.
+// judge proposes what follows from failures and complaints: what the black box learns, what is counted, who is stopped at
+// once. Where the rule about the receiver's answer says when to try the address again, the black box and an immediate stop
+// release it then.
 func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
 	m, err := n.agree()
 	if err != nil {
@@ -122,12 +125,18 @@ func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
 		ev := &failures[i]
 		address := ev.To.Fold()
 		evidence := suppression.Evidence(ev)
+		if suppression.Complains(ev) {
+			id := ledger.Suppressed{Scope: ledger.Scope{List: ledger.Blocklist, Tenant: ev.Tenant}, Address: address}
+			add[id] = ledger.Suppression{Suppressed: id, Reason: suppression.Complaint, Evidence: evidence, Since: ev.At}
+			continue
+		}
+		release := now.release(ev)
 		if suppression.Learns(ev) {
 			id := ledger.Suppressed{Scope: ledger.Scope{List: ledger.Blackbox}, Address: address}
 			if known, err := m.known(id, n.clock.Now()); err != nil {
 				return err
 			} else if known == nil {
-				add[id] = ledger.Suppression{Suppressed: id, Reason: "unknown user", Evidence: evidence, Since: ev.At}
+				add[id] = ledger.Suppression{Suppressed: id, Reason: "unknown user", Evidence: evidence, Since: ev.At, Expires: release}
 			}
 		}
 		rules := now.suppression[ev.Tenant]
@@ -157,6 +166,9 @@ func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
 		add[id] = entry
 		for _, stop := range rules.stops {
 			if stopped, ok := n.stop(&entry, &stop); ok && stop.immediate {
+				if stopped.Expires.IsZero() {
+					stopped.Expires = release
+				}
 				add[stopped.Suppressed] = stopped
 			}
 		}
@@ -166,6 +178,18 @@ func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
 		cmd.Add = append(cmd.Add, s)
 	}
 	return m.add(ctx, cmd)
+}
+
+// release is when the rule about an answer lets its address be tried again; zero = never by itself.
+func (e *edition) release(ev *mail.Event) time.Time {
+	if ev.Reply.IsZero() {
+		return time.Time{}
+	}
+	o := e.replies.Classify(ev.Receiver, mail.Outcome{Result: mail.Failed, Stage: ev.Stage, Reply: ev.Reply}, ev.To)
+	if o.Advice == nil || o.Advice.Release <= 0 {
+		return time.Time{}
+	}
+	return ev.At.Add(o.Advice.Release)
 }
 
 // stop returns the block that the delivery stop puts an address under for what was counted, if it does.

@@ -15,13 +15,18 @@ func TestListsLearn(t *testing.T) {
 			return "550 5.1.1 User unknown"
 		case stage == "rcpt" && strings.Contains(arg, "full@"):
 			return "552 5.2.2 Mailbox full"
+		case stage == "rcpt" && strings.Contains(arg, "held@"):
+			return "550 The user's account is disabled: <" + arg + ">"
 		}
 		return ""
 	})
 	r := newRigWith(t, to(sink), ", delivery_stop: {run_at: '03:00', release_after_days: 1, reasons: {5: 1}}", func(s string) string {
 		return strings.Replace(s, "name: shop,", "name: shop, exclusion: {enabled: true, threshold: 2},", 1)
 	})
-	type entry struct{ Address, Reason, Evidence string }
+	type entry struct {
+		Address, Reason, Evidence string
+		Expires                   time.Time
+	}
 	list := func(name string) []entry {
 		t.Helper()
 		var out struct{ Suppressions []entry }
@@ -73,6 +78,14 @@ func TestListsLearn(t *testing.T) {
 	for _, e := range r.events("to=full@a.example&status=suppressed") {
 		if e.Class != 10 {
 			t.Errorf("status %d, want 10", e.Class)
+		}
+	}
+	// What its receiver only holds for a while is learned for a while: the rule says for how long.
+	send("held@ezweb.ne.jp", "failed", 1)
+	mustBecome(t, "the black box knows", func() bool { return len(list("blackbox")) == 2 })
+	for _, e := range list("blackbox") {
+		if e.Expires.IsZero() != (e.Address != "held@ezweb.ne.jp") {
+			t.Errorf("%s is released at %v", e.Address, e.Expires)
 		}
 	}
 	r.advance(25 * time.Hour)

@@ -10,11 +10,11 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-// Counts tells whether a failure counts against the address it was sent to (R100): it does where the address, its
-// mailbox or its domain is at fault. A refusal by policy (4), a message too large (8) and whatever we decided ourselves
+// Counts tells whether a failure, at once or reported later, counts against the address it was sent to (R100): it does
+// where the address, its mailbox or its domain is at fault. A refusal by policy (4), a message too large (8) and whatever we decided ourselves
 // (9 to 12) say nothing about the address; nor does an answer whose rule says so.
 func Counts(e *mail.Event) bool {
-	if e.Kind != mail.EventFailed || e.Own || e.NoSuppress || e.To == "" {
+	if e.Kind != mail.EventFailed && e.Kind != mail.EventBounced || e.Own || e.NoSuppress || e.To == "" {
 		return false
 	}
 	switch e.Status {
@@ -30,6 +30,12 @@ func Counts(e *mail.Event) bool {
 func Learns(e *mail.Event) bool {
 	return Counts(e) && e.Status == mail.StatusUserUnknown && e.Stage != mail.StageDNS
 }
+
+// Complains tells whether the recipient called the mail spam: the tenant's mail to it stops at once.
+func Complains(e *mail.Event) bool { return e.Kind == mail.EventComplained && !e.Own && e.To != "" }
+
+// Complaint is the reason of a block that a complaint has led to.
+const Complaint = "complaint"
 
 // Errors is what was counted against one address of a tenant, by status.
 type Errors map[mail.Status]int

@@ -41,6 +41,8 @@ func TestCounts(t *testing.T) {
 		{"user unknown", unknown, true, true},
 		{"rule says it means nothing", with(func(e *mail.Event) { e.NoSuppress = true }), false, false},
 		{"our own bounce", with(func(e *mail.Event) { e.Own = true }), false, false},
+		{"reported later", with(func(e *mail.Event) { e.Kind = mail.EventBounced }), true, true},
+		{"a complaint", with(func(e *mail.Event) { e.Kind = mail.EventComplained }), false, false},
 		{"deferred", with(func(e *mail.Event) { e.Kind = mail.EventDeferred }), false, false},
 		{"suppressed", with(func(e *mail.Event) { e.Kind = mail.EventSuppressed }), false, false},
 		{"host unknown", with(func(e *mail.Event) { e.Status = mail.StatusHostUnknown }), true, false},
