@@ -152,6 +152,8 @@ type Cluster struct {
 	renewals chan *renewal // to the leader's batcher
 	bulk     chan struct{} // tokens of imports under way at this leader
 	fresh    freshness
+	reign    atomic.Int64 // Config.Boot since which this member leads, its book complete; 0: it does not
+	proven   atomic.Int64 // Config.Boot when it was certain last that this member leads
 }
 
 // Open opens raft's log in cfg.Dir. Nothing runs before Start.
@@ -274,6 +276,13 @@ func (c *Cluster) Leader() string {
 	}
 	_, id := e.raft.LeaderWithID()
 	return string(id)
+}
+
+// Reign tells whether this member leads, since when, and when that was certain last: nobody led after it before proven.
+// Both are readings of Config.Boot. While it leads, proven is at most some seconds old.
+func (c *Cluster) Reign() (since, proven time.Duration, leads bool) {
+	since = time.Duration(c.reign.Load())
+	return since, time.Duration(c.proven.Load()), since != 0 && c.Leads()
 }
 
 // Leads tells whether this member leads, as far as it knows.

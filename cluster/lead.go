@@ -55,6 +55,8 @@ func (c *Cluster) lead(ctx context.Context, e *engine) {
 	if !c.firstBarrier(ctx, e) {
 		return
 	}
+	c.reign.Store(int64(c.cfg.Boot.Now()))
+	defer c.reign.Store(0)
 	granted := make(chan struct{}, 1)
 	tasks.Go(func() {
 		c.batchRenewals(ctx, e, func() {
@@ -108,8 +110,11 @@ func (c *Cluster) pulse(ctx context.Context, e *engine) {
 			return
 		}
 		go func() {
+			begun := c.cfg.Boot.Now()
 			if e.raft.Apply([]byte{entryNoop}, pulseEvery).Error() == nil {
 				last.Store(int64(clock.BootTime()))
+				for old := c.proven.Load(); old < int64(begun) && !c.proven.CompareAndSwap(old, int64(begun)); old = c.proven.Load() {
+				}
 			}
 		}()
 		select {

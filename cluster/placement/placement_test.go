@@ -121,6 +121,26 @@ func TestTwoConnectionsOverFiveNodes(t *testing.T) {
 	}
 }
 
+// TestEverybodyGetsATurn: with fewer units than members that always want some, nobody goes without for good.
+func TestEverybodyGetsATurn(t *testing.T) {
+	pot, purses, had := Begin(2), map[string]*Purse{}, map[string]time.Duration{}
+	members := []string{"a", "b", "c", "d", "e"}
+	for now := time.Duration(0); now < 10*time.Minute; now += 500 * time.Millisecond {
+		for _, m := range members {
+			if purses[m] == nil {
+				purses[m] = &Purse{}
+			}
+			purses[m].Fill(now, pot.Ask(now, m, purses[m].Offer(now, 2), 2))
+			had[m] += time.Duration(purses[m].Units(now)) * 500 * time.Millisecond
+		}
+	}
+	for _, m := range members {
+		if had[m] < 3*time.Minute || had[m] > 5*time.Minute {
+			t.Errorf("%s had a connection for %s of 10m, want about 4m: %v", m, had[m], had)
+		}
+	}
+}
+
 func TestEverybodyGetsSomething(t *testing.T) {
 	for _, row := range []struct {
 		name  string

@@ -12,6 +12,9 @@ const (
 	Margin = 200 * time.Millisecond
 )
 
+// turn is how long the same members get what cannot be shared evenly: nobody goes without for good.
+const turn = 10 * time.Second
+
 // Pot is a limit of the whole cluster at its owner: so many units (connections, or messages per second), lent to members
 // in shares that end by themselves. Time is the owner's own, which never jumps. Not safe for concurrent use.
 //
@@ -29,7 +32,7 @@ type share struct {
 	until time.Duration
 }
 
-// NewPot is a pot whose owner took it over at now.
+// NewPot is a pot whose owner took it over at now: whoever had it before lends nothing after that.
 func NewPot(total int, now time.Duration) *Pot {
 	return &Pot{Total: total, from: now + Lease, lent: map[string]share{}}
 }
@@ -59,8 +62,8 @@ func (p *Pot) Ask(now time.Duration, member string, has, wants int) (units int) 
 	if wants > 0 {
 		wanting++
 	}
-	units = min(wants, p.Total-lent)
-	if even := p.fair(wanting, member, wants); units > even && p.starves(member) {
+	units = max(0, min(wants, p.Total-lent)) // less is lent where Total was lowered, as it comes back
+	if even := p.fair(now, wanting, member, wants); units > even && p.starves(member) {
 		units = even
 	}
 	has = min(max(has, 0), wants, p.lent[member].units)
@@ -72,8 +75,8 @@ func (p *Pot) Ask(now time.Duration, member string, has, wants int) (units int) 
 	return units
 }
 
-// fair is what each of n members that want may keep while another goes without; a rest goes to the first names.
-func (p *Pot) fair(n int, member string, wants int) int {
+// fair is what each of n members that want may keep while another goes without; a rest goes to some of them in turn.
+func (p *Pot) fair(now time.Duration, n int, member string, wants int) int {
 	if n == 0 {
 		return wants
 	}
@@ -89,7 +92,8 @@ func (p *Pot) fair(n int, member string, wants int) int {
 			names = append(names, member)
 		}
 		slices.Sort(names)
-		if slices.Index(names, member) < rest {
+		shift := int(now/turn) % len(names)
+		if (slices.Index(names, member)+shift)%len(names) < rest {
 			even++
 		}
 	}
