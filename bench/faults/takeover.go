@@ -3,6 +3,8 @@ package faults
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/bench/load"
@@ -15,6 +17,14 @@ import (
 const (
 	firstWithin = 15 * time.Second
 	ownedWithin = 45 * time.Second
+	dueWithin   = 5 * time.Second // a reservation of the dead member fires, after its time
+)
+
+// Reservations of the member that dies: so many, for so long after they are made. By then another owns them.
+const (
+	reservations   = 20
+	reservedPrefix = "r"
+	reservedAhead  = 35 * time.Second
 )
 
 // takeoverRate is the load over all members, in messages per second.
@@ -25,6 +35,7 @@ type taken struct {
 	accepted, lost, wrong, copies, bound int
 	waiting                              int           // of the dead member's messages, not delivered at the kill
 	first, owned                         time.Duration // from the kill
+	due                                  time.Duration // from the time of the reservations to the last of them that arrived
 }
 
 // Takeover kills one of three members under load and deletes its data directory, cfg.Runs times. cfg.Messages is the
@@ -39,22 +50,23 @@ func Takeover(ctx context.Context, cfg Config) (Report, error) {
 	cfg.say("takeover: %d runs from seed %d, backlog %d", cfg.Runs, cfg.Seed, cfg.Messages)
 	var r Report
 	var sum taken
-	var firsts, owneds []time.Duration
+	var firsts, owneds, dues []time.Duration
 	for run := range cfg.Runs {
 		k, err := cfg.takeover(ctx, run, &r)
 		if err != nil {
 			return r, fmt.Errorf("takeover: run %d of seed %d: %w", run, cfg.Seed, err)
 		}
-		cfg.say("takeover run=%d accepted=%d waiting=%d lost=%d dup=%d bound=%d wrong=%d first_ms=%d owned_ms=%d", run, k.accepted,
-			k.waiting, k.lost, k.copies, k.bound, k.wrong, k.first.Milliseconds(), k.owned.Milliseconds())
-		firsts, owneds = append(firsts, k.first), append(owneds, k.owned)
+		cfg.say("takeover run=%d accepted=%d waiting=%d lost=%d dup=%d bound=%d wrong=%d first_ms=%d owned_ms=%d due_ms=%d", run, k.accepted,
+			k.waiting, k.lost, k.copies, k.bound, k.wrong, k.first.Milliseconds(), k.owned.Milliseconds(), k.due.Milliseconds())
+		firsts, owneds, dues = append(firsts, k.first), append(owneds, k.owned), append(dues, k.due)
 		sum.accepted, sum.lost, sum.wrong = sum.accepted+k.accepted, sum.lost+k.lost, sum.wrong+k.wrong
 		sum.copies, sum.bound = max(sum.copies, k.copies), max(sum.bound, k.bound)
 	}
 	_, first := median(firsts)
 	_, owned := median(owneds)
-	r.Line = fmt.Sprintf("faults takeover runs=%d messages=%d lost=%d dup_max=%d bound=%d wrong=%d first_ms_max=%d owned_ms_max=%d seed=%d",
-		cfg.Runs, sum.accepted, sum.lost, sum.copies, sum.bound, sum.wrong, first, owned, cfg.Seed)
+	_, due := median(dues)
+	r.Line = fmt.Sprintf("faults takeover runs=%d messages=%d lost=%d dup_max=%d bound=%d wrong=%d first_ms_max=%d owned_ms_max=%d due_ms_max=%d seed=%d",
+		cfg.Runs, sum.accepted, sum.lost, sum.copies, sum.bound, sum.wrong, first, owned, due, cfg.Seed)
 	return r, nil
 }
 
@@ -74,6 +86,13 @@ func (c Config) takeover(ctx context.Context, run int, r *Report) (k taken, err 
 	defer backlog.stop()
 	if err := backlog.wait(ctx); err != nil {
 		return k, fmt.Errorf("backlog: %w", err)
+	}
+	due := clock.Wall().Add(reservedAhead).Truncate(time.Second)
+	reserved := t.load(ctx, victim, load.Config{Messages: reservations, DomainList: []string{"reserved.example"}, Timeout: quiet,
+		Prefix: prefix(victim) + reservedPrefix, Headers: []load.Header{{Name: "X-KAEDE-Appoint", Value: strconv.FormatInt(due.Unix(), 10)}}})
+	defer reserved.stop()
+	if err := reserved.wait(ctx); err != nil {
+		return k, fmt.Errorf("reservations: %w", err)
 	}
 	s, err := c.sink(ctx, t.sinkAt, t.record, "--latency", "2ms")
 	if err != nil {
@@ -111,7 +130,33 @@ func (c Config) takeover(ctx context.Context, run int, r *Report) (k taken, err 
 	if err := t.emptied(ctx, s, 5*time.Minute); err != nil {
 		r.broke("run %d: %v", run, err)
 	}
-	return k, c.judgeTakeover(ctx, t, s, run, prefix(victim), struck, &k, r)
+	if err := c.judgeTakeover(ctx, t, s, run, prefix(victim), struck, &k, r); err != nil {
+		return k, err
+	}
+	return k, t.judgeReserved(prefix(victim)+reservedPrefix, due, fmt.Sprintf("run %d", run), &k, r)
+}
+
+// judgeReserved looks when the reservations of the dead member arrived: none before its time, all soon after.
+func (t *trio) judgeReserved(prefix string, due time.Time, where string, k *taken, r *Report) error {
+	list, err := t.arrivals()
+	if err != nil {
+		return err
+	}
+	came := 0
+	for _, a := range list {
+		if !strings.HasPrefix(a.token, prefix) {
+			continue
+		}
+		came++
+		if a.at.Before(due) {
+			r.broke("%s: a reservation went %s before its time", where, due.Sub(a.at).Round(time.Millisecond))
+		}
+		k.due = max(k.due, a.at.Sub(due))
+	}
+	if came == 0 || k.due > dueWithin {
+		r.broke("%s: of %d reservations %d arrived, the last %s after its time, want %s", where, reservations, came, k.due.Round(time.Millisecond), dueWithin)
+	}
+	return nil
 }
 
 // owned waits until a survivor has taken over what the dead member had.
