@@ -204,6 +204,12 @@ func (s *System) SetSources(pools map[string][]netip.Addr) {
 	s.pools.Store(&p)
 }
 
+// Totals is what the node's sources have together of limits that concern all of them; Reshare has them keep to it.
+func (s *System) Totals() *source.Totals { return s.sources.Totals() }
+
+// Reshare has sources look at what Totals lets them have: what is too much ends, what waits begins.
+func (s *System) Reshare() { s.sources.Reshare() }
+
 // SetPlans says which sources are new and how each is warmed up; it replaces what was set before.
 func (s *System) SetPlans(plans map[netip.Addr]*shaping.Plan) { s.sources.SetPlans(plans) }
 

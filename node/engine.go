@@ -91,6 +91,7 @@ func (n *Node) openEngine() error {
 	if err := n.assembleEngine(e); err != nil {
 		return errors.Join(err, e.store.Close())
 	}
+	e.divide(m)
 	e.done.Go(func() { e.watchDisk() })
 	e.done.Go(func() { e.remember(n, e.notes) })
 	e.done.Go(func() { n.learn(e.life, e) })

@@ -18,6 +18,11 @@ import (
 // newTrio starts three members n1, n2, n3 of one cluster that deliver to sink, and returns when all of them take mail.
 func newTrio(t *testing.T, sink *receiver) []*rig {
 	t.Helper()
+	return newTrioWith(t, sink, "tenants: [{name: shop, compositions: [{name: main, networks: [127.0.0.0/8]}]}]\n")
+}
+
+func newTrioWith(t *testing.T, sink *receiver, settings string) []*rig {
+	t.Helper()
 	pki := filepath.Join(t.TempDir(), "pki")
 	names := []string{"n1", "n2", "n3"}
 	if err := wire.Init(pki, names); err != nil {
@@ -44,7 +49,6 @@ settings: settings.yaml
 testing: {enabled: true}
 cluster: {address: "%s", join: ["%s"], expect: 3, standbys: 1, tls: {ca: "%[4]s/ca.crt", cert: "%[4]s/%[1]s.crt", key: "%[4]s/%[1]s.key"}}
 `, name, at[i], strings.Join(at, `", "`), pki) + to(sink)
-		settings := "tenants: [{name: shop, compositions: [{name: main, networks: [127.0.0.0/8]}]}]\n"
 		if err := os.WriteFile(filepath.Join(r.dir, "settings.yaml"), []byte(settings), 0o600); err != nil {
 			t.Fatal(err)
 		}

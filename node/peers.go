@@ -133,12 +133,26 @@ func (p *peers) serve() {
 	mux := http.NewServeMux()
 	mux.Handle("/", p.node.http.PeerHandler())
 	p.node.gateCalls(mux)
-	p.server = &http.Server{Handler: mux, ReadHeaderTimeout: peerIdle, IdleTimeout: 2 * peerIdle}
+	p.member.shares.serve(mux)
+	p.server = &http.Server{Handler: mux, ReadHeaderTimeout: peerIdle, IdleTimeout: 2 * peerIdle,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			peer, _ := wire.PeerOf(c)
+			return context.WithValue(ctx, peerKey{}, peer.Name)
+		}}
 	go func() {
 		if err := p.server.Serve(p.node.wire.Listener(wire.RPC)); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, wire.ErrClosed) {
 			p.node.log.Warn("members are not answered any more", "error", err)
 		}
 	}()
+}
+
+// peerKey is where the context of a call holds the name of the member that makes it.
+type peerKey struct{}
+
+// peerName is the member that makes a call, by its certificate.
+func peerName(ctx context.Context) string {
+	name, _ := ctx.Value(peerKey{}).(string)
+	return name
 }
 
 // address is where the others reach this member, "" alone.

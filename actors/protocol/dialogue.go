@@ -91,6 +91,9 @@ type Loaded struct{ Err error }
 // Changed says that suspensions, gates, rules or sources are not what they were. Registry -> destination.
 type Changed struct{}
 
+// Reshared says that a node may have more or less than before of what it shares with others. Node -> source.
+type Reshared struct{}
+
 // Ticked says that an alarm went off. Clock -> destination or source.
 type Ticked struct{}
 

@@ -196,6 +196,14 @@ func (x *Sources) Forget(after time.Duration) {
 // Hints is what sources tell one another about receivers.
 func (x *Sources) Hints() *Hints { return x.cfg.Hints }
 
+// Totals is what the sources have together of receivers' limits.
+func (x *Sources) Totals() *Totals { return x.cfg.Totals }
+
+// Reshare has the sources keep to what Totals says they may have now: what is too much ends, what waits begins.
+func (x *Sources) Reshare() {
+	x.each(func(w *warden) { x.system.Root.Send(w.pid, protocol.Reshared{}) })
+}
+
 // SetPlans says which sources are new, and how they are warmed up; it replaces what was set before.
 func (x *Sources) SetPlans(plans map[netip.Addr]*shaping.Plan) {
 	x.mu.Lock()

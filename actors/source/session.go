@@ -48,6 +48,8 @@ type Session struct {
 
 	waker protocol.Waker // wakes its goroutine
 	total string         // what it has of Totals; "" = nothing
+
+	surplus bool // ends because the node has more of total than its share
 }
 
 // Verdict says what a session finds when it looks for work.
@@ -221,7 +223,7 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 func (b *Book) otherRoad(now time.Time, l *lane, own *road) bool {
 	for _, r := range l.busy {
 		if r != own && r.trim(now) {
-			return l.open >= l.control.Connections() || l.limits.Total > 0 && b.cfg.Totals.full(laneName(l.limits), l.limits.Total)
+			return l.open >= l.control.Connections() || l.limits.Total > 0 && b.cfg.Totals.full(laneName(l.limits))
 		}
 	}
 	return false

@@ -24,6 +24,11 @@ func (b *Book) Step(now time.Time, msg any) []Effect {
 		for _, l := range b.order {
 			b.tick(now, l)
 		}
+	case protocol.Reshared:
+		for _, l := range b.order {
+			b.keepShare(l)
+			b.dispatch(now, l)
+		}
 	case protocol.Restarted:
 		b.recover(now)
 	}
@@ -143,7 +148,7 @@ func (b *Book) dispatch(now time.Time, l *lane) {
 		}
 		slots, messages, until := l.control.Grant(now, 1)
 		if slots == 0 {
-			b.unshare(total)
+			b.unshare(total, false)
 			b.held(now, l, until)
 			return
 		}
@@ -273,7 +278,7 @@ func (b *Book) reported(now time.Time, m protocol.Reported) {
 		return
 	}
 	delete(b.live, m.Session)
-	b.unshare(s.total)
+	b.unshare(s.total, s.surplus)
 	l := s.road.lane
 	l.used = now
 	l.open--
