@@ -100,6 +100,7 @@ type action struct {
 }
 
 func (a *API) action(resource, name string) (action, bool) {
+	lists := a.c.Services.Suppressions != nil
 	switch resource + "/" + name {
 	case "deliveries/list":
 		return action{serve: (*call).deliveries, addresses: true}, true
@@ -107,16 +108,16 @@ func (a *API) action(resource, name string) (action, bool) {
 		return action{serve: (*call).bounces, addresses: true}, true
 	case "statistics/list":
 		return action{serve: (*call).statistics}, a.c.Services.Statistics != nil
-	}
-	if a.c.Services.Suppressions != nil && resource == "blocks" {
-		switch name {
-		case "list":
-			return action{serve: (*call).blocks, addresses: true}, true
-		case "download":
-			return action{download: (*call).downloadBlocks, addresses: true}, true
-		case "cancel":
-			return action{serve: (*call).cancelBlocks, administer: true}, true
-		}
+	case "blocks/list":
+		return action{serve: (*call).blocks, addresses: true}, lists
+	case "blocks/download":
+		return action{download: (*call).downloadBlocks, addresses: true}, lists
+	case "blocks/cancel":
+		return action{serve: (*call).cancelBlocks, administer: true}, lists
+	case "unsubscribes/download":
+		return action{download: (*call).downloadUnsubscribes, addresses: true}, lists
+	case "unsubscribes/cancel":
+		return action{serve: (*call).cancelUnsubscribes, administer: true}, lists
 	}
 	return action{}, false
 }

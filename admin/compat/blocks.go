@@ -1,10 +1,7 @@
 package compat
 
 import (
-	"archive/zip"
-	"cmp"
 	"encoding/base64"
-	"encoding/csv"
 	"errors"
 	"net/http"
 	"strconv"
@@ -12,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
-	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/suppression"
 )
@@ -113,64 +109,19 @@ func (c *call) blocks() (*answer, error) {
 	})
 }
 
-// downloadTime bounds a download: a long list is written while it is read.
-const downloadTime = 10 * time.Minute
-
 // downloadBlocks serves blocks/download: the same list as CSV in a ZIP.
 func (c *call) downloadBlocks(w http.ResponseWriter) error {
 	q := c.blockQuery()
 	if len(c.faults.list) > 0 {
 		return c.faults
 	}
-	// A server that cannot move the limit keeps the one it has.
-	_ = http.NewResponseController(w).SetWriteDeadline(clock.Wall().Add(downloadTime))
-	w.Header().Set("Content-Type", "application/zip")
-	w.Header().Set("Content-Disposition", `attachment; filename="blocks.zip"`)
-	pack := zip.NewWriter(w)
-	file, err := pack.Create("blocks.csv")
-	if err != nil {
-		return c.cut(err)
-	}
-	out := csv.NewWriter(file)
-	err = out.Write([]string{"created", "email", "status", "occurred"})
-	if err == nil {
-		var broken error
-		err = c.eachBlock(q, func(b Block) bool {
-			broken = out.Write([]string{b.Created, plainCell(b.Email), b.Status, b.Occurred})
-			return broken == nil
-		})
-		err = cmp.Or(broken, err)
-	}
-	if out.Flush(); err == nil {
-		err = out.Error()
-	}
-	if err != nil {
-		return c.cut(err) // the peer sees a ZIP without its end
-	}
-	if err := pack.Close(); err != nil {
-		return c.cut(err)
-	}
-	return nil
+	return c.download(w, "blocks", []string{"created", "email", "status", "occurred"}, func(row func(...string) bool) error {
+		return c.eachBlock(q, func(b Block) bool { return row(b.Created, b.Email, b.Status, b.Occurred) })
+	})
 }
 
-// cut notes that a download ended before its end; the answer has begun, so nothing can be said any more.
-func (c *call) cut(err error) error {
-	c.c.Log.Warn("download ended early", "user", c.user.Name, "error", err)
-	return nil
-}
-
-// plainCell is a cell that no spreadsheet takes for a formula (threat T19).
-func plainCell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
-		return "'" + s
-	}
-	return s
-}
-
-// cancelBlocks serves blocks/cancel: the addresses, named by themselves or by id, get mail again.
-func (c *call) cancelBlocks() (*answer, error) {
-	c.composition()
-	var list []mail.Address
+// emails reads the addresses that are named.
+func (c *call) emails() (list []mail.Address) {
 	for _, email := range c.params["email"] {
 		if a := mail.Address(email); a.Check() != nil || a.IsNull() {
 			c.faults.add(codeForm, "email")
@@ -178,6 +129,13 @@ func (c *call) cancelBlocks() (*answer, error) {
 			list = append(list, a)
 		}
 	}
+	return list
+}
+
+// cancelBlocks serves blocks/cancel: the addresses, named by themselves or by id, get mail again.
+func (c *call) cancelBlocks() (*answer, error) {
+	c.composition()
+	list := c.emails()
 	for _, id := range c.params["id"] {
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
 		if a := mail.Address(raw); err != nil || a.Check() != nil || a.IsNull() {

@@ -367,6 +367,58 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// TestUnsubscribes: the list as a download, and how addresses leave it (requirement B7).
+func TestUnsubscribes(t *testing.T) {
+	s := newSite(t)
+	for _, filter := range []string{"news", "offers"} {
+		s.blocked = append(s.blocked, service.Suppression{Place: service.Place{List: service.Unsubscribe, Tenant: "shop", Filter: filter},
+			Address: "taro@docomo.ne.jp", Since: noon(t).AddDate(0, 0, -1)})
+	}
+	base := s.serve(t) + "/transaction/v2/unsubscribes/"
+	download := func(params string) string {
+		t.Helper()
+		status, _, body := post(t, base+"download.json", "application/x-www-form-urlencoded", form(params).Encode())
+		pack, err := zip.NewReader(strings.NewReader(body), int64(len(body)))
+		if err != nil {
+			t.Fatalf("%d %s", status, body)
+		}
+		file, err := pack.Open("unsubscribes.csv")
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.ReplaceAll(string(raw), "created,email,filtername\n", "")
+	}
+	const today, news, offers = "2026-03-10 12:00:00,taro@docomo.ne.jp,\n", "2026-03-09 12:00:00,taro@docomo.ne.jp,news\n", "2026-03-09 12:00:00,taro@docomo.ne.jp,offers\n"
+	for _, row := range []struct{ params, want string }{
+		{"", today + news + offers}, {"filter_name=news", news}, {"start_date=2026-03-10", today}, {"end_date=2026-03-09", news + offers}, {"email=nobody", ""},
+	} {
+		if got := download(row.params); got != row.want {
+			t.Errorf("%s: %s", row.params, got)
+		}
+	}
+	for _, row := range []struct {
+		params string
+		status int
+		want   string
+		left   string
+	}{
+		{"email=taro@docomo.ne.jp&filter_name=other", 404, "12-001 email", today + news + offers},
+		{"email=taro@docomo.ne.jp&api_user=reader@shop.example", 403, "13-002 ", today + news + offers},
+		{"", 400, "10-001 email", today + news + offers},
+		{"email=TARO@docomo.ne.jp&filter_name=news", 200, "", today + offers},
+		{"email=taro@docomo.ne.jp&email=nobody@docomo.ne.jp", 200, "", ""},
+	} {
+		status, _, body := post(t, base+"cancel.json", "application/x-www-form-urlencoded", form(row.params).Encode())
+		if left := download(""); status != row.status || left != row.left || row.want != "" && faultsOf(t, body) != row.want {
+			t.Errorf("%s: %d %s, left %s", row.params, status, body, left)
+		}
+	}
+}
+
 // TestStatistics: whose mail a call counts.
 func TestStatistics(t *testing.T) {
 	s := newSite(t)

@@ -22,8 +22,8 @@ type tally struct {
 	hold   chan struct{}             // a post is answered when something can be received; nil = at once
 
 	mu        sync.Mutex
-	now, most int               // posts in flight
-	begun     int               // posts
+	now, most int // posts in flight
+	begun     int // posts
 	refused   int
 	events    map[string]int    // recipient -> how often it was taken
 	bodies    map[string]string // name of a post -> what it said
