@@ -108,11 +108,11 @@ func (r *RemoveMember) subject() string { return r.Name }
 func (s *Seen) subject() string         { return some(len(s.Names), func(i int) string { return s.Names[i] }) }
 
 // An operator counts root keys from 1.
-func (b *BeginKey) subject() string     { return fmt.Sprint(b.Version + 1) }
+func (b *BeginKey) subject() string { return fmt.Sprint(b.Version + 1) }
 
-func (k *KeyReady) subject() string     { return fmt.Sprintf("%d at %s", k.Version+1, k.Node) }
-func (k *KeyWrapped) subject() string   { return fmt.Sprintf("%d at %s", k.Version+1, k.Node) }
-func (k *KeyDone) subject() string      { return fmt.Sprint(k.Version + 1) }
+func (k *KeyReady) subject() string   { return fmt.Sprintf("%d at %s", k.Version+1, k.Node) }
+func (k *KeyWrapped) subject() string { return fmt.Sprintf("%d at %s", k.Version+1, k.Node) }
+func (k *KeyDone) subject() string    { return fmt.Sprint(k.Version + 1) }
 
 func (d CredentialID) subject() string {
 	if d.Kind == Token {
