@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -60,9 +59,6 @@ func (n *Node) watchProgress(e *engine) {
 		}
 	}
 }
-
-// errEnough ends a look.
-var errEnough = errors.New("enough for one look")
 
 // lookForOverdue looks at a bounded number of deliveries that are long due, the oldest of each domain first; the next look
 // goes on with the next domains. While this node may not send, nothing ends and nothing is overdue.
