@@ -50,10 +50,12 @@ type Config struct {
 	Share   func() int  // how many nodes speed caps are divided among; nil = this one alone
 	Lease   func() bool // whether this node may send at all, asked before every final dot; nil = always
 	Settled func(*mail.Settlement, error)
-	Held    func() // hears that a rule put a suspension in force; must not block; nil = nobody
-	Clock   *clock.Clock
-	Rand    func() float64 // in [0,1), safe for concurrent use
-	Log     *slog.Logger
+	// Cleans tells whether a tenant's bulk mail to a receiver goes as cleaning mail for now; nil = never.
+	Cleans func(tenant, receiver string) bool
+	Held   func() // hears that a rule put a suspension in force; must not block; nil = nobody
+	Clock  *clock.Clock
+	Rand   func() float64 // in [0,1), safe for concurrent use
+	Log    *slog.Logger
 
 	Window     int           // deliveries in memory per destination and pool; default 1024
 	BodyBudget int64         // octets of bodies in memory over all destinations; default 64 MiB
@@ -139,7 +141,7 @@ func New(cfg Config) (*System, error) {
 	s.env = &destination.Env{
 		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, QuietHours: cfg.QuietHours, Traffic: cfg.Traffic, Share: cfg.Share, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
-		Held: cfg.Held,
+		Held: cfg.Held, Cleans: cfg.Cleans,
 	}
 	s.env.Halted = s.sources.Halt
 	s.env.Defaults()

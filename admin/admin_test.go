@@ -140,7 +140,7 @@ func (f *fakeNode) Suspend(_ context.Context, s service.Suspension) error {
 	return nil
 }
 
-func (f *fakeNode) Unsuspend(_ context.Context, s service.Subject) error {
+func (f *fakeNode) Unsuspend(_ context.Context, s service.Subject, _ string) error {
 	for i, have := range f.suspensions {
 		if have.Subject == s {
 			f.suspensions = append(f.suspensions[:i], f.suspensions[i+1:]...)

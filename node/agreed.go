@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,7 +125,7 @@ func (m *member) edits(want *settings.Settings) (*ledger.PutObjects, error) {
 	}
 	version := map[ledger.ObjectID]uint64{}
 	var have []settings.Object
-	for _, o := range m.book.State().Objects("") {
+	for _, o := range m.settingsObjects() {
 		if o.Kind == kindRevision {
 			continue
 		}
@@ -144,6 +145,11 @@ func (m *member) edits(want *settings.Settings) (*ledger.PutObjects, error) {
 	// The revision is the newest version there is: a change that only deletes must have one, too.
 	cmd.Changes = append(cmd.Changes, ledger.ObjectChange{Kind: kindRevision, Base: ledger.Any})
 	return cmd, nil
+}
+
+// settingsObjects are those of the book that settings are made of.
+func (m *member) settingsObjects() []ledger.Object {
+	return slices.DeleteFunc(m.book.State().Objects(""), func(o ledger.Object) bool { return o.Kind == ledger.KindSuspension })
 }
 
 // kindRevision is an object without content that each change of the settings writes.

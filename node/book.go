@@ -29,6 +29,7 @@ type edition struct {
 	inbound     map[mail.Domain]*settings.Member // whose return addresses a domain holds
 	replies     *bounce.Rules
 	suppression map[string]suppressionRules // by tenant
+	unclean     map[string]int              // percent of unknown users above which a tenant's bulk mail is slowed down
 }
 
 // book holds the edition in force. The rooms ask it at every use, so a new edition counts from the next message on.
@@ -82,9 +83,11 @@ func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint
 	}
 	e := &edition{index: index, rules: rules, grants: map[*settings.Member]smtpd.Grant{}, nets: sources,
 		number: number, parts: parts, suppression: map[string]suppressionRules{}, bounces: map[string]settings.Bounce{},
+		unclean: map[string]int{},
 		inbound: map[mail.Domain]*settings.Member{}, replies: replies}
 	for i := range s.Tenants {
 		e.suppression[s.Tenants[i].Name] = rulesOf(&s.Tenants[i])
+		e.unclean[s.Tenants[i].Name] = max(0, s.Tenants[i].CleaningAbove)
 		e.bounces[s.Tenants[i].Name] = s.Tenants[i].Bounce
 	}
 	for _, m := range index.Members() {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors"
-	"github.com/ekiden-mta/ekiden/actors/destination"
 	"github.com/ekiden-mta/ekiden/actors/intake"
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/admin/webhook"
@@ -42,11 +40,11 @@ type engine struct {
 	resolver *delivery.Resolver // for probes, beside the actors'
 	courier  *delivery.Courier
 
-	keeping atomic.Bool // automatic suspensions are about to be written
-	notes   *notebook   // what sources learned
+	notes   *notebook // what sources learned
 	nightly nightly
 	reports reports
 	overdue overdue
+	lists   lists // how clean those of tenants are
 
 	shipping *shipping // nil where the queue is not copied
 	lease    atomic.Pointer[cluster.Lease]
@@ -59,11 +57,8 @@ type engine struct {
 	done sync.WaitGroup
 }
 
-// Names under which the node keeps small things in the store.
-const (
-	metaCertificate = "smtp-certificate"
-	metaSuspensions = "suspensions"
-)
+// metaCertificate is the name under which the SMTP certificate lies in the store.
+const metaCertificate = "smtp-certificate"
 
 // openEngine opens the store and claims it. Alone it returns when the work in it is found and goes out; a member of a
 // cluster serves as soon as the others agree.
@@ -163,9 +158,10 @@ func (n *Node) assembleEngine(e *engine) error {
 		Settled: func(s *mail.Settlement, err error) {
 			if err == nil {
 				n.numbers.settled(s)
+				e.lists.settled(n, e, s)
 			}
 		},
-		Held: func() { e.keepSoon(n) },
+		Held: n.pokeMember, Cleans: e.lists.cleans,
 	})
 	if err != nil {
 		return fmt.Errorf("node: assemble actors: %w", err)
@@ -179,8 +175,12 @@ func (n *Node) assembleEngine(e *engine) error {
 		return fmt.Errorf("node: assemble intake: %w", err)
 	}
 	e.hooks = n.assembleHooks(e)
-	if err := e.restoreSuspensions(); err != nil {
+	if err := e.lists.restore(e); err != nil {
 		return err
+	}
+	if m := n.member.Load(); m != nil {
+		m.held.forget()
+		m.held.use(m, e)
 	}
 	if err := e.restoreNightly(); err != nil {
 		return err
@@ -352,51 +352,6 @@ func (e *engine) keep(ctx context.Context, name string, value []byte) error {
 	case <-ctx.Done():
 		return fmt.Errorf("node: keep %s: %w", name, ctx.Err())
 	}
-}
-
-// keepSuspensions writes what is suspended, so that a restart does not let it go.
-func (e *engine) keepSuspensions(ctx context.Context) error {
-	raw, err := json.Marshal(e.actors.Destinations().Suspended())
-	if err != nil {
-		return fmt.Errorf("node: encode suspensions: %w", err)
-	}
-	return e.keep(ctx, metaSuspensions, raw)
-}
-
-// keepSoon writes what rules have suspended, a moment later, so that answers that come together cost one write. What a
-// crash loses of it the receiver says again.
-func (e *engine) keepSoon(n *Node) {
-	if !e.keeping.CompareAndSwap(false, true) {
-		return
-	}
-	e.done.Go(func() {
-		select {
-		case <-e.life.Done():
-			return
-		case <-time.After(time.Second):
-		}
-		e.keeping.Store(false)
-		ctx, cancel := context.WithTimeout(e.life, 5*time.Second)
-		defer cancel()
-		if err := e.keepSuspensions(ctx); err != nil && e.life.Err() == nil {
-			n.log.Warn("automatic suspensions are not on disk", "error", err)
-		}
-	})
-}
-
-func (e *engine) restoreSuspensions() error {
-	raw, err := e.store.Meta(metaSuspensions)
-	if err != nil || raw == nil {
-		return err
-	}
-	var list []destination.Suspension
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return fmt.Errorf("node: read suspensions: %w", err)
-	}
-	for _, s := range list {
-		e.actors.Destinations().Suspend(s)
-	}
-	return nil
 }
 
 // courierAdapter is delivery's courier as the actors know it.

@@ -44,6 +44,7 @@ type member struct {
 	wrapped atomic.Uint64                      // version under which a node alone has wrapped its data keys anew
 	hears   atomic.Pointer[[seal.KeySize]byte] // secret of gossip that is understood besides the one in use
 	stuck   string                             // what a rotation waits for; under keys
+	held    suspensions
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
 }
@@ -253,6 +254,7 @@ func (m *member) act(ctx context.Context) {
 	m.lockOut()
 	m.mindKeys(ctx)
 	if e := m.node.engine.Load(); e != nil {
+		m.mindSuspensions(ctx, e)
 		e.mindLineages(m)
 	}
 }
@@ -354,7 +356,7 @@ var errRemoved = errors.New("the member was removed from the cluster")
 // useSettings puts the settings of the book in force, where they changed.
 func (m *member) useSettings() {
 	n := m.node
-	objects := m.book.State().Objects("")
+	objects := m.settingsObjects()
 	newest := uint64(0)
 	list := make([]settings.Object, len(objects))
 	for i, o := range objects {
@@ -377,7 +379,7 @@ func (m *member) useSettings() {
 
 // proposeSettings gives the settings of the file to a book that has none.
 func (m *member) proposeSettings(ctx context.Context) error {
-	if len(m.book.State().Objects("")) > 0 {
+	if len(m.settingsObjects()) > 0 {
 		return nil
 	}
 	objects, err := settings.Split(m.node.book.now.Load().index.Settings)

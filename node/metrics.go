@@ -41,6 +41,11 @@ func (n *Node) exportNumbers() {
 		return 0
 	})
 	n.metrics.QueueDeliveries.From(n.queueDeliveries)
+	n.metrics.AutoCleaning.From(func(tell func(string, float64)) {
+		if e := n.engine.Load(); e != nil {
+			e.lists.report(tell)
+		}
+	})
 	n.metrics.DuplicatesBound.From(func() float64 {
 		bound := 0
 		if e := n.engine.Load(); e != nil {

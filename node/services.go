@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/ekiden-mta/ekiden/actors/destination"
 	"github.com/ekiden-mta/ekiden/admin"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/clock"
@@ -173,7 +170,7 @@ func (n numberService) Receivers(context.Context) ([]service.Receiver, error) {
 	for _, report := range e.actors.Sources().Snapshot() {
 		for _, s := range report.Receivers {
 			r := service.Receiver{Receiver: s.Receiver, Source: report.Source, State: s.State.String(), Waiting: int64(s.Waiting),
-				Connections: s.Connections, Until: s.Until}
+				Connections: s.Connections, Until: s.Until, Limit: s.Most, Detail: s.Cause.Reply, Lane: s.Lane, WarmStep: s.WarmStep, WarmMost: s.WarmMost}
 			r.Delivered, r.Deferred, r.Failed = n.numbers.of(s.Receiver)
 			out = append(out, r)
 		}
@@ -230,166 +227,16 @@ func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Tr
 	if len(t.Events) == 0 {
 		return service.Trace{}, service.ErrNotFound
 	}
+	queued := e.queued(ctx, open)
 	for _, ev := range t.Events { // in the order of acceptance
 		if last, ok := open[ev.Delivery]; ok && (ev.Kind == mail.EventAccepted || ev.Kind == mail.EventTakenOver) {
-			t.Waiting = append(t.Waiting, n.waiting(e, last))
+			t.Waiting = append(t.Waiting, n.waiting(e, last, queued[ev.Delivery]))
 		}
 	}
 	if q.Limit > 0 && len(t.Events) > q.Limit {
 		t.Events = t.Events[len(t.Events)-q.Limit:]
 	}
 	return t, nil
-}
-
-// waiting tells what binds a delivery whose newest event is ev (requirement N12).
-func (n *Node) waiting(e *engine, ev *mail.Event) service.Waiting {
-	w := service.Waiting{Receiver: ev.Receiver, Binding: "in_delivery", Delivery: mail.Delivery{Seq: ev.Delivery,
-		Message: ev.Message, Tenant: ev.Tenant, Group: ev.Group, From: ev.From, To: ev.To, Domain: ev.Domain,
-		Attempts: ev.Attempt, Due: ev.Next}}
-	due := &w.Delivery.Due
-	if ev.Kind == mail.EventAccepted || ev.Kind == mail.EventTakenOver {
-		if *due = ev.Due; due.IsZero() {
-			*due = ev.At
-		}
-	}
-	now := n.clock.Now()
-	if g, closed := n.gates.table.Find(ev.Tenant, ev.Group); closed {
-		w.Binding, w.Detail = "gate", fmt.Sprintf("delivery group %s is stopped since %s by %s", g.Group, g.Since.Format(time.RFC3339), g.Author)
-		return w
-	}
-	for _, s := range e.actors.Destinations().Suspended() {
-		if ends := s.Until; (s.Tenant == ev.Tenant || s.Domain == ev.Domain) && (ends.IsZero() || ends.After(*due)) {
-			w.Binding, w.Until, w.Detail = "suspension", ends, s.Reason
-			return w
-		}
-	}
-	switch {
-	case ev.Kind == mail.EventDeferred && due.After(now):
-		w.Binding, w.Until, w.Detail = "retry", *due, cmp.Or(ev.Reply.String(), ev.Detail)
-		return w
-	case ev.Kind == mail.EventTakenOver && ev.Attempt > 0 && due.After(now):
-		w.Binding, w.Until, w.Detail = "retry", *due, ev.Detail
-		return w
-	case (ev.Kind == mail.EventAccepted || ev.Kind == mail.EventTakenOver) && due.After(now):
-		w.Binding, w.Until = "reservation", *due
-		if end, quiet := n.book.now.Load().index.QuietHours(ev.Domain).Until(now); quiet && !end.Before(*due) {
-			w.Binding, w.Detail = "quiet_hours", "the permitted sending hours of the domain"
-		}
-		return w
-	}
-	for _, s := range e.actors.Destinations().Snapshot(ev.Domain) {
-		if why := bindings[s.Reason.String()]; why != "" {
-			w.Binding, w.Until, w.Detail = why, s.Until, s.Detail
-		}
-	}
-	return w
-}
-
-// bindings translates the destination's reasons into the words of the trace.
-var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "pace", "blocked": "block",
-	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease", "quiet": "quiet_hours", "warmup": "warmup"}
-
-type gateService struct{ *Node }
-
-// Suspend implements service.Gates. It returns once the suspension is on disk and in force.
-func (n gateService) Suspend(ctx context.Context, s service.Suspension) error {
-	e, err := n.running()
-	if err != nil {
-		return err
-	}
-	if s.Kind == service.SubjectRule {
-		return fmt.Errorf("%w: rules suspend by themselves; name a domain, receiver, source or tenant", service.ErrInvalid)
-	}
-	d, err := suspensionOf(s.Subject)
-	if err != nil {
-		return err
-	}
-	if d.Source.IsValid() {
-		if err := n.mustBeSource(d.Source); err != nil {
-			return err
-		}
-	}
-	d.Since, d.Until, d.Reason, d.Author = n.clock.Now(), s.Until, s.Reason, s.Author
-	e.actors.Destinations().Suspend(d)
-	return e.keepSuspensions(ctx)
-}
-
-// mustBeSource refuses an address that no mail leaves by: to suspend it would do nothing.
-func (n *Node) mustBeSource(ip netip.Addr) error {
-	var known []string
-	for _, pool := range n.pools() {
-		for _, a := range pool {
-			if a == ip {
-				return nil
-			}
-			if a.IsValid() {
-				known = append(known, a.String())
-			}
-		}
-	}
-	if len(known) == 0 {
-		return fmt.Errorf("%w: no sources are configured, the system chooses where mail leaves by", service.ErrInvalid)
-	}
-	slices.Sort(known)
-	return fmt.Errorf("%w: %s is none of the sources %s", service.ErrInvalid, ip, strings.Join(slices.Compact(known), ", "))
-}
-
-// Unsuspend implements service.Gates.
-func (n gateService) Unsuspend(ctx context.Context, s service.Subject) error {
-	e, err := n.running()
-	if err != nil {
-		return err
-	}
-	list := e.actors.Destinations().Suspended()
-	i := slices.IndexFunc(list, func(o destination.Suspension) bool { return subjectOf(o) == s })
-	if i < 0 {
-		return service.ErrNotFound
-	}
-	e.actors.Destinations().Unsuspend(list[i])
-	return e.keepSuspensions(ctx)
-}
-
-// Suspensions implements service.Gates.
-func (n gateService) Suspensions(context.Context) ([]service.Suspension, error) {
-	e, err := n.running()
-	if err != nil {
-		return nil, err
-	}
-	var out []service.Suspension
-	for _, s := range e.actors.Destinations().Suspended() {
-		out = append(out, service.Suspension{Subject: subjectOf(s), Reason: s.Reason, Author: s.Author, Since: s.Since, Until: s.Until})
-	}
-	return out, nil
-}
-
-func suspensionOf(s service.Subject) (destination.Suspension, error) {
-	switch s.Kind {
-	case service.SubjectDomain:
-		return destination.Suspension{Domain: mail.Domain(s.Value)}, nil
-	case service.SubjectReceiver:
-		return destination.Suspension{Receiver: s.Value}, nil
-	case service.SubjectTenant:
-		return destination.Suspension{Tenant: s.Value}, nil
-	}
-	ip, err := netip.ParseAddr(s.Value)
-	if err != nil {
-		return destination.Suspension{}, fmt.Errorf("%w: %q is no IP address", service.ErrInvalid, s.Value)
-	}
-	return destination.Suspension{Source: ip}, nil
-}
-
-func subjectOf(s destination.Suspension) service.Subject {
-	switch {
-	case s.Rule != "":
-		return service.Subject{Kind: service.SubjectRule, Value: s.ID()}
-	case s.Domain != "":
-		return service.Subject{Kind: service.SubjectDomain, Value: string(s.Domain)}
-	case s.Receiver != "":
-		return service.Subject{Kind: service.SubjectReceiver, Value: s.Receiver}
-	case s.Tenant != "":
-		return service.Subject{Kind: service.SubjectTenant, Value: s.Tenant}
-	}
-	return service.Subject{Kind: service.SubjectSource, Value: s.Source.String()}
 }
 
 type jobService struct{ *Node }

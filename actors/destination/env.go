@@ -28,6 +28,8 @@ type Env struct {
 	Traffic func() *filter.Traffic
 	// Share is how many nodes a speed cap is divided among; nil = this one alone has it.
 	Share func() int
+	// Cleans tells whether a tenant's bulk mail to a receiver goes as cleaning mail for now; nil = never. It must be cheap.
+	Cleans func(tenant, receiver string) bool
 	// Suspensions are the operator's; required.
 	Suspensions *Suspensions
 	// Sources lists the candidates of a pool; never empty (an invalid address stands for "the system chooses").

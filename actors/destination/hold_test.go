@@ -95,3 +95,43 @@ func TestHoldsOnTheThirdAnswer(t *testing.T) {
 		t.Error("answers of an hour ago were counted")
 	}
 }
+
+// What the members agreed on takes effect, but for what an answer made last longer meanwhile; what is lifted before its time
+// is lifted.
+func TestUpdate(t *testing.T) {
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	rule := func(minutes int) Suspension {
+		return Suspension{Receiver: "google", Rule: "r/x", Tenant: "shop", Until: now.Add(time.Duration(minutes) * time.Minute)}
+	}
+	domain := Suspension{Domain: "a.example"}
+	tests := []struct {
+		name            string
+		have, put, drop []Suspension
+		want            []Suspension // at now
+	}{
+		{"new", nil, []Suspension{domain, rule(5)}, nil, []Suspension{domain, rule(5)}},
+		{"longer", []Suspension{rule(5)}, []Suspension{rule(9)}, nil, []Suspension{rule(9)}},
+		{"an answer came meanwhile", []Suspension{rule(9)}, []Suspension{rule(5)}, nil, []Suspension{rule(9)}},
+		{"lifted", []Suspension{rule(9), domain}, nil, []Suspension{rule(5)}, []Suspension{domain}},
+		{"over", []Suspension{rule(-2), domain}, nil, []Suspension{rule(-2)}, []Suspension{domain}},
+		{"over, but for an answer", []Suspension{rule(9)}, nil, []Suspension{rule(-2)}, []Suspension{rule(9)}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			x := &Suspensions{}
+			for _, s := range tt.have {
+				x.Add(s)
+			}
+			x.Update(now, tt.put, tt.drop)
+			got := x.List(now)
+			if len(got) != len(tt.want) {
+				t.Fatalf("got %+v", got)
+			}
+			for i := range got {
+				if got[i] != tt.want[i] {
+					t.Errorf("got %+v, want %+v", got[i], tt.want[i])
+				}
+			}
+		})
+	}
+}

@@ -232,14 +232,24 @@ func (b *Outbox) shelf(d *mail.Delivery) int {
 	if t := b.env.traffic(); t != nil {
 		speed, bound = t.Speed(d.Tenant, d.To, b.hosts), t.Bound(d.Tenant, d.Composition)
 	}
+	cleaning := b.cleans(d)
 	for i, s := range b.shelves {
-		if s.pool == d.Pool && s.cleaning == d.Cleaning && sameFilter(s.speed, speed) && s.bound == bound {
+		if s.pool == d.Pool && s.cleaning == cleaning && sameFilter(s.speed, speed) && s.bound == bound {
 			s.speed = speed
 			return i
 		}
 	}
-	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: d.Cleaning, speed: speed, bound: bound})
+	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: cleaning, speed: speed, bound: bound})
 	return len(b.shelves) - 1
+}
+
+// bulk is the largest priority of mail that may be slowed down because of its tenant's lists: what was raised above it is
+// not sent to lists.
+const bulk = 50
+
+// cleans tells whether d goes as cleaning mail: it was asked for, or the tenant's lists are what the receiver minds.
+func (b *Outbox) cleans(d *mail.Delivery) bool {
+	return d.Cleaning || b.env.Cleans != nil && d.Priority <= bulk && !d.Own && b.env.Cleans(d.Tenant, b.status.Receiver)
 }
 
 // inMemory looks for seq in the window and in flight. It is slow and asked seldom.

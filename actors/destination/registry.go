@@ -158,10 +158,33 @@ func (r *Registry) Suspend(s Suspension) {
 	r.Changed()
 }
 
-// Unsuspend lifts the suspension of the same domain, receiver, source and tenant.
+// Unsuspend lifts the suspension that matches the same mail.
 func (r *Registry) Unsuspend(s Suspension) {
 	r.env.Suspensions.Remove(s)
 	r.Changed()
+}
+
+// Resort puts what waits in memory where it belongs now, and makes every destination look again.
+func (r *Registry) Resort() {
+	r.each(func(e *entry) { e.outbox.Sort(nil) })
+	r.Changed()
+}
+
+// Resuspend is Suspend and Unsuspend for what the members agreed on.
+func (r *Registry) Resuspend(put, drop []Suspension) {
+	r.env.Suspensions.Update(r.shell.Clock.Now(), put, drop)
+	r.Changed()
+}
+
+// Binds tells what holds d back by itself, whatever its destination does: a suspension, or quiet hours until their end. It
+// knows no source: what concerns one is the destination's to tell.
+func (r *Registry) Binds(d *mail.Delivery, receiver string) (s *Suspension, until time.Time, quiet bool) {
+	now := r.shell.Clock.Now()
+	if s = r.env.Suspensions.match(now, d.Domain, receiver, noSource, d); s != nil {
+		return s, s.Until, false
+	}
+	until, quiet = r.env.quiet(now, d)
+	return nil, until, quiet
 }
 
 // Suspended lists what is in force.

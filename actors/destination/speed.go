@@ -30,6 +30,11 @@ func (b *Outbox) Sort(hosts []mail.Host) {
 	if hosts != nil {
 		b.hosts = slices.Clone(hosts)
 	}
+	b.sort()
+}
+
+// sort is Sort with the mutex held.
+func (b *Outbox) sort() {
 	var all []ref
 	for _, s := range b.shelves {
 		all = append(all, s.waiting...)

@@ -50,7 +50,7 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 		m.onTroubled(now, &msg, v)
 	case protocol.Changed:
 		for i := range m.sources {
-			if r := m.sources[i].reason; r == protocol.ReasonSuspended || r == protocol.ReasonWarmup {
+			if r := m.sources[i].reason; r == protocol.ReasonSuspended || r == protocol.ReasonWarmup || r == protocol.ReasonBlocked {
 				m.sources[i] = origin{addr: m.sources[i].addr, lane: m.sources[i].lane}
 			}
 		}
@@ -72,6 +72,7 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 		return m.effects, m.plan
 	}
 	m.decide(now, v)
+	m.plan.Status.Receiver = m.Receiver()
 	return m.effects, m.plan
 }
 

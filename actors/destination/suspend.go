@@ -19,12 +19,13 @@ type Suspension struct {
 	Network  netip.Prefix // every source of a netblock
 	Tenant   string
 	From     string    // domain of the envelope sender, lower case
-	Group    string    // delivery group of Tenant; "" = all of its mail
+	Group    string    // delivery group, of Tenant where that is named; "" = all mail
 	Rule     string    // the rule that put it in force by itself; "" = an operator did
 	Since    time.Time // when it was put in force
 	Until    time.Time // zero: until it is lifted
 	Reason   string
 	Author   string
+	Node     string // that put it in force; "" = this one, lately
 }
 
 // same tells whether two suspensions match the same mail.
@@ -33,30 +34,35 @@ func (s *Suspension) same(o *Suspension) bool {
 		s.Tenant == o.Tenant && s.From == o.From && s.Group == o.Group && s.Rule == o.Rule
 }
 
-// ID names an automatic suspension: its rule, the receiver and whose mail it holds, such as "google/rate-dkim google
-// from=shop.example". It is empty for an operator's.
+// ID names a suspension by its rule, the receiver and whose mail it holds, such as "google/rate-dkim google
+// from=shop.example"; an operator's by whose mail it holds alone, such as "domain=a.example". It is unique.
 func (s *Suspension) ID() string {
-	if s.Rule == "" {
-		return ""
+	var parts []string
+	add := func(key, value string) {
+		if value != "" {
+			parts = append(parts, key+"="+value)
+		}
 	}
-	id := s.Rule + " " + s.Receiver
-	if s.Tenant != "" {
-		id += " tenant=" + s.Tenant
+	if s.Rule != "" {
+		parts = append(parts, s.Rule, s.Receiver)
+	} else {
+		add("receiver", s.Receiver)
 	}
-	if s.Group != "" {
-		id += " group=" + s.Group
+	add("domain", string(s.Domain))
+	if s.Source.IsValid() {
+		add("source", s.Source.String())
 	}
-	if s.From != "" {
-		id += " from=" + s.From
-	}
+	add("tenant", s.Tenant)
+	add("group", s.Group)
+	add("from", s.From)
 	if s.Network.IsValid() {
-		id += " network=" + s.Network.String()
+		add("network", s.Network.String())
 	}
-	return id
+	return strings.Join(parts, " ")
 }
 
-// Suspensions holds the operator's suspensions of this node, and those that rules put in force. Reading costs one atomic
-// load while there are none.
+// Suspensions holds the suspensions in force at this node: those that the members agreed on, and such as a rule put in
+// force here a moment ago. Reading costs one atomic load while there are none.
 type Suspensions struct {
 	mu   sync.Mutex
 	list atomic.Pointer[[]Suspension]
@@ -83,6 +89,26 @@ func (x *Suspensions) addAutomatic(s Suspension) {
 // Remove lifts the suspension that matches the same mail as s.
 func (x *Suspensions) Remove(s Suspension) {
 	x.edit(func(l []Suspension) []Suspension { return x.without(l, &s) })
+}
+
+// Update takes over what the members agreed on: put is in force from now on, drop no longer. Where an answer renewed an
+// automatic one meanwhile, the longer of the two counts, unless it was lifted before its time.
+func (x *Suspensions) Update(now time.Time, put, drop []Suspension) {
+	x.edit(func(l []Suspension) []Suspension {
+		for i := range drop {
+			d := &drop[i]
+			over := !d.Until.IsZero() && !d.Until.After(now)
+			l = slices.DeleteFunc(l, func(o Suspension) bool { return o.same(d) && !(over && o.Until.After(now)) })
+		}
+		for i := range put {
+			p := &put[i]
+			if p.Rule != "" && slices.ContainsFunc(l, func(o Suspension) bool { return o.same(p) && o.Until.After(p.Until) }) {
+				continue
+			}
+			l = append(x.without(l, p), *p)
+		}
+		return l
+	})
 }
 
 // List returns what is in force at now.
@@ -139,7 +165,7 @@ func (x *Suspensions) match(now time.Time, domain mail.Domain, receiver string, 
 
 // concerns tells whether the suspension is for d as far as tenant, sender and group go.
 func (s *Suspension) concerns(d *mail.Delivery) bool {
-	if s.Tenant == "" && s.From == "" {
+	if s.Tenant == "" && s.From == "" && s.Group == "" {
 		return true
 	}
 	if d == nil || s.Tenant != "" && s.Tenant != d.Tenant || s.Group != "" && s.Group != d.Group {

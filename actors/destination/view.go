@@ -73,7 +73,13 @@ type Plan struct {
 func (b *Outbox) Note(p Plan) (again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	receiver := b.status.Receiver
 	b.quiet, b.alarm, b.status, b.full = p.Quiet, p.Alarm, p.Status, p.Status.Full
+	if b.status.Receiver == "" {
+		b.status.Receiver = receiver // still, as far as known
+	} else if b.status.Receiver != receiver && b.env.Cleans != nil {
+		b.sort() // whose mail goes as cleaning mail depends on it
+	}
 	for _, s := range b.shelves {
 		// What arrived while the machine thought was told to nobody if it was quiet before. What it left undone knowing
 		// of it is not news.
@@ -113,4 +119,6 @@ type Status struct {
 	Detail string    // the peer's or the operator's words
 	Until  time.Time // when Reason ends; zero = unknown
 	Full   bool      // as many sessions as the limits allow
+
+	Receiver string // who answers for it, "" while that is not known
 }

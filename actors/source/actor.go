@@ -240,6 +240,19 @@ func (x *Sources) Remind(all map[netip.Addr]map[string]shaping.Memory) {
 	x.past = all
 }
 
+// Lift ends the block of a receiver at a source before its time; it tells whether there was one.
+func (x *Sources) Lift(source netip.Addr, receiver string) bool {
+	x.mu.Lock()
+	w := x.all[source]
+	x.mu.Unlock()
+	if w == nil {
+		return false
+	}
+	found, effects := w.book.Lift(x.run.Clock.Now(), receiver)
+	w.act(effects)
+	return found
+}
+
 // Report is how one source stands to its receivers.
 type Report struct {
 	Source    netip.Addr

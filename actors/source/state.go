@@ -42,6 +42,7 @@ type Controller interface {
 	Hint(now time.Time, y shaping.Memory)
 	Warm(now time.Time, p *shaping.Plan)
 	Warmup() (step, allowed int, ok bool)
+	Lift(now time.Time) // ends a block before its time
 }
 
 var _ Controller = (*shaping.Machine)(nil)

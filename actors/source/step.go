@@ -326,6 +326,21 @@ func (b *Book) observe(now time.Time, l *lane, o mail.Outcome, connected bool) {
 // watchFor is how many successes a controller is told of after trouble; before trouble it needs none.
 const watchFor = 16
 
+// Lift ends a receiver's block before its time, for all kinds of mail; it tells whether there was one.
+func (b *Book) Lift(now time.Time, receiver string) (bool, []Effect) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	found := false
+	for _, l := range b.order {
+		if state, _ := l.control.State(); l.receiver == receiver && state == shaping.Blocked {
+			found = true
+			l.control.Lift(now)
+			b.dispatch(now, l)
+		}
+	}
+	return found, b.flush()
+}
+
 // tick is for a lane whose alarm went off.
 func (b *Book) tick(now time.Time, l *lane) {
 	if l.alarm.IsZero() || now.Before(l.alarm) {

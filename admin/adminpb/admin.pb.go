@@ -1248,9 +1248,12 @@ type Receiver struct {
 	Delivered     int64                  `protobuf:"varint,7,opt,name=delivered,proto3" json:"delivered,omitempty"`
 	Deferred      int64                  `protobuf:"varint,8,opt,name=deferred,proto3" json:"deferred,omitempty"`
 	Failed        int64                  `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
-	Until         *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=until,proto3" json:"until,omitempty"`   // end of a block
-	Detail        string                 `protobuf:"bytes,11,opt,name=detail,proto3" json:"detail,omitempty"` // the reply that caused the state
-	Node          string                 `protobuf:"bytes,12,opt,name=node,proto3" json:"node,omitempty"`     // whose source it is
+	Until         *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=until,proto3" json:"until,omitempty"`                        // end of a block
+	Detail        string                 `protobuf:"bytes,11,opt,name=detail,proto3" json:"detail,omitempty"`                      // the reply that caused the state
+	Node          string                 `protobuf:"bytes,12,opt,name=node,proto3" json:"node,omitempty"`                          // whose source it is
+	Lane          string                 `protobuf:"bytes,13,opt,name=lane,proto3" json:"lane,omitempty"`                          // kind of mail that is counted apart: cleaning, a speed filter; "" = all other
+	WarmStep      int32                  `protobuf:"varint,14,opt,name=warm_step,json=warmStep,proto3" json:"warm_step,omitempty"` // of the source's warm-up plan …
+	WarmMost      int32                  `protobuf:"varint,15,opt,name=warm_most,json=warmMost,proto3" json:"warm_most,omitempty"` // … and what it allows for now; 0 = it is warm
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1367,6 +1370,27 @@ func (x *Receiver) GetNode() string {
 		return x.Node
 	}
 	return ""
+}
+
+func (x *Receiver) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *Receiver) GetWarmStep() int32 {
+	if x != nil {
+		return x.WarmStep
+	}
+	return 0
+}
+
+func (x *Receiver) GetWarmMost() int32 {
+	if x != nil {
+		return x.WarmMost
+	}
+	return 0
 }
 
 type TraceRequest struct {
@@ -2762,7 +2786,8 @@ func (x *DiscardGroupResponse) GetMissing() []*Absent {
 	return nil
 }
 
-// Whom a suspension concerns: exactly one is set.
+// Whom a suspension concerns: exactly one of kind is set, narrowed to the mail of a tenant or a delivery group where
+// of_tenant and of_group are.
 type Subject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -2772,7 +2797,10 @@ type Subject struct {
 	//	*Subject_Source
 	//	*Subject_Tenant
 	//	*Subject_Rule
+	//	*Subject_Group
 	Kind          isSubject_Kind `protobuf_oneof:"kind"`
+	OfTenant      string         `protobuf:"bytes,7,opt,name=of_tenant,json=ofTenant,proto3" json:"of_tenant,omitempty"`
+	OfGroup       string         `protobuf:"bytes,8,opt,name=of_group,json=ofGroup,proto3" json:"of_group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2859,6 +2887,29 @@ func (x *Subject) GetRule() string {
 	return ""
 }
 
+func (x *Subject) GetGroup() string {
+	if x != nil {
+		if x, ok := x.Kind.(*Subject_Group); ok {
+			return x.Group
+		}
+	}
+	return ""
+}
+
+func (x *Subject) GetOfTenant() string {
+	if x != nil {
+		return x.OfTenant
+	}
+	return ""
+}
+
+func (x *Subject) GetOfGroup() string {
+	if x != nil {
+		return x.OfGroup
+	}
+	return ""
+}
+
 type isSubject_Kind interface {
 	isSubject_Kind()
 }
@@ -2883,6 +2934,10 @@ type Subject_Rule struct {
 	Rule string `protobuf:"bytes,5,opt,name=rule,proto3,oneof"` // an automatic suspension, by its id: rule, receiver and whose mail it holds
 }
 
+type Subject_Group struct {
+	Group string `protobuf:"bytes,6,opt,name=group,proto3,oneof"`
+}
+
 func (*Subject_Domain) isSubject_Kind() {}
 
 func (*Subject_Receiver) isSubject_Kind() {}
@@ -2893,6 +2948,8 @@ func (*Subject_Tenant) isSubject_Kind() {}
 
 func (*Subject_Rule) isSubject_Kind() {}
 
+func (*Subject_Group) isSubject_Kind() {}
+
 type Suspension struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Subject       *Subject               `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
@@ -2900,6 +2957,8 @@ type Suspension struct {
 	Author        string                 `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
 	Since         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
 	Until         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"` // absent = until it is lifted
+	Rule          string                 `protobuf:"bytes,6,opt,name=rule,proto3" json:"rule,omitempty"`   // that put it in force; "" = somebody did
+	Node          string                 `protobuf:"bytes,7,opt,name=node,proto3" json:"node,omitempty"`   // where that was
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2967,6 +3026,20 @@ func (x *Suspension) GetUntil() *timestamppb.Timestamp {
 		return x.Until
 	}
 	return nil
+}
+
+func (x *Suspension) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Suspension) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 type SuspendRequest struct {
@@ -6624,7 +6697,7 @@ const file_admin_proto_rawDesc = "" +
 	"\amissing\x18\x03 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"5\n" +
 	"\x05Queue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\awaiting\x18\x02 \x01(\rR\awaiting\"\xd6\x02\n" +
+	"\awaiting\x18\x02 \x01(\rR\awaiting\"\xa4\x03\n" +
 	"\bReceiver\x12\x1a\n" +
 	"\breceiver\x18\x01 \x01(\tR\breceiver\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x14\n" +
@@ -6638,7 +6711,10 @@ const file_admin_proto_rawDesc = "" +
 	"\x05until\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
 	"\x06detail\x18\v \x01(\tR\x06detail\x12\x12\n" +
-	"\x04node\x18\f \x01(\tR\x04node\"X\n" +
+	"\x04node\x18\f \x01(\tR\x04node\x12\x12\n" +
+	"\x04lane\x18\r \x01(\tR\x04lane\x12\x1b\n" +
+	"\twarm_step\x18\x0e \x01(\x05R\bwarmStep\x12\x1b\n" +
+	"\twarm_most\x18\x0f \x01(\x05R\bwarmMost\"X\n" +
 	"\fTraceRequest\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
@@ -6763,21 +6839,26 @@ const file_admin_proto_rawDesc = "" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\"g\n" +
 	"\x14DiscardGroupResponse\x12\x1c\n" +
 	"\tdiscarded\x18\x01 \x01(\rR\tdiscarded\x121\n" +
-	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"\x93\x01\n" +
+	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"\xe3\x01\n" +
 	"\aSubject\x12\x18\n" +
 	"\x06domain\x18\x01 \x01(\tH\x00R\x06domain\x12\x1c\n" +
 	"\breceiver\x18\x02 \x01(\tH\x00R\breceiver\x12\x18\n" +
 	"\x06source\x18\x03 \x01(\tH\x00R\x06source\x12\x18\n" +
 	"\x06tenant\x18\x04 \x01(\tH\x00R\x06tenant\x12\x14\n" +
-	"\x04rule\x18\x05 \x01(\tH\x00R\x04ruleB\x06\n" +
-	"\x04kind\"\xd4\x01\n" +
+	"\x04rule\x18\x05 \x01(\tH\x00R\x04rule\x12\x16\n" +
+	"\x05group\x18\x06 \x01(\tH\x00R\x05group\x12\x1b\n" +
+	"\tof_tenant\x18\a \x01(\tR\bofTenant\x12\x19\n" +
+	"\bof_group\x18\b \x01(\tR\aofGroupB\x06\n" +
+	"\x04kind\"\xfc\x01\n" +
 	"\n" +
 	"Suspension\x122\n" +
 	"\asubject\x18\x01 \x01(\v2\x18.ekiden.admin.v1.SubjectR\asubject\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06author\x18\x03 \x01(\tR\x06author\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
-	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x89\x01\n" +
+	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x12\n" +
+	"\x04rule\x18\x06 \x01(\tR\x04rule\x12\x12\n" +
+	"\x04node\x18\a \x01(\tR\x04node\"\x89\x01\n" +
 	"\x0eSuspendRequest\x122\n" +
 	"\asubject\x18\x01 \x01(\v2\x18.ekiden.admin.v1.SubjectR\asubject\x12+\n" +
 	"\x03for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03for\x12\x16\n" +
@@ -7356,6 +7437,7 @@ func file_admin_proto_init() {
 		(*Subject_Source)(nil),
 		(*Subject_Tenant)(nil),
 		(*Subject_Rule)(nil),
+		(*Subject_Group)(nil),
 	}
 	file_admin_proto_msgTypes[48].OneofWrappers = []any{}
 	type x struct{}

@@ -14,47 +14,52 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/service"
 )
 
-// gates are kept by every member for itself, so a change is told to all of them.
+// gates are agreed on by all members; what one of them alone knows is asked of it.
 type gates struct{ *gatherer }
 
-// Suspend suspends on every member. A source address is known to the member that has it: one that takes it is enough.
+// Suspend is agreed on. A source address is known to the member that has it: where this one does not, another puts it to
+// the members.
 func (g gates) Suspend(ctx context.Context, s service.Suspension) error {
+	err := g.Local.Gates.Suspend(ctx, s)
+	if s.Kind != service.SubjectSource || !errors.Is(err, service.ErrInvalid) {
+		return err
+	}
 	req := &adminpb.SuspendRequest{Subject: rpc.SubjectOf(s.Subject), Reason: s.Reason}
 	if !s.Until.IsZero() {
 		req.For = durationpb.New(s.Until.Sub(s.Since))
 	}
-	wait := ask(ctx, g.gatherer, func(ctx context.Context, c member) (bool, error) {
+	return g.elsewhere(ctx, err, connect.CodeInvalidArgument, func(ctx context.Context, c member) error {
 		_, err := c.Suspend(ctx, req)
-		if s.Kind == service.SubjectSource && connect.CodeOf(err) == connect.CodeInvalidArgument {
-			return false, nil
-		}
-		return err == nil, err
-	})
-	err := g.Local.Gates.Suspend(ctx, s)
-	answers, missing := wait()
-	taken := slices.ContainsFunc(answers, func(a answer[bool]) bool { return a.value })
-	if err != nil && !(taken && s.Kind == service.SubjectSource && errors.Is(err, service.ErrInvalid)) {
 		return err
-	}
-	return partial(missing)
+	})
 }
 
-// Unsuspend lifts on every member; ErrNotFound where none of those that answer has it suspended.
-func (g gates) Unsuspend(ctx context.Context, s service.Subject) error {
-	wait := ask(ctx, g.gatherer, func(ctx context.Context, c member) (bool, error) {
+// Unsuspend is agreed on; a block is lifted by the member whose source waits it out. ErrNotFound where none of those that
+// answer knows of it.
+func (g gates) Unsuspend(ctx context.Context, s service.Subject, author string) error {
+	err := g.Local.Gates.Unsuspend(ctx, s, author)
+	if !errors.Is(err, service.ErrNotFound) && (err != nil || s.Kind != service.SubjectRule) { // of a rule others may have their own
+		return err
+	}
+	return g.elsewhere(ctx, err, connect.CodeNotFound, func(ctx context.Context, c member) error {
 		_, err := c.Unsuspend(ctx, &adminpb.UnsuspendRequest{Subject: rpc.SubjectOf(s)})
-		if connect.CodeOf(err) == connect.CodeNotFound {
+		return err
+	})
+}
+
+// elsewhere asks the other members to do what this one cannot. own is why; a member that says code cannot either.
+func (g gates) elsewhere(ctx context.Context, own error, code connect.Code, do func(context.Context, member) error) error {
+	answers, missing := ask(ctx, g.gatherer, func(ctx context.Context, c member) (bool, error) {
+		err := do(ctx, c)
+		if connect.CodeOf(err) == code {
 			return false, nil
 		}
 		return err == nil, err
-	})
-	err := g.Local.Gates.Unsuspend(ctx, s)
-	answers, missing := wait()
-	taken := slices.ContainsFunc(answers, func(a answer[bool]) bool { return a.value })
-	if err != nil && !(taken && errors.Is(err, service.ErrNotFound)) {
-		return err
+	})()
+	if slices.ContainsFunc(answers, func(a answer[bool]) bool { return a.value }) {
+		return partial(missing)
 	}
-	return partial(missing)
+	return own
 }
 
 // Suspensions lists each subject once, with the suspension that lasts longest.

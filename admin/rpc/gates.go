@@ -69,7 +69,7 @@ func (h *handler) Unsuspend(ctx context.Context, req *adminpb.UnsuspendRequest) 
 	if err != nil {
 		return nil, err
 	}
-	missing, err := absent(h.s.Gates.Unsuspend(ctx, subject))
+	missing, err := absent(h.s.Gates.Unsuspend(ctx, subject, operator))
 	if err != nil {
 		return nil, err
 	}
@@ -95,23 +95,30 @@ func (h *handler) ListSuspensions(ctx context.Context, _ *adminpb.ListSuspension
 }
 
 func subjectOf(s *adminpb.Subject) (service.Subject, error) {
+	kind, value := "", ""
 	switch k := s.GetKind().(type) {
 	case *adminpb.Subject_Domain:
-		return service.ParseSubject(service.SubjectDomain, k.Domain)
+		kind, value = service.SubjectDomain, k.Domain
 	case *adminpb.Subject_Receiver:
-		return service.ParseSubject(service.SubjectReceiver, k.Receiver)
+		kind, value = service.SubjectReceiver, k.Receiver
 	case *adminpb.Subject_Source:
-		return service.ParseSubject(service.SubjectSource, k.Source)
+		kind, value = service.SubjectSource, k.Source
 	case *adminpb.Subject_Tenant:
-		return service.ParseSubject(service.SubjectTenant, k.Tenant)
+		kind, value = service.SubjectTenant, k.Tenant
+	case *adminpb.Subject_Group:
+		kind, value = service.SubjectGroup, k.Group
 	case *adminpb.Subject_Rule:
-		return service.ParseSubject(service.SubjectRule, k.Rule)
+		kind, value = service.SubjectRule, k.Rule
 	}
-	return service.ParseSubject("", "")
+	subject, err := service.ParseSubject(kind, value)
+	if err != nil {
+		return subject, err
+	}
+	return subject.Narrow(s.OfTenant, s.OfGroup)
 }
 
 func suspension(s service.Suspension) *adminpb.Suspension {
-	subject := &adminpb.Subject{}
+	subject := &adminpb.Subject{OfTenant: s.Tenant, OfGroup: s.Group}
 	switch s.Kind {
 	case service.SubjectDomain:
 		subject.Kind = &adminpb.Subject_Domain{Domain: s.Value}
@@ -121,8 +128,11 @@ func suspension(s service.Suspension) *adminpb.Suspension {
 		subject.Kind = &adminpb.Subject_Source{Source: s.Value}
 	case service.SubjectTenant:
 		subject.Kind = &adminpb.Subject_Tenant{Tenant: s.Value}
+	case service.SubjectGroup:
+		subject.Kind = &adminpb.Subject_Group{Group: s.Value}
 	case service.SubjectRule:
 		subject.Kind = &adminpb.Subject_Rule{Rule: s.Value}
 	}
-	return &adminpb.Suspension{Subject: subject, Reason: clean(s.Reason), Author: s.Author, Since: stamp(s.Since), Until: stamp(s.Until)}
+	return &adminpb.Suspension{Subject: subject, Reason: clean(s.Reason), Author: s.Author, Since: stamp(s.Since), Until: stamp(s.Until),
+		Rule: s.Rule, Node: s.Node}
 }

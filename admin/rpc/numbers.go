@@ -58,7 +58,8 @@ func (h *handler) GetQueues(ctx context.Context, _ *adminpb.GetQueuesRequest) (*
 	for _, v := range receivers {
 		p := &adminpb.Receiver{Receiver: v.Receiver, State: v.State, Waiting: uint32(v.Waiting), Connections: int32(v.Connections),
 			Limit: int32(v.Limit), Delivered: v.Delivered, Deferred: v.Deferred, Failed: v.Failed,
-			Until: stamp(v.Until), Detail: clean(v.Detail), Node: v.Node}
+			Until: stamp(v.Until), Detail: clean(v.Detail), Node: v.Node,
+			Lane: v.Lane, WarmStep: int32(v.WarmStep), WarmMost: int32(v.WarmMost)}
 		if v.Source.IsValid() {
 			p.Source = v.Source.String()
 		}

@@ -87,7 +87,7 @@ func BucketOf(p *adminpb.CounterBucket) service.CounterBucket {
 func ReceiverOf(p *adminpb.Receiver) service.Receiver {
 	r := service.Receiver{Receiver: p.Receiver, State: p.State, Waiting: int64(p.Waiting), Connections: int(p.Connections),
 		Limit: int(p.Limit), Delivered: p.Delivered, Deferred: p.Deferred, Failed: p.Failed, Until: instant(p.Until),
-		Detail: p.Detail, Node: p.Node}
+		Detail: p.Detail, Node: p.Node, Lane: p.Lane, WarmStep: int(p.WarmStep), WarmMost: int(p.WarmMost)}
 	r.Source, _ = netip.ParseAddr(p.Source)
 	return r
 }
@@ -100,7 +100,8 @@ func GroupOf(p *adminpb.Group) service.Group {
 // SuspensionOf reads a suspension.
 func SuspensionOf(p *adminpb.Suspension) (service.Suspension, error) {
 	subject, err := subjectOf(p.Subject)
-	return service.Suspension{Subject: subject, Reason: p.Reason, Author: p.Author, Since: instant(p.Since), Until: instant(p.Until)}, err
+	return service.Suspension{Subject: subject, Reason: p.Reason, Author: p.Author, Since: instant(p.Since), Until: instant(p.Until),
+		Rule: p.Rule, Node: p.Node}, err
 }
 
 // SubjectOf writes whom a suspension concerns.

@@ -100,7 +100,7 @@ type Groups interface {
 type Gates interface {
 	Suspend(ctx context.Context, s Suspension) error
 	// Unsuspend returns ErrNotFound where nothing is suspended.
-	Unsuspend(ctx context.Context, s Subject) error
+	Unsuspend(ctx context.Context, s Subject, author string) error
 	Suspensions(ctx context.Context) ([]Suspension, error)
 }
 
@@ -251,6 +251,9 @@ type Receiver struct {
 	Until       time.Time // end of a block
 	Detail      string    // the reply that caused the state; foreign text
 	Node        string    // whose source it is; "" = of the node that answers
+	Lane        string    // kind of mail that is counted apart: cleaning, a speed filter; "" = all other
+	WarmStep    int       // of the source's warm-up plan …
+	WarmMost    int       // … and what it allows for now; 0 = it is warm
 }
 
 // EventQuery narrows a search. Zero members do not narrow.
@@ -307,6 +310,7 @@ const (
 	SubjectReceiver = "receiver"
 	SubjectSource   = "source"
 	SubjectTenant   = "tenant"
+	SubjectGroup    = "group"
 	SubjectRule     = "rule" // an automatic suspension, by its id: rule, receiver and whose mail it holds
 )
 
@@ -314,6 +318,9 @@ const (
 type Subject struct {
 	Kind  string // one of the kinds above
 	Value string // normal form of its kind: a mail.Domain, a receiver's name, an address, a tenant's name
+
+	Tenant string // only this tenant's mail; "" = everybody's, and of those kinds that say it
+	Group  string // only this delivery group's; "" = all
 }
 
 // Suspension keeps the subject's mail waiting.
@@ -323,6 +330,8 @@ type Suspension struct {
 	Author string
 	Since  time.Time
 	Until  time.Time // zero = until it is lifted
+	Rule   string    // that put it in force; "" = somebody did
+	Node   string    // where that was
 }
 
 // Replies are the rules about what receivers answer.

@@ -73,20 +73,42 @@ func ParseSubject(kind, value string) (Subject, error) {
 		if err != nil {
 			return Subject{}, fmt.Errorf("%w: %q is no domain", ErrInvalid, value)
 		}
-		return Subject{kind, string(d)}, nil
+		return Subject{Kind: kind, Value: string(d)}, nil
 	case SubjectSource:
 		a, err := netip.ParseAddr(value)
 		if err != nil {
 			return Subject{}, fmt.Errorf("%w: %q is no IP address", ErrInvalid, value)
 		}
-		return Subject{kind, a.Unmap().String()}, nil
-	case SubjectReceiver, SubjectTenant, SubjectRule:
-		if value == "" || len(value) > maxName {
-			return Subject{}, fmt.Errorf("%w: a %s has a name of 1 to %d octets", ErrInvalid, kind, maxName)
+		return Subject{Kind: kind, Value: a.Unmap().String()}, nil
+	case SubjectReceiver, SubjectTenant, SubjectGroup, SubjectRule:
+		most := maxName
+		if kind == SubjectRule { // made of several names
+			most = 4 * maxName
 		}
-		return Subject{kind, value}, nil
+		if value == "" || len(value) > most {
+			return Subject{}, fmt.Errorf("%w: a %s has a name of 1 to %d octets", ErrInvalid, kind, most)
+		}
+		return Subject{Kind: kind, Value: value}, nil
 	}
-	return Subject{}, fmt.Errorf("%w: one of domain, receiver, source, tenant, rule is needed", ErrInvalid)
+	return Subject{}, fmt.Errorf("%w: one of domain, receiver, source, tenant, group, rule is needed", ErrInvalid)
+}
+
+// Narrow is s for the mail of a tenant and a delivery group only; "" does not narrow.
+func (s Subject) Narrow(tenant, group string) (Subject, error) {
+	switch {
+	case tenant == "" && group == "":
+		return s, nil
+	case s.Kind == SubjectRule:
+		return s, fmt.Errorf("%w: a rule's suspension is named as a whole", ErrInvalid)
+	case s.Kind == SubjectTenant && tenant != "", s.Kind == SubjectGroup && group != "":
+		return s, fmt.Errorf("%w: %s is named twice", ErrInvalid, s.Kind)
+	case len(tenant) > maxName || len(group) > maxName:
+		return s, fmt.Errorf("%w: tenant and group have names of at most %d octets", ErrInvalid, maxName)
+	case s.Kind == SubjectTenant: // one form for a tenant's group
+		return Subject{Kind: SubjectGroup, Value: group, Tenant: s.Value}, nil
+	}
+	s.Tenant, s.Group = tenant, group
+	return s, nil
 }
 
 // ParseInstant reads a moment: UNIX seconds, RFC 3339, or a duration back from now ("90m"). "" is the zero time.

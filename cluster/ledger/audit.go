@@ -53,6 +53,22 @@ func some(n int, name func(int) string) string {
 	return b.String()
 }
 
+// action is what the audit trail calls a change of objects.
+func (p *PutObjects) action() string {
+	action := ""
+	for i := range p.Changes {
+		switch o := &p.Changes[i]; {
+		case o.Kind != KindSuspension:
+			return "settings"
+		case o.Delete:
+			action = "unsuspend"
+		default:
+			action = "suspend"
+		}
+	}
+	return action
+}
+
 func (p *PutObjects) subject() string {
 	return some(len(p.Changes), func(i int) string { return p.Changes[i].id().String() })
 }

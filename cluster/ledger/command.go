@@ -98,6 +98,9 @@ func newCommand(code commandCode) (Command, string) {
 	return nil, ""
 }
 
+// KindSuspension is the kind of objects that are no settings: they hold something back for a while.
+const KindSuspension = "suspension"
+
 // ObjectChange puts or deletes one settings object.
 type ObjectChange struct {
 	Kind, Name string

@@ -100,6 +100,9 @@ func (s *State) audited(w []Write, at Stamp, cmd Command, r Result) []Write {
 		return w
 	}
 	_, action := newCommand(cmd.code())
+	if objects, yes := cmd.(*PutObjects); yes {
+		action = objects.action()
+	}
 	line := AuditEntry{Seq: s.audit.Seq + 1, Index: at.Index, At: by.At, Author: by.Author, Origin: by.Origin,
 		Action: action, Subject: cmd.subject(), Detail: r.String()}
 	if isNote {

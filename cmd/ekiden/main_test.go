@@ -274,7 +274,7 @@ func (f *facts) Suspend(_ context.Context, s service.Suspension) error {
 	return nil
 }
 
-func (f *facts) Unsuspend(_ context.Context, s service.Subject) error {
+func (f *facts) Unsuspend(_ context.Context, s service.Subject, _ string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, have := range f.suspensions {

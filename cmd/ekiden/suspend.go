@@ -10,26 +10,29 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
 )
 
-// subjectFlags name whom a suspension concerns.
+// subjectFlags name whom a suspension concerns. A tenant or a group beside another flag narrows it.
 type subjectFlags struct {
 	Domain   string `help:"Destination domain." placeholder:"DOMAIN" xor:"subject"`
 	Receiver string `help:"Receiver, as the log and the metrics call it." placeholder:"NAME" xor:"subject"`
 	Source   string `help:"Source IP address." placeholder:"IP" xor:"subject"`
-	Tenant   string `help:"Tenant." placeholder:"NAME" xor:"subject"`
+	Tenant   string `help:"Tenant; beside another flag: only its mail." placeholder:"NAME"`
+	Group    string `help:"Delivery group; beside another flag: only its mail." placeholder:"GROUP"`
 }
 
 func (f subjectFlags) subject() (*adminpb.Subject, error) {
 	switch {
 	case f.Domain != "":
-		return &adminpb.Subject{Kind: &adminpb.Subject_Domain{Domain: f.Domain}}, nil
+		return &adminpb.Subject{Kind: &adminpb.Subject_Domain{Domain: f.Domain}, OfTenant: f.Tenant, OfGroup: f.Group}, nil
 	case f.Receiver != "":
-		return &adminpb.Subject{Kind: &adminpb.Subject_Receiver{Receiver: f.Receiver}}, nil
+		return &adminpb.Subject{Kind: &adminpb.Subject_Receiver{Receiver: f.Receiver}, OfTenant: f.Tenant, OfGroup: f.Group}, nil
 	case f.Source != "":
-		return &adminpb.Subject{Kind: &adminpb.Subject_Source{Source: f.Source}}, nil
+		return &adminpb.Subject{Kind: &adminpb.Subject_Source{Source: f.Source}, OfTenant: f.Tenant, OfGroup: f.Group}, nil
+	case f.Group != "":
+		return &adminpb.Subject{Kind: &adminpb.Subject_Group{Group: f.Group}, OfTenant: f.Tenant}, nil
 	case f.Tenant != "":
 		return &adminpb.Subject{Kind: &adminpb.Subject_Tenant{Tenant: f.Tenant}}, nil
 	}
-	return nil, badUsage(errors.New("one of --domain, --receiver, --source, --tenant is needed"))
+	return nil, badUsage(errors.New("one of --domain, --receiver, --source, --tenant, --group is needed"))
 }
 
 type suspendCmd struct {
@@ -37,7 +40,7 @@ type suspendCmd struct {
 	subjectFlags
 	For    time.Duration `help:"End it by itself after this time; without, it lasts until it is lifted." placeholder:"1h"`
 	Reason string        `help:"Why; shown to whoever asks what a mail waits for." placeholder:"TEXT"`
-	List   bool          `help:"List what is suspended."`
+	List   bool          `help:"List what is suspended, by whom or by which rule, and what receivers block."`
 }
 
 func (suspendCmd) Help() string {
@@ -59,14 +62,14 @@ func (c suspendCmd) Run(a *app) error {
 			return printProto(a.out, r)
 		}
 		tellMissing(a, r.Missing)
-		rows := [][]string{{"KIND", "SUBJECT", "SINCE", "UNTIL", "AUTHOR", "REASON"}}
+		rows := [][]string{{"KIND", "SUBJECT", "SINCE", "UNTIL", "NODE", "AUTHOR", "REASON"}}
 		for _, s := range r.Suspensions {
 			kind, name := subjectWords(s.Subject)
 			until := "lifted"
 			if s.Until != nil {
 				until = moment(s.Until)
 			}
-			rows = append(rows, []string{kind, name, moment(s.Since), until, s.Author, s.Reason})
+			rows = append(rows, []string{kind, name, moment(s.Since), until, s.Node, s.Author, s.Reason})
 		}
 		return table(a.out, rows)
 	}
@@ -101,7 +104,7 @@ func (c suspendCmd) Run(a *app) error {
 type unsuspendCmd struct {
 	serverFlags
 	subjectFlags
-	Rule string `help:"A suspension that a rule put in force, as the list names it." placeholder:"ID" xor:"subject"`
+	Rule string `help:"A suspension that a rule put in force, or a block, as the list names it." placeholder:"ID" xor:"subject"`
 }
 
 func (unsuspendCmd) Help() string { return "Example: ekiden unsuspend --domain example.jp" }
@@ -134,15 +137,23 @@ func (c unsuspendCmd) Run(a *app) error {
 func subjectWords(s *adminpb.Subject) (kind, name string) {
 	switch k := s.GetKind().(type) {
 	case *adminpb.Subject_Domain:
-		return "domain", k.Domain
+		kind, name = "domain", k.Domain
 	case *adminpb.Subject_Receiver:
-		return "receiver", k.Receiver
+		kind, name = "receiver", k.Receiver
 	case *adminpb.Subject_Source:
-		return "source", k.Source
+		kind, name = "source", k.Source
 	case *adminpb.Subject_Tenant:
-		return "tenant", k.Tenant
+		kind, name = "tenant", k.Tenant
+	case *adminpb.Subject_Group:
+		kind, name = "group", k.Group
 	case *adminpb.Subject_Rule:
-		return "rule", k.Rule
+		kind, name = "rule", k.Rule
 	}
-	return "", ""
+	if t := s.GetOfTenant(); t != "" {
+		name += " tenant=" + t
+	}
+	if g := s.GetOfGroup(); g != "" {
+		name += " group=" + g
+	}
+	return kind, name
 }

@@ -144,6 +144,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"receivers file missing", inComposition("pool: default") + "receivers: nowhere.yaml", 6, "receivers", "cannot read"},
 		{"a rule about answers that is wrong", inComposition("pool: default") + "receivers:\n  - name: docomo\n    replies:\n      - {name: a, codes: [550], status: user, scope: nobody}", 9, "receivers[0].replies[0].scope", "allowed: connection, dkim"},
 		{"a rule about answers twice", inComposition("pool: default") + "receivers:\n  - name: docomo\n    replies:\n      - {name: a, codes: [550], status: user, scope: recipient}\n      - {name: a, codes: [551], status: user, scope: recipient}", 10, "receivers[0].replies[1].name", ""},
+		{"a share that is none", "tenants:\n  - {name: a, cleaning_above: 100, compositions: [{name: b}]}", 2, "tenants[0].cleaning_above", ""},
 		{"receivers inline wrong", inComposition("pool: default") + "receivers:\n  - {name: r, tls: maybe}", 7, "receivers[0].tls", "opportunistic, required, none"},
 	}
 	for _, tt := range tests {

@@ -52,6 +52,7 @@ func (t *Tenant) fill() {
 	set(&t.Bounce.Format, "classic")
 	set(&t.Exclusion.Threshold, 3)
 	set(&t.RetentionDays, 40)
+	set(&t.CleaningAbove, 10)
 	t.SpeedCap.fill()
 	for i := range t.Compositions {
 		t.Compositions[i].fill()

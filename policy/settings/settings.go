@@ -23,6 +23,7 @@ type Tenant struct {
 	BlackBox      bool          `yaml:"blackbox,omitempty" json:"blackbox,omitempty"`
 	Exclusion     Exclusion     `yaml:"exclusion,omitempty" json:"exclusion,omitempty"`
 	RetentionDays int           `yaml:"retention_days,omitempty" json:"retention_days,omitempty"` // 1-90, default 40
+	CleaningAbove int           `yaml:"cleaning_above,omitempty" json:"cleaning_above,omitempty"` // percent of unknown users (D2); default 10, -1 = never
 	SourceIPQuota int           `yaml:"source_ip_quota,omitempty" json:"source_ip_quota,omitempty"`
 	Compositions  []Composition `yaml:"compositions" json:"compositions"`
 	Speed         []Speed       `yaml:"speed,omitempty" json:"speed,omitempty"`

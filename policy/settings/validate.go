@@ -121,6 +121,9 @@ func (c *checker) tenant(t *Tenant, path string) {
 	}
 	c.between(t.Exclusion.Threshold, path+".exclusion.threshold", 1, 99)
 	c.between(t.RetentionDays, path+".retention_days", 1, 90)
+	if t.CleaningAbove != -1 {
+		c.between(t.CleaningAbove, path+".cleaning_above", 1, 99)
+	}
 	if t.SourceIPQuota < 0 {
 		c.fail(path+".source_ip_quota", "must be 0 (no limit) or more")
 	}

@@ -289,6 +289,14 @@ func (m *Machine) pause(now time.Time, d time.Duration) {
 	m.again = d
 }
 
+// Lift ends a block before its time: the next grant is the probe.
+func (m *Machine) Lift(now time.Time) {
+	m.advance(now)
+	if m.state == Blocked {
+		m.until, m.again, m.pauses = now, 0, 0
+	}
+}
+
 // block leaves the receiver alone for a while. meant: it is us it does not want, and so fast; otherwise it may be down.
 func (m *Machine) block(now time.Time, meant bool) {
 	if m.again > 0 && m.state == Probing { // a rule's pause does not grow

@@ -1,0 +1,168 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/destination"
+	"github.com/ekiden-mta/ekiden/actors/source"
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/queue"
+)
+
+// queuedMost bounds how much of one domain's queue is looked through for whoever asks what a mail waits for.
+const queuedMost = 20_000
+
+// queued finds deliveries in the queue, by what the log last said of them. Those that lie too far behind are not found.
+func (e *engine) queued(ctx context.Context, open map[mail.Seq]*mail.Event) map[mail.Seq]*mail.Delivery {
+	found := map[mail.Seq]*mail.Delivery{}
+	asked := map[mail.Domain]bool{}
+	for _, ev := range open {
+		if asked[ev.Domain] {
+			continue
+		}
+		asked[ev.Domain] = true
+		var at queue.Cursor
+		for n, more := 0, true; more && n < queuedMost && ctx.Err() == nil; n += scanBatch {
+			var ds []mail.Delivery
+			var err error
+			if ds, at, more, _, err = e.store.Scan(ev.Domain, at, time.UnixMilli(1<<47), scanBatch); err != nil {
+				break // the store says so elsewhere
+			}
+			for i := range ds {
+				if open[ds[i].Seq] != nil {
+					found[ds[i].Seq] = &ds[i]
+				}
+			}
+		}
+	}
+	return found
+}
+
+// waiting tells what binds a delivery whose newest event is ev, and until when (requirement N12). d is its record, nil
+// where that is not known.
+func (n *Node) waiting(e *engine, ev *mail.Event, d *mail.Delivery) service.Waiting {
+	w := service.Waiting{Receiver: ev.Receiver, Binding: "in_delivery", Delivery: mail.Delivery{Seq: ev.Delivery,
+		Message: ev.Message, Tenant: ev.Tenant, Group: ev.Group, From: ev.From, To: ev.To, Domain: ev.Domain,
+		Attempts: ev.Attempt, Due: ev.Next}}
+	fresh := ev.Kind == mail.EventAccepted || ev.Kind == mail.EventTakenOver
+	if fresh {
+		if w.Delivery.Due = ev.Due; w.Delivery.Due.IsZero() {
+			w.Delivery.Due = ev.At
+		}
+	}
+	if d != nil {
+		w.Delivery = *d
+	}
+	due, now := w.Delivery.Due, n.clock.Now()
+	var stands destination.Standing
+	for _, s := range e.actors.Destinations().Snapshot(ev.Domain) {
+		stands = s
+	}
+	if l, known := n.book.now.Load().rules.ByDomain(ev.Domain); known && w.Receiver == "" {
+		w.Receiver = l.Receiver
+	}
+	w.Receiver = cmp.Or(w.Receiver, stands.Receiver)
+	if g, closed := n.gates.table.Find(ev.Tenant, ev.Group); closed {
+		w.Binding, w.Detail = "gate", fmt.Sprintf("delivery group %s is stopped since %s by %s", g.Group, g.Since.Format(time.RFC3339), g.Author)
+		return w
+	}
+	suspended, until, quiet := e.actors.Destinations().Binds(&w.Delivery, w.Receiver)
+	switch {
+	case suspended != nil && (until.IsZero() || until.After(due)):
+		w.Binding, w.Until, w.Detail = "suspension", until, suspensionWords(suspended)
+	case quiet && !until.Before(due):
+		w.Binding, w.Until, w.Detail = "quiet_hours", until, "the permitted sending hours of the domain"
+		if w.Delivery.Quiet != "" {
+			w.Detail = "no sending in " + strings.ReplaceAll(w.Delivery.Quiet, ",", ", ")
+		}
+	case due.After(now) && (ev.Kind == mail.EventDeferred || !fresh || ev.Attempt > 0):
+		w.Binding, w.Until, w.Detail = "retry", due, ev.Detail
+		if !ev.Reply.IsZero() {
+			w.Detail = ev.Reply.String()
+		}
+	case due.After(now):
+		w.Binding, w.Until = "reservation", due
+	default:
+		n.standing(e, &w, &stands)
+	}
+	return w
+}
+
+// suspensionWords say who suspended what, and why.
+func suspensionWords(s *destination.Suspension) string {
+	who := "by " + s.Author
+	if s.Rule != "" {
+		who = s.ID()
+	}
+	if s.Node != "" {
+		who += " at " + s.Node
+	}
+	if s.Reason == "" {
+		return who
+	}
+	return s.Reason + " (" + who + ")"
+}
+
+// bindings translates the destination's reasons into the words of the trace.
+var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "pace", "blocked": "block",
+	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease", "quiet": "quiet_hours", "warmup": "warmup"}
+
+// standing tells what binds the destination of a delivery that is due.
+func (n *Node) standing(e *engine, w *service.Waiting, s *destination.Standing) {
+	why := bindings[s.Reason.String()]
+	if why == "" {
+		return
+	}
+	w.Binding, w.Until, w.Detail = why, s.Until, s.Detail
+	for _, report := range e.actors.Sources().Snapshot() {
+		from := "the system's address"
+		if report.Source.IsValid() {
+			from = report.Source.String()
+		}
+		for i := range report.Receivers {
+			if r := &report.Receivers[i]; r.Receiver == w.Receiver && strings.HasPrefix(r.Lane, "cleaning") == w.Delivery.Cleaning {
+				if words := sourceWords(why, r); words != "" {
+					w.Detail = join(w.Detail, from+": "+words)
+				}
+			}
+		}
+	}
+	if why == "suspension" && w.Detail == "" { // of all its sources
+		for _, one := range e.actors.Destinations().Suspended() {
+			if one.Source.IsValid() || one.Network.IsValid() {
+				w.Detail = join(w.Detail, suspensionWords(&one))
+			}
+		}
+	}
+}
+
+func join(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}
+
+// sourceWords say what a source may do at a receiver, as far as that binds.
+func sourceWords(why string, r *source.Standing) string {
+	switch {
+	case why == "warmup" && r.WarmMost > 0:
+		return fmt.Sprintf("step %d of its warm-up allows %d messages for now", r.WarmStep, r.WarmMost)
+	case why == "slot":
+		return fmt.Sprintf("%d of %d connections in use", r.Connections, r.Most)
+	case why == "pace" && r.Pace > 0:
+		return fmt.Sprintf("%.3g messages a second", r.Pace)
+	case why == "block" && r.Cause.Reply != "":
+		words := "the receiver said " + r.Cause.Reply
+		if r.Cause.Rule != "" {
+			words += " (" + r.Cause.Rule + ")"
+		}
+		return words
+	}
+	return ""
+}
