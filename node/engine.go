@@ -170,7 +170,10 @@ func (n *Node) assembleEngine(e *engine) error {
 	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds, e.bounces},
 		Settings: func() *settings.Index { return n.book.now.Load().index }, Suppressed: n.suppressed,
 		Stopped: n.gates.table.Refuses,
-		Offer:   e.actors.Offer, Hostname: n.cfg.Node.Hostname, Clock: n.clock, Log: n.log})
+		Faulty: func(rule string, refused bool) {
+			n.metrics.Compliance.With(rule, map[bool]string{false: "warned", true: "refused"}[refused]).Inc()
+		},
+		Offer: e.actors.Offer, Hostname: n.cfg.Node.Hostname, Clock: n.clock, Log: n.log})
 	if err != nil {
 		return fmt.Errorf("node: assemble intake: %w", err)
 	}

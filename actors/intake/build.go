@@ -37,6 +37,13 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	if s.From.IsNull() && !m.AllowsFrom(fromDomain(h.From)) {
 		return nil, refuse(553, smtp.EnhancedCode{Class: 5, Subject: 7, Detail: 1}, "this FROM domain is not registered")
 	}
+	faults := ""
+	if t := m.Tenant; t.Compliance != "off" && t.Compliance != "" {
+		var err error
+		if faults, err = in.comply(s, h.MessageID, t.Compliance == "refuse"); err != nil {
+			return nil, err
+		}
+	}
 	values := m.Filters.Read(s.Data[:h.End])
 	to := unique(forward(&values, s.To))
 	if len(to) == 0 {
@@ -61,7 +68,7 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	p.suppressed, p.hours, p.values = in.Suppressed, index.QuietHours, values
 	p.fill(s, m, &d, &h, now)
 	p.delivery.Message, p.delivery.Size = a.ID, len(a.Body)
-	p.event.Message, p.event.Size = a.ID, len(a.Body)
+	p.event.Message, p.event.Size, p.event.Detail = a.ID, len(a.Body), faults
 	a.Deliveries, a.Events = w.oneDelivery[:0], w.oneEvent[:0]
 	if len(to) > 1 {
 		a.Deliveries = make([]mail.Delivery, 0, len(to))

@@ -9,12 +9,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/policy/compliance"
 	"github.com/ekiden-mta/ekiden/policy/settings"
 )
 
@@ -36,10 +38,12 @@ type Config struct {
 	Stopped  func(tenant, group string) bool // whether a delivery group takes no mail at the moment; nil = all do
 	// Suppressed tells why an address gets no mail of a tenant; nil = every address does. It is asked once per recipient.
 	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
-	Offer      func([]mail.Job) // takes committed deliveries, whenever they are due; must not block
-	Hostname   string           // of this node, for Received
-	Clock      *clock.Clock     // product time; nil = the machine's
-	Log        *slog.Logger     // nil = none
+	// Faulty hears of each fault that the compliance rules found, and whether the message was refused for it; nil = nobody.
+	Faulty   func(rule string, refused bool)
+	Offer    func([]mail.Job) // takes committed deliveries, whenever they are due; must not block
+	Hostname string           // of this node, for Received
+	Clock    *clock.Clock     // product time; nil = the machine's
+	Log      *slog.Logger     // nil = none
 }
 
 // Validate reports what is missing.
@@ -50,10 +54,11 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// Intake takes submissions. Safe for concurrent use; it holds no state between messages.
+// Intake takes submissions. Safe for concurrent use; it holds no state between messages, but for Message-IDs of lately.
 type Intake struct {
 	Config
 	waiters sync.Pool // of *waiter
+	repeats repeats
 }
 
 // New returns an Intake that works until its store closes.
@@ -69,6 +74,7 @@ func New(c Config) (*Intake, error) {
 	}
 	in := &Intake{Config: c}
 	in.Hostname = cleanName(c.Hostname)
+	in.repeats.of = compliance.NewRepeats(maphash.MakeSeed())
 	in.waiters.New = func() any {
 		w := &waiter{result: make(chan result, 1)}
 		w.done = func(id mail.MessageID, err error) { w.result <- result{id, err} }

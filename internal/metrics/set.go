@@ -94,6 +94,8 @@ type Set struct {
 	LateReports *Counters1
 	// RuleHits counts answers by the rule that knew them: a rule without hits may have rotted.
 	RuleHits *Counters1
+	// Compliance counts faults found in messages at submission, by rule and by what was done: warned, refused.
+	Compliance *Counters2
 	// AutoCleaning is how many tenants' bulk mail goes as cleaning mail because of unknown users, by receiver.
 	AutoCleaning Readings
 	// WebhookPosts counts posts to webhooks and WebhookEvents the events in them, by result: posted, failed (to be tried
@@ -148,6 +150,7 @@ func New(version string) *Set {
 		InboundReports:  b.counters1("inbound_reports_total", "Mail to return addresses, by what it was.", "kind"),
 		LateReports:     b.counters1("late_reports_total", "Reports about mail that had been taken, by receiver.", "receiver"),
 		RuleHits:        b.counters1("rule_hits_total", "Answers of receivers, by the rule that knew them.", "rule"),
+		Compliance:      b.counters2("compliance_total", "Faults found in messages at submission.", "fault", "action"),
 		AutoCleaning:    b.readings("auto_cleaning", "Tenants whose bulk mail is slowed down because of unknown users.", "receiver"),
 		WebhookPosts:    b.counters1("webhook_posts_total", "Posts to webhooks by result.", "result"),
 		WebhookEvents:   b.counters1("webhook_events_total", "Events in posts to webhooks by result.", "result"),

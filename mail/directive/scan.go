@@ -7,6 +7,7 @@ package directive
 
 import (
 	"bytes"
+	"iter"
 	"strings"
 	"time"
 
@@ -179,6 +180,24 @@ func Len(cut []Range) int {
 		n += c.End - c.Start
 	}
 	return n
+}
+
+// Fields yields name and value of each field of a header section, in order, as they stand there.
+func Fields(msg []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		for pos := 0; pos < len(msg); {
+			n := fieldName(msg[pos:])
+			if n == 0 {
+				return
+			}
+			end := fieldEnd(msg, pos)
+			colon := pos + n + bytes.IndexByte(msg[pos+n:end], ':')
+			if !yield(msg[pos:pos+n], msg[colon+1:end]) {
+				return
+			}
+			pos = end
+		}
+	}
 }
 
 // Find returns the value of the first field of that name in a header section, as it stands there, or nil.

@@ -53,6 +53,7 @@ func (t *Tenant) fill() {
 	set(&t.Exclusion.Threshold, 3)
 	set(&t.RetentionDays, 40)
 	set(&t.CleaningAbove, 10)
+	set(&t.Compliance, "off")
 	t.SpeedCap.fill()
 	for i := range t.Compositions {
 		t.Compositions[i].fill()
