@@ -101,6 +101,7 @@ type Delivery struct {
 	UTF8        bool          // message needs SMTPUTF8
 	InDoubt     bool          // an earlier attempt was cut after the final dot: the receiver may hold a copy
 	Own         bool          // made by the engine itself (a bounce): no customer's mail, not counted as such
+	Apart       bool          // waits in its tenant's own part of the queue; set by the store in Put, never changed
 	Shared      bool          // other recipients of the message were queued with it; set by the store in Put, never changed
 }
 

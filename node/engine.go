@@ -252,7 +252,7 @@ func (n *Node) allSources() (all []netip.Addr) {
 
 // recover makes destinations of what the store holds.
 func (e *engine) recover() error {
-	err := e.store.Destinations(func(d mail.Domain, waiting int, due time.Time) error {
+	err := e.store.Destinations(func(d mail.Destination, waiting int, due time.Time) error {
 		e.actors.Recover(d, waiting, due)
 		return nil
 	})

@@ -13,7 +13,6 @@ import (
 
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/clock"
-	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/gate"
 	"github.com/ekiden-mta/ekiden/storage/stats"
 )
@@ -442,14 +441,11 @@ func (n *Node) DiscardGate(ctx context.Context, g gate.Gate) (total int, err err
 	if newest := e.store.Newest().Add(time.Microsecond); newest.After(before) && newest.Sub(before) < numbersAhead {
 		before = newest // what was accepted by now, although its number runs ahead of the clock
 	}
-	var domains []mail.Domain
-	if err := e.store.Destinations(func(d mail.Domain, _ int, _ time.Time) error {
-		domains = append(domains, d)
-		return nil
-	}); err != nil {
-		return 0, fmt.Errorf("node: look through the queue: %w", err)
+	all, err := e.destinations()
+	if err != nil {
+		return 0, err
 	}
-	for _, d := range domains {
+	for _, d := range all {
 		k, err := e.actors.Destinations().Discard(ctx, d, g.Key(), before)
 		if total += k; err != nil {
 			return total, fmt.Errorf("node: discard: %w", err)

@@ -26,7 +26,7 @@ type overdue struct {
 	mu    sync.Mutex
 	seen  map[mail.Seq]struct{} // found by the last look
 	stuck []service.Overdue     // by the last two
-	from  mail.Domain           // where the next look begins
+	from  mail.Destination      // where the next look begins
 }
 
 func (o *overdue) count() int {
@@ -60,8 +60,8 @@ func (n *Node) watchProgress(e *engine) {
 	}
 }
 
-// lookForOverdue looks at a bounded number of deliveries that are long due, the oldest of each domain first; the next look
-// goes on with the next domains. While this node may not send, nothing ends and nothing is overdue.
+// lookForOverdue looks at a bounded number of deliveries that are long due, the oldest of each destination first; the next
+// look goes on with the next ones. While this node may not send, nothing ends and nothing is overdue.
 func (n *Node) lookForOverdue(ctx context.Context, e *engine) error {
 	o, now := &e.overdue, n.clock.Now()
 	if !e.holds() || !e.owned.Load() {
@@ -70,9 +70,9 @@ func (n *Node) lookForOverdue(ctx context.Context, e *engine) error {
 		o.mu.Unlock()
 		return nil
 	}
-	var domains []mail.Domain
-	err := e.store.DestinationsDue(now.Add(-overdueAfter), func(d mail.Domain, _ int, _ time.Time) error {
-		domains = append(domains, d)
+	var all []mail.Destination
+	err := e.store.DestinationsDue(now.Add(-overdueAfter), func(d mail.Destination, _ int, _ time.Time) error {
+		all = append(all, d)
 		return nil
 	})
 	if err != nil {
@@ -82,14 +82,14 @@ func (n *Node) lookForOverdue(ctx context.Context, e *engine) error {
 	var stuck []service.Overdue
 	left := overdueLook
 	at := 0
-	for i, d := range domains { // where the last look ended
+	for i, d := range all { // where the last look ended
 		if d == o.from {
 			at = i
 		}
 	}
-	o.from = ""
-	for i := range domains {
-		d := domains[(at+i)%len(domains)]
+	o.from = mail.Destination{}
+	for i := range all {
+		d := all[(at+i)%len(all)]
 		if left <= 0 {
 			o.from = d
 			break

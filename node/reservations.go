@@ -43,10 +43,10 @@ func waits(d *mail.Delivery, tenant string, now time.Time) bool {
 // scanBatch is how many deliveries are read at once.
 const scanBatch = 1000
 
-// domains lists the domains with queued mail.
-func (e *engine) domains() ([]mail.Domain, error) {
-	var out []mail.Domain
-	err := e.store.Destinations(func(d mail.Domain, _ int, _ time.Time) error {
+// destinations lists where queued mail goes.
+func (e *engine) destinations() ([]mail.Destination, error) {
+	var out []mail.Destination
+	err := e.store.Destinations(func(d mail.Destination, _ int, _ time.Time) error {
 		out = append(out, d)
 		return nil
 	})
@@ -63,20 +63,20 @@ func (n reservationService) Reservations(ctx context.Context, tenant string) ([]
 	if err != nil {
 		return nil, err
 	}
-	domains, err := e.domains()
+	all, err := e.destinations()
 	if err != nil {
 		return nil, err
 	}
 	now, last := n.clock.Now(), time.UnixMilli(1<<47)
 	counts := map[reservation]int{}
-	for _, domain := range domains {
+	for _, d := range all {
 		var at queue.Cursor
 		for more := true; more; {
 			if err := ctx.Err(); err != nil {
 				return nil, fmt.Errorf("node: list reservations: %w", err)
 			}
 			var ds []mail.Delivery
-			if ds, at, more, _, err = e.store.Scan(domain, at, last, scanBatch); err != nil {
+			if ds, at, more, _, err = e.store.Scan(d, at, last, scanBatch); err != nil {
 				return nil, fmt.Errorf("node: list reservations: %w", err)
 			}
 			for i := range ds {
@@ -108,12 +108,12 @@ func (n reservationService) CancelReservation(ctx context.Context, tenant, id, a
 	if err != nil {
 		return 0, err
 	}
-	domains, err := e.domains()
+	all, err := e.destinations()
 	if err != nil {
 		return 0, err
 	}
 	want := reservation{list[i].Tenant, list[i].FromDomain, list[i].Time.UnixMilli()}
-	for _, d := range domains {
+	for _, d := range all {
 		k, err := e.actors.Destinations().Interrupt(ctx, d, func(d *mail.Delivery) bool {
 			return d.Reserved && d.Attempts == 0 && reservationOf(d) == want
 		})

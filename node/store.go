@@ -92,7 +92,7 @@ func (s actorStore) Settle(m mail.Settlement, done func(error)) {
 }
 
 // Scan implements protocol.Queue.
-func (s actorStore) Scan(d mail.Domain, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
+func (s actorStore) Scan(d mail.Destination, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
 	from, _ := c.(queue.Cursor)
 	ds, next, more, due, err := s.Store.Scan(d, from, until, n)
 	return ds, next, more, due, err

@@ -20,17 +20,17 @@ const queuedMost = 20_000
 // queued finds deliveries in the queue, by what the log last said of them. Those that lie too far behind are not found.
 func (e *engine) queued(ctx context.Context, open map[mail.Seq]*mail.Event) map[mail.Seq]*mail.Delivery {
 	found := map[mail.Seq]*mail.Delivery{}
-	asked := map[mail.Domain]bool{}
+	ask := map[mail.Destination]bool{}
 	for _, ev := range open {
-		if asked[ev.Domain] {
-			continue
-		}
-		asked[ev.Domain] = true
+		ask[mail.Destination{Domain: ev.Domain, Tenant: ev.Tenant}] = true
+		ask[mail.Destination{Domain: ev.Domain}] = true // of all tenants: as the store had it before
+	}
+	for dest := range ask {
 		var at queue.Cursor
 		for n, more := 0, true; more && n < queuedMost && ctx.Err() == nil; n += scanBatch {
 			var ds []mail.Delivery
 			var err error
-			if ds, at, more, _, err = e.store.Scan(ev.Domain, at, time.UnixMilli(1<<47), scanBatch); err != nil {
+			if ds, at, more, _, err = e.store.Scan(dest, at, time.UnixMilli(1<<47), scanBatch); err != nil {
 				break // the store says so elsewhere
 			}
 			for i := range ds {
@@ -61,7 +61,9 @@ func (n *Node) waiting(e *engine, ev *mail.Event, d *mail.Delivery) service.Wait
 	due, now := w.Delivery.Due, n.clock.Now()
 	var stands destination.Standing
 	for _, s := range e.actors.Destinations().Snapshot(ev.Domain) {
-		stands = s
+		if s.Tenant == "" || s.Tenant == ev.Tenant {
+			stands = s
+		}
 	}
 	if l, known := n.book.now.Load().rules.ByDomain(ev.Domain); known && w.Receiver == "" {
 		w.Receiver = l.Receiver

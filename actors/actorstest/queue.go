@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +22,7 @@ type Queue struct {
 	Fail   error
 
 	mu      sync.Mutex
-	by      map[mail.Domain]map[mail.Seq]mail.Delivery
+	by      map[mail.Destination]map[mail.Seq]mail.Delivery
 	bodies  map[mail.MessageID][]byte
 	final   map[mail.Seq]mail.Event
 	events  []mail.Event
@@ -32,7 +33,7 @@ type Queue struct {
 
 // NewQueue returns an empty store; with keep it remembers every event.
 func NewQueue(keep bool) *Queue {
-	return &Queue{by: map[mail.Domain]map[mail.Seq]mail.Delivery{}, bodies: map[mail.MessageID][]byte{},
+	return &Queue{by: map[mail.Destination]map[mail.Seq]mail.Delivery{}, bodies: map[mail.MessageID][]byte{},
 		final: map[mail.Seq]mail.Event{}, keep: keep}
 }
 
@@ -41,10 +42,10 @@ func (q *Queue) Put(body []byte, ds ...mail.Delivery) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, d := range ds {
-		m := q.by[d.Domain]
+		m := q.by[d.Destination()]
 		if m == nil {
 			m = map[mail.Seq]mail.Delivery{}
-			q.by[d.Domain] = m
+			q.by[d.Destination()] = m
 		}
 		m[d.Seq] = d
 		q.bodies[d.Message] = body
@@ -66,7 +67,7 @@ func (a place) compare(b place) int {
 
 // Scan implements protocol.Queue as the store does: one position for all priorities, so that what comes up before it
 // later is not listed, and nextDue only where everything due was listed.
-func (q *Queue) Scan(d mail.Domain, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
+func (q *Queue) Scan(d mail.Destination, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.Fail != nil {
@@ -141,14 +142,14 @@ func (q *Queue) commit(s *mail.Settlement) error {
 		return q.Fail
 	}
 	d := s.Delivery
-	if _, ok := q.by[d.Domain][d.Seq]; !ok {
+	if _, ok := q.by[d.Destination()][d.Seq]; !ok {
 		q.faults = append(q.faults, fmt.Errorf("delivery %d settled as %v, but it is not in the queue (before: %v)", d.Seq, s.Event.Kind, q.final[d.Seq].Kind))
 		return nil
 	}
 	if s.Next != nil {
-		q.by[d.Domain][d.Seq] = *s.Next
+		q.by[d.Destination()][d.Seq] = *s.Next
 	} else {
-		delete(q.by[d.Domain], d.Seq)
+		delete(q.by[d.Destination()], d.Seq)
 		q.final[d.Seq] = s.Event
 	}
 	if q.keep {
@@ -189,12 +190,11 @@ func (q *Queue) Break(err error) {
 func (q *Queue) Left(d mail.Domain) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if d != "" {
-		return len(q.by[d])
-	}
 	n := 0
-	for _, m := range q.by {
-		n += len(m)
+	for dest, m := range q.by {
+		if d == "" || dest.Domain == d {
+			n += len(m)
+		}
 	}
 	return n
 }
@@ -204,8 +204,10 @@ func (q *Queue) List(d mail.Domain) []mail.Delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var out []mail.Delivery
-	for _, x := range q.by[d] {
-		out = append(out, x)
+	for dest, m := range q.by {
+		if dest.Domain == d {
+			out = slices.AppendSeq(out, maps.Values(m))
+		}
 	}
 	return out
 }

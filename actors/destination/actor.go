@@ -130,9 +130,9 @@ func (v *voice) resolve() {
 // load scans the disk in a goroutine of its own.
 func (v *voice) load(l Load) {
 	b := v.entry.outbox
-	ds, next, more, due, err := b.env.Queue.Scan(b.domain, l.Cursor, l.Until, l.N)
+	ds, next, more, due, err := b.env.Queue.Scan(b.dest, l.Cursor, l.Until, l.N)
 	if err != nil {
-		v.shell.Log.Error("scan failed", "domain", string(b.domain), "error", err)
+		v.shell.Log.Error("scan failed", "destination", b.dest.String(), "error", err)
 		b.FailLoad()
 	} else {
 		b.Merge(v.shell.Clock.Now(), ds, next, more, due)

@@ -29,12 +29,12 @@ const discardRounds = 3
 // Discard ends every queued delivery of k to d that was accepted before a moment, of the machine's clock, as
 // interrupted, in steps of a scan, each durable before the next, and tells how many. What is in delivery is left to its
 // outcome: see gate.Gate.Discard for what becomes of it then. It ends early with ctx; to begin anew does no harm.
-func (r *Registry) Discard(ctx context.Context, d mail.Domain, k gate.Key, before time.Time) (n int, err error) {
+func (r *Registry) Discard(ctx context.Context, d mail.Destination, k gate.Key, before time.Time) (n int, err error) {
 	return r.Interrupt(ctx, d, func(d *mail.Delivery) bool { return concerns(k, d) && d.Accepted().Before(before) })
 }
 
 // Interrupt ends every queued delivery to d that is meant, as Discard does. meant is called with a lock held.
-func (r *Registry) Interrupt(ctx context.Context, d mail.Domain, meant func(*mail.Delivery) bool) (n int, err error) {
+func (r *Registry) Interrupt(ctx context.Context, d mail.Destination, meant func(*mail.Delivery) bool) (n int, err error) {
 	s := r.shard(d)
 	s.mu.Lock()
 	b := r.entry(s, d, r.shell.Clock.Now()).outbox
@@ -62,7 +62,7 @@ func (r *Registry) discardOnce(ctx context.Context, b *Outbox, meant func(*mail.
 		}
 		var ds []mail.Delivery
 		b.forgetGhosts()
-		ds, at, more, _, err = b.env.Queue.Scan(b.domain, at, endOfTime, b.env.Batch)
+		ds, at, more, _, err = b.env.Queue.Scan(b.dest, at, endOfTime, b.env.Batch)
 		if err != nil {
 			return n, moved, fmt.Errorf("look for what to discard: %w", err)
 		}

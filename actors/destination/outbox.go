@@ -19,7 +19,8 @@ import (
 // found again by a scan from the cursor, and a scan never brings back what is in memory or was settled while it ran.
 // No method calls a session's or a source's code with the mutex held, except Wake, which only signals.
 type Outbox struct {
-	domain mail.Domain
+	dest   mail.Destination
+	domain mail.Domain // of dest
 	env    *Env
 	tell   func(any)
 
@@ -84,11 +85,14 @@ const lateMost = 64
 var _ protocol.Outbox = (*Outbox)(nil)
 
 // NewOutbox returns an empty outbox; tell sends to the actor and must not block.
-func NewOutbox(d mail.Domain, env *Env, tell func(any)) *Outbox {
-	return &Outbox{domain: d, env: env, tell: tell}
+func NewOutbox(d mail.Destination, env *Env, tell func(any)) *Outbox {
+	return &Outbox{dest: d, domain: d.Domain, env: env, tell: tell}
 }
 
-// Domain is the destination's name.
+// Destination is whose mail this is.
+func (b *Outbox) Destination() mail.Destination { return b.dest }
+
+// Domain is where it goes.
 func (b *Outbox) Domain() mail.Domain { return b.domain }
 
 // Tell sends a message to the destination's actor.
@@ -210,7 +214,7 @@ func (k *disk) behind(d *mail.Delivery) bool {
 
 // position is as much of d as a cursor needs.
 func position(d *mail.Delivery) mail.Delivery {
-	return mail.Delivery{Seq: d.Seq, Message: d.Message, Domain: d.Domain, Due: d.Due, Priority: d.Priority}
+	return mail.Delivery{Seq: d.Seq, Message: d.Message, Tenant: d.Tenant, Apart: d.Apart, Domain: d.Domain, Due: d.Due, Priority: d.Priority}
 }
 
 // setNextDue notes that something on disk becomes due at t; true where the actor must hear of it.

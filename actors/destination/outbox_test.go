@@ -13,6 +13,9 @@ import (
 	"github.com/ekiden-mta/ekiden/policy/gate"
 )
 
+// toA is where the mail of these tests goes.
+var toA = mail.Destination{Domain: "a.example"}
+
 // TestOutboxAgainstModel lets arrivals, scans, sessions and commits interleave at will. Whatever the order: nothing is
 // handed out twice, nothing is handed out after it was settled, the window stays bounded, and when everything has come
 // to rest the outbox and the store are empty.
@@ -24,7 +27,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 		env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{},
 			Budget: &Budget{Limit: 40}, Window: window, Batch: 4, Gates: &gate.Table{}}
 		env.Defaults()
-		b := NewOutbox("a.example", env, func(any) {})
+		b := NewOutbox(toA, env, func(any) {})
 		now := time.Unix(1_800_000_000, 0)
 		var seq mail.Seq = 100
 		var hand []*protocol.Parcel
@@ -101,7 +104,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 				return
 			}
 			s := &scan{}
-			s.ds, s.next, s.more, s.due, _ = q.Scan("a.example", l.Cursor, l.Until, l.N)
+			s.ds, s.next, s.more, s.due, _ = q.Scan(toA, l.Cursor, l.Until, l.N)
 			running = s
 		}
 		merge := func() {
@@ -117,7 +120,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 				word.Discard = before
 				env.Gates.Merge(word)
 			}
-			ds, _, _, _, _ := q.Scan("a.example", nil, endOfTime, 6)
+			ds, _, _, _, _ := q.Scan(toA, nil, endOfTime, 6)
 			if rapid.Bool().Draw(t, "commit meanwhile") {
 				q.Commit()
 			}
@@ -218,7 +221,7 @@ func TestPriorityOvertakes(t *testing.T) { // R35
 	q := actorstest.NewQueue(false)
 	env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{}, Budget: &Budget{Limit: 1 << 20}, Window: 16}
 	env.Defaults()
-	b := NewOutbox("a.example", env, func(any) {})
+	b := NewOutbox(toA, env, func(any) {})
 	now := time.Unix(1_800_000_000, 0)
 	for i := range 1000 {
 		b.Push(now, &mail.Job{Delivery: mail.Delivery{Seq: mail.Seq(i + 1), Domain: "a.example", Due: now, Priority: 10}})
@@ -237,7 +240,7 @@ func TestBurstWithinBudgetStaysInMemory(t *testing.T) {
 	env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{},
 		Budget: &Budget{Limit: 100 * (parcelCost + 8)}, Window: 4}
 	env.Defaults()
-	b := NewOutbox("a.example", env, func(any) {})
+	b := NewOutbox(toA, env, func(any) {})
 	now := time.Unix(1_800_000_000, 0)
 	for i := range 150 {
 		d := mail.Delivery{Seq: mail.Seq(i + 1), Message: mail.MessageID{Seq: mail.Seq(i + 1)}, Domain: "a.example", Due: now}
@@ -264,7 +267,7 @@ func TestBudgetKeepsReferencesOnly(t *testing.T) {
 	q := actorstest.NewQueue(false)
 	env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{}, Budget: &Budget{Limit: parcelCost + 10}}
 	env.Defaults()
-	b := NewOutbox("a.example", env, func(any) {})
+	b := NewOutbox(toA, env, func(any) {})
 	now := time.Unix(1_800_000_000, 0)
 	for i := range 3 {
 		d := mail.Delivery{Seq: mail.Seq(i + 1), Message: mail.MessageID{Seq: mail.Seq(i + 1)}, Domain: "a.example", Due: now}

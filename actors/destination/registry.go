@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +15,7 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-// Registry knows the destinations that have work. It makes one on its first delivery and lets go of it when it has had
+// Registry knows the destinations that have work: the mail of a tenant to a domain each. It makes one on its first delivery and lets go of it when it has had
 // none for a while.
 type Registry struct {
 	env     *Env
@@ -28,7 +29,7 @@ type Registry struct {
 
 type shard struct {
 	mu      sync.Mutex
-	entries map[mail.Domain]*entry
+	entries map[mail.Destination]*entry
 }
 
 // entry is a destination: the shared half and the actor. Both live and die together.
@@ -42,7 +43,7 @@ type entry struct {
 func NewRegistry(system *actor.ActorSystem, threads actor.Dispatcher, env *Env, shell *Shell) *Registry {
 	r := &Registry{env: env, shell: shell, system: system, threads: threads, seed: maphash.MakeSeed()}
 	for i := range r.shards {
-		r.shards[i].entries = map[mail.Domain]*entry{}
+		r.shards[i].entries = map[mail.Destination]*entry{}
 	}
 	return r
 }
@@ -69,12 +70,12 @@ func (s *revive) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, child
 	s.entry.restarts.Add(1)
 	s.env.Counters.Restarts.Add(1)
 	s.log.Error("destination failed and is restarted from the store",
-		"domain", string(s.entry.outbox.domain), "reason", fmt.Sprint(reason), "message", fmt.Sprintf("%T", msg))
+		"destination", s.entry.outbox.dest.String(), "reason", fmt.Sprint(reason), "message", fmt.Sprintf("%T", msg))
 	sup.RestartChildren(child)
 }
 
-func (r *Registry) shard(d mail.Domain) *shard {
-	return &r.shards[maphash.String(r.seed, string(d))%uint64(len(r.shards))]
+func (r *Registry) shard(d mail.Destination) *shard {
+	return &r.shards[maphash.String(r.seed, string(d.Domain))%uint64(len(r.shards))]
 }
 
 // Offer hands over deliveries that were just stored. It never blocks, and keeps no reference to jobs itself; bodies
@@ -82,16 +83,17 @@ func (r *Registry) shard(d mail.Domain) *shard {
 func (r *Registry) Offer(jobs []mail.Job) {
 	now := r.shell.Clock.Now()
 	for i := range jobs {
-		s := r.shard(jobs[i].Delivery.Domain)
+		d := jobs[i].Delivery.Destination()
+		s := r.shard(d)
 		s.mu.Lock()
-		r.entry(s, jobs[i].Delivery.Domain, now).outbox.Push(now, &jobs[i])
+		r.entry(s, d, now).outbox.Push(now, &jobs[i])
 		s.mu.Unlock()
 	}
 }
 
-// Recover makes a destination of what the store holds: at the start of a node, once per domain. due is when the first
+// Recover makes a destination of what the store holds: at the start of a node, once for each. due is when the first
 // of its deliveries is due.
-func (r *Registry) Recover(d mail.Domain, waiting int, due time.Time) {
+func (r *Registry) Recover(d mail.Destination, waiting int, due time.Time) {
 	now := r.shell.Clock.Now()
 	s := r.shard(d)
 	s.mu.Lock()
@@ -102,18 +104,19 @@ func (r *Registry) Recover(d mail.Domain, waiting int, due time.Time) {
 }
 
 // entry finds or makes the destination of d; s is locked.
-func (r *Registry) entry(s *shard, d mail.Domain, now time.Time) *entry {
+func (r *Registry) entry(s *shard, d mail.Destination, now time.Time) *entry {
 	if e, ok := s.entries[d]; ok {
 		return e
 	}
 	e := &entry{}
+	d.Domain, d.Tenant = mail.Domain(strings.Clone(string(d.Domain))), strings.Clone(d.Tenant) // not the memory of a whole record
 	e.outbox = NewOutbox(d, r.env, func(msg any) { r.system.Root.Send(e.pid, msg) })
 	e.outbox.touched = now
 	// Named first: the actor may be told of work before Spawn returns.
 	id := fmt.Sprintf("destination-%d", r.nextID.Add(1))
 	e.pid = r.system.NewLocalPID(id)
 	if _, err := r.system.Root.SpawnNamed(r.props(e), id); err != nil {
-		r.shell.Log.Error("destination could not be started", "domain", string(d), "error", err)
+		r.shell.Log.Error("destination could not be started", "destination", d.String(), "error", err)
 	}
 	s.entries[d] = e
 	return e
@@ -226,12 +229,13 @@ func (r *Registry) Len() int {
 // Standing is what an operator sees of a destination.
 type Standing struct {
 	Domain   mail.Domain
-	Status       // and what binds it
-	Cleaning int // cleaning mail of Waiting and Flight that came since the destination is in memory
-	Waiting  int // deliveries without a final outcome that are not in delivery, memory and disk
-	InMemory int // of these, such as are in the window
-	Flight   int // in delivery, or waiting for their outcome to be durable
-	Retrying int // deferred at least once since this node started
+	Tenant   string // "" = of all, see mail.Destination
+	Status          // and what binds it
+	Cleaning int    // cleaning mail of Waiting and Flight that came since the destination is in memory
+	Waiting  int    // deliveries without a final outcome that are not in delivery, memory and disk
+	InMemory int    // of these, such as are in the window
+	Flight   int    // in delivery, or waiting for their outcome to be durable
+	Retrying int    // deferred at least once since this node started
 	Sessions int
 	Asked    int
 	NextDue  time.Time // of what lies ahead on disk; zero = nothing or unknown
@@ -255,7 +259,7 @@ func (r *Registry) Snapshot(d mail.Domain) []Standing {
 func (b *Outbox) Standing() Standing {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Standing{Domain: b.domain, Status: b.status, Flight: len(b.flight), Retrying: max(0, b.retries), Cleaning: b.clean, NextDue: b.nextDue}
+	s := Standing{Domain: b.domain, Tenant: b.dest.Tenant, Status: b.status, Flight: len(b.flight), Retrying: max(0, b.retries), Cleaning: b.clean, NextDue: b.nextDue}
 	for _, f := range b.shelves {
 		s.InMemory += len(f.waiting)
 		s.Sessions += f.sessions

@@ -26,8 +26,9 @@ type Session struct {
 
 	box    protocol.Outbox
 	shelf  int
-	turn   int // messages taken in this destination's turn
-	left   int // messages the grant still holds
+	turn   int       // messages taken in this destination's turn …
+	since  time.Time // … which began then
+	left   int       // messages the grant still holds
 	until  time.Time
 	queued bool // in the outbox's line of lingerers
 
@@ -36,10 +37,9 @@ type Session struct {
 	ended   atomic.Pointer[protocol.Report] // how it ended
 
 	// Guarded by the book.
-	nextBox    protocol.Outbox
-	nextShelf  int
-	nextTenant string
-	parked     bool // in road.idle
+	nextBox   protocol.Outbox
+	nextShelf int
+	parked    bool // in road.idle
 
 	// The last answer that was no success, so that a report of the same does not count twice.
 	answered bool
@@ -92,7 +92,7 @@ func (b *Book) Next(now time.Time, s *Session, block bool) (p *protocol.Parcel, 
 		}
 		dry := s.box == nil
 		var held time.Time
-		if !dry && s.nextBox == nil && s.turn < b.cfg.Quantum && s.left > 0 && now.Before(s.until) {
+		if !dry && s.nextBox == nil && !s.over(now, b.cfg.Quantum) && s.left > 0 && now.Before(s.until) {
 			if p, held = s.box.Take(now, s.shelf, b.source, s.Receiver()); p != nil {
 				s.left--
 				s.turn++
@@ -163,8 +163,13 @@ func (b *Book) change(now time.Time, s *Session, dry, block bool) (Verdict, time
 		box.Join(shelf)
 		s.box, s.shelf = box, shelf
 	}
-	s.turn = 0
+	s.turn, s.since = 0, now
 	return Busy, time.Time{}, true, effects
+}
+
+// over tells whether the turn of the destination that s works for is.
+func (s *Session) over(now time.Time, quantum int) bool {
+	return s.turn >= quantum || now.Sub(s.since) >= turnLife
 }
 
 // advance decides for a session nothing was assigned to. It may assign: see nextBox.
@@ -173,10 +178,10 @@ func (b *Book) advance(now time.Time, s *Session, dry, block bool) (v Verdict, a
 	if v, at, ok := b.renew(now, s, l); !ok {
 		return v, at, false
 	}
-	if !dry && s.turn < b.cfg.Quantum {
+	if !dry && !s.over(now, b.cfg.Quantum) {
 		return Busy, at, true
 	}
-	s.turn = 0
+	s.turn, s.since = 0, now
 	switch {
 	case l.waiting > 0 && s.road.trim(now):
 		a := s.road.take()

@@ -54,8 +54,9 @@ var _ Controller = (*shaping.Machine)(nil)
 //	lane (receiver): controller, slots ──┬── road (route key): asks in line, idle sessions
 //	                                     └── road …
 //
-// A destination's turn on a session lasts Quantum messages while others wait in the lane; then it goes to the end of
-// the line. So a receiver shared by 10,000 small domains serves each, and a big tenant no faster than a small one.
+// A destination's turn on a session lasts Quantum messages, or turnLife, while others wait in the lane; then it goes to
+// the end of the line of its tenant, and the next tenant has its turn. So a receiver shared by 10,000 small domains serves
+// each, and a tenant with many of them, or with millions of messages, no faster than one with a few (requirement N11).
 type Book struct {
 	source   netip.Addr
 	cfg      *Config
@@ -139,33 +140,8 @@ type road struct {
 	idle   []*Session
 }
 
-// line is asks in the order they came.
-type line struct {
-	asks []protocol.Ask
-	head int
-}
-
-func (l *line) len() int             { return len(l.asks) - l.head }
-func (l *line) first() *protocol.Ask { return &l.asks[l.head] }
-
-func (l *line) push(a protocol.Ask) {
-	if l.head > 32 && l.head*2 > len(l.asks) {
-		n := copy(l.asks, l.asks[l.head:])
-		clear(l.asks[n:])
-		l.asks, l.head = l.asks[:n], 0
-	}
-	l.asks = append(l.asks, a)
-}
-
-func (l *line) pop() protocol.Ask {
-	a := l.asks[l.head]
-	l.asks[l.head] = protocol.Ask{}
-	l.head++
-	if l.head == len(l.asks) {
-		l.asks, l.head = l.asks[:0], 0
-	}
-	return a
-}
+// turnLife is how long a turn lasts at most where messages go at a slow pace and others wait.
+const turnLife = time.Second
 
 // EffectKind says what whoever called the book must do, after the lock is gone.
 type EffectKind uint8

@@ -126,7 +126,7 @@ func (b *Book) ask(now time.Time, a protocol.Ask) {
 // assign gives one session's worth of an ask to s.
 func (b *Book) assign(s *Session, a *protocol.Ask) {
 	a.Want--
-	s.nextBox, s.nextShelf, s.nextTenant = a.Outbox, a.Shelf, a.Tenant
+	s.nextBox, s.nextShelf = a.Outbox, a.Shelf
 	b.counters.Granted.Add(1)
 }
 

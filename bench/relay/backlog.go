@@ -3,6 +3,7 @@ package relay
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,10 @@ type BacklogResult struct {
 	Drain       float64 `json:"drain_rate"`        // first to last delivery
 	DrainCPU    float64 `json:"drain_cpu_us"`      // engine, per message
 	DrainAnon   float64 `json:"drain_anon_mb"`     // largest seen while draining
+	Urgent      int     `json:"urgent,omitempty"`  // of a larger priority, sent while the backlog went out …
+	UrgentP50   float64 `json:"urgent_p50_ms"`     // … from their MAIL to their arrival
+	UrgentP99   float64 `json:"urgent_p99_ms"`     //
+	Overtaken   int64   `json:"urgent_overtook"`   // of the backlog, still waiting when the last of them had arrived
 	Lost        int     `json:"lost"`              // only known after a drain
 	Duplicates  int     `json:"dup"`               //
 	Wrong       int     `json:"wrong"`             //
@@ -47,6 +52,9 @@ func (r BacklogResult) Line() string {
 		figure(r.IO, 0), r.Disk, r.Live, r.DiskRatio)
 	if r.Restart > 0 {
 		line += fmt.Sprintf(" restart_ms=%.0f", r.Restart)
+	}
+	if r.Urgent > 0 {
+		line += fmt.Sprintf(" urgent=%d urgent_p50_ms=%.0f urgent_p99_ms=%.0f overtook=%d", r.Urgent, r.UrgentP50, r.UrgentP99, r.Overtaken)
 	}
 	if r.Drained {
 		line += fmt.Sprintf(" drain_rate=%.0f/s drain_cpu_us=%s drain_anon_mb=%s lost=%d dup=%d wrong=%d",
@@ -87,7 +95,7 @@ func RunBacklog(ctx context.Context, cfg Config) (BacklogResult, error) {
 	}
 	r.Live = int64(cfg.Backlog) * int64(cfg.Size)
 	r.DiskRatio = float64(r.Disk) / float64(r.Live)
-	if !cfg.Drain && !cfg.Restart {
+	if !cfg.Drain && !cfg.Restart && cfg.Urgent == 0 {
 		return r, nil
 	}
 	if cfg.Restart {
@@ -122,10 +130,59 @@ func RunBacklog(ctx context.Context, cfg Config) (BacklogResult, error) {
 		r.Restart = milli(c.First.Sub(began))
 		cfg.say("first delivery %.0f ms after the start", r.Restart)
 	}
+	if cfg.Urgent > 0 {
+		if err := cfg.urgent(ctx, &r, s, e.SMTP, ledger, record); err != nil {
+			return r, err
+		}
+	}
 	if !cfg.Drain {
 		return r, nil
 	}
 	return r, cfg.drain(ctx, &r, s, w, ledger, record)
+}
+
+// urgent sends mail of a larger priority than the backlog's while that goes out, and measures how long it took to arrive
+// (requirement N11).
+func (c Config) urgent(ctx context.Context, r *BacklogResult, s *sinkProcess, target, ledger, record string) error {
+	own := ledger + ".urgent"
+	c.say("sending %d messages of priority 90 …", c.Urgent)
+	p, err := c.startLoad(target, own, c.Urgent, "--header", "X-Urgent: yes")
+	if err != nil {
+		return err
+	}
+	if _, err := finish(ctx, p); err != nil {
+		return err
+	}
+	var v verdict.Verdict
+	_, err = await(ctx, int64(c.Urgent*c.Recipients), c.Quiet, func() (int64, error) {
+		v, err = verdict.Check(own, record)
+		return int64(v.Delivered), err
+	}, func() {})
+	if err != nil {
+		return err
+	}
+	counters, err := s.counters(ctx)
+	if err != nil {
+		return err
+	}
+	r.Urgent, r.UrgentP50, r.UrgentP99 = v.Delivered, milli(v.P50), milli(v.P99)
+	r.Overtaken = int64((c.Backlog+c.Urgent)*c.Recipients) - counters.Deliveries
+	r.Lost += c.Urgent*c.Recipients - v.Delivered
+	return c.join(own, ledger)
+}
+
+// join adds one ledger to another.
+func (c Config) join(from, to string) error {
+	raw, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	_, err = f.Write(raw)
+	return errors.Join(err, f.Close())
 }
 
 // accept fills the backlog and the figures about accepting.
@@ -202,7 +259,7 @@ func ledgerTimes(ledger string) ([]time.Time, error) {
 // drain lets everything out and judges it.
 func (c Config) drain(ctx context.Context, r *BacklogResult, s *sinkProcess, w *watch, ledger, record string) error {
 	c.say("draining …")
-	if err := s.settled(ctx, int64(c.Backlog)*int64(c.Recipients), c.Quiet, w.look); err != nil {
+	if err := s.settled(ctx, int64(c.Backlog+c.Urgent)*int64(c.Recipients), c.Quiet, w.look); err != nil {
 		return err
 	}
 	counters, err := s.counters(ctx)

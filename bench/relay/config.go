@@ -27,6 +27,7 @@ type Config struct {
 	Backlog       int    // accept this many with receivers down instead
 	Drain         bool   // then let the receivers come back
 	Restart       bool   // with a kill -9 before
+	Urgent        int    // and send so many of priority 90 while the backlog goes out
 	Self          string // this program, for load and sink
 	Dir           string // data of the run; "" = a temporary one, removed
 	Quiet         time.Duration
@@ -60,8 +61,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%w: postfix's smtp-source sends to one recipient in the clear", ErrConfig)
 	case c.Backlog > 0 && c.Target != "":
 		return c, fmt.Errorf("%w: a backlog needs an engine of its own", ErrConfig)
-	case (c.Drain || c.Restart) && c.Backlog == 0:
-		return c, fmt.Errorf("%w: --drain and --restart go with --accept-only", ErrConfig)
+	case (c.Drain || c.Restart || c.Urgent > 0) && c.Backlog == 0:
+		return c, fmt.Errorf("%w: --drain, --restart and --urgent go with --accept-only", ErrConfig)
 	}
 	return c, nil
 }
@@ -82,15 +83,19 @@ func (c Config) settings() string {
 	if c.DKIM {
 		dkim = "\n        dkim: [{domain: load.example, selector: bench}]"
 	}
+	priority := ""
+	if c.Urgent > 0 {
+		priority = "\n        priority: [{name: urgent, header: X-Urgent, pattern: 'yes', priority: 90}]"
+	}
 	return fmt.Sprintf(`tenants:
   - name: default
     compositions:
       - name: default
         networks: ["127.0.0.0/8"]
-        retry: {interval: 1s, lifetime: 2h}%s
+        retry: {interval: 1s, lifetime: 2h}%s%s
 receivers:
   - {name: bench, domains: ["*"], connections: %d, per_connection: -1, rate: -1, connection_rate: -1, tls: opportunistic, block_pause: 1s}
-`, dkim, c.Connections)
+`, dkim, priority, c.Connections)
 }
 
 // workDir returns where the engine's data goes (a real disk) and where ledgers go (memory, so that writing them down

@@ -129,8 +129,8 @@ type loadRun struct {
 	cpu time.Duration
 }
 
-// startLoad starts a load that sends messages to target and keeps a ledger.
-func (c Config) startLoad(target, ledger string, messages int) (*process.Process, error) {
+// startLoad starts a load that sends messages to target and keeps a ledger; more are further arguments of its.
+func (c Config) startLoad(target, ledger string, messages int, more ...string) (*process.Process, error) {
 	args := []string{"load", "--json", "--target", target, "--ledger", ledger,
 		"--messages", strconv.Itoa(messages), "--sessions", strconv.Itoa(c.Sessions), "--size", strconv.Itoa(c.Size),
 		"--domains", strconv.Itoa(c.Domains), "--recipients", strconv.Itoa(c.Recipients),
@@ -141,7 +141,7 @@ func (c Config) startLoad(target, ledger string, messages int) (*process.Process
 	if c.TLS {
 		args = append(args, "--tls")
 	}
-	return process.Start("load", c.Self, args, os.Stderr)
+	return process.Start("load", c.Self, append(args, more...), os.Stderr)
 }
 
 // finish waits for a load and reads its result.

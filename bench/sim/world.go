@@ -128,7 +128,7 @@ func (w *world) boot() {
 type deferred struct{ w *world }
 
 // Scan implements protocol.Queue.
-func (q deferred) Scan(d mail.Domain, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
+func (q deferred) Scan(d mail.Destination, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
 	return q.w.queue.Scan(d, c, until, n)
 }
 
@@ -205,7 +205,7 @@ func (w *world) dest(d mail.Domain) *dest {
 		return x
 	}
 	x := &dest{w: w, machine: destination.NewMachine(d, w.env)}
-	x.box = destination.NewOutbox(d, w.env, x.send)
+	x.box = destination.NewOutbox(mail.Destination{Domain: d}, w.env, x.send)
 	w.dests[d] = x
 	w.order2 = append(w.order2, x)
 	return x
@@ -250,7 +250,7 @@ func (x *dest) run(e destination.Effect) {
 		if !ok {
 			return
 		}
-		ds, next, more, due, _ := w.queue.Scan(x.box.Domain(), l.Cursor, l.Until, l.N) // a snapshot, merged later
+		ds, next, more, due, _ := w.queue.Scan(x.box.Destination(), l.Cursor, l.Until, l.N) // a snapshot, merged later
 		w.later(w.upTo(30*time.Millisecond), func() {
 			x.box.Merge(w.now, ds, next, more, due)
 			x.send(protocol.Loaded{})

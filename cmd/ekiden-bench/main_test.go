@@ -105,6 +105,7 @@ func TestRelay(t *testing.T) {
 		"recipients and TLS":    {[]string{"--recipients", "3", "--domains", "20", "--tls"}, "msgs=500 "},
 		"one per connection":    {[]string{"--per-connection", "1"}, "msgs=500 "},
 		"receivers down, crash": {[]string{"--accept-only", "--backlog", "500", "--restart", "--drain"}, "lost=0 dup=0 wrong=0"},
+		"urgent mail":           {[]string{"--accept-only", "--backlog", "500", "--urgent", "20", "--drain"}, "lost=0 dup=0 wrong=0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := append([]string{"relay", "--messages", "500", "--sessions", "10", "--dir", t.TempDir()}, tt.args...)

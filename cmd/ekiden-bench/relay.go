@@ -30,6 +30,7 @@ type relayCommand struct {
 	AcceptOnly    bool          `help:"All receivers are down: accept --backlog messages."`
 	Backlog       int           `help:"Messages to let wait with --accept-only." default:"1000000"`
 	Restart       bool          `help:"With --accept-only: kill -9, start again, time to the first delivery."`
+	Urgent        int           `help:"With --accept-only: then so many of priority 90 while the backlog goes out." default:"0"`
 	Drain         bool          `help:"With --accept-only: then let receivers come back."`
 	Quiet         time.Duration `help:"Give up when the sink took nothing for so long." default:"30s"`
 	Dir           string        `help:"Where the engine's data goes (default: the system's temporary directory)." placeholder:"DIR"`
@@ -44,14 +45,15 @@ first MAIL to the last message at the sink, after measuring load straight into s
 Examples:
   ekiden-bench relay --messages 100000 --sessions 100
   ekiden-bench relay --tool postfix
-  ekiden-bench relay --accept-only --backlog 1000000 --restart --drain`
+  ekiden-bench relay --accept-only --backlog 1000000 --restart --drain
+  ekiden-bench relay --accept-only --backlog 10000000 --urgent 1000`
 }
 
 func (c *relayCommand) config(io *streams) relay.Config {
 	return relay.Config{
 		Messages: c.Messages, Size: c.Size, Sessions: c.Sessions, Domains: c.Domains, Recipients: c.Recipients,
 		PerConnection: c.PerConnection, Connections: c.Connections, Pipeline: c.Pipeline, Engine: c.Engine,
-		Target: c.Target, Sink: c.Sink, TLS: c.TLS, DKIM: c.DKIM, Tool: c.Tool, Restart: c.Restart, Drain: c.Drain,
+		Target: c.Target, Sink: c.Sink, TLS: c.TLS, DKIM: c.DKIM, Tool: c.Tool, Restart: c.Restart, Drain: c.Drain, Urgent: c.Urgent,
 		Quiet: c.Quiet, Dir: c.Dir, Progress: io.err,
 	}
 }

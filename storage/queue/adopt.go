@@ -343,7 +343,7 @@ func (p *adoption) store(m mail.MessageID, of []entry, body []byte) error {
 		if err != nil {
 			panic("queue: a record that opened does not open") // it lies in memory
 		}
-		d.Seq, d.Shared = of[i].own, len(of) > 1
+		d.Seq, d.Shared, d.Apart = of[i].own, len(of) > 1, true
 		s.addDelivery(r, &d)
 		r.events = append(r.events, movedOn(mail.EventTakenOver, &d, p.Note, now))
 		s.events.Pack(&r.pack, &r.events[i])

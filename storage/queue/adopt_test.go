@@ -81,7 +81,13 @@ func (r *rig) order(domains int) map[mail.Domain][]mail.Delivery {
 	all := map[mail.Domain][]mail.Delivery{}
 	for i := range domains {
 		d := mail.Domain(fmt.Sprintf("d%d.example.jp", i))
-		all[d] = r.scan(d, Cursor{}, far(r.cfg.Clock.Now()), 1<<20)
+		for _, tenant := range []string{"shop", "other"} {
+			ds, _, _, _, err := r.Scan(mail.Destination{Domain: d, Tenant: tenant}, Cursor{}, far(r.cfg.Clock.Now()), 1<<20)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			all[d] = append(all[d], ds...)
+		}
 	}
 	return all
 }
@@ -135,7 +141,7 @@ func TestAdopt(t *testing.T) {
 	offered := 0
 	a.Offer = func(ds []mail.Delivery) {
 		offered += len(ds)
-		if got := r.scan(ds[0].Domain, Cursor{}, far(r.cfg.Clock.Now()), 1<<20); !slices.ContainsFunc(got, func(d mail.Delivery) bool { return d.Seq == ds[0].Seq }) {
+		if got, _, _, _, _ := r.Scan(ds[0].Destination(), Cursor{}, far(r.cfg.Clock.Now()), 1<<20); !slices.ContainsFunc(got, func(d mail.Delivery) bool { return d.Seq == ds[0].Seq }) {
 			t.Error("offered before it can be scanned")
 		}
 	}

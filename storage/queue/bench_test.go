@@ -197,8 +197,8 @@ func BenchmarkBacklog(b *testing.B) {
 	r.open()
 	opened := clock.Since(begun)
 	total := 0
-	var domains []mail.Domain
-	if err := r.Destinations(func(d mail.Domain, n int, _ time.Time) error {
+	var domains []mail.Destination
+	if err := r.Destinations(func(d mail.Destination, n int, _ time.Time) error {
 		total += n
 		domains = append(domains, d)
 		return nil
@@ -216,9 +216,9 @@ func BenchmarkBacklog(b *testing.B) {
 }
 
 // drainSome scans, reads and settles n deliveries, one goroutine for every few domains.
-func drainSome(b *testing.B, r *rig, domains []mail.Domain, n int) {
+func drainSome(b *testing.B, r *rig, domains []mail.Destination, n int) {
 	m := measure()
-	work := make(chan mail.Domain, len(domains))
+	work := make(chan mail.Destination, len(domains))
 	for _, d := range domains {
 		work <- d
 	}

@@ -74,6 +74,8 @@ var (
 	ErrNoBody = errors.New("message body is not stored")
 	// ErrTampered: a record does not open or is not what its place says. It must never be delivered.
 	ErrTampered = errors.New("stored record is damaged")
+	// ErrNewer: the store was written by a later version. Nothing in it was touched.
+	ErrNewer = errors.New("written by a newer version of ekiden; run that, or an empty data directory")
 )
 
 // DuplicateError tells that the tenant used the idempotency key before: nothing was stored, ID is the message it named.

@@ -25,8 +25,9 @@ const (
 	flagTaken   // when it was accepted by product time
 	flagUser
 	flagAPIData
+	flagApart // it waits in its tenant's part of the queue
 
-	allFlags = flagAPIData<<1 - 1
+	allFlags = flagApart<<1 - 1
 )
 
 // appendDelivery appends the record of d, as plaintext. Seq, Priority and Due are repeated from the key: a record that
@@ -40,7 +41,7 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 		{d.Cleaning, flagCleaning}, {d.Reserved, flagReserved}, {d.EightBit, flagEightBit}, {d.UTF8, flagUTF8},
 		{d.InDoubt, flagInDoubt}, {d.Shared, flagShared}, {d.Message.Lineage != own, flagForeign},
 		{d.Domain != d.To.Domain(), flagDomain}, {d.Own, flagOwn}, {d.Quiet != "", flagQuiet},
-		{!d.Taken.IsZero(), flagTaken}, {d.User != "", flagUser}, {d.APIData != "", flagAPIData},
+		{!d.Taken.IsZero(), flagTaken}, {d.User != "", flagUser}, {d.APIData != "", flagAPIData}, {d.Apart, flagApart},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -123,6 +124,7 @@ func parseDelivery(s string, own mail.Lineage) (d mail.Delivery, err error) {
 	d.Cleaning, d.Reserved = flags&flagCleaning != 0, flags&flagReserved != 0
 	d.EightBit, d.UTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0
 	d.InDoubt, d.Shared, d.Own = flags&flagInDoubt != 0, flags&flagShared != 0, flags&flagOwn != 0
+	d.Apart = flags&flagApart != 0
 	if r.Left() > 0 {
 		r.Fail()
 	}

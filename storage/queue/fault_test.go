@@ -171,7 +171,7 @@ func TestClosed(t *testing.T) {
 	if err := wait(func(done func(error)) { r.Put(r.message("x", "a@x.example.jp"), done) }); !errors.Is(err, ErrClosed) {
 		t.Errorf("put after the close: %v", err)
 	}
-	if _, _, _, _, err := r.Scan("x.example.jp", Cursor{}, r.cfg.Clock.Now(), 1); !errors.Is(err, ErrClosed) {
+	if _, _, _, _, err := r.Scan(shop("x.example.jp"), Cursor{}, r.cfg.Clock.Now(), 1); !errors.Is(err, ErrClosed) {
 		t.Errorf("scan after the close: %v", err)
 	}
 	if _, err := r.Body(a.ID); !errors.Is(err, ErrClosed) {

@@ -42,7 +42,7 @@ func (s *Store) Put(a *mail.Accepted, done func(error)) {
 		r.shares = len(a.Deliveries)
 	}
 	for i := range a.Deliveries {
-		a.Deliveries[i].Shared = shared
+		a.Deliveries[i].Shared, a.Deliveries[i].Apart = shared, true
 		s.addDelivery(r, &a.Deliveries[i])
 	}
 	if len(a.Deliveries) > 0 {
@@ -62,6 +62,7 @@ func (s *Store) Put(a *mail.Accepted, done func(error)) {
 
 // addOwn puts mail of the engine's own, which has one recipient, into r: it is stored with what caused it, or not at all.
 func (s *Store) addOwn(r *request, a *mail.Accepted) {
+	a.Deliveries[0].Apart = true
 	s.addDelivery(r, &a.Deliveries[0])
 	s.addBody(r, a.ID, a.Body)
 	r.events = append(r.events, a.Events...)
@@ -84,7 +85,7 @@ func (s *Store) addDelivery(r *request, d *mail.Delivery) {
 }
 
 func (s *Store) spotOf(d *mail.Delivery) spot {
-	return spot{dest: s.names.of(d.Domain), inv: 255 - d.Priority, at: place{dueOf(d.Due), uint64(d.Seq)}}
+	return spot{dest: s.names.of(d.Destination()), inv: 255 - d.Priority, at: place{dueOf(d.Due), uint64(d.Seq)}}
 }
 
 // addBody puts a message's body into r.

@@ -34,7 +34,7 @@ func After(d *mail.Delivery) Cursor {
 // What was put or moved to before c since does not appear: whoever wants it scans from the head again. A scan does not
 // walk what was deleted: it starts where the last scan found the first delivery, and jumps the runs of deleted records
 // that earlier scans came through (see index).
-func (s *Store) Scan(d mail.Domain, c Cursor, until time.Time, n int) (
+func (s *Store) Scan(d mail.Destination, c Cursor, until time.Time, n int) (
 	ds []mail.Delivery, next Cursor, more bool, nextDue time.Time, err error,
 ) {
 	if !s.enter() {
@@ -275,18 +275,18 @@ func (s *Store) quarantine(key, value []byte, at *spot, reason error) {
 	s.submit(r)
 }
 
-// Destinations calls f for every domain with deliveries: how many wait, and a time before which none falls due. It
-// opens one record per domain, for the domain's name. f may call the store.
-func (s *Store) Destinations(f func(d mail.Domain, waiting int, nextDue time.Time) error) error {
+// Destinations calls f for every destination with deliveries: how many wait, and a time before which none falls due. It
+// opens one record of each, for its name. f may call the store.
+func (s *Store) Destinations(f func(d mail.Destination, waiting int, nextDue time.Time) error) error {
 	return s.destinations(lastPlace.due, f)
 }
 
-// DestinationsDue is Destinations for the domains with a delivery that may have been due by until.
-func (s *Store) DestinationsDue(until time.Time, f func(d mail.Domain, waiting int, nextDue time.Time) error) error {
+// DestinationsDue is Destinations for those with a delivery that may have been due by until.
+func (s *Store) DestinationsDue(until time.Time, f func(d mail.Destination, waiting int, nextDue time.Time) error) error {
 	return s.destinations(dueOf(until), f)
 }
 
-func (s *Store) destinations(until uint64, f func(d mail.Domain, waiting int, nextDue time.Time) error) error {
+func (s *Store) destinations(until uint64, f func(d mail.Destination, waiting int, nextDue time.Time) error) error {
 	type row struct {
 		dest    destination
 		waiting int
@@ -309,37 +309,36 @@ func (s *Store) destinations(until uint64, f func(d mail.Domain, waiting int, ne
 	slices.SortFunc(rows, func(a, b row) int { return bytes.Compare(a.dest[:], b.dest[:]) })
 	for i := range rows {
 		r := &rows[i]
-		domain, err := s.nameOf(r.heads)
+		name, err := s.nameOf(r.heads)
 		if err != nil {
 			return fmt.Errorf("list destinations: %w", err)
 		}
-		if domain == "" {
+		if name == (mail.Destination{}) {
 			continue // settled or quarantined meanwhile
 		}
 		due := lastPlace.due
 		for _, h := range r.heads {
 			due = min(due, h.at.due)
 		}
-		if err := f(domain, r.waiting, dueTime(min(due, maxDue))); err != nil {
+		if err := f(name, r.waiting, dueTime(min(due, maxDue))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// nameOf finds the domain of a destination in the first of its records that opens.
-func (s *Store) nameOf(heads []spot) (mail.Domain, error) {
+// nameOf finds the name of a destination in the first of its records that opens.
+func (s *Store) nameOf(heads []spot) (name mail.Destination, err error) {
 	if !s.enter() {
-		return "", ErrClosed
+		return name, ErrClosed
 	}
 	defer s.leave()
-	var domain mail.Domain
-	err := s.db.View(func(txn *badger.Txn) error {
+	err = s.db.View(func(txn *badger.Txn) error {
 		for i := range heads {
 			// Nearly always the head itself is there.
 			if item, err := txn.Get(appendSpot(nil, &heads[i])); err == nil {
 				if d, err := s.fromItem(item); err == nil {
-					domain = d.Domain
+					name = d.Destination()
 					return nil
 				}
 			}
@@ -348,13 +347,13 @@ func (s *Store) nameOf(heads []spot) (mail.Domain, error) {
 		defer it.Close()
 		for it.Seek(appendSpot(nil, &heads[0])); it.Valid(); it.Next() {
 			if d, err := s.fromItem(it.Item()); err == nil {
-				domain = d.Domain
+				name = d.Destination()
 				return nil
 			}
 		}
 		return nil
 	})
-	return domain, err
+	return name, err
 }
 
 // fromItem reads a delivery, sending a damaged one to quarantine.

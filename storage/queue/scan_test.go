@@ -28,11 +28,11 @@ func TestOrder(t *testing.T) {
 		r.put(a)
 	}
 	r.put(r.message("x", "taro@other.example.jp"))
-	ds, next, more, nextDue, err := r.Scan("example.jp", Cursor{}, now.Add(time.Minute), 4)
+	ds, next, more, nextDue, err := r.Scan(shop("example.jp"), Cursor{}, now.Add(time.Minute), 4)
 	if err != nil || !more {
 		t.Fatalf("more %v, %v", more, err)
 	}
-	rest, _, more, nextDue2, err := r.Scan("example.jp", next, now.Add(time.Minute), 4)
+	rest, _, more, nextDue2, err := r.Scan(shop("example.jp"), next, now.Add(time.Minute), 4)
 	if err != nil || more {
 		t.Fatalf("more %v, %v", more, err)
 	}
@@ -112,7 +112,7 @@ func TestScanModel(t *testing.T) {
 						want = append(want, m.Seq)
 					}
 				}
-				ds, _, more, due, err := r.Scan(domain, c, until, n)
+				ds, _, more, due, err := r.Scan(shop(domain), c, until, n)
 				if err != nil {
 					rt.Fatal(err)
 				}
@@ -229,10 +229,10 @@ func TestDestinations(t *testing.T) {
 	check := func() {
 		t.Helper()
 		got := map[mail.Domain]int{}
-		err := r.Destinations(func(d mail.Domain, waiting int, due time.Time) error {
-			got[d] = waiting
+		err := r.Destinations(func(d mail.Destination, waiting int, due time.Time) error {
+			got[d.Domain] = waiting
 			var i int
-			if _, err := fmt.Sscanf(string(d), "d%d.", &i); err != nil || !due.Equal(now.Add(time.Duration(i)*time.Minute)) {
+			if _, err := fmt.Sscanf(string(d.Domain), "d%d.", &i); err != nil || d.Tenant != "shop" || !due.Equal(now.Add(time.Duration(i)*time.Minute)) {
 				t.Errorf("%s is due %v (%v)", d, due, err)
 			}
 			return nil
@@ -250,7 +250,7 @@ func TestDestinations(t *testing.T) {
 	r.reopen()
 	check()
 	stop := errors.New("enough")
-	if err := r.Destinations(func(mail.Domain, int, time.Time) error { return stop }); !errors.Is(err, stop) {
+	if err := r.Destinations(func(mail.Destination, int, time.Time) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("error of the callback: %v", err)
 	}
 }

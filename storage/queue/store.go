@@ -66,8 +66,12 @@ type Store struct {
 const (
 	keyIdentity = string(kindIdentity)
 	keyMark     = string(kindIdentity) + "m"
-	schema      = 1
 )
+
+// schema is the format of what a store holds. It is told at every start, so that a version that would take newer records
+// for damaged ones refuses the store instead. 1: the mail of all tenants to a domain is one part of the queue. 2: each
+// tenant's is one of its own; what was stored before stays where it is until it is settled.
+const schema = 2
 
 // Open opens the store in cfg.Dir, or makes one. After a crash it takes up where the last commit ended.
 func Open(cfg Config) (*Store, error) {
@@ -194,6 +198,12 @@ func (s *Store) loadIdentity() error {
 		if err := s.parseIdentity(raw); err != nil {
 			return err
 		}
+		if raw[0] < schema {
+			s.log.Warn("the queue is of an older format: older versions of ekiden cannot open it from now on", "format", raw[0], "now", schema)
+			if err := s.keepIdentity(txn); err != nil {
+				return err
+			}
+		}
 		mark, err := s.small(txn, []byte(keyMark), s.homeIdentity(kindIdentity, [16]byte{}))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil // nothing was ever put
@@ -219,8 +229,12 @@ func (s *Store) sealIdentity(l mail.Lineage) []byte {
 	return s.ring.Seal(nil, plain, []byte(aadIdentity))
 }
 
+// parseIdentity reads what sealIdentity wrote. A store of an older schema is read as it is: see schema.
 func (s *Store) parseIdentity(raw []byte) error {
-	if len(raw) != 5 && len(raw) != 9 || raw[0] != schema {
+	if len(raw) > 0 && raw[0] > schema {
+		return fmt.Errorf("store of format %d: %w", raw[0], ErrNewer)
+	}
+	if len(raw) != 5 && len(raw) != 9 || raw[0] == 0 {
 		return fmt.Errorf("identity: %w", record.ErrDamaged)
 	}
 	s.lineage = mail.Lineage(binary.BigEndian.Uint32(raw[1:]))
@@ -243,6 +257,11 @@ func newLineage() (l mail.Lineage) {
 func (s *Store) newIdentity(txn *badger.Txn) error {
 	s.lineage = newLineage()
 	s.home = s.lineage
+	return s.keepIdentity(txn)
+}
+
+// keepIdentity writes the identity, and the data keys it may have been sealed with first.
+func (s *Store) keepIdentity(txn *badger.Txn) error {
 	if err := txn.Set([]byte(keyIdentity), s.sealIdentity(s.lineage)); err != nil {
 		return err
 	}

@@ -93,6 +93,9 @@ func (r *rig) reopen() {
 	r.open()
 }
 
+// shop is the destination of the rig's tenant's mail to d.
+func shop(d mail.Domain) mail.Destination { return mail.Destination{Domain: d, Tenant: "shop"} }
+
 // message makes work for the given recipients.
 func (r *rig) message(body string, to ...mail.Address) *mail.Accepted {
 	return newMessage(r.Store, r.cfg.Clock.Now(), []byte(body), to...)
@@ -104,7 +107,7 @@ func newMessage(s *Store, now time.Time, body []byte, to ...mail.Address) *mail.
 	for i, rcpt := range to {
 		d := mail.Delivery{Seq: seq + mail.Seq(i), Message: a.ID, Tenant: "shop", Composition: "main", Pool: "default",
 			From: "news@shop.example", To: rcpt, Domain: rcpt.Domain(), Due: now, Expires: now.Add(time.Hour),
-			RetryEvery: time.Minute, Size: len(body), Priority: 50}
+			RetryEvery: time.Minute, Size: len(body), Priority: 50, Apart: true}
 		a.Deliveries = append(a.Deliveries, d)
 		a.Events = append(a.Events, mail.Event{At: now, Kind: mail.EventAccepted, Message: a.ID, Delivery: d.Seq,
 			Tenant: "shop", From: d.From, To: rcpt, Domain: d.Domain, Composition: "main", Size: len(body),
@@ -158,7 +161,7 @@ func (r *rig) later(d mail.Delivery, due time.Time) mail.Delivery {
 
 func (r *rig) scan(d mail.Domain, c Cursor, until time.Time, n int) []mail.Delivery {
 	r.t.Helper()
-	ds, _, _, _, err := r.Scan(d, c, until, n)
+	ds, _, _, _, err := r.Scan(shop(d), c, until, n)
 	if err != nil {
 		r.t.Fatalf("scan: %v", err)
 	}
@@ -181,7 +184,7 @@ func TestPutScanSettle(t *testing.T) {
 	now := r.cfg.Clock.Now()
 	a := r.message("Subject: hello\r\n\r\nbody\r\n", "taro@example.jp")
 	r.put(a)
-	ds, next, more, nextDue, err := r.Scan("example.jp", Cursor{}, far(now), 10)
+	ds, next, more, nextDue, err := r.Scan(shop("example.jp"), Cursor{}, far(now), 10)
 	if err != nil || len(ds) != 1 || more || !nextDue.IsZero() {
 		t.Fatalf("scan: %v deliveries, more %v, next due %v, %v", len(ds), more, nextDue, err)
 	}

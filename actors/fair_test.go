@@ -1,0 +1,119 @@
+package actors_test
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors"
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
+)
+
+// narrow is a bed whose only receiver bears one connection from one source; order is what was begun, by message.
+func narrow(t *testing.T) (b *bed, order func() []mail.Delivery) {
+	rules, err := shaping.NewRules([]settings.ReceiverRule{{Name: "narrow", Domains: []string{"*"}, Connections: 1, Rate: -1,
+		PerConnection: -1, ConnectionRate: -1, Fixed: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = newBed(t, func(c *actors.Config) {
+		c.Rules = func() *shaping.Rules { return rules }
+		c.Sources = map[string][]netip.Addr{"default": fourSources[:1]}
+	})
+	var mu sync.Mutex
+	var begun []mail.Delivery
+	b.courier.Answer = func(_ protocol.Trip, j *mail.Job) mail.Outcome {
+		mu.Lock()
+		defer mu.Unlock()
+		begun = append(begun, j.Delivery)
+		return mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot}
+	}
+	return b, func() []mail.Delivery {
+		mu.Lock()
+		defer mu.Unlock()
+		return begun[:len(begun):len(begun)]
+	}
+}
+
+// stored is a delivery of a tenant as the store would give it.
+func (b *bed) stored(tenant string, d mail.Domain, priority uint8) mail.Job {
+	j := b.job(d)
+	j.Delivery.Tenant, j.Delivery.Priority, j.Delivery.Apart = tenant, priority, true
+	b.queue.Put(j.Body, j.Delivery)
+	return j
+}
+
+// TestUrgentMailPassesTheBulk: mail of priority 90 leaves next, though 200,000 of priority 50 wait for the same receiver
+// before it, most of them on disk (R35, N11).
+func TestUrgentMailPassesTheBulk(t *testing.T) {
+	const backlog, urgent = 200_000, 1000
+	b, order := narrow(t)
+	for range backlog {
+		b.stored("t", "one.example", 50)
+	}
+	b.Recover(mail.Destination{Domain: "one.example", Tenant: "t"}, backlog, b.clock.Now())
+	b.until(t, func() bool { return len(order()) > 100 })
+	before := len(order())
+	for range urgent {
+		b.Offer([]mail.Job{b.stored("t", "one.example", 90)})
+	}
+	offered := len(order())
+	rest := func() (n, bulk int) { // urgent ones begun, and bulk begun before the last of them
+		for _, d := range order()[before:] {
+			if d.Priority == 90 {
+				n++
+			} else if n < urgent {
+				bulk++
+			}
+		}
+		return n, bulk
+	}
+	b.until(t, func() bool { n, _ := rest(); return n == urgent })
+	_, bulk := rest()
+	if most := offered - before + 2; bulk > most { // what went while they came, and what was in hand
+		t.Errorf("%d of the bulk went before the last urgent one, want at most %d", bulk, most)
+	}
+	if b.queue.Left("one.example") < backlog/2 {
+		t.Error("the bulk was gone: nothing was overtaken")
+	}
+}
+
+// TestTenantsTakeTurns: a tenant with much to send, of a larger priority and to many domains, does not keep another waiting,
+// nor is it kept waiting by the other's urgent mail; they have turns (N11).
+func TestTenantsTakeTurns(t *testing.T) {
+	const backlog, few = 3000, 200
+	b, order := narrow(t)
+	b.courier.Slow = func(*mail.Job) { time.Sleep(200 * time.Microsecond) } // a fast receiver; a turn lasts longer than to ask for the next
+	for i := range backlog {
+		b.Offer([]mail.Job{b.stored("big", mail.Domain(fmt.Sprintf("d%d.example", i%40)), 90)})
+	}
+	b.until(t, func() bool { return len(order()) > 200 })
+	before := len(order())
+	for range few {
+		b.Offer([]mail.Job{b.stored("small", "d0.example", 10)})
+	}
+	small := func() (n, big int) {
+		for _, d := range order()[before:] {
+			if d.Tenant == "small" {
+				n++
+			} else if n < few {
+				big++
+			}
+		}
+		return n, big
+	}
+	b.until(t, func() bool { n, _ := small(); return n == few })
+	if _, big := small(); big > 3*few+300 { // a turn each, and what went while they came
+		t.Errorf("%d of the big tenant's went before the small one's %d were out", big, few)
+	} else if big == 0 {
+		t.Error("the big tenant had no turn")
+	}
+	if b.queue.Left("") < backlog/4 {
+		t.Error("there was no backlog any more")
+	}
+}
