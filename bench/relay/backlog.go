@@ -146,7 +146,7 @@ func RunBacklog(ctx context.Context, cfg Config) (BacklogResult, error) {
 func (c Config) urgent(ctx context.Context, r *BacklogResult, s *sinkProcess, target, ledger, record string) error {
 	own := ledger + ".urgent"
 	c.say("sending %d messages of priority 90 …", c.Urgent)
-	p, err := c.startLoad(target, own, c.Urgent, "--header", "X-Urgent: yes")
+	p, err := c.startLoad(target, own, c.Urgent, "--headers", "X-Urgent: yes")
 	if err != nil {
 		return err
 	}
