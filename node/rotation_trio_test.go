@@ -110,7 +110,7 @@ func TestRotateKeysTrio(t *testing.T) {
 	trio := newTrio(t, sink)
 	n1, n2, n3 := trio[0], trio[1], trio[2]
 	former := n1.code + n2.code + n3.code // one of them founded the cluster
-	for _, r := range trio { // who is asked acts at once, the others when they hear of it
+	for _, r := range trio {              // who is asked acts at once, the others when they hear of it
 		if status := r.call("POST", adminPath+"Suspend", suspended(), nil); status != 200 {
 			t.Fatalf("suspend: %d", status)
 		}
