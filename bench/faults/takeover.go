@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -215,6 +216,7 @@ func (c Config) judgeTimes(t *trio, where, prefix string, struck time.Time, k *t
 	if err != nil {
 		return err
 	}
+	maps.DeleteFunc(promised, func(token string, _ bool) bool { return strings.HasPrefix(token, prefix+reservedPrefix) }) // not due yet
 	list, err := t.arrivals()
 	if err != nil {
 		return err
