@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -146,18 +148,21 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 	return c, nil
 }
 
-// freePort finds a port that is free at the moment; with a foreign host (in another network namespace) a fixed one.
+// freePort finds a port that is free at the moment, below those that the kernel hands out to clients, so that nothing takes
+// it while its member is down; with a foreign host (in another network namespace) a fixed one.
 func freePort(host string, i int) (string, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() {
-			return []string{"7950", "2525", "8025"}[i], nil
-		}
-		return "", err
+	if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() {
+		return []string{"7950", "2525", "8025"}[i], nil
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
+	var err error
+	for range 100 {
+		port := strconv.Itoa(10000 + rand.IntN(20000))
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort(host, port)); err == nil {
+			return port, l.Close()
+		}
+	}
+	return "", fmt.Errorf("no free port: %w", err)
 }
 
 // Start runs the member, which is down.
