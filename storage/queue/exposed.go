@@ -81,15 +81,13 @@ func (s *Store) Covered(ctx context.Context, n uint64) error {
 	}
 	var keys [][]byte
 	remove := func() error {
-		done := make(chan error, 1)
-		r := s.newRequest(func(err error) { done <- err })
-		r.unmarks = true
-		for _, k := range keys {
-			r.del(k)
-		}
-		keys = nil
-		s.submit(r)
-		return await(ctx, done)
+		defer func() { keys = nil }()
+		return s.submitAndWait(ctx, func(r *request) {
+			r.unmarks = true
+			for _, k := range keys {
+				r.del(k)
+			}
+		})
 	}
 	err := s.each(ctx, kindExposed, func(key, value []byte) error {
 		ofRun := len(value) == markSize && binary.BigEndian.Uint32(value[8:]) == s.runID

@@ -39,22 +39,22 @@ func (s *Store) Live(ctx context.Context, f func(Op) error) error {
 
 // barrier waits until everything handed in before is committed.
 func (s *Store) barrier(ctx context.Context) error {
-	done := make(chan error, 1)
-	s.submit(s.newRequest(func(err error) { done <- err }))
-	return await(ctx, done)
+	return s.submitAndWait(ctx, func(*request) {})
 }
 
 // Flush waits until everything handed in before is committed and held by as many standbys as the policy asks for. It
 // gives ErrShort where they are too few. Without standbys to ship to it only waits for the commit.
 func (s *Store) Flush(ctx context.Context) error {
-	done := make(chan error, 1)
-	r := s.newRequest(func(err error) { done <- err })
-	r.flush = true
-	s.submit(r)
-	return await(ctx, done)
+	return s.submitAndWait(ctx, func(r *request) { r.flush = true })
 }
 
-func await(ctx context.Context, done <-chan error) error {
+// submitAndWait hands in a request that fill makes, and waits until it is committed. What ctx ends waiting for is committed all
+// the same.
+func (s *Store) submitAndWait(ctx context.Context, fill func(*request)) error {
+	done := make(chan error, 1)
+	r := s.newRequest(func(err error) { done <- err })
+	fill(r)
+	s.submit(r)
 	select {
 	case err := <-done:
 		return err

@@ -1,6 +1,9 @@
 package queue
 
-import "bytes"
+import (
+	"bytes"
+	"context"
+)
 
 const (
 	probeRounds = 8
@@ -18,16 +21,15 @@ func (s *Store) probe() {
 		return
 	}
 	value := bytes.Repeat([]byte{0xa5}, probeSize)
-	done := make(chan error, 1)
 	for i := range probeRounds {
-		r := s.newRequest(func(err error) { done <- err })
-		if i < probeRounds-1 {
-			r.set([]byte{kindProbe}, value)
-		} else {
-			r.del([]byte{kindProbe})
-		}
-		s.submit(r)
-		if err := <-done; err != nil {
+		err := s.submitAndWait(context.Background(), func(r *request) {
+			if i < probeRounds-1 {
+				r.set([]byte{kindProbe}, value)
+			} else {
+				r.del([]byte{kindProbe})
+			}
+		})
+		if err != nil {
 			return // the store says so itself
 		}
 	}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -153,17 +154,11 @@ func (s *Store) rotate() error {
 		keys[i][0] = kindProbe
 		binary.BigEndian.PutUint16(keys[i][tombstoneSize-2:], uint16(i))
 	}
-	done := make(chan error, 1)
 	for written := 0; s.newestLog(memSuffix) == before; written += tombstoneBatch * tombstoneSize {
 		if written > 2*memTableSize {
 			return fmt.Errorf("end memtable: %s stays", before)
 		}
-		r := s.newRequest(func(err error) { done <- err })
-		for _, k := range keys {
-			r.del(k)
-		}
-		s.submit(r)
-		if err := <-done; err != nil {
+		if err := s.remove(context.Background(), keys); err != nil {
 			return fmt.Errorf("end memtable: %w", err)
 		}
 	}

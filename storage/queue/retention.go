@@ -91,18 +91,13 @@ func (f *folds) append(dst []byte) []byte {
 
 // keepFolds makes what is folded durable.
 func (s *Store) keepFolds(t *stats.Table, f *folds) error {
-	done := make(chan error, 1)
-	r := s.newRequest(func(err error) { done <- err })
-	r.set([]byte{kindFolded}, s.ring.Seal(nil, t.Snapshot(f.append(nil)), s.homeIdentity(kindFolded, [16]byte{})))
-	err := t.Days(func(d statistics.Date, raw []byte) error {
-		r.set(s.day(kindFolded, d, raw))
-		return nil
+	return s.submitAndWait(context.Background(), func(r *request) {
+		r.set([]byte{kindFolded}, s.ring.Seal(nil, t.Snapshot(f.append(nil)), s.homeIdentity(kindFolded, [16]byte{})))
+		_ = t.Days(func(d statistics.Date, raw []byte) error { // fails where this does
+			r.set(s.day(kindFolded, d, raw))
+			return nil
+		})
 	})
-	if err != nil {
-		return err
-	}
-	s.submit(r)
-	return <-done
 }
 
 // fold counts apart what the log holds of the days before day, and of tenants before theirs, and makes that durable.
@@ -227,18 +222,11 @@ func (s *Store) thin(ctx context.Context, t *stats.Table, f *folds) error {
 
 // replace writes records in one commit and waits for it.
 func (s *Store) replace(ctx context.Context, recs []events.Record) error {
-	done := make(chan error, 1)
-	r := s.newRequest(func(err error) { done <- err })
-	for _, rec := range recs {
-		r.set(rec.Key, rec.Value)
-	}
-	s.submit(r)
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s.submitAndWait(ctx, func(r *request) {
+		for _, rec := range recs {
+			r.set(rec.Key, rec.Value)
+		}
+	})
 }
 
 // purgeDays deletes the statistics of days long past.

@@ -31,13 +31,12 @@ func (s *Store) Rewrap(ctx context.Context) error {
 		if len(old) == 0 {
 			return nil
 		}
-		done := make(chan error, 1)
-		r := s.newRequest(func(err error) { done <- err })
-		for _, k := range old {
-			r.set(binary.BigEndian.AppendUint32([]byte{kindDataKey}, k.ID), k.Blob)
-		}
-		s.submit(r)
-		if err := await(ctx, done); err != nil {
+		err = s.submitAndWait(ctx, func(r *request) {
+			for _, k := range old {
+				r.set(binary.BigEndian.AppendUint32([]byte{kindDataKey}, k.ID), k.Blob)
+			}
+		})
+		if err != nil {
 			return fmt.Errorf("wrap data keys anew: %w", err)
 		}
 	}

@@ -397,16 +397,9 @@ const purgeBatch = 1000
 
 // remove deletes keys in one commit and waits for it.
 func (s *Store) remove(ctx context.Context, keys [][]byte) error {
-	done := make(chan error, 1)
-	r := s.newRequest(func(err error) { done <- err })
-	for _, k := range keys {
-		r.del(k)
-	}
-	s.submit(r)
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s.submitAndWait(ctx, func(r *request) {
+		for _, k := range keys {
+			r.del(k)
+		}
+	})
 }
