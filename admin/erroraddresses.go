@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/admin/compat"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/statistics"
@@ -67,13 +68,10 @@ func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Disposition", `attachment; filename="error-addresses-`+strings.ReplaceAll(date.String(), "/", "")+`.tsv"`)
 	var b strings.Builder
 	for _, a := range list {
-		b.WriteString(tsvEscapes.Replace(a.Address) + "\t" + a.Result + "\n")
+		b.WriteString(compat.TSVEscapes.Replace(a.Address) + "\t" + a.Result + "\n")
 	}
 	_, _ = w.Write([]byte(b.String())) // a peer that has gone away is no trouble
 }
-
-// tsvEscapes are those of requirement B9.
-var tsvEscapes = strings.NewReplacer("\\", `\\`, "\t", `\t`, "\r", `\r`, "\n", `\n`)
 
 func errorAddressQuery(v url.Values, now time.Time) (service.EventQuery, statistics.Date, error) {
 	date := statistics.DateOf(now) - 1

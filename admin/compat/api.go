@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -82,12 +81,11 @@ func (a *API) Handler() http.Handler {
 // call is one call of the transaction API.
 type call struct {
 	*API
+	form
 	ctx     context.Context
 	version int
-	params  url.Values
 	user    service.User
 	now     time.Time
-	faults  *faults
 	missing []service.Absent
 }
 
@@ -134,7 +132,7 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTime)
 	defer cancel()
-	c := &call{API: a, ctx: ctx, version: version, now: a.c.Clock.Now(), faults: &faults{ja: japanese(r)}}
+	c := &call{API: a, form: form{faults: &faults{ja: japanese(r)}}, ctx: ctx, version: version, now: a.c.Clock.Now()}
 	if err := c.enter(r, act); err != nil {
 		a.refuse(w, err, asXML)
 		return
@@ -166,7 +164,7 @@ func (c *call) enter(r *http.Request, act action) error {
 		return c.API.fault(r, codeAddress, "")
 	}
 	var err error
-	if c.params, err = readParams(r); err != nil {
+	if c.values, err = readParams(r); err != nil {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 			return c.API.fault(r, codeLong, "")
 		}

@@ -122,7 +122,7 @@ func (c *call) downloadBlocks(w http.ResponseWriter) error {
 
 // emails reads the addresses that are named.
 func (c *call) emails() (list []mail.Address) {
-	for _, email := range c.params["email"] {
+	for _, email := range c.values["email"] {
 		if a := mail.Address(email); a.Check() != nil || a.IsNull() {
 			c.faults.add(codeForm, "email")
 		} else {
@@ -136,7 +136,7 @@ func (c *call) emails() (list []mail.Address) {
 func (c *call) cancelBlocks() (*answer, error) {
 	c.composition()
 	list := c.emails()
-	for _, id := range c.params["id"] {
+	for _, id := range c.values["id"] {
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
 		if a := mail.Address(raw); err != nil || a.Check() != nil || a.IsNull() {
 			c.faults.add(codeRange, "id")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -45,7 +44,7 @@ func (a *API) logs(w http.ResponseWriter, r *http.Request) {
 	defer a.leaveReader(who)
 	ctx, cancel := context.WithTimeout(r.Context(), callTime)
 	defer cancel()
-	q := &query{API: a, ctx: ctx, r: r, values: r.URL.Query(), who: who, now: a.c.Clock.Now(), faults: &faults{ja: japanese(r)}}
+	q := a.query(ctx, r, who)
 	p := q.logPage()
 	var out struct {
 		Logs []logRecord `json:"logs"`
@@ -110,20 +109,6 @@ func (q *query) logPage() (p logPage) {
 		p.skip = q.number("page", 0, 0, maxPage) * p.take
 	}
 	return p
-}
-
-// number reads a whole number from low to high; absent where there is none.
-func (q *query) number(name string, absent, low, high int) int {
-	v := q.text(name)
-	if v == "" {
-		return absent
-	}
-	n, err := strconv.Atoi(v)
-	if err != nil || n < low || n > high {
-		q.faults.add(codeRange, name)
-		return absent
-	}
-	return n
 }
 
 // readLog returns the records of a page, oldest first, and where the next one begins; nil at the end.

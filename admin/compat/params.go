@@ -86,48 +86,54 @@ func scalar(raw json.RawMessage) (string, bool) {
 	return string(raw), true
 }
 
+// form is the parameters of a call, from a body or an address, and what is wrong with them.
+type form struct {
+	values url.Values
+	faults *faults
+}
+
 // text reads a parameter; "" where there is none.
-func (c *call) text(name string) string {
-	v := c.params.Get(name)
+func (f *form) text(name string) string {
+	v := f.values.Get(name)
 	if len(v) > maxText {
-		c.faults.add(codeLong, name)
+		f.faults.add(codeLong, name)
 		return ""
 	}
 	return v
 }
 
 // needed reads a parameter that must be there.
-func (c *call) needed(name string) string {
-	if c.params.Get(name) == "" {
-		c.faults.add(codeMissing, name)
+func (f *form) needed(name string) string {
+	if f.values.Get(name) == "" {
+		f.faults.add(codeMissing, name)
 		return ""
 	}
-	return c.text(name)
+	return f.text(name)
 }
 
 // number reads a whole number from low to high; absent where there is none.
-func (c *call) number(name string, absent, low, high int) int {
-	v := c.text(name)
+func (f *form) number(name string, absent, low, high int) int {
+	v := f.text(name)
 	if v == "" {
 		return absent
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < low || n > high {
-		c.faults.add(codeRange, name)
+		f.faults.add(codeRange, name)
 		return absent
 	}
 	return n
 }
 
 // truth reads true, false, 1 or 0.
-func (c *call) truth(name string) bool {
-	switch c.text(name) {
+func (f *form) truth(name string) bool {
+	switch f.text(name) {
 	case "", "false", "0":
 		return false
 	case "true", "1":
 		return true
 	}
-	c.faults.add(codeRange, name)
+	f.faults.add(codeRange, name)
 	return false
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -70,22 +69,16 @@ func challenge(w http.ResponseWriter, f *faults) {
 // query is a call's parameters in its address.
 type query struct {
 	*API
-	ctx    context.Context
-	r      *http.Request
-	values url.Values
-	who    reader
-	now    time.Time
-	faults *faults
+	form
+	ctx context.Context
+	r   *http.Request
+	who reader
+	now time.Time
 }
 
-// text reads a parameter; "" where there is none.
-func (q *query) text(name string) string {
-	v := q.values.Get(name)
-	if len(v) > maxText {
-		q.faults.add(codeLong, name)
-		return ""
-	}
-	return v
+// query begins the answer to a reader.
+func (a *API) query(ctx context.Context, r *http.Request, who reader) *query {
+	return &query{API: a, form: form{r.URL.Query(), &faults{ja: japanese(r)}}, ctx: ctx, r: r, who: who, now: a.c.Clock.Now()}
 }
 
 // instant reads a moment in the forms of the native API; zero where there is none.

@@ -31,7 +31,7 @@ func (c *call) statistics() (*answer, error) {
 	year, month := c.number("year", 0, firstYear, lastYear), c.number("month", 0, 1, 12)
 	total := c.truth("total")
 	q := service.StatisticsQuery{Tenant: c.user.Tenant, Live: true}
-	if c.params.Get("server_composition") != "" {
+	if c.values.Get("server_composition") != "" {
 		q.Composition = c.composition()
 	}
 	if c.user.OwnData {

@@ -19,6 +19,9 @@ const (
 	CursorHeader = "Ekiden-Next-Cursor"
 )
 
+// TSVEscapes makes a text a cell of tab-separated text (requirement B9).
+var TSVEscapes = strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\r", `\r`, "\n", `\n`)
+
 // tsvWriter writes rows of tab-separated text (requirement B9). The first row, the columns' names, is written with the
 // first one that follows or at the end, so that an error before it can still be an answer of its own.
 type tsvWriter struct {
@@ -44,12 +47,11 @@ func (t *tsvWriter) row(cells ...string) {
 }
 
 func (t *tsvWriter) line(cells []string) {
-	escape := strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\r", `\r`, "\n", `\n`)
 	for i, cell := range cells {
 		if i > 0 {
 			_ = t.out.WriteByte('\t')
 		}
-		_, _ = escape.WriteString(t.out, strings.ToValidUTF8(cell, "\uFFFD")) // errors are kept by out
+		_, _ = TSVEscapes.WriteString(t.out, strings.ToValidUTF8(cell, "\uFFFD")) // errors are kept by out
 	}
 	_ = t.out.WriteByte('\n')
 }
@@ -87,7 +89,7 @@ func (a *API) tsv(serve tsvCall) http.HandlerFunc {
 		defer a.leaveReader(who)
 		ctx, cancel := context.WithTimeout(r.Context(), callTime)
 		defer cancel()
-		q := &query{API: a, ctx: ctx, r: r, values: r.URL.Query(), who: who, now: a.c.Clock.Now(), faults: &faults{ja: japanese(r)}}
+		q := a.query(ctx, r, who)
 		if no := serve(q, w); no != nil {
 			a.refuseTSV(w, no)
 		}
@@ -100,6 +102,18 @@ func (q *query) mayChange() *faults {
 		return q.fault(q.r, codeForbidden, "")
 	}
 	return nil
+}
+
+// writeTSV answers with rows; where there are more, next is the cursor behind the last of them.
+func writeTSV(w http.ResponseWriter, columns []string, rows [][]string, next string, more bool) {
+	if more {
+		w.Header().Set(CursorHeader, next)
+	}
+	out := newTSV(w, columns...)
+	for _, r := range rows {
+		out.row(r...)
+	}
+	out.end()
 }
 
 // timeCell is a moment in a row.
@@ -137,13 +151,6 @@ func (q *query) events(w http.ResponseWriter, columns []string, search service.E
 	if no := q.fails(w, err); no != nil {
 		return no
 	}
-	if more {
-		w.Header().Set(CursorHeader, next)
-	}
-	out := newTSV(w, columns...)
-	for _, r := range rows {
-		out.row(r...)
-	}
-	out.end()
+	writeTSV(w, columns, rows, next, more)
 	return nil
 }

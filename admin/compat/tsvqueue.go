@@ -83,14 +83,7 @@ func (q *query) errorAddresses(w http.ResponseWriter) *faults {
 	if no := q.fails(w, err); no != nil {
 		return no
 	}
-	if more {
-		w.Header().Set(CursorHeader, next)
-	}
-	out := newTSV(w, "address", "count", "first", "last", "last_status", "excluded")
-	for _, r := range rows {
-		out.row(r...)
-	}
-	out.end()
+	writeTSV(w, []string{"address", "count", "first", "last", "last_status", "excluded"}, rows, next, more)
 	return nil
 }
 
