@@ -14,7 +14,9 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/ekiden-mta/ekiden/admin/compat"
 	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/internal/secret"
 )
 
 // Wrong tokens of one peer: a burst, then one per period. Right tokens are never counted, so a guesser on the same
@@ -144,21 +146,7 @@ func challenge(w http.ResponseWriter, status int) {
 }
 
 // peerOf is the peer's address; of IPv6 only the first 64 bits, which one owner holds.
-func peerOf(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	a := ap.Addr().Unmap().WithZone("")
-	if a.Is6() {
-		p, err := a.Prefix(64)
-		if err != nil {
-			return a
-		}
-		return p.Addr()
-	}
-	return a
-}
+func peerOf(r *http.Request) netip.Addr { return secret.Household(compat.Origin(r)) }
 
 func limitBody(n int64, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

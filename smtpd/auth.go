@@ -112,7 +112,7 @@ func newAuthenticator(d Directory, l AuthLimits) *authenticator {
 
 // check verifies a guess in a time that does not depend on whether the user exists.
 func (a *authenticator) check(ip netip.Addr, user, guess string) (g Grant, v secret.Verdict) {
-	v = a.checker.Check(clock.Wall(), household(ip).String(), user, guess, func(name string) (hash string, found bool) {
+	v = a.checker.Check(clock.Wall(), secret.Household(ip).String(), user, guess, func(name string) (hash string, found bool) {
 		g, hash, found = a.directory.ByUser(name)
 		return hash, found
 	})

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/internal/secret"
 	"github.com/ekiden-mta/ekiden/smtpd/wire"
 )
 
@@ -56,7 +57,7 @@ func (p *peers) admit(s *session, ip netip.Addr, registered bool) bool {
 	if p.strangers > p.most-p.most/4 {
 		return false
 	}
-	ip = household(ip)
+	ip = secret.Household(ip)
 	same := p.addresses[ip]
 	if len(same) >= p.perAddress && !evict(same) {
 		return false
@@ -148,14 +149,4 @@ func (p *peers) each(f func(*wire.Conn)) {
 			f(w)
 		}
 	}
-}
-
-// household is what counts as one address: an IPv6 customer has a whole /64.
-func household(ip netip.Addr) netip.Addr {
-	if ip.Is6() {
-		if p, err := ip.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return ip
 }

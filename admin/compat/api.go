@@ -160,7 +160,7 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) {
 
 // enter finds out who calls, and whether he may; leave must follow where it returns nil.
 func (c *call) enter(r *http.Request, act action) error {
-	if !private(r) || !c.c.Services.Users.AllowsAPI(origin(r)) {
+	if !private(r) || !c.c.Services.Users.AllowsAPI(Origin(r)) {
 		return c.API.fault(r, codeAddress, "")
 	}
 	var err error
@@ -191,7 +191,7 @@ func (c *call) enter(r *http.Request, act action) error {
 
 // login verifies a key.
 func (a *API) login(r *http.Request, name, key string) (u service.User, v secret.Verdict) {
-	v = a.checker.Check(clock.Wall(), household(origin(r)).String(), name, key, func(name string) (hash string, found bool) {
+	v = a.checker.Check(clock.Wall(), secret.Household(Origin(r)).String(), name, key, func(name string) (hash string, found bool) {
 		u, hash, found = a.c.Services.Users.User(name)
 		return hash, found
 	})
@@ -277,25 +277,15 @@ func (a *API) acceptance(ctx context.Context, m mail.MessageID) (found mail.Even
 }
 
 // private tells whether nobody can read along: HTTPS, or a caller on this machine.
-func private(r *http.Request) bool { return r.TLS != nil || origin(r).IsLoopback() }
+func private(r *http.Request) bool { return r.TLS != nil || Origin(r).IsLoopback() }
 
-// origin is the caller's address.
-func origin(r *http.Request) netip.Addr {
+// Origin is the caller's address.
+func Origin(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
 	return ap.Addr().Unmap().WithZone("")
-}
-
-// household is what counts as one address: an IPv6 customer has a whole /64.
-func household(ip netip.Addr) netip.Addr {
-	if ip.Is6() {
-		if p, err := ip.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return ip
 }
 
 func tellMissing(w http.ResponseWriter, missing []service.Absent) {

@@ -35,7 +35,7 @@ func (a *API) reader(r *http.Request) (reader, *faults) {
 		return reader{operator: true, User: service.User{Name: operatorName, Tenant: tenant, HTTP: true, Administrator: true,
 			ViewAddresses: true, Zone: time.Local}}, nil
 	}
-	if !private(r) || !a.c.Services.Users.AllowsAPI(origin(r)) {
+	if !private(r) || !a.c.Services.Users.AllowsAPI(Origin(r)) {
 		return reader{}, a.fault(r, codeAddress, "")
 	}
 	user, verdict := a.login(r, name, key)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,16 @@ type Checker struct {
 	mu    sync.Mutex
 	known map[[32]byte]time.Time // HMAC of user, hash and secret: verified until then
 	tries map[string]*tries
+}
+
+// Household is what counts as one origin: an IPv6 customer has a whole /64.
+func Household(ip netip.Addr) netip.Addr {
+	if ip.Is6() {
+		if p, err := ip.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return ip
 }
 
 // tries is a token bucket of failures.
