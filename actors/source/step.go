@@ -72,12 +72,17 @@ func (b *Book) lane(now time.Time, limits *shaping.Limits) *lane {
 	return l
 }
 
+// end has a session end with its present transaction, at once where it waits.
+func (b *Book) end(s *Session) {
+	s.quit.Store(true)
+	b.do(Effect{Kind: EffectWake, Session: s})
+}
+
 // endAll has the sessions of a lane end.
 func (b *Book) endAll(l *lane) {
 	for _, id := range slices.Sorted(maps.Keys(b.live)) {
 		if s := b.live[id]; s.road.lane == l {
-			s.quit.Store(true)
-			b.do(Effect{Kind: EffectWake, Session: s})
+			b.end(s)
 		}
 	}
 }
@@ -234,8 +239,7 @@ func (b *Book) makeRoom(l *lane) {
 	for _, r := range l.all {
 		if r.line.len() == 0 && len(r.idle) > 0 {
 			s := r.unpark()
-			s.quit.Store(true)
-			b.do(Effect{Kind: EffectWake, Session: s})
+			b.end(s)
 			return
 		}
 	}
@@ -313,8 +317,7 @@ func (b *Book) observe(now time.Time, l *lane, o mail.Outcome, connected bool) {
 		b.refuseAll(l, protocol.ReasonBlocked, until)
 		for _, r := range l.all { // an idle connection to somebody who does not want us is no use
 			for s := r.unpark(); s != nil; s = r.unpark() {
-				s.quit.Store(true)
-				b.do(Effect{Kind: EffectWake, Session: s})
+				b.end(s)
 			}
 		}
 		b.alarm(l, until)
@@ -405,9 +408,7 @@ func (b *Book) Stop(now time.Time) []Effect {
 		b.refuseAll(l, protocol.ReasonStopping, now.Add(b.cfg.Patience))
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.live)) {
-		s := b.live[id]
-		s.quit.Store(true)
-		b.do(Effect{Kind: EffectWake, Session: s})
+		b.end(b.live[id])
 	}
 	return b.flush()
 }

@@ -209,8 +209,7 @@ func (b *Book) keepShare(l *lane) {
 			return
 		}
 		s.surplus = true
-		s.quit.Store(true)
-		b.do(Effect{Kind: EffectWake, Session: s})
+		b.end(s)
 	}
 }
 
