@@ -261,6 +261,15 @@ func (m *member) suppressAll(ctx context.Context, cmd ledger.Suppress) (added in
 	return added, nil
 }
 
+// unsuppress is the command that takes addresses off a list.
+func (m *member) unsuppress(scope ledger.Scope, list []mail.Address, author string) *ledger.Unsuppress {
+	cmd := &ledger.Unsuppress{Signed: m.by(author)}
+	for _, a := range list {
+		cmd.Remove = append(cmd.Remove, ledger.Suppressed{Scope: scope, Address: a.Fold()})
+	}
+	return cmd
+}
+
 // Remove implements service.Suppressions.
 func (n suppressionService) Remove(ctx context.Context, at service.Place, list []mail.Address, author string) (int, error) {
 	m, err := n.agree()
@@ -271,10 +280,7 @@ func (n suppressionService) Remove(ctx context.Context, at service.Place, list [
 	if err != nil {
 		return 0, err
 	}
-	cmd := &ledger.Unsuppress{Signed: m.by(author)}
-	for _, a := range list {
-		cmd.Remove = append(cmd.Remove, ledger.Suppressed{Scope: scope, Address: a.Fold()})
-	}
+	cmd := m.unsuppress(scope, list, author)
 	released, err := m.blocked(cmd.Remove)
 	if err != nil {
 		return 0, err
@@ -292,11 +298,7 @@ func (n suppressionService) Reset(ctx context.Context, tenant string, list []mai
 	if err != nil {
 		return 0, err
 	}
-	cmd := &ledger.Unsuppress{Signed: m.by(author)}
-	for _, a := range list {
-		cmd.Remove = append(cmd.Remove, ledger.Suppressed{Scope: ledger.Scope{List: ledger.Errors, Tenant: tenant}, Address: a.Fold()})
-	}
-	r, err := m.command(ctx, cmd)
+	r, err := m.command(ctx, m.unsuppress(ledger.Scope{List: ledger.Errors, Tenant: tenant}, list, author))
 	return int(r.Removed), err
 }
 

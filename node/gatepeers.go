@@ -1,12 +1,9 @@
 package node
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -27,70 +24,32 @@ const (
 
 // gateCalls answers other members.
 func (n *Node) gateCalls(mux *http.ServeMux) {
-	answer(mux, pathConfirm, n.ConfirmGate)
-	answer(mux, pathDiscard, n.DiscardGate)
-	mux.HandleFunc("GET "+pathClosed, func(w http.ResponseWriter, _ *http.Request) {
+	answerGate(mux, pathConfirm, n.ConfirmGate)
+	answerGate(mux, pathDiscard, n.DiscardGate)
+	answer(mux, http.MethodGet, pathClosed, 0, func(context.Context, struct{}) ([]gate.Gate, error) {
 		var closed []gate.Gate
 		for _, g := range n.gates.table.List() {
 			if g.Closed {
 				closed = append(closed, g)
 			}
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(closed) // the peer has gone: no trouble
+		return closed, nil
 	})
 }
 
-// answer serves one call: a gate as JSON in, what do returns as JSON out.
-func answer[T any](mux *http.ServeMux, path string, do func(context.Context, gate.Gate) (T, error)) {
-	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
-		var g gate.Gate
-		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxGate)).Decode(&g)
-		if err != nil || g.Group == "" {
-			http.Error(w, "a gate is expected", http.StatusBadRequest)
-			return
+// answerGate serves a call about one gate.
+func answerGate[T any](mux *http.ServeMux, path string, do func(context.Context, gate.Gate) (T, error)) {
+	answer(mux, http.MethodPost, path, maxGate, func(ctx context.Context, g gate.Gate) (out T, err error) {
+		if g.Group == "" {
+			return out, fmt.Errorf("%w: a gate is expected", service.ErrInvalid)
 		}
-		out, err := do(r.Context(), g)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(out) // the peer has gone: no trouble
+		return do(ctx, g)
 	})
 }
 
 // ask puts a gate to another member.
 func (p *peers) ask(ctx context.Context, name, path string, g gate.Gate, out any) error {
-	body, err := json.Marshal(g)
-	if err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
-	return p.call(ctx, http.MethodPost, name, path, body, maxGate, out)
-}
-
-// call has another member answer a question with at most limit octets of JSON.
-func (p *peers) call(ctx context.Context, method, name, path string, body []byte, limit int64, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+name+":80"+path, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
-	resp, err := p.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("node: ask %s: %w", name, err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, limit))
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %.200s", resp.Status, text)
-	}
-	if err == nil {
-		err = json.Unmarshal(text, out)
-	}
-	if err != nil {
-		return fmt.Errorf("node: ask %s: %w", name, err)
-	}
-	return nil
+	return p.call(ctx, http.MethodPost, name, path, g, maxGate, out)
 }
 
 // gatePeers are the other members as the emergency stop sees them.

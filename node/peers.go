@@ -1,9 +1,12 @@
 package node
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/admin/gather"
+	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/cluster/replica"
 	"github.com/ekiden-mta/ekiden/cluster/wire"
 	"github.com/ekiden-mta/ekiden/mail"
@@ -144,6 +148,61 @@ func (p *peers) serve() {
 			p.node.log.Warn("members are not answered any more", "error", err)
 		}
 	}()
+}
+
+// call puts a question to another member, as JSON where question is not nil, and reads at most limit octets of JSON.
+func (p *peers) call(ctx context.Context, method, name, path string, question any, limit int64, out any) error {
+	var body []byte
+	if question != nil {
+		var err error
+		if body, err = json.Marshal(question); err != nil {
+			return fmt.Errorf("node: %w", err)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+name+":80"+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("node: ask %s: %w", name, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, limit))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %.200s", resp.Status, text)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, out)
+	}
+	if err != nil {
+		return fmt.Errorf("node: ask %s: %w", name, err)
+	}
+	return nil
+}
+
+// answer serves a call of other members: at most limit octets of JSON in, 0 = none, what do returns as JSON out.
+func answer[In, Out any](mux *http.ServeMux, method, path string, limit int64, do func(context.Context, In) (Out, error)) {
+	mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		if limit > 0 {
+			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit)).Decode(&in); err != nil {
+				http.Error(w, "not what is asked here: "+err.Error(), http.StatusBadRequest)
+				return
+			}
+		}
+		out, err := do(r.Context(), in)
+		switch {
+		case errors.Is(err, service.ErrInvalid):
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(out) // the peer has gone: no trouble
+	})
 }
 
 // peerKey is where the context of a call holds the name of the member that makes it.

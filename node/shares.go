@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,19 +44,8 @@ func (s *shares) lend(name string, asks []placement.Ask) ([]int, error) {
 
 // serve answers the other members.
 func (s *shares) serve(mux *http.ServeMux) {
-	mux.HandleFunc("POST "+pathShares, func(w http.ResponseWriter, r *http.Request) {
-		var asks []placement.Ask
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxShares)).Decode(&asks); err != nil {
-			http.Error(w, "a list of asks is expected", http.StatusBadRequest)
-			return
-		}
-		units, err := s.lend(peerName(r.Context()), asks)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(units) // the peer has gone: no trouble
+	answer(mux, http.MethodPost, pathShares, maxShares, func(ctx context.Context, asks []placement.Ask) ([]int, error) {
+		return s.lend(peerName(ctx), asks)
 	})
 }
 
@@ -71,14 +59,10 @@ func (s *shares) ask(ctx context.Context, asks []placement.Ask) ([]int, error) {
 	if leader == "" {
 		return nil, errors.New("nobody leads")
 	}
-	body, err := json.Marshal(asks)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, shareTry)
 	defer cancel()
 	var units []int
-	if err := m.peers.call(ctx, http.MethodPost, leader, pathShares, body, maxShares, &units); err != nil {
+	if err := m.peers.call(ctx, http.MethodPost, leader, pathShares, asks, maxShares, &units); err != nil {
 		return nil, err
 	}
 	if len(units) != len(asks) {

@@ -40,38 +40,36 @@ func (s statisticsOfAll) Statistics(ctx context.Context, q service.StatisticsQue
 
 // addUp makes one of rows that are of the same, and leaves out days that not all have worked up.
 func addUp(r service.StatisticsReport) service.StatisticsReport {
-	out := service.StatisticsReport{Through: r.Through}
 	type rowOf struct {
 		date statistics.Date
 		row  statistics.Row
-	}
-	rows := map[rowOf]int{}
-	for _, v := range r.Rows {
-		k := rowOf{v.Date, v.Row}
-		switch i, known := rows[k]; {
-		case v.Date > r.Through:
-		case known:
-			out.Rows[i].Add(v.Result)
-		default:
-			rows[k] = len(out.Rows)
-			out.Rows = append(out.Rows, v)
-		}
 	}
 	type errorOf struct {
 		date statistics.Date
 		of   statistics.ErrorsOf
 	}
-	errors := map[errorOf]int{}
-	for _, v := range r.Errors {
-		k := errorOf{v.Date, v.ErrorsOf}
-		switch i, known := errors[k]; {
-		case v.Date > r.Through:
-		case known:
-			out.Errors[i].Count += v.Count
-		default:
-			errors[k] = len(out.Errors)
-			out.Errors = append(out.Errors, v)
+	counted := func(date statistics.Date) bool { return date <= r.Through }
+	return service.StatisticsReport{Through: r.Through,
+		Rows: merge(r.Rows, func(v *statistics.Counted) (rowOf, bool) { return rowOf{v.Date, v.Row}, counted(v.Date) },
+			func(sum, v *statistics.Counted) { sum.Add(v.Result) }),
+		Errors: merge(r.Errors, func(v *statistics.Errors) (errorOf, bool) { return errorOf{v.Date, v.ErrorsOf}, counted(v.Date) },
+			func(sum, v *statistics.Errors) { sum.Count += v.Count })}
+}
+
+// merge adds up what has the same key, in the order in which keys appear; what key does not want is left out.
+func merge[K comparable, T any](list []T, key func(*T) (K, bool), add func(sum, v *T)) (out []T) {
+	at := map[K]int{}
+	for i := range list {
+		k, wanted := key(&list[i])
+		if !wanted {
+			continue
 		}
+		if have, known := at[k]; known {
+			add(&out[have], &list[i])
+			continue
+		}
+		at[k] = len(out)
+		out = append(out, list[i])
 	}
 	return out
 }
