@@ -3,7 +3,6 @@ package delivery
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -102,12 +101,8 @@ func parseTarget(to string, port int) (mail.Route, error) {
 	if err != nil || n == 0 {
 		return mail.Route{}, fmt.Errorf("%q needs a port of 1-65535", to)
 	}
-	h := mail.Host{Port: uint16(n)}
-	if a, err := netip.ParseAddr(host); err == nil && a.Zone() == "" {
-		h.Addr, h.Name = a, a.String()
-	} else if d, err := mail.ParseDomain(host); err == nil {
-		h.Name = string(d)
-	} else {
+	h, ok := mail.ParseHost(host, uint16(n))
+	if !ok {
 		return mail.Route{}, fmt.Errorf("%q names neither a host nor an address", to)
 	}
 	return mail.Route{Hosts: []mail.Host{h}, Static: true}, nil

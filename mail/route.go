@@ -16,6 +16,15 @@ type Host struct {
 	Pref uint16 // MX preference, smaller first
 }
 
+// ParseHost reads the name or the address of a host, without brackets; false where it is neither.
+func ParseHost(text string, port uint16) (Host, bool) {
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+		return Host{Name: a.String(), Addr: a, Port: port}, true
+	}
+	d, err := ParseDomain(text)
+	return Host{Name: string(d), Port: port}, err == nil
+}
+
 // Route is where mail for a domain goes at the moment.
 type Route struct {
 	Hosts  []Host // in the order to try; equal preference already shuffled

@@ -2,7 +2,6 @@ package settings
 
 import (
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -74,13 +73,8 @@ func parseHost(text string) (mail.Host, error) {
 	if err != nil || n == 0 {
 		return mail.Host{}, wrong
 	}
-	name := strings.TrimSuffix(strings.TrimPrefix(text[:i], "["), "]")
-	h := mail.Host{Port: uint16(n)}
-	if a, err := netip.ParseAddr(name); err == nil && a.Zone() == "" {
-		h.Addr, h.Name = a, a.String()
-	} else if d, err := mail.ParseDomain(name); err == nil {
-		h.Name = string(d)
-	} else {
+	h, ok := mail.ParseHost(strings.TrimSuffix(strings.TrimPrefix(text[:i], "["), "]"), uint16(n))
+	if !ok {
 		return mail.Host{}, wrong
 	}
 	return h, nil
