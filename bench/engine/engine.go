@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -125,6 +127,20 @@ func tail(path string) string {
 		return ""
 	}
 	return string(raw[max(0, len(raw)-2000):])
+}
+
+// FreeAddr returns an address of host that is free, below the ports that the kernel hands out to clients, so that nothing
+// takes it while its owner is down. intn draws a number below its argument.
+func FreeAddr(host string, intn func(int) int) (string, error) {
+	var err error
+	for range 100 {
+		addr := net.JoinHostPort(host, strconv.Itoa(10000+intn(20000)))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
+	}
+	return "", fmt.Errorf("engine: no free port: %w", err)
 }
 
 // MakeKey writes the file that opens a store, if it is not there. A key in a file: a benchmark and a kill -9 must not

@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -59,26 +57,12 @@ func (c Config) newLife(name string, rng *rand.Rand) (*life, error) {
 		_ = os.RemoveAll(l.dir)
 	}
 	for _, addr := range []*string{&l.smtp, &l.http, &l.sinkAt} {
-		if *addr, err = pickAddr(rng); err != nil {
+		if *addr, err = engine.FreeAddr("127.0.0.1", rng.IntN); err != nil {
 			l.close()
 			return nil, err
 		}
 	}
 	return l, nil
-}
-
-// pickAddr returns a free loopback address below the ports that the kernel hands out to clients, so that nothing takes
-// it while its owner is down.
-func pickAddr(rng *rand.Rand) (string, error) {
-	var err error
-	for range 100 {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rng.IntN(20000)))
-		var n net.Listener
-		if n, err = net.Listen("tcp", addr); err == nil {
-			return addr, n.Close()
-		}
-	}
-	return "", fmt.Errorf("faults: no free port: %w", err)
 }
 
 // start starts the engine on the life's data and ports.

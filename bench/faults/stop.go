@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,15 +91,16 @@ func (c Config) stops(ctx context.Context, net *network) (Report, error) {
 		return r, err
 	}
 	late, slowest := judgeHalts(all, list, &r)
+	ms := func(kind string, percent int) int64 { return percentile(slowest[kind], percent).Milliseconds() }
+	slow := slices.MinFunc(all, func(a, b *halt) int { return cmp.Compare(a.speed, b.speed) })
 	r.Line = fmt.Sprintf("faults stop stops=%d messages=%d lost=%d late=%d ms_p50=%d ms_p99=%d cut_ms_max=%d down_ms_max=%d rate_min=%d seed=%d",
-		len(all), sum.Accepted, sum.Lost+sum.Refused, late, slowest[stopHealthy][0], slowest[stopHealthy][1], slowest[stopCut][1],
-		slowest[stopDown][1], slowest["rate"][0], c.Seed)
+		len(all), sum.Accepted, sum.Lost+sum.Refused, late, ms(stopHealthy, 50), ms(stopHealthy, 99), ms(stopCut, 100), ms(stopDown, 100), slow.speed, c.Seed)
 	return r, nil
 }
 
-// judgeHalts holds the stops against the record. By kind it returns the median and the 99th percentile of how long they
-// took, in milliseconds, and under "rate" how many messages of the group had arrived in the second before, at least.
-func judgeHalts(all []*halt, arrivals []arrival, r *Report) (late int, took map[string][2]int64) {
+// judgeHalts holds the stops against the record, counts what arrived late and, for each stop, how fast its group had been,
+// and returns how long the stops of each kind took, the quickest first.
+func judgeHalts(all []*halt, arrivals []arrival, r *Report) (late int, took map[string][]time.Duration) {
 	by := map[string][]*halt{}
 	for _, h := range all {
 		by[h.group] = append(by[h.group], h)
@@ -115,8 +117,7 @@ func judgeHalts(all []*halt, arrivals []arrival, r *Report) (late int, took map[
 			}
 		}
 	}
-	took = map[string][2]int64{"rate": {1 << 62, 0}}
-	times := map[string][]time.Duration{}
+	took = map[string][]time.Duration{}
 	for _, h := range all {
 		// What was on its way when the answer was given may be written down by the receiver afterwards.
 		beyond := max(0, h.late-h.flight)
@@ -126,19 +127,24 @@ func judgeHalts(all []*halt, arrivals []arrival, r *Report) (late int, took map[
 		if h.state != "stopped" {
 			r.broke("group %s (%s): the answer was %q after %s", h.group, h.kind, h.state, h.took.Round(time.Millisecond))
 		}
-		times[h.kind] = append(times[h.kind], h.took)
-		took["rate"] = [2]int64{min(took["rate"][0], int64(h.speed)), 0}
+		took[h.kind] = append(took[h.kind], h.took)
 	}
-	for kind, ds := range times {
+	for kind, ds := range took {
 		slices.Sort(ds)
-		p99 := ds[(len(ds)*99+99)/100-1]
-		took[kind] = [2]int64{ds[len(ds)/2].Milliseconds(), p99.Milliseconds()}
 		bound := map[string]time.Duration{stopHealthy: stopWithin, stopCut: stopCutWithin, stopDown: stopCutWithin}[kind]
-		if p99 > bound {
+		if p99 := percentile(ds, 99); p99 > bound {
 			r.broke("%s: the answer took %s, want %s", kind, p99.Round(time.Millisecond), bound)
 		}
 	}
 	return late, took
+}
+
+// percentile is the least of sorted that percent of them do not pass.
+func percentile(sorted []time.Duration, percent int) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[max(0, (len(sorted)*percent+99)/100-1)]
 }
 
 // halt plays one stop: load of one group at all members, the fault, the call, the fault's end, and the group goes on.

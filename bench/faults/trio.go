@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/bench/engine"
 	"github.com/ekiden-mta/ekiden/bench/load"
 	"github.com/ekiden-mta/ekiden/bench/members"
 	"github.com/ekiden-mta/ekiden/internal/clock"
@@ -38,7 +39,7 @@ func (c Config) newTrio(ctx context.Context, name string, rng *rand.Rand, edit f
 	}
 	t := &trio{cfg: c, dir: filepath.Join(c.Dir, name), remove: remove,
 		ledger: filepath.Join(note, "ledger"), record: filepath.Join(note, "record")}
-	if t.sinkAt, err = pickAddr(rng); err == nil {
+	if t.sinkAt, err = engine.FreeAddr("127.0.0.1", rng.IntN); err == nil {
 		m := members.Config{Engine: c.Engine, Dir: t.dir, Routes: map[string]string{"*": t.sinkAt}, Settings: settings()}
 		if edit != nil {
 			edit(&m)

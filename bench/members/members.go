@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -101,11 +100,10 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 			if at[j] != "" {
 				continue
 			}
-			port, err := freePort(host, j)
-			if err != nil {
+			var err error
+			if at[j], err = freeAddr(host, j); err != nil {
 				return nil, err
 			}
-			at[j] = net.JoinHostPort(host, port)
 		}
 		m.Address = at[0]
 		m.config = engine.Config{Path: cfg.Engine, Dir: filepath.Join(cfg.Dir, m.Name), Name: m.Name, Routes: cfg.Routes,
@@ -148,21 +146,12 @@ func prepare(ctx context.Context, cfg Config) (*Cluster, error) {
 	return c, nil
 }
 
-// freePort finds a port that is free at the moment, below those that the kernel hands out to clients, so that nothing takes
-// it while its member is down; with a foreign host (in another network namespace) a fixed one.
-func freePort(host string, i int) (string, error) {
+// freeAddr finds an address that is free at the moment; with a foreign host (in another network namespace) a fixed one.
+func freeAddr(host string, i int) (string, error) {
 	if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() {
-		return []string{"7950", "2525", "8025"}[i], nil
+		return net.JoinHostPort(host, []string{"7950", "2525", "8025"}[i]), nil
 	}
-	var err error
-	for range 100 {
-		port := strconv.Itoa(10000 + rand.IntN(20000))
-		var l net.Listener
-		if l, err = net.Listen("tcp", net.JoinHostPort(host, port)); err == nil {
-			return port, l.Close()
-		}
-	}
-	return "", fmt.Errorf("no free port: %w", err)
+	return engine.FreeAddr(host, rand.IntN)
 }
 
 // Start runs the member, which is down.
