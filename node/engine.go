@@ -51,6 +51,7 @@ type engine struct {
 	owned    atomic.Bool              // claimed, and at work
 	degraded atomic.Bool              // fewer standbys than asked for
 	untold   atomic.Pointer[[]string] // standbys that the book has to be told of
+	outdated atomic.Pointer[string]   // why this queue waits although it is this node's: see compare
 
 	life context.Context // ends when the engine is closed
 	end  context.CancelFunc

@@ -25,11 +25,15 @@ var errTaken = errors.New("the queue has another owner")
 const claimPause = 200 * time.Millisecond
 
 // claim makes this node the owner of its queue's lineage, or finds that it is. It asks the book first and not the disk:
-// a directory that was restored, or whose mail was taken over, ends here with errTaken.
+// a directory that was restored, or whose mail was taken over, ends here with errTaken. What the book gives to this node it
+// compares with the copies at the standbys, for the directory may have been restored while its lease lasts.
 func (e *engine) claim(ctx context.Context, m *member) error {
 	l := e.store.Lineage()
 	for {
-		epoch, err := e.register(ctx, m, l)
+		epoch, found, err := e.register(ctx, m, l)
+		if err == nil && found && e.shipping != nil {
+			err = e.compare(ctx, m, ledger.LineageEpoch{Lineage: l, Epoch: epoch})
+		}
 		switch {
 		case err == nil:
 			return e.own(m, ledger.LineageEpoch{Lineage: l, Epoch: epoch})
@@ -45,28 +49,28 @@ func (e *engine) claim(ctx context.Context, m *member) error {
 	}
 }
 
-// register returns the epoch under which this node owns l.
-func (e *engine) register(ctx context.Context, m *member, l mail.Lineage) (uint64, error) {
+// register returns the epoch under which this node owns l, and whether it was in the book before.
+func (e *engine) register(ctx context.Context, m *member, l mail.Lineage) (epoch uint64, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := m.caughtUp(ctx); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	name := m.node.cfg.Node.Name
 	switch v, known := m.book.State().Lineage(l); {
 	case known && v.Owner == name && v.Born == name && v.Phase == ledger.Serving:
-		return v.Epoch, nil
+		return v.Epoch, true, nil
 	case known:
-		return 0, errTaken
+		return 0, true, errTaken
 	}
 	r, err := m.propose(ctx, &ledger.Register{Signed: m.stamp(), Lineage: l, Node: name, Address: m.address()})
 	if err == nil {
 		err = r.Err()
 	}
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return r.Epoch, nil
+	return r.Epoch, false, nil
 }
 
 // own begins to serve the queue under its epoch: standbys, lease, work.
@@ -126,10 +130,14 @@ func (n *Node) renew(e *engine) {
 	defer n.parting.Store(0)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := e.close(ctx); err != nil {
-		n.log.Warn("the queue that was given up did not close in order", "error", err)
+	err := n.forgetCovered(n.life, e)
+	if closed := e.close(ctx); closed != nil {
+		n.log.Warn("the queue that was given up did not close in order", "error", closed)
 	}
-	done, err := queue.Renew(n.life, n.storeConfig(), "handed over to "+n.ownerOf(e.store.Lineage()))
+	var done queue.Renewal
+	if err == nil {
+		done, err = queue.Renew(n.life, n.storeConfig(), "handed over to "+n.ownerOf(e.store.Lineage()))
+	}
 	n.mu.Lock()
 	n.renewing = false
 	n.mu.Unlock()
@@ -175,7 +183,15 @@ func (n *Node) storeConfig() queue.Config {
 func (e *engine) bringHome(ctx context.Context, m *member) error {
 	n := m.node
 	for _, l := range e.store.Parked().Lineages {
-		err := e.adopt(ctx, n, queue.Adoption{Lineage: l, Note: "brought home by " + n.cfg.Node.Name, Records: e.store.ParkedRecords(ctx, l)})
+		var err error
+		if m.marked(metaHome(l)) == 0 {
+			err = e.adopt(ctx, n, queue.Adoption{Lineage: l, Note: "brought home by " + n.cfg.Node.Name, Records: e.store.ParkedRecords(ctx, l)})
+			if err == nil {
+				err = m.mark(ctx, metaHome(l), 1)
+			}
+		} else {
+			n.log.Warn("what was brought home already is not brought home again", "lineage", fmt.Sprintf("%08x", uint32(l)))
+		}
 		if err == nil {
 			err = e.store.Unpark(ctx, l)
 		}
@@ -228,12 +244,13 @@ func (e *engine) noteStandbys(m *member, full []string) {
 	}
 	e.untold.Store(nil)
 	if len(full) >= m.node.cfg.Cluster.Standbys {
-		e.cover(ctx, m.node)
+		e.cover(ctx, m)
 	}
 }
 
 // cover takes the marks of exposure away from what enough full standbys hold by now.
-func (e *engine) cover(ctx context.Context, n *Node) {
+func (e *engine) cover(ctx context.Context, m *member) {
+	n := m.node
 	var acked []uint64
 	for _, s := range e.shipping.to.Load().Status().Standbys {
 		if s.State == "full" {
@@ -243,8 +260,16 @@ func (e *engine) cover(ctx context.Context, n *Node) {
 	if len(acked) < n.cfg.Cluster.Standbys {
 		return
 	}
+	if e.store.ExposedCount() == 0 {
+		return
+	}
 	slices.Sort(acked)
-	if err := e.store.Covered(ctx, acked[len(acked)-n.cfg.Cluster.Standbys]); err != nil {
+	upTo := acked[len(acked)-n.cfg.Cluster.Standbys]
+	err := m.mark(ctx, metaCovered(e.store.Lineage()), upTo) // first: a directory of before knows by it what not to bring home
+	if err == nil {
+		err = e.store.Covered(ctx, upTo)
+	}
+	if err != nil {
 		n.log.Warn("marks of what only this node held were not removed", "error", err)
 	}
 }

@@ -56,9 +56,10 @@ type Node struct {
 	member       atomic.Pointer[member]
 	firstMembers atomic.Pointer[firstMembers] // where this process founded a cluster
 	takeovers    takeovers
-	senders      atomic.Int32          // nodes that have a queue, as the members know: they share the speed caps
-	parting      atomic.Int64          // messages that only this node has, while it gives their queue up
-	broken       atomic.Pointer[error] // why the agreement has failed on this node
+	senders      atomic.Int32           // nodes that have a queue, as the members know: they share the speed caps
+	parting      atomic.Int64           // messages that only this node has, while it gives their queue up
+	broken       atomic.Pointer[error]  // why the agreement has failed on this node
+	restored     atomic.Pointer[string] // that this process gave the queue of an old data directory up
 	code         func(string)
 
 	mu       sync.Mutex // guards opening and closing of member and engine

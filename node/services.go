@@ -46,6 +46,9 @@ func (n nodeService) Status() service.Status { return n.status() }
 func (n *Node) status() service.Status {
 	s := service.Status{Name: n.cfg.Node.Name, Version: n.version, Started: n.started, Data: n.cfg.Node.Data,
 		State: StateUnsealed, Reasons: n.reasons(), HTTP: n.http.Addr(), SMTP: addresses(n.smtp.Addrs())}
+	if told := n.restored.Load(); told != nil {
+		s.Notices = append(s.Notices, service.Reason{Code: "restored", Detail: *told})
+	}
 	for _, r := range s.Reasons {
 		switch r.Code {
 		case "sealed":
@@ -76,6 +79,9 @@ func (n *Node) reasons() []service.Reason {
 	}
 	if e == nil && len(out) == 0 {
 		return append(out, n.missing())
+	}
+	if e != nil && e.outdated.Load() != nil {
+		out = append(out, service.Reason{Code: "restored", Detail: *e.outdated.Load()})
 	}
 	if e != nil && !e.holds() {
 		out = append(out, service.Reason{Code: "lease", Detail: "the other nodes do not agree that this one may send"})

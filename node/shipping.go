@@ -75,7 +75,11 @@ func (n *Node) ships() bool { return n.wire != nil && n.cfg.Cluster.Standbys > 0
 // startShipping begins to ship the queue under the epoch that is this node's now.
 func (e *engine) startShipping(m *member, l mail.Lineage, epoch uint64) error {
 	n := m.node
-	s, err := replica.New(replica.Config{Cluster: n.wire.ClusterID(), Lineage: l, Epoch: epoch, Copies: n.cfg.Cluster.Standbys,
+	first, err := e.store.NumberFrames(e.life, uint64(clock.Wall().UnixMicro()))
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	s, err := replica.New(replica.Config{Cluster: n.wire.ClusterID(), Lineage: l, Epoch: epoch, First: first, Copies: n.cfg.Cluster.Standbys,
 		Strict: n.cfg.Cluster.Shortfall == shortfallStrict, Credit: replica.DefaultCredit, Dialer: m.peers.shipping(), Log: n.log,
 		Live: func(ctx context.Context, each func(replica.Op) error) error {
 			return e.store.Live(ctx, func(op queue.Op) error { return each(replica.Op(op)) })

@@ -137,6 +137,7 @@ type GetStatusResponse struct {
 	Now           *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=now,proto3" json:"now,omitempty"`   // product clock
 	Data          string                 `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"` // data directory
 	Conservation  *Conservation          `protobuf:"bytes,10,opt,name=conservation,proto3" json:"conservation,omitempty"`
+	Notices       []*Reason              `protobuf:"bytes,11,rep,name=notices,proto3" json:"notices,omitempty"` // what an operator should know, whether the node is ready or not
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -237,6 +238,13 @@ func (x *GetStatusResponse) GetData() string {
 func (x *GetStatusResponse) GetConservation() *Conservation {
 	if x != nil {
 		return x.Conservation
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetNotices() []*Reason {
+	if x != nil {
+		return x.Notices
 	}
 	return nil
 }
@@ -6621,7 +6629,7 @@ const file_admin_proto_rawDesc = "" +
 	"\vmissing_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"missingFor\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x12\n" +
-	"\x10GetStatusRequest\"\xed\x02\n" +
+	"\x10GetStatusRequest\"\xa0\x03\n" +
 	"\x11GetStatusResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -6633,7 +6641,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x03now\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x12\n" +
 	"\x04data\x18\t \x01(\tR\x04data\x12A\n" +
 	"\fconservation\x18\n" +
-	" \x01(\v2\x1d.ekiden.admin.v1.ConservationR\fconservation\"o\n" +
+	" \x01(\v2\x1d.ekiden.admin.v1.ConservationR\fconservation\x121\n" +
+	"\anotices\x18\v \x03(\v2\x17.ekiden.admin.v1.ReasonR\anotices\"o\n" +
 	"\fConservation\x12\x10\n" +
 	"\x03gap\x18\x01 \x01(\x12R\x03gap\x12\x17\n" +
 	"\alog_gap\x18\x02 \x01(\x12R\x06logGap\x12\x18\n" +
@@ -7273,157 +7282,158 @@ var file_admin_proto_depIdxs = []int32{
 	100, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	100, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
 	3,   // 4: ekiden.admin.v1.GetStatusResponse.conservation:type_name -> ekiden.admin.v1.Conservation
-	13,  // 5: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
-	13,  // 6: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
-	0,   // 7: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
-	100, // 8: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
-	98,  // 9: ekiden.admin.v1.Keys.members:type_name -> ekiden.admin.v1.KeyHolder
-	17,  // 10: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
-	0,   // 11: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	100, // 12: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
-	14,  // 13: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
-	20,  // 14: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
-	21,  // 15: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
-	0,   // 16: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	100, // 17: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
-	25,  // 18: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
-	24,  // 19: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
-	0,   // 20: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
-	100, // 21: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
-	100, // 22: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
-	100, // 23: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	100, // 24: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	100, // 25: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
-	100, // 26: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
-	100, // 27: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
-	99,  // 28: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
-	100, // 29: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
-	100, // 30: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
-	25,  // 31: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
-	0,   // 32: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	30,  // 33: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
-	0,   // 34: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	14,  // 35: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
-	100, // 36: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
-	33,  // 37: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
-	100, // 38: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
-	99,  // 39: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
-	0,   // 40: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
-	38,  // 41: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
-	100, // 42: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
-	100, // 43: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
-	38,  // 44: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	99,  // 45: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
-	39,  // 46: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
-	0,   // 47: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	38,  // 48: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	0,   // 49: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	39,  // 50: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
-	0,   // 51: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	50,  // 52: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
-	51,  // 53: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
-	53,  // 54: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
-	100, // 55: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
-	100, // 56: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
-	54,  // 57: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
-	54,  // 58: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
-	54,  // 59: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
-	54,  // 60: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
-	63,  // 61: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
-	68,  // 62: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
-	0,   // 63: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	69,  // 64: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	100, // 65: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
-	70,  // 66: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
-	69,  // 67: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
-	79,  // 68: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	100, // 69: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	82,  // 70: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
-	0,   // 71: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	100, // 72: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
-	0,   // 73: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
-	87,  // 74: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
-	90,  // 75: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
-	91,  // 76: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
-	0,   // 77: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	94,  // 78: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
-	0,   // 79: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	97,  // 80: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
-	0,   // 81: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	99,  // 82: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
-	1,   // 83: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	5,   // 84: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	7,   // 85: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	9,   // 86: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	11,  // 87: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	15,  // 88: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	18,  // 89: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	22,  // 90: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	26,  // 91: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	28,  // 92: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	31,  // 93: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	34,  // 94: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	36,  // 95: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	40,  // 96: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	42,  // 97: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	44,  // 98: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	46,  // 99: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	48,  // 100: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	55,  // 101: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	57,  // 102: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	59,  // 103: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	61,  // 104: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	64,  // 105: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	66,  // 106: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	71,  // 107: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	73,  // 108: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	75,  // 109: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	77,  // 110: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	80,  // 111: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
-	83,  // 112: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
-	85,  // 113: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
-	88,  // 114: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
-	92,  // 115: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
-	95,  // 116: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
-	2,   // 117: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	6,   // 118: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	8,   // 119: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	10,  // 120: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	12,  // 121: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	16,  // 122: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	19,  // 123: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	23,  // 124: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	27,  // 125: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	29,  // 126: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	32,  // 127: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	35,  // 128: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	37,  // 129: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	41,  // 130: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	43,  // 131: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	45,  // 132: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	47,  // 133: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	49,  // 134: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	56,  // 135: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	58,  // 136: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	60,  // 137: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	62,  // 138: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	65,  // 139: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	67,  // 140: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	72,  // 141: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	74,  // 142: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	76,  // 143: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	78,  // 144: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	81,  // 145: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
-	84,  // 146: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
-	86,  // 147: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
-	89,  // 148: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
-	93,  // 149: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
-	96,  // 150: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
-	117, // [117:151] is the sub-list for method output_type
-	83,  // [83:117] is the sub-list for method input_type
-	83,  // [83:83] is the sub-list for extension type_name
-	83,  // [83:83] is the sub-list for extension extendee
-	0,   // [0:83] is the sub-list for field type_name
+	4,   // 5: ekiden.admin.v1.GetStatusResponse.notices:type_name -> ekiden.admin.v1.Reason
+	13,  // 6: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
+	13,  // 7: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
+	0,   // 8: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
+	100, // 9: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
+	98,  // 10: ekiden.admin.v1.Keys.members:type_name -> ekiden.admin.v1.KeyHolder
+	17,  // 11: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
+	0,   // 12: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
+	100, // 13: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
+	14,  // 14: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
+	20,  // 15: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
+	21,  // 16: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
+	0,   // 17: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
+	100, // 18: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
+	25,  // 19: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
+	24,  // 20: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
+	0,   // 21: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
+	100, // 22: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
+	100, // 23: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
+	100, // 24: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	100, // 25: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	100, // 26: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
+	100, // 27: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
+	100, // 28: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
+	99,  // 29: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
+	100, // 30: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	100, // 31: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
+	25,  // 32: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
+	0,   // 33: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	30,  // 34: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
+	0,   // 35: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	14,  // 36: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
+	100, // 37: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
+	33,  // 38: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
+	100, // 39: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
+	99,  // 40: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
+	0,   // 41: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
+	38,  // 42: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
+	100, // 43: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
+	100, // 44: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
+	38,  // 45: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	99,  // 46: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
+	39,  // 47: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
+	0,   // 48: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	38,  // 49: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	0,   // 50: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	39,  // 51: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
+	0,   // 52: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	50,  // 53: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
+	51,  // 54: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
+	53,  // 55: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
+	100, // 56: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
+	100, // 57: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	54,  // 58: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
+	54,  // 59: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
+	54,  // 60: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
+	54,  // 61: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
+	63,  // 62: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
+	68,  // 63: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
+	0,   // 64: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
+	69,  // 65: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
+	100, // 66: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	70,  // 67: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
+	69,  // 68: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
+	79,  // 69: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
+	100, // 70: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	82,  // 71: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
+	0,   // 72: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	100, // 73: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	0,   // 74: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
+	87,  // 75: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
+	90,  // 76: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
+	91,  // 77: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
+	0,   // 78: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	94,  // 79: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
+	0,   // 80: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	97,  // 81: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
+	0,   // 82: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
+	99,  // 83: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
+	1,   // 84: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	5,   // 85: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	7,   // 86: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	9,   // 87: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	11,  // 88: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	15,  // 89: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	18,  // 90: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	22,  // 91: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	26,  // 92: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	28,  // 93: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	31,  // 94: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	34,  // 95: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	36,  // 96: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	40,  // 97: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	42,  // 98: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	44,  // 99: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	46,  // 100: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	48,  // 101: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	55,  // 102: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	57,  // 103: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	59,  // 104: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	61,  // 105: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	64,  // 106: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	66,  // 107: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	71,  // 108: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	73,  // 109: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	75,  // 110: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	77,  // 111: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	80,  // 112: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	83,  // 113: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	85,  // 114: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
+	88,  // 115: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
+	92,  // 116: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
+	95,  // 117: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
+	2,   // 118: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	6,   // 119: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	8,   // 120: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	10,  // 121: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	12,  // 122: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	16,  // 123: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	19,  // 124: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	23,  // 125: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	27,  // 126: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	29,  // 127: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	32,  // 128: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	35,  // 129: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	37,  // 130: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	41,  // 131: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	43,  // 132: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	45,  // 133: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	47,  // 134: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	49,  // 135: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	56,  // 136: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	58,  // 137: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	60,  // 138: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	62,  // 139: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	65,  // 140: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	67,  // 141: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	72,  // 142: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	74,  // 143: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	76,  // 144: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	78,  // 145: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	81,  // 146: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	84,  // 147: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	86,  // 148: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
+	89,  // 149: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
+	93,  // 150: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
+	96,  // 151: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
+	118, // [118:152] is the sub-list for method output_type
+	84,  // [84:118] is the sub-list for method input_type
+	84,  // [84:84] is the sub-list for extension type_name
+	84,  // [84:84] is the sub-list for extension extendee
+	0,   // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }

@@ -109,6 +109,9 @@ func (h *handler) GetStatus(context.Context, *adminpb.GetStatusRequest) (*adminp
 	for _, why := range s.Reasons {
 		r.Reasons = append(r.Reasons, &adminpb.Reason{Code: why.Code, Detail: why.Detail})
 	}
+	for _, what := range s.Notices {
+		r.Notices = append(r.Notices, &adminpb.Reason{Code: what.Code, Detail: what.Detail})
+	}
 	c := h.s.Node.Conservation()
 	r.Conservation = &adminpb.Conservation{Gap: c.Gap, LogGap: c.LogGap, Overdue: uint64(c.Overdue)}
 	for _, o := range c.Oldest {

@@ -152,6 +152,7 @@ type Status struct {
 	Version string
 	State   string   // one of the words above
 	Reasons []Reason // why the node is not ready to take mail; empty = ready
+	Notices []Reason // what an operator should know of it all the same
 	Started time.Time
 	SMTP    []string // addresses it really listens on, in the order of the node file
 	HTTP    string
@@ -175,7 +176,7 @@ type Overdue struct {
 
 // Reason is one cause of not being ready.
 type Reason struct {
-	Code   string // sealed, draining, disk, store, lease, degraded
+	Code   string // sealed, draining, disk, store, lease, degraded, restored
 	Detail string // a sentence
 }
 

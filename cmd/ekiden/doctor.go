@@ -169,6 +169,9 @@ func (d *doctor) node(f serverFlags) {
 	if len(st.Reasons) == 0 {
 		d.say(pass, "node", "", "%s is %s and takes mail on %s", st.Name, st.State, strings.Join(st.Smtp, ", "))
 	}
+	for _, told := range st.Notices {
+		d.say(warn, "node", "", "%s: %s: %s", st.Name, told.Code, told.Detail)
+	}
 	d.books(cl, st.Conservation)
 }
 

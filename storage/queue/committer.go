@@ -26,6 +26,9 @@ type committer struct {
 	ops      []Op                        // what this batch changes, for the standbys
 	unmarked int64                       // marks of exposure that this batch removes
 	frame    uint64                      // number of the last batch shipped, 0 = none yet
+	numbered bool                        // frames are noted: NumberFrames was called
+	noted    [8]byte                     // frame, as the commit under way notes it
+	unproved bool                        // no frame came after the last one that changed anything
 	scratch  []byte
 	mark     mail.Seq  // no number above it is handed out before it is raised on disk
 	markNext mail.Seq  // mark that the commit under way writes
@@ -167,7 +170,9 @@ func (s *Store) write(batch []*request) error {
 		}
 	}
 	if s.cfg.Ship != nil {
-		s.ship(batch)
+		if err := s.ship(txn, batch); err != nil {
+			return err
+		}
 	}
 	if err := txn.Commit(); err != nil {
 		return err

@@ -76,6 +76,17 @@ func (s *Store) ExposedCount() int { return int(max(s.exposed.Load(), 0)) }
 // Covered tells that enough standbys hold everything that was committed up to frame n, all older runs of the process
 // included: what was exposed until then no longer is.
 func (s *Store) Covered(ctx context.Context, n uint64) error {
+	return s.uncover(ctx, func(frame uint64, ofRun bool) bool { return !ofRun || frame <= n })
+}
+
+// Outdated tells that standbys held everything up to frame n, counted over all runs, at some time: where this store still
+// says that it alone holds some of that, it is older than it should be, and what it says of that is wrong.
+func (s *Store) Outdated(ctx context.Context, n uint64) error {
+	return s.uncover(ctx, func(frame uint64, _ bool) bool { return frame <= n })
+}
+
+// uncover removes the marks of exposure that over is true for.
+func (s *Store) uncover(ctx context.Context, over func(frame uint64, ofRun bool) bool) error {
 	if s.exposed.Load() == 0 {
 		return nil
 	}
@@ -90,8 +101,7 @@ func (s *Store) Covered(ctx context.Context, n uint64) error {
 		})
 	}
 	err := s.each(ctx, kindExposed, func(key, value []byte) error {
-		ofRun := len(value) == markSize && binary.BigEndian.Uint32(value[8:]) == s.runID
-		if ofRun && binary.BigEndian.Uint64(value) > n {
+		if len(value) == markSize && !over(binary.BigEndian.Uint64(value), binary.BigEndian.Uint32(value[8:]) == s.runID) {
 			return nil
 		}
 		if keys = append(keys, append([]byte(nil), key...)); len(keys) == purgeBatch {

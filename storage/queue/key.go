@@ -19,7 +19,7 @@ const (
 	kindKey        = 'd' // HMAC of tenant and idempotency key (16)
 	kindMeta       = 'm' // HMAC of a name (16): operator state
 	kindDataKey    = 'k' // key id (4): wrapped data key, not sealed again
-	kindIdentity   = 'i' // lineage; "im": high-water mark of sequence numbers
+	kindIdentity   = 'i' // lineage; "im": high-water mark of sequence numbers; "if": last frame shipped
 	kindSnapshot   = 's' // counters
 	kindDay        = 'h' // date (4): statistics of a day
 	kindFolded     = 'f' // what was counted of events that are gone: counters; with a date, those of the day

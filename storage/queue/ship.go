@@ -82,12 +82,16 @@ func (c *committer) gather(batch []*request) {
 
 // ship hands the changes of a transaction over that is filled and will be committed next. Filling it has found out
 // whether it is too large, so Commit does not say so any more.
-func (s *Store) ship(batch []*request) {
+func (s *Store) ship(txn *badger.Txn, batch []*request) error {
 	c := &s.c
 	s.unheld.hide(batch)
-	if len(c.ops) == 0 {
-		return
+	if len(c.ops) == 0 && !s.proves() {
+		return nil
 	}
+	if err := s.noteFrame(txn); err != nil {
+		return err
+	}
+	c.unproved = len(c.ops) > 0
 	outcomes := 0
 	for _, r := range batch {
 		if r.outcome && r.err == nil {
@@ -96,7 +100,9 @@ func (s *Store) ship(batch []*request) {
 	}
 	c.frame = s.cfg.Ship.Ship(c.ops, outcomes)
 	s.lastFrame.Store(c.frame)
+	s.noted(c.frame)
 	clear(c.ops)
+	return nil
 }
 
 // unheld is the messages, and their deliveries, that are committed here but of which it is not known yet whether they

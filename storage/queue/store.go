@@ -41,6 +41,7 @@ type Store struct {
 	unheld    unheld
 	exposed   atomic.Int64  // messages marked as held by this node alone
 	lastFrame atomic.Uint64 // number of the last batch shipped
+	shipped   atomic.Uint64 // as noted on disk; see Shipped
 	runID     uint32        // tells the marks of exposure of this run of the process
 	c         committer     // the committer's goroutine only
 	index     index
@@ -66,6 +67,7 @@ type Store struct {
 const (
 	keyIdentity = string(kindIdentity)
 	keyMark     = string(kindIdentity) + "m"
+	keyShipped  = string(kindIdentity) + "f"
 )
 
 // schema is the format of what a store holds. It is told at every start, so that a version that would take newer records
@@ -196,6 +198,9 @@ func (s *Store) loadIdentity() error {
 			return fmt.Errorf("identity: %w", err)
 		}
 		if err := s.parseIdentity(raw); err != nil {
+			return err
+		}
+		if err := s.loadShipped(txn); err != nil {
 			return err
 		}
 		if raw[0] < schema {
