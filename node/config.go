@@ -204,6 +204,14 @@ func (c Config) Override(o Overrides) Config {
 // File is the path c was read from, "" where there is none.
 func (c Config) File() string { return c.file }
 
+// Helo is the name that outbound sessions greet with.
+func (c Config) Helo() string {
+	if c.Delivery.Helo != "" {
+		return c.Delivery.Helo
+	}
+	return c.Node.Hostname
+}
+
 // OnLoopback tells whether every listener of c is bound to loopback.
 func (c Config) OnLoopback() bool {
 	for _, l := range c.SMTP.Listeners {

@@ -18,6 +18,7 @@ import (
 	"github.com/ekiden-mta/ekiden/delivery"
 	"github.com/ekiden-mta/ekiden/delivery/dns"
 	"github.com/ekiden-mta/ekiden/delivery/smtpc"
+	"github.com/ekiden-mta/ekiden/delivery/standing"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/schedule"
@@ -37,6 +38,7 @@ type engine struct {
 	hooks   *webhook.Poster
 	full    atomic.Bool // the disk is short
 
+	senders  *standing.Book     // how those of mail stand in the DNS
 	resolver *delivery.Resolver // for probes, beside the actors'
 	courier  *delivery.Courier
 
@@ -148,6 +150,9 @@ func (n *Node) assembleEngine(e *engine) error {
 	}
 	e.bounces = &bouncer{node: n, store: e.store}
 	e.resolver, e.courier = resolver, courier
+	if err := n.assembleStanding(e); err != nil {
+		return err
+	}
 	e.actors, err = actors.New(actors.Config{
 		Queue: actorStore{e.store, e.bounces}, Courier: courierAdapter{courier}, Resolver: resolver,
 		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },
@@ -170,7 +175,8 @@ func (n *Node) assembleEngine(e *engine) error {
 	e.bounces.offer = e.actors.Offer
 	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds, e.bounces},
 		Settings: func() *settings.Index { return n.book.now.Load().index }, Suppressed: n.suppressed,
-		Stopped: n.gates.table.Refuses,
+		Stopped:  n.gates.table.Refuses,
+		Standing: n.standsAs(e.senders),
 		Faulty: func(rule string, refused bool) {
 			n.metrics.Compliance.With(rule, map[bool]string{false: "warned", true: "refused"}[refused]).Inc()
 		},
@@ -204,21 +210,13 @@ func (n *Node) assembleDelivery(e *engine) (*delivery.Resolver, *delivery.Courie
 	if err != nil {
 		return nil, nil, fmt.Errorf("node: delivery.%w", err)
 	}
-	servers := make([]string, len(n.cfg.DNS.Servers))
-	for i, s := range n.cfg.DNS.Servers {
-		servers[i] = s.String()
-	}
-	names, err := dns.New(dns.Config{Servers: servers, Timeout: n.cfg.DNS.Timeout, Log: n.log, Notify: n.looked})
+	names, err := n.cfg.resolver(dns.Config{Log: n.log, Notify: n.looked})
 	if err != nil {
-		return nil, nil, fmt.Errorf("node: assemble resolver: %w", err)
-	}
-	helo := n.cfg.Delivery.Helo
-	if helo == "" {
-		helo = n.cfg.Node.Hostname
+		return nil, nil, err
 	}
 	courier := delivery.New(delivery.Config{DNS: names, Clock: n.clock, Log: n.log,
 		Guard:   delivery.NewGuard(n.cfg.Delivery.AllowPrivate, n.ownAddresses()),
-		Session: smtpc.Config{Helo: helo, Clock: n.clock, Classify: n.classify, Sender: n.sender(e.ring.Index)}})
+		Session: smtpc.Config{Helo: n.cfg.Helo(), Clock: n.clock, Classify: n.classify, Sender: n.sender(e.ring.Index)}})
 	return &delivery.Resolver{Routes: routes, DNS: names, Port: uint16(n.cfg.Delivery.Port), Clock: n.clock}, courier, nil
 }
 
@@ -288,6 +286,7 @@ func (e *engine) close(ctx context.Context) error {
 		cancel()
 	}
 	e.hooks.Close()
+	e.senders.Close()
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil // sessions were cut: their mail stays queued
 	}

@@ -37,12 +37,9 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	if s.From.IsNull() && !m.AllowsFrom(fromDomain(h.From)) {
 		return nil, refuse(553, smtp.EnhancedCode{Class: 5, Subject: 7, Detail: 1}, "this FROM domain is not registered")
 	}
-	faults := ""
-	if t := m.Tenant; t.Compliance != "off" && t.Compliance != "" {
-		var err error
-		if faults, err = in.comply(s, h.MessageID, t.Compliance == "refuse"); err != nil {
-			return nil, err
-		}
+	faults, err := in.comply(s, m, &h)
+	if err != nil {
+		return nil, err
 	}
 	values := m.Filters.Read(s.Data[:h.End])
 	to := unique(forward(&values, s.To))

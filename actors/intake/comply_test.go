@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/policy/alignment"
+	"github.com/ekiden-mta/ekiden/policy/settings"
 )
 
 // TestCompliance: what a tenant wants looked at is refused with what to change, or taken with a note in its event; where
@@ -72,5 +74,47 @@ func TestRepeatedMessageID(t *testing.T) {
 	}
 	if _, err := r.Submit(context.Background(), submission(plainMail)); err == nil || !strings.Contains(err.Error(), "had this Message-ID within a minute") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestStanding: what is held against the sender is a fault of its own, that the tenant's other setting does not touch; the
+// message tells who it claims to come from (N19).
+func TestStanding(t *testing.T) {
+	for _, tt := range []struct {
+		name, compliance, alignment, data, told, noted string
+	}{
+		{"off", "refuse", "off", plainMail, "", ""},
+		{"refused", "off", "refuse", plainMail, "550 5.7.23 no record: publish one", ""},
+		{"both noted", "warn", "warn", "From: x@Shop.example\n\nHello\n", "", "warning: message_id: there is no Message-ID: give each message one of its own, such as <unique@your.domain>; spf: no record"},
+		{"one refused, one noted", "warn", "refuse", "From: x@shop.example\n\nHello\n", "550 5.7.23 no record: publish one", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, nil)
+			tenant := &r.Settings().Settings.Tenants[0]
+			tenant.Compliance, tenant.Alignment = tt.compliance, tt.alignment
+			r.Standing = func(m *settings.Member, id alignment.Identity) []alignment.Finding {
+				if m.Tenant != tenant || id.From != "shop.example" || id.Envelope == "" {
+					t.Errorf("%+v", id)
+				}
+				return []alignment.Finding{{Rule: "spf", Text: "no record", Advice: "publish one", Code: smtp.EnhancedCode{Class: 5, Subject: 7, Detail: 23}}}
+			}
+			_, err := r.Submit(context.Background(), submission(tt.data))
+			var told interface{ SMTPReply() smtp.Reply }
+			if tt.told != "" {
+				if !errors.As(err, &told) {
+					t.Fatalf("got %v", err)
+				}
+				if reply := told.SMTPReply(); fmt.Sprintf("%d %s %s", reply.Code, reply.Enhanced, reply.Text) != tt.told {
+					t.Errorf("told %+v", reply)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if note := r.store.all[0].Events[0].Detail; note != tt.noted {
+				t.Errorf("noted %q", note)
+			}
+		})
 	}
 }

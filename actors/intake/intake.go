@@ -16,6 +16,7 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/policy/alignment"
 	"github.com/ekiden-mta/ekiden/policy/compliance"
 	"github.com/ekiden-mta/ekiden/policy/settings"
 )
@@ -38,7 +39,10 @@ type Config struct {
 	Stopped  func(tenant, group string) bool // whether a delivery group takes no mail at the moment; nil = all do
 	// Suppressed tells why an address gets no mail of a tenant; nil = every address does. It is asked once per recipient.
 	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
-	// Faulty hears of each fault that the compliance rules found, and whether the message was refused for it; nil = nobody.
+	// Standing tells what the DNS holds against a message's sender, for a tenant that asks; nil = nothing. It fills in what
+	// the message does not tell: addresses it leaves by, what they are called, a rewritten envelope. It must not block.
+	Standing func(*settings.Member, alignment.Identity) []alignment.Finding
+	// Faulty hears of each fault that was found in a message or its sender, and whether it was refused; nil = nobody.
 	Faulty   func(rule string, refused bool)
 	Offer    func([]mail.Job) // takes committed deliveries, whenever they are due; must not block
 	Hostname string           // of this node, for Received

@@ -21,6 +21,7 @@ const (
 type answer struct {
 	mx    []MX
 	addrs []netip.Addr
+	texts []string // of TXT, the strings of each record joined; of PTR, names
 	until time.Time
 }
 

@@ -53,7 +53,7 @@ func (r *Resolver) chase(q question) (answer, error) {
 		case f.next != "":
 			name = f.next
 		default:
-			return answer{mx: f.mx, addrs: f.addrs, until: until}, nil
+			return answer{mx: f.mx, addrs: f.addrs, texts: f.texts, until: until}, nil
 		}
 	}
 }
@@ -62,6 +62,7 @@ func (r *Resolver) chase(q question) (answer, error) {
 type found struct {
 	mx    []MX
 	addrs []netip.Addr
+	texts []string
 	next  string // the alias to ask about instead
 	ttl   time.Duration
 	err   error
@@ -88,7 +89,7 @@ func read(m *dns.Msg, name string, qtype uint16, aliases *int) (f found) {
 				f.ttl = min(f.ttl, seconds(h.Ttl))
 			}
 		}
-		if f.mx != nil || f.addrs != nil || target == "" {
+		if f.any() || target == "" {
 			break
 		}
 		if *aliases++; *aliases > MaxCNAME {
@@ -98,7 +99,7 @@ func read(m *dns.Msg, name string, qtype uint16, aliases *int) (f found) {
 		f.next = strings.TrimSuffix(target, ".")
 	}
 	switch {
-	case f.mx != nil || f.addrs != nil:
+	case f.any():
 		f.next = ""
 		f.finishMX()
 	case m.Rcode == dns.RcodeNameError:
@@ -110,6 +111,9 @@ func read(m *dns.Msg, name string, qtype uint16, aliases *int) (f found) {
 	}
 	return f
 }
+
+// any tells whether a record of the type asked for was found.
+func (f *found) any() bool { return f.mx != nil || f.addrs != nil || f.texts != nil }
 
 // take adds one record of the type asked for.
 func (f *found) take(rr dns.RR) {
@@ -123,6 +127,14 @@ func (f *found) take(rr dns.RR) {
 	case *dns.AAAA:
 		if a, ok := netip.AddrFromSlice(rr.AAAA); ok && len(f.addrs) < MaxAddrs {
 			f.addrs = append(f.addrs, a) // an IPv4-mapped one stays visible as such to the guard
+		}
+	case *dns.TXT:
+		if t := strings.Join(rr.Txt, ""); len(f.texts) < MaxTexts && len(t) <= MaxText {
+			f.texts = append(f.texts, unescape(t))
+		}
+	case *dns.PTR:
+		if len(f.texts) < MaxTexts {
+			f.texts = append(f.texts, strings.TrimSuffix(dns.CanonicalName(rr.Ptr), "."))
 		}
 	}
 }

@@ -18,9 +18,11 @@ import (
 
 // Caps on what an answer may make us do (threat T16).
 const (
-	MaxMX    = 30 // hosts of a domain; the ones preferred most are kept
-	MaxAddrs = 20 // addresses of a host, per family
-	MaxCNAME = 8  // aliases followed for one question
+	MaxMX    = 30      // hosts of a domain; the ones preferred most are kept
+	MaxAddrs = 20      // addresses of a host, per family
+	MaxCNAME = 8       // aliases followed for one question
+	MaxTexts = 30      // TXT records of a name, names of an address
+	MaxText  = 8 << 10 // octets of a TXT record as the library writes it; longer ones are passed over
 )
 
 // What a question can end with besides an answer. ErrTemporary is in everything that may be different tomorrow:
@@ -47,7 +49,7 @@ type MX struct {
 // Lookup is one question that was put to the DNS, for the domain log (requirement R69).
 type Lookup struct {
 	Name   string
-	Type   string // MX, A, AAAA
+	Type   string // MX, A, AAAA, TXT, PTR
 	Status string // NOERROR, NODATA, NXDOMAIN, SERVFAIL, TIMEOUT …
 	Detail string // the answer, or the error
 	Server string

@@ -54,6 +54,7 @@ func (t *Tenant) fill() {
 	set(&t.RetentionDays, 40)
 	set(&t.CleaningAbove, 10)
 	set(&t.Compliance, "off")
+	set(&t.Alignment, "off")
 	t.SpeedCap.fill()
 	for i := range t.Compositions {
 		t.Compositions[i].fill()

@@ -25,6 +25,7 @@ type Tenant struct {
 	RetentionDays int           `yaml:"retention_days,omitempty" json:"retention_days,omitempty"` // 1-90, default 40
 	CleaningAbove int           `yaml:"cleaning_above,omitempty" json:"cleaning_above,omitempty"` // percent of unknown users (D2); default 10, -1 = never
 	Compliance    string        `yaml:"compliance,omitempty" json:"compliance,omitempty"`         // off (default), warn, refuse (N19)
+	Alignment     string        `yaml:"alignment,omitempty" json:"alignment,omitempty"`           // likewise: what the DNS says of the sender (N19)
 	SourceIPQuota int           `yaml:"source_ip_quota,omitempty" json:"source_ip_quota,omitempty"`
 	Compositions  []Composition `yaml:"compositions" json:"compositions"`
 	Speed         []Speed       `yaml:"speed,omitempty" json:"speed,omitempty"`

@@ -122,6 +122,7 @@ func (c *checker) tenant(t *Tenant, path string) {
 	c.between(t.Exclusion.Threshold, path+".exclusion.threshold", 1, 99)
 	c.between(t.RetentionDays, path+".retention_days", 1, 90)
 	c.oneOf(t.Compliance, path+".compliance", "off", "warn", "refuse")
+	c.oneOf(t.Alignment, path+".alignment", "off", "warn", "refuse")
 	if t.CleaningAbove != -1 {
 		c.between(t.CleaningAbove, path+".cleaning_above", 1, 99)
 	}

@@ -28,7 +28,8 @@ type Zone struct {
 	AAAA  map[string][]string
 	CNAME map[string]string
 	TXT   map[string][]string
-	TTL   uint32 // of every record and of negative answers, in seconds
+	PTR   map[string][]string // address to names
+	TTL   uint32              // of every record and of negative answers, in seconds
 
 	Rcode    map[string]int           // answer with this code instead (dns.RcodeServerFailure …)
 	Raw      map[string][]byte        // answer with these octets behind the id, unless it is nil
@@ -198,13 +199,33 @@ func (s *Server) records(m *dns.Msg, name string, qtype uint16) {
 		}
 	case dns.TypeTXT:
 		for _, t := range z.TXT[name] {
-			add("TXT", fmt.Sprintf("%q", t))
+			var parts strings.Builder
+			for len(t) > 255 { // a record is made of strings of at most that many octets
+				fmt.Fprintf(&parts, "%q ", t[:255])
+				t = t[255:]
+			}
+			fmt.Fprintf(&parts, "%q", t)
+			add("TXT", parts.String())
+		}
+	case dns.TypePTR:
+		for _, host := range z.names(name) {
+			add("PTR", dns.Fqdn(host))
 		}
 	}
 }
 
 func (z *Zone) exists(name string) bool {
-	return len(z.MX[name])+len(z.A[name])+len(z.AAAA[name])+len(z.TXT[name]) > 0
+	return len(z.MX[name])+len(z.A[name])+len(z.AAAA[name])+len(z.TXT[name])+len(z.names(name)) > 0
+}
+
+// names are those of the address whose reverse name is asked for.
+func (z *Zone) names(reverse string) []string {
+	for a, hosts := range z.PTR {
+		if r, err := dns.ReverseAddr(a); err == nil && r == reverse+"." {
+			return hosts
+		}
+	}
+	return nil
 }
 
 // rr builds a record from its text; the tests write only well-formed ones.
