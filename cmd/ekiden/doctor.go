@@ -2,19 +2,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/delivery/dns"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/node"
+	"github.com/ekiden-mta/ekiden/policy/settings"
 )
 
 type doctorCmd struct {
@@ -22,11 +21,13 @@ type doctorCmd struct {
 	Config   string   `short:"c" help:"Node file, for its data directory, name servers and source addresses." placeholder:"FILE"`
 	Domain   []string `help:"Sender domain to check; may be repeated." placeholder:"DOMAIN"`
 	Source   []string `help:"Source IP address to check; may be repeated. Default: those of the node file." placeholder:"IP"`
-	Selector string   `help:"DKIM selector of the domain." placeholder:"NAME"`
+	Selector []string `help:"DKIM selector of the domain; may be repeated. Default: those of the settings." placeholder:"NAME"`
+	Key      string   `help:"PEM file of the key that signs, private or public: the DKIM record must hold it." placeholder:"FILE"`
 }
 
 func (doctorCmd) Help() string {
-	return "Example: ekiden doctor --domain shop.example --source 192.0.2.7 --selector s1\n\nExits 1 when a check fails."
+	return "Domains and sources come from the settings and the node file where none are given.\n\n" +
+		"Example: ekiden doctor --domain shop.example --source 192.0.2.7 --selector s1\n\nExits 1 when a check fails."
 }
 
 // The levels of a finding.
@@ -47,7 +48,7 @@ type finding struct {
 // doctor gathers findings.
 type doctor struct {
 	ctx      context.Context
-	resolver *net.Resolver
+	names    *dns.Resolver
 	timeout  time.Duration // of one question
 	config   node.Config
 	findings []finding
@@ -70,26 +71,38 @@ func (c doctorCmd) Run(a *app) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	domains, sources, err := c.subjects(cfg)
+	domains, sources, err := c.subjects()
 	if err != nil {
 		return err
 	}
-	d := &doctor{ctx: a.ctx, resolver: resolverOf(cfg), timeout: cfg.DNS.Timeout, config: cfg}
-	d.node(c.serverFlags)
+	key, err := c.key()
+	if err != nil {
+		return badUsage(err)
+	}
+	names, err := cfg.Names()
+	if err != nil {
+		return err
+	}
+	d := &doctor{ctx: a.ctx, names: names, timeout: cfg.DNS.Timeout, config: cfg}
+	inForce := d.node(c.serverFlags)
 	d.clock()
 	d.disk()
 	d.limits()
 	d.memory()
-	for _, ip := range sources {
-		d.source(ip)
+	senders := sendersOf(inForce, cfg, domains, sources, c.Selector)
+	own := sources
+	if len(own) == 0 {
+		own = cfg.Node.SourceIPs
 	}
-	for _, domain := range domains {
-		d.domain(string(domain), c.Selector, sources)
+	d.addresses(own, senders)
+	for _, s := range senders {
+		d.sender(s, key)
 	}
 	return d.print(a)
 }
 
-func (c doctorCmd) subjects(cfg node.Config) ([]mail.Domain, []netip.Addr, error) {
+// subjects are the domains and sources of the command line.
+func (c doctorCmd) subjects() ([]mail.Domain, []netip.Addr, error) {
 	var domains []mail.Domain
 	for _, s := range c.Domain {
 		domain, err := mail.ParseDomain(s)
@@ -105,9 +118,6 @@ func (c doctorCmd) subjects(cfg node.Config) ([]mail.Domain, []netip.Addr, error
 			return nil, nil, badUsage(fmt.Errorf("--source %q is no IP address", s))
 		}
 		sources = append(sources, ip.Unmap())
-	}
-	if len(sources) == 0 {
-		sources = cfg.Node.SourceIPs
 	}
 	return domains, sources, nil
 }
@@ -137,31 +147,19 @@ func (d *doctor) print(a *app) error {
 	return nil
 }
 
-// resolverOf asks the name servers of the node file, else the system's.
-func resolverOf(cfg node.Config) *net.Resolver {
-	if len(cfg.DNS.Servers) == 0 {
-		return net.DefaultResolver
-	}
-	var next atomic.Uint32 // the resolver asks for A and AAAA at the same time
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		server := cfg.DNS.Servers[int(next.Add(1)-1)%len(cfg.DNS.Servers)]
-		return (&net.Dialer{Timeout: cfg.DNS.Timeout}).DialContext(ctx, network, server.String())
-	}}
-}
-
-// node asks the running node how it is.
-func (d *doctor) node(f serverFlags) {
+// node asks the running node how it is, and for the settings in force; nil where they cannot be had.
+func (d *doctor) node(f serverFlags) *settings.Settings {
 	cl, err := f.client()
 	if err != nil {
 		d.say(warn, "node", "", "%v", err)
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, d.timeout)
 	defer cancel()
 	st, err := cl.GetStatus(ctx, &adminpb.GetStatusRequest{})
 	if err != nil {
 		d.say(warn, "node", "start it with: ekiden serve", "%s: %s", f.Server, explain(err))
-		return
+		return nil
 	}
 	for _, r := range st.Reasons {
 		d.say(fail, "node", "", "%s takes no mail: %s: %s", st.Name, r.Code, r.Detail)
@@ -173,6 +171,18 @@ func (d *doctor) node(f serverFlags) {
 		d.say(warn, "node", "", "%s: %s: %s", st.Name, told.Code, told.Detail)
 	}
 	d.books(cl, st.Conservation)
+	r, err := within(d, func(ctx context.Context) (*adminpb.GetSettingsResponse, error) {
+		return cl.GetSettings(ctx, &adminpb.GetSettingsRequest{})
+	})
+	if err != nil {
+		return nil // a sealed node has none to show, and said so
+	}
+	inForce, err := settings.Decode([]byte(r.Yaml), nil)
+	if err != nil {
+		d.say(warn, "settings", "use the ekiden command of the node's own version", "cannot be read here: %v", err)
+		return nil
+	}
+	return inForce
 }
 
 // Looks at the books of a node that is at work: between two it may come to rest.
@@ -253,10 +263,4 @@ func within[T any](d *doctor, ask func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(d.ctx, d.timeout)
 	defer cancel()
 	return ask(ctx)
-}
-
-// absent tells whether err says that the name or the record does not exist, as against trouble with asking.
-func absent(err error) bool {
-	var e *net.DNSError
-	return errors.As(err, &e) && e.IsNotFound
 }

@@ -3,20 +3,43 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"net/smtp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/delivery/dns"
+	"github.com/ekiden-mta/ekiden/delivery/standing"
 	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/alignment"
 )
 
-// source checks that mail from ip looks as if it came from a mail server: the address is this machine's, and it has a
-// name that leads back to it.
-func (d *doctor) source(ip netip.Addr) {
+// addresses checks the machine's own sources, those of the senders' pools, and the EHLO name.
+func (d *doctor) addresses(own []netip.Addr, senders []sender) {
+	all := slices.Clone(own)
+	for _, s := range senders {
+		all = append(all, s.sources...)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	for _, ip := range slices.Compact(all) {
+		if slices.Contains(own, ip) {
+			d.local(ip)
+		}
+		d.source(ip)
+	}
+	level := warn // mail that leaves for private networks needs no name there
+	if slices.ContainsFunc(all, alignment.Public) {
+		level = fail
+	}
+	d.helo(level)
+}
+
+// local checks that an address is this machine's.
+func (d *doctor) local(ip netip.Addr) {
 	check := "source " + ip.String()
 	if ln, err := net.Listen("tcp", netip.AddrPortFrom(ip, 0).String()); err != nil {
 		d.say(fail, check, "add it to an interface, or take it out of node.source_ips", "is not an address of this machine: %v", err)
@@ -24,57 +47,83 @@ func (d *doctor) source(ip netip.Addr) {
 		_ = ln.Close()
 		d.say(pass, check, "", "is an address of this machine")
 	}
-	if ip.IsLoopback() || ip.IsPrivate() {
+}
+
+// judge asks the DNS until f knows all it wants to.
+func (d *doctor) judge(f func(alignment.Records)) {
+	standing.NewAnswers(d.names).Complete(d.ctx, f)
+}
+
+const noAnswer = "look at the name servers"
+
+// source checks that mail from ip looks as if it came from a mail server: it has a name that leads back to it.
+func (d *doctor) source(ip netip.Addr) {
+	check := "source " + ip.String()
+	if !alignment.Public(ip) {
 		d.say(warn, check, "", "is not a public address: receivers on the Internet see another one")
 		return
 	}
-	names, err := within(d, func(ctx context.Context) ([]string, error) { return d.resolver.LookupAddr(ctx, ip.String()) })
-	if err != nil || len(names) == 0 {
-		d.say(fail, check, "set a PTR record; the large receivers refuse mail without one", "has no name (PTR): %v", err)
-		return
+	var name string
+	var confirmed, known bool
+	d.judge(func(r alignment.Records) { name, confirmed, known = alignment.Reverse(r, ip) })
+	switch {
+	case confirmed:
+		d.say(pass, check, "", "is %s, and back", name)
+	case !known:
+		d.say(fail, check, noAnswer, "nobody knows its name at the moment")
+	case name == "":
+		d.say(fail, check, "set a PTR record; the large receivers refuse mail without one", "has no name (PTR)")
+	default:
+		d.say(fail, check, "give that name an A or AAAA record of the address", "is %s, but that name does not lead back", name)
 	}
-	for _, name := range names {
-		back, err := within(d, func(ctx context.Context) ([]netip.Addr, error) { return d.resolver.LookupNetIP(ctx, "ip", name) })
-		if err == nil && slices.ContainsFunc(back, func(a netip.Addr) bool { return a.Unmap() == ip }) {
-			d.say(pass, check, "", "is %s, and back", strings.TrimSuffix(name, "."))
-			return
-		}
-	}
-	d.say(fail, check, "give that name an A or AAAA record of the address", "is %s, but that name does not lead back", names[0])
 }
 
-// domain checks the records that receivers look at when mail claims to come from name.
-func (d *doctor) domain(name, selector string, sources []netip.Addr) {
-	d.incoming(name)
-	d.spf(name, sources)
-	d.dkim(name, selector)
-	d.dmarc(name)
+// helo checks the name that outbound sessions greet with; level is that of a fault.
+func (d *doctor) helo(level string) {
+	name := d.config.Helo()
+	check := "EHLO " + name
+	var found []alignment.Finding
+	d.judge(func(r alignment.Records) { found = alignment.Helo(r, name) })
+	for _, f := range found {
+		d.say(level, check, f.Advice, "%s", f.Text)
+	}
+	if len(found) > 0 {
+		return
+	}
+	addrs, err := within(d, func(ctx context.Context) ([]netip.Addr, error) { return d.names.Addrs(ctx, name, true, true) })
+	if err != nil {
+		d.say(warn, check, noAnswer, "%v", err)
+		return
+	}
+	d.say(pass, check, "", "has the address %s", addrs[0])
 }
 
 // incoming checks that bounces and answers to name can be delivered.
-func (d *doctor) incoming(name string) {
-	check := "MX " + name
-	mx, err := within(d, func(ctx context.Context) ([]*net.MX, error) { return d.resolver.LookupMX(ctx, name) })
+func (d *doctor) incoming(name mail.Domain) {
+	check := "MX " + string(name)
+	hosts, err := within(d, func(ctx context.Context) ([]dns.MX, error) {
+		hosts, _, err := d.names.MX(ctx, name)
+		return hosts, err
+	})
 	switch {
-	case err != nil && !absent(err):
-		d.say(fail, check, "look at the name servers", "%v", err)
-		return
-	case len(mx) == 1 && mx[0].Host == ".":
+	case errors.Is(err, dns.ErrNullMX):
 		d.say(warn, check, "many receivers refuse senders that cannot be answered", "takes no mail (null MX)")
 		return
-	case len(mx) == 0:
-		addrs, err := within(d, func(ctx context.Context) ([]netip.Addr, error) { return d.resolver.LookupNetIP(ctx, "ip", name) })
-		if err != nil || len(addrs) == 0 {
-			d.say(fail, check, "give the domain an MX record", "has neither MX nor A nor AAAA records")
-			return
-		}
-		d.say(warn, check, "give the domain an MX record", "has no MX record; its address %s stands in", addrs[0])
+	case err != nil && !dns.Final(err):
+		d.say(fail, check, noAnswer, "%v", err)
+		return
+	case err != nil:
+		d.say(fail, check, "give the domain an MX record", "has neither MX nor A nor AAAA records")
 		return
 	}
-	host := strings.TrimSuffix(mx[0].Host, ".")
-	addrs, err := within(d, func(ctx context.Context) ([]netip.Addr, error) { return d.resolver.LookupNetIP(ctx, "ip", host) })
-	if err != nil || len(addrs) == 0 {
+	host := hosts[0].Host
+	addrs, err := within(d, func(ctx context.Context) ([]netip.Addr, error) { return d.names.Addrs(ctx, host, true, true) })
+	switch {
+	case err != nil:
 		d.say(fail, check, "give it an A or AAAA record", "leads to %s, which has no address", host)
+		return
+	case host == string(name):
+		d.say(warn, check, "give the domain an MX record", "has no MX record; its address %s stands in", addrs[0])
 		return
 	}
 	d.say(pass, check, "", "leads to %s (%s)", host, addrs[0])
@@ -113,104 +162,4 @@ func (d *doctor) tls(host string) {
 	}
 	state, _ := c.TLSConnectionState()
 	d.say(pass, check, "", "%s, certificate valid until %s", tls.VersionName(state.Version), state.PeerCertificates[0].NotAfter.Format(time.DateOnly))
-}
-
-func (d *doctor) txt(name, prefix string) ([]string, error) {
-	all, err := within(d, func(ctx context.Context) ([]string, error) { return d.resolver.LookupTXT(ctx, name) })
-	if err != nil && !absent(err) {
-		return nil, err
-	}
-	var found []string
-	for _, t := range all {
-		if len(t) >= len(prefix) && strings.EqualFold(t[:len(prefix)], prefix) {
-			found = append(found, t)
-		}
-	}
-	return found, nil
-}
-
-func (d *doctor) spf(name string, sources []netip.Addr) {
-	check := "SPF " + name
-	found, err := d.txt(name, "v=spf1")
-	switch {
-	case err != nil:
-		d.say(fail, check, "look at the name servers", "%v", err)
-		return
-	case len(found) == 0:
-		d.say(fail, check, `publish a TXT record such as "v=spf1 ip4:192.0.2.7 -all"`, "has no SPF record")
-		return
-	case len(found) > 1:
-		d.say(fail, check, "keep one of them", "has %d SPF records, which counts as none (RFC 7208 §4.5)", len(found))
-		return
-	}
-	d.say(pass, check, "", "%s", found[0])
-	for _, ip := range sources {
-		if ip.IsLoopback() || ip.IsPrivate() {
-			continue
-		}
-		questions := 10 // RFC 7208 §4.6.4
-		verdict, err := d.spfVerdict(name, ip, &questions)
-		switch {
-		case err != nil:
-			d.say(fail, check, "", "cannot be evaluated for %s: %v", ip, err)
-		case verdict == '+':
-			d.say(pass, check, "", "allows %s", ip)
-		default:
-			d.say(fail, check, "add the address to the record", "does not allow %s", ip)
-		}
-	}
-}
-
-func (d *doctor) dkim(name, selector string) {
-	check := "DKIM " + name
-	if selector == "" {
-		d.say(warn, check, "give --selector, the s= of your signatures", "not checked: no selector given")
-		return
-	}
-	found, err := d.txt(selector+"._domainkey."+name, "")
-	switch {
-	case err != nil:
-		d.say(fail, check, "look at the name servers", "%v", err)
-	case len(found) == 0:
-		d.say(fail, check, "publish the key", "%s._domainkey.%s does not exist", selector, name)
-	default:
-		p, ok := tagOf(found[0], "p")
-		if !ok || p == "" {
-			d.say(fail, check, "publish the key", "the record of %s holds no key (revoked)", selector)
-			return
-		}
-		d.say(pass, check, "", "key of %s, %d octets of base64", selector, len(p))
-	}
-}
-
-func (d *doctor) dmarc(name string) {
-	check := "DMARC " + name
-	found, err := d.txt("_dmarc."+name, "v=DMARC1")
-	if err != nil {
-		d.say(fail, check, "look at the name servers", "%v", err)
-		return
-	}
-	if len(found) != 1 {
-		d.say(fail, check, `publish a TXT record at _dmarc such as "v=DMARC1; p=none; rua=mailto:…"`,
-			"has %d DMARC records; the large receivers ask bulk senders for one", len(found))
-		return
-	}
-	p, _ := tagOf(found[0], "p")
-	switch strings.ToLower(p) {
-	case "none", "quarantine", "reject":
-		d.say(pass, check, "", "%s", found[0])
-	default:
-		d.say(fail, check, "p must be none, quarantine or reject", "%s", found[0])
-	}
-}
-
-// tagOf returns the value of a tag of a tag=value; list (RFC 6376 §3.2).
-func tagOf(record, tag string) (string, bool) {
-	for part := range strings.SplitSeq(record, ";") {
-		k, v, ok := strings.Cut(part, "=")
-		if ok && strings.TrimSpace(k) == tag {
-			return strings.Join(strings.Fields(v), ""), true
-		}
-	}
-	return "", false
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/admin"
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/delivery/dns/dnstest"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
@@ -32,6 +33,7 @@ const scriptToken = "script-token-script-token-script-token-0123"
 // TestScripts runs the commands as an operator does, against a served front over plain facts: $EKIDEN_SERVER, with
 // the token in $WORK/data. Without a script of its own setting, nothing listens at $NOBODY.
 func TestScripts(t *testing.T) {
+	names := dnstest.Start(t, senderZone())
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -50,14 +52,33 @@ func TestScripts(t *testing.T) {
 			e.Setenv("EKIDEN_SERVER", srv.URL)
 			e.Setenv("NOBODY", gone.URL)
 			e.Setenv("TZ", "UTC")
+			e.Setenv("DNS", names.Addr) // a name server of senderZone
 			data := filepath.Join(e.WorkDir, "ekiden-data")
 			if err := os.Mkdir(data, 0o700); err != nil {
 				return err
 			}
 			return os.WriteFile(filepath.Join(data, admin.TokenFile), []byte(scriptToken+"\n"), 0o600)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "envsubst": envsubst},
 	})
+}
+
+// senderZone is what the doctor's scripts find in the DNS: good.test without a fault, bad.test with one of each.
+func senderZone() dnstest.Zone {
+	const key = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+	return dnstest.Zone{TTL: 60,
+		PTR: map[string][]string{"192.0.2.7": {"relay.good.test"}, "192.0.2.8": {"stray.bad.test"}},
+		A:   map[string][]string{"relay.good.test": {"192.0.2.7"}, "stray.bad.test": {"192.0.2.99"}, "mx.good.test": {"127.0.0.1"}},
+		MX:  map[string][]dnstest.MX{"good.test": {{Pref: 10, Host: "mx.good.test"}}, "bad.test": {{Host: "."}}},
+		TXT: map[string][]string{
+			"good.test":               {"v=spf1 a:relay.good.test -all"},
+			"s1._domainkey.good.test": {key},
+			"_dmarc.good.test":        {"v=DMARC1; p=reject"},
+			"bad.test":                {"v=spf1 ip4:192.0.2.7 -all"},
+			"s1._domainkey.bad.test":  {"v=DKIM1; p="},
+			"_dmarc.bad.test":         {"v=DMARC1; p=reject; aspf=s"},
+			"bounce.test":             {"v=spf1 ip4:192.0.2.0/24 -all"},
+		}}
 }
 
 // exits CODE command…: runs ekiden and compares its exit code.
@@ -74,6 +95,12 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// envsubst FROM TO: writes a file with the variables of the script in it.
+func envsubst(ts *testscript.TestScript, _ bool, args []string) {
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }
 
 // facts is a node made of plain facts.
