@@ -141,6 +141,9 @@ type LogConfig struct {
 // TestingConfig opens the testing calls (steered clock, jobs on demand).
 type TestingConfig struct {
 	Enabled bool `yaml:"enabled"`
+	// Bare runs the engine without events, counters and suppression, so that a benchmark can say what these cost. It lies
+	// here, where nothing but loopback is served, because mail relayed so is told of nowhere and goes to the suppressed.
+	Bare bool `yaml:"bare"`
 }
 
 // Defaults of a node without a file.
@@ -240,6 +243,9 @@ func (c Config) Warnings() []string {
 	}
 	if c.Testing.Enabled {
 		w = append(w, "testing: enabled: anyone on this machine can move the clock")
+	}
+	if c.Testing.Bare {
+		w = append(w, "testing: bare: no events, no counters, no suppression: a benchmark's engine, not for mail")
 	}
 	return w
 }

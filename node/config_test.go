@@ -63,7 +63,7 @@ func TestDecodeConfigReadsEveryKey(t *testing.T) {
 		Cluster: ClusterConfig{Address: "127.0.0.1:7950", Join: []string{"127.0.0.2:7950"}, Expect: 3, Role: "member",
 			Standbys: 1, Shortfall: "degrade"},
 		Log:     LogConfig{"debug"},
-		Testing: TestingConfig{true},
+		Testing: TestingConfig{Enabled: true},
 	}
 	c.file, c.lines = "", nil
 	opts := cmp.Options{cmp.AllowUnexported(Config{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
@@ -125,6 +125,8 @@ func TestConfigErrorsNameFileLineKeyAndAllowedValues(t *testing.T) {
 		{"level", "log: {level: loud}\n", `n.yaml:1: log.level: "loud" is not allowed; allowed: debug, info, warn, error`},
 		{"testing off loopback", "http: {address: '0.0.0.0:8025'}\ntesting: {enabled: true}\n", "n.yaml:2: testing.enabled: refused"},
 		{"testing on every address", "smtp: {listeners: [{address: ':25'}]}\ntesting:\n  enabled: true\n", "n.yaml:3: testing.enabled: refused"},
+		{"bare in earnest", "testing:\n  bare: true\n", "n.yaml:2: testing.bare: refused"},
+		{"bare off loopback", "http: {address: '0.0.0.0:8025'}\ntesting: {enabled: true, bare: true}\n", "n.yaml:2: testing.enabled: refused"},
 		{"syntax", "node: {name: a\n", "n.yaml:1:"},
 		{"alias", "node: &x {name: a}\nhttp: *x\n", "n.yaml:1: node: anchors, aliases and tags are not allowed"},
 		{"two documents", "node: {name: a}\n---\nnode: {name: b}\n", "n.yaml:3: a node file is one YAML document"},

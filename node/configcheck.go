@@ -135,6 +135,9 @@ func (c Config) Validate() error {
 	if c.Testing.Enabled && !c.OnLoopback() {
 		k.bad("testing.enabled", "refused: testing is allowed only while every listener (smtp, http, cluster) is on loopback")
 	}
+	if c.Testing.Bare && (!c.Testing.Enabled || c.Cluster.Address != "") {
+		k.bad("testing.bare", "refused: an engine without events, counters and suppression is for benchmarks of one node with testing.enabled")
+	}
 	return newConfigError(k.problems)
 }
 

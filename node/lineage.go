@@ -175,7 +175,8 @@ const (
 )
 
 func (n *Node) storeConfig() queue.Config {
-	return queue.Config{Dir: filepath.Join(n.cfg.Node.Data, storeDir), Ring: seal.NewRing(n.vault.Root()), Clock: n.clock, Log: n.log}
+	return queue.Config{Dir: filepath.Join(n.cfg.Node.Data, storeDir), Ring: seal.NewRing(n.vault.Root()), Clock: n.clock, Log: n.log,
+		Bare: n.cfg.Testing.Bare}
 }
 
 // bringHome adopts what no standby ever held of queues that were given up: nobody else can deliver it, and everything

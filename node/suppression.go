@@ -11,7 +11,7 @@ import (
 // old as the copy (metric raft_apply_lag_seconds). While nobody is suppressed it costs one load.
 func (n *Node) suppressed(tenant string, to mail.Address) (mail.Suppression, bool) {
 	m := n.member.Load()
-	if m == nil || m.book.SuppressionCount() == 0 {
+	if m == nil || n.cfg.Testing.Bare || m.book.SuppressionCount() == 0 {
 		return mail.Suppression{}, false
 	}
 	n.metrics.SuppressionLookups.Inc()

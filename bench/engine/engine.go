@@ -37,6 +37,7 @@ type Config struct {
 	SMTP     string            // default 127.0.0.1:0
 	HTTP     string            // default 127.0.0.1:0
 	Testing  bool              // contract 8
+	Bare     bool              // without events, counters and suppression; only with Testing
 	Name     string            // of the node, default bench
 	Cluster  string            // the node file's cluster section as YAML flow text; "" = alone
 	Key      string            // file of 32 octets that opens the store; default: one in Dir, made where it is missing
@@ -200,7 +201,7 @@ func (c Config) nodeFile() string {
 	if c.Cluster != "" {
 		fmt.Fprintf(&b, "cluster: %s\n", c.Cluster)
 	}
-	fmt.Fprintf(&b, "log: {level: warn}\ntesting: {enabled: %t}\n", c.Testing)
+	fmt.Fprintf(&b, "log: {level: warn}\ntesting: {enabled: %t, bare: %t}\n", c.Testing, c.Bare)
 	return b.String()
 }
 

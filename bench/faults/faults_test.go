@@ -86,6 +86,10 @@ func TestFaultKill(t *testing.T) {
 	play(t, true, faults.Kill, faults.Config{Runs: 3, Messages: 3000})
 }
 
+func TestFaultWebhooks(t *testing.T) {
+	play(t, true, faults.Webhooks, faults.Config{Runs: 2, Messages: 3000})
+}
+
 func TestFaultPower(t *testing.T) {
 	play(t, true, faults.Power, faults.Config{Runs: 2, Messages: 2000})
 }

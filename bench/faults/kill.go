@@ -7,12 +7,16 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/bench/engine"
+	"github.com/ekiden-mta/ekiden/bench/hooks"
 	"github.com/ekiden-mta/ekiden/bench/load"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 )
 
 // maxRunsOfLife is how many kills one data directory lives through before a fresh one is made.
 const maxRunsOfLife = 8
+
+// postsInFlight is how many posts of each of the three types the engine may not know to be taken: docs/settings.md.
+const postsInFlight = 3 * 8
 
 // killed is what one run came to.
 type killed struct {
@@ -23,21 +27,33 @@ type killed struct {
 	open     int           // connections to the receivers at once before the kill: the bound on copies
 	restart  time.Duration // from the kill to the ready line
 	peace    time.Duration // of the graceful stop at the end
+	posted   hooks.Verdict // what webhooks told; nothing without them
 }
 
 // Kill kills the engine with SIGKILL at random moments under full load and restarts it at once, cfg.Runs times
 // (goal R1 of the protocol): nothing acknowledged may be lost or changed, copies may not pass the open transactions.
 func Kill(ctx context.Context, cfg Config) (Report, error) {
+	return kills(ctx, cfg, "kill", 100, false)
+}
+
+// Webhooks is Kill with a receiver of every event beside it (issue 5, requirement R141): of whatever was accepted it must
+// hear each event, and hear it again only where the engine cannot know that it was taken, in the same post under the
+// same name.
+func Webhooks(ctx context.Context, cfg Config) (Report, error) {
+	return kills(ctx, cfg, "webhooks", 20, true)
+}
+
+func kills(ctx context.Context, cfg Config, name string, often int, posts bool) (Report, error) {
 	cfg, remove, err := cfg.withDefaults()
 	if err != nil {
 		return Report{}, err
 	}
 	defer remove()
-	cfg.Runs = or(cfg.Runs, 100)
-	cfg.say("kill: %d runs from seed %d", cfg.Runs, cfg.Seed)
+	cfg.Runs = or(cfg.Runs, often)
+	cfg.say(name+": %d runs from seed %d", cfg.Runs, cfg.Seed)
 	var r Report
 	var restarts []time.Duration
-	var worst, bound, lost, wrong, messages, runs int
+	var worst, bound, lost, wrong, messages, runs, events, again int
 	var l *life
 	var before tally
 	defer func() {
@@ -47,12 +63,17 @@ func Kill(ctx context.Context, cfg Config) (Report, error) {
 	}()
 	for age := 0; runs < cfg.Runs; runs++ {
 		rng := cfg.dice(runs)
-		if l == nil || age >= maxRunsOfLife || rng.IntN(3) == 0 {
+		if l == nil || age >= maxRunsOfLife || rng.IntN(3) == 0 || posts {
 			if l != nil {
 				l.close()
 			}
 			if l, err = cfg.newLife(fmt.Sprintf("life%d", runs), rng); err != nil {
 				return r, err
+			}
+			if posts {
+				if err := l.listen(); err != nil {
+					return r, err
+				}
 			}
 			age, before = 0, tally{}
 		}
@@ -61,17 +82,21 @@ func Kill(ctx context.Context, cfg Config) (Report, error) {
 		if err != nil {
 			return r, fmt.Errorf("kill: run %d of seed %d: %w", runs, cfg.Seed, err)
 		}
-		cfg.say("kill run=%d age=%d accepted=%d lost=%d dup=%d bound=%d wrong=%d restart_ms=%d stop_ms=%d",
+		cfg.say(name+" run=%d age=%d accepted=%d lost=%d dup=%d bound=%d wrong=%d restart_ms=%d stop_ms=%d",
 			runs, age, k.accepted, k.lost, k.copies, k.open, k.wrong, k.restart.Milliseconds(), k.peace.Milliseconds())
 		before = after
 		restarts = append(restarts, k.restart)
 		messages += k.accepted
+		events, again = events+k.posted.Events, again+k.posted.Again
 		lost, wrong = lost+k.lost, wrong+k.wrong
 		worst, bound = max(worst, k.copies), max(bound, k.open)
 	}
 	middle, largest := median(restarts)
-	r.Line = fmt.Sprintf("faults kill runs=%d messages=%d lost=%d dup_max=%d bound=%d wrong=%d restart_ms_p50=%d restart_ms_max=%d seed=%d",
+	r.Line = fmt.Sprintf("faults "+name+" runs=%d messages=%d lost=%d dup_max=%d bound=%d wrong=%d restart_ms_p50=%d restart_ms_max=%d seed=%d",
 		runs, messages, lost, worst, bound, wrong, middle, largest, cfg.Seed)
+	if posts {
+		r.Line += fmt.Sprintf(" hook_events=%d hook_posts_again=%d", events, again)
+	}
 	return r, nil
 }
 
@@ -120,6 +145,9 @@ func (l *life) kill(ctx context.Context, run int, rng *rand.Rand, before tally, 
 	if err := drained(ctx, e, s); err != nil {
 		r.broke("run %d: %v", run, err)
 	}
+	if err := l.posted(ctx, e, &k, r, run); err != nil {
+		return k, after, err
+	}
 	begin := clock.Wall()
 	if err := e.Stop(); err != nil {
 		r.broke("run %d: graceful stop: %v", run, err)
@@ -139,6 +167,31 @@ func (l *life) kill(ctx context.Context, run int, rng *rand.Rand, before tally, 
 		r.broke("run %d: %d copies, but only %d transactions can have been open", run, k.copies, k.open)
 	}
 	return k, after, nil
+}
+
+// posted waits until the webhooks say no more, and holds what they said against the ledger.
+func (l *life) posted(ctx context.Context, e *engine.Engine, k *killed, r *Report, run int) error {
+	if l.hooks == nil {
+		return nil
+	}
+	err := until(ctx, e, quiet, "the webhooks", func() bool {
+		m, err := e.Metrics(ctx)
+		return err == nil && m.Sum("ekiden_webhook_lag_seconds") == 0 && clock.Since(l.hooks.Last()) > still
+	})
+	if err != nil {
+		r.broke("run %d: %v", run, err)
+	}
+	if k.posted, err = l.hooks.Check(l.ledger); err != nil {
+		return err
+	}
+	if !k.posted.OK() {
+		r.broke("run %d: webhooks: %d events lost, %d in two posts, %d posts again in other words: %.300q", run, k.posted.Lost,
+			k.posted.Repeated, k.posted.Changed, k.posted.Examples)
+	}
+	if k.posted.Again > postsInFlight {
+		r.broke("run %d: %d posts came again, but only %d can have been in flight", run, k.posted.Again, postsInFlight)
+	}
+	return nil
 }
 
 // strike waits for the moment to kill: so many 250s, and a delay that falls anywhere in what follows.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/bench/engine"
+	"github.com/ekiden-mta/ekiden/bench/hooks"
 	"github.com/ekiden-mta/ekiden/bench/load"
 	"github.com/ekiden-mta/ekiden/bench/process"
 	"github.com/ekiden-mta/ekiden/bench/sink"
@@ -39,6 +40,7 @@ type life struct {
 	sinkAt   string
 	ledger   string
 	record   string
+	hooks    *hooks.Receiver // nil = none
 	close    func()
 }
 
@@ -53,6 +55,9 @@ func (c Config) newLife(name string, rng *rand.Rand) (*life, error) {
 		ledger: filepath.Join(note, "ledger"), record: filepath.Join(note, "record"),
 	}
 	l.close = func() {
+		if l.hooks != nil {
+			l.hooks.Close()
+		}
 		remove()
 		_ = os.RemoveAll(l.dir)
 	}
@@ -63,6 +68,16 @@ func (c Config) newLife(name string, rng *rand.Rand) (*life, error) {
 		}
 	}
 	return l, nil
+}
+
+// listen has every event of the life posted to a receiver of its own.
+func (l *life) listen() (err error) {
+	if l.hooks, err = hooks.Listen(); err != nil {
+		return fmt.Errorf("faults: %w", err)
+	}
+	l.settings = strings.Replace(l.settings, "    compositions:",
+		"    webhooks: [{url: '"+l.hooks.URL+"', events: [deliveries, bounces, blocks]}]\n    compositions:", 1)
+	return nil
 }
 
 // start starts the engine on the life's data and ports.

@@ -28,7 +28,7 @@ func Figures(ctx context.Context, base Config, quick bool, row func(Figure)) ([]
 	if quick {
 		f.scale = 10
 	}
-	for _, step := range []func(context.Context) error{f.kept, f.domains, f.singles, f.large, f.backlog} {
+	for _, step := range []func(context.Context) error{f.kept, f.domains, f.singles, f.large, f.backlog, f.whole, f.webhooks} {
 		before := len(f.rows)
 		if err := step(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -134,6 +134,34 @@ func (f *figures) backlog(ctx context.Context) error {
 		return fmt.Errorf("restart: %w", err)
 	}
 	f.add("restart after kill -9 with "+n+" waiting, to the first delivery", "at most 5 s", r.Restart > 0 && r.Restart <= 5000, "%.1f s", r.Restart/1000)
+	return nil
+}
+
+// whole holds everything on against everything off.
+func (f *figures) whole(ctx context.Context) error {
+	c := f.base
+	c.Compare, c.Suppressed, c.Messages, c.Size, c.Sessions = compareBare, 10000000/f.scale, 100000/f.scale, 1024, 100
+	r, err := RunCompared(ctx, c)
+	if err != nil {
+		return fmt.Errorf("everything on against everything off: %w", err)
+	}
+	f.add(fmt.Sprintf("events, counters, suppression with %d addresses, against all of it off", r.Suppressed), "90 % of the rate", r.Met() && r.OK(),
+		"%.0f %% (%.0f to %.0f msg/s; %.0f to %.0f us)", r.Ratio*100, r.Rate, r.Other, r.CPU, r.OtherCPU)
+	f.add(fmt.Sprintf("import of %d suppressed addresses", r.Suppressed), "180 s, 1 GB", r.Import <= 180 && r.ImportAnon <= 1024,
+		"%.0f s, %.0f MB", r.Import, r.ImportAnon)
+	return nil
+}
+
+// webhooks holds a receiver of every event against none.
+func (f *figures) webhooks(ctx context.Context) error {
+	c := f.base
+	c.Compare, c.Rate, c.Messages, c.Size, c.Sessions = compareWebhooks, 5000, 50000/f.scale, 1024, 100
+	r, err := RunCompared(ctx, c)
+	if err != nil {
+		return fmt.Errorf("webhooks: %w", err)
+	}
+	f.add("every event posted to a webhook at 5,000 msg/s, against none", "90 % of the rate, each once", r.Met() && r.OK(),
+		"%.0f %% (%.0f to %.0f msg/s), %d events, lost %d, repeated %d", r.Ratio*100, r.Rate, r.Other, r.Events, r.HookLost, r.HookTwice)
 	return nil
 }
 

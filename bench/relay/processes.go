@@ -135,6 +135,9 @@ func (c Config) startLoad(target, ledger string, messages int, more ...string) (
 		"--messages", strconv.Itoa(messages), "--sessions", strconv.Itoa(c.Sessions), "--size", strconv.Itoa(c.Size),
 		"--domains", strconv.Itoa(c.Domains), "--recipients", strconv.Itoa(c.Recipients),
 		"--per-connection", strconv.Itoa(c.PerConnection)}
+	if c.Rate > 0 {
+		args = append(args, "--rate", strconv.FormatFloat(c.Rate, 'f', -1, 64))
+	}
 	if c.Pipeline {
 		args = append(args, "--pipeline")
 	}

@@ -34,6 +34,8 @@ type Result struct {
 	Wrong        int      `json:"wrong"`
 	Violations   int      `json:"violations"`
 	Examples     []string `json:"examples,omitempty"`
+
+	last time.Time // when the last message arrived
 }
 
 // OK tells whether everything accepted arrived once and unchanged.
@@ -185,15 +187,17 @@ func (w *watch) fill(r *Result) error {
 
 func mega(n int64) float64 { return float64(n) / (1 << 20) }
 
+func (c Config) engineConfig(path, dir, sinkAddr string) engine.Config {
+	return engine.Config{Path: path, Dir: dir, Routes: map[string]string{"*": sinkAddr}, Settings: c.settings()}
+}
+
 // startEngine starts the engine of a run, its deliveries going to sinkAddr.
 func (c Config) startEngine(ctx context.Context, data, sinkAddr string) (*engine.Engine, error) {
 	path, err := engine.Find(c.Engine, c.Self)
 	if err != nil {
 		return nil, fmt.Errorf("relay: no engine: %w", err)
 	}
-	return engine.Start(ctx, engine.Config{
-		Path: path, Dir: filepath.Join(data, "engine"), Routes: map[string]string{"*": sinkAddr}, Settings: c.settings(),
-	})
+	return engine.Start(ctx, c.engineConfig(path, filepath.Join(data, "engine"), sinkAddr))
 }
 
 // through measures load -> engine -> sink.
@@ -223,39 +227,51 @@ func (c Config) through(ctx context.Context, data, notes string) (Result, error)
 		}
 		target, pid = e.SMTP, e.PID()
 	}
+	err = c.measure(ctx, &r, s, target, pid, ledger, nil)
+	return r, err
+}
+
+// measure sends a load through an engine into s and fills r in. s is ended. pid is the engine's, 0 = unknown. rest, if
+// there is one, returns when the engine has done what it does besides.
+func (c Config) measure(ctx context.Context, r *Result, s *sinkProcess, target string, pid int, ledger string, rest func() error) error {
 	w, err := newWatch(pid)
 	if err != nil {
-		return r, err
+		return err
 	}
 	sinkBefore, err := process.CPU(s.PID())
 	if err != nil {
-		return r, err
+		return err
 	}
 	p, err := c.startLoad(target, ledger, c.Messages)
 	if err != nil {
-		return r, err
+		return err
 	}
 	l, err := finish(ctx, p)
 	if err != nil {
-		return r, err
+		return err
 	}
 	if err := s.settled(ctx, int64(l.Accepted)*int64(c.Recipients), c.Quiet, w.look); err != nil {
-		return r, err
+		return err
+	}
+	if rest != nil {
+		if err := rest(); err != nil {
+			return err
+		}
 	}
 	r.SourceCPU = perMessage(l.cpu, l.Accepted)
 	r.AcceptRate = l.Rate
 	sinkAfter, err := process.CPU(s.PID())
 	if err != nil {
-		return r, err
+		return err
 	}
 	r.SinkCPU = perMessage(sinkAfter-sinkBefore, l.Accepted)
-	if err := w.fill(&r); err != nil {
-		return r, err
+	if err := w.fill(r); err != nil {
+		return err
 	}
 	if err := s.Stop(); err != nil {
-		return r, err
+		return err
 	}
-	return r, r.judge(ledger, record)
+	return r.judge(ledger, s.record)
 }
 
 // judge reads the ledger and the record.
@@ -264,7 +280,7 @@ func (r *Result) judge(ledger, record string) error {
 	if err != nil {
 		return err
 	}
-	r.Messages = v.Messages
+	r.Messages, r.last = v.Messages, v.Last
 	r.Rate = perSecond(v.Messages, v.Last.Sub(v.First))
 	r.Lost, r.Duplicates, r.Wrong, r.Violations = v.Lost+v.Refused, v.Duplicates, v.Wrong, v.Violations
 	r.P50, r.P99 = milli(v.P50), milli(v.P99)

@@ -30,6 +30,9 @@ func TestConfig(t *testing.T) {
 		"unknown tool":             {Tool: "swaks"},
 		"smtp-source has one rcpt": {Tool: "postfix", Domains: 2},
 		"drain of nothing":         {Drain: true},
+		"compare what":             {Compare: "speed"},
+		"compare elsewhere":        {Compare: "bare", Target: "a", Sink: "b"},
+		"suppressed without bare":  {Compare: "webhooks", Suppressed: 1},
 		"backlog elsewhere":        {Backlog: 1, Target: "a", Sink: "b"},
 	} {
 		if _, err := c.withDefaults(); !errors.Is(err, ErrConfig) {
@@ -78,6 +81,50 @@ func TestPostfixCount(t *testing.T) {
 		}
 		if got, err := (&postfixSink{counts: f}).count(); err != nil || got != want {
 			t.Errorf("%q counts %d (%v), want %d", text, got, err, want)
+		}
+	}
+}
+
+// TestCompared: medians, the goal and the verdict are those of the pairs.
+func TestCompared(t *testing.T) {
+	rates := func(all ...float64) (out []Result) {
+		for _, r := range all {
+			out = append(out, Result{Rate: r, EngineCPU: r / 100})
+		}
+		return out
+	}
+	r := ComparedResult{Compare: compareBare, Pairs: 3, Ratios: []float64{.5, .92, .95}}
+	r.gather([2]*side{{results: rates(5000, 9200, 9500)}, {results: rates(10000, 10000, 10000)}})
+	if r.Rate != 9200 || r.Other != 10000 || r.Ratio != .92 || r.CPU != 92 || !r.Met() || !r.OK() {
+		t.Errorf("%+v", r)
+	}
+	if r.Ratio = .89; r.Met() {
+		t.Error("89 % met a goal of 90 %")
+	}
+	if r.HookTwice = 1; r.OK() {
+		t.Error("an event posted twice is a broken promise")
+	}
+	for all, want := range map[*[]float64]float64{{}: 0, {4}: 4, {3, 1}: 2, {9, 1, 5}: 5} {
+		if got := middle(*all); got != want {
+			t.Errorf("middle of %v is %v, want %v", *all, got, want)
+		}
+	}
+}
+
+func TestComparedSettingsAreAccepted(t *testing.T) {
+	for _, what := range []string{compareBare, compareWebhooks} {
+		c := Config{Compare: what, Connections: 20, Engine: os.Args[0], Self: os.Args[0]}
+		sides, err := c.sides(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range sides {
+			if s.hooks != nil {
+				s.hooks.Close()
+			}
+			if _, err := settings.Decode([]byte(s.cfg.Settings), nil); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
 		}
 	}
 }

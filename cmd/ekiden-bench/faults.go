@@ -16,6 +16,7 @@ var errBroken = errors.New("a promise did not hold")
 type faultsCommand struct {
 	All       faultsAll       `cmd:"" help:"Every fault at full size, one after the other (an hour or so; mounts need root)."`
 	Kill      faultsKill      `cmd:"" help:"kill -9 at random moments under load, restart at once."`
+	Webhooks  faultsWebhooks  `cmd:"" help:"kill -9 under load while every event is posted to a webhook."`
 	Power     faultsPower     `cmd:"" help:"Power cuts: go on from clones of the disk taken at random moments (root)."`
 	Full      faultsFull      `cmd:"" help:"A disk that runs full (root)."`
 	Fsync     faultsFsync     `cmd:"" help:"A disk whose writes and syncs begin to fail (root)."`
@@ -82,6 +83,21 @@ func (c *faultsKill) Run(ctx context.Context, io *streams) error {
 	cfg := c.config(io)
 	cfg.Runs, cfg.Messages = c.Runs, c.Messages
 	return c.play(ctx, io, "kill", faults.Kill, cfg)
+}
+
+type faultsWebhooks struct {
+	faultsFlags
+	Runs     int `help:"How many kills." default:"20"`
+	Messages int `help:"Messages of a run, about; 0: 3000 to 20000." default:"0"`
+}
+
+// Help is the example shown with --help.
+func (faultsWebhooks) Help() string { return "Example:\n  ekiden-bench faults webhooks --runs 20" }
+
+func (c *faultsWebhooks) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Runs, cfg.Messages = c.Runs, c.Messages
+	return c.play(ctx, io, "webhooks", faults.Webhooks, cfg)
 }
 
 type faultsPower struct {
@@ -254,7 +270,7 @@ func (c *faultsAll) Run(ctx context.Context, io *streams) error {
 		name string
 		run  fault
 	}{
-		{"kill", faults.Kill}, {"power", faults.Power}, {"full", faults.Full}, {"fsync", faults.Fsync}, {"slow", faults.Slow}, {"dot", faults.Dot},
+		{"kill", faults.Kill}, {"webhooks", faults.Webhooks}, {"power", faults.Power}, {"full", faults.Full}, {"fsync", faults.Fsync}, {"slow", faults.Slow}, {"dot", faults.Dot},
 		{"takeover", faults.Takeover}, {"asleep", faults.Asleep}, {"rolling", faults.Rolling}, {"partition", faults.Partition},
 		{"stop", faults.Stop},
 	} {

@@ -32,6 +32,10 @@ type relayCommand struct {
 	Restart       bool          `help:"With --accept-only: kill -9, start again, time to the first delivery."`
 	Urgent        int           `help:"With --accept-only: then so many of priority 90 while the backlog goes out." default:"0"`
 	Drain         bool          `help:"With --accept-only: then let receivers come back."`
+	Compare       string        `help:"Hold two engines against one another in turns: bare (everything on and --suppressed addresses, against no events, counters and suppression) or webhooks (every event posted, against none)." default:""`
+	Pairs         int           `help:"With --compare: turns of each." default:"5"`
+	Suppressed    int           `help:"With --compare bare: addresses on the block list." default:"0"`
+	Rate          float64       `help:"Messages per second of the load, 0: as fast as answered." default:"0"`
 	Quiet         time.Duration `help:"Give up when the sink took nothing for so long." default:"30s"`
 	Dir           string        `help:"Where the engine's data goes (default: the system's temporary directory)." placeholder:"DIR"`
 	JSON          bool          `help:"Print the result as JSON." name:"json"`
@@ -46,7 +50,9 @@ Examples:
   ekiden-bench relay --messages 100000 --sessions 100
   ekiden-bench relay --tool postfix
   ekiden-bench relay --accept-only --backlog 1000000 --restart --drain
-  ekiden-bench relay --accept-only --backlog 10000000 --urgent 1000`
+  ekiden-bench relay --accept-only --backlog 10000000 --urgent 1000
+  ekiden-bench relay --compare bare --suppressed 10000000
+  ekiden-bench relay --compare webhooks --rate 5000`
 }
 
 func (c *relayCommand) config(io *streams) relay.Config {
@@ -54,12 +60,16 @@ func (c *relayCommand) config(io *streams) relay.Config {
 		Messages: c.Messages, Size: c.Size, Sessions: c.Sessions, Domains: c.Domains, Recipients: c.Recipients,
 		PerConnection: c.PerConnection, Connections: c.Connections, Pipeline: c.Pipeline, Engine: c.Engine,
 		Target: c.Target, Sink: c.Sink, TLS: c.TLS, DKIM: c.DKIM, Tool: c.Tool, Restart: c.Restart, Drain: c.Drain, Urgent: c.Urgent,
+		Compare: c.Compare, Pairs: c.Pairs, Suppressed: c.Suppressed, Rate: c.Rate,
 		Quiet: c.Quiet, Dir: c.Dir, Progress: io.err,
 	}
 }
 
 func (c *relayCommand) Run(ctx context.Context, io *streams) error {
 	cfg := c.config(io)
+	if c.Compare != "" {
+		return c.compare(ctx, io, cfg)
+	}
 	if c.AcceptOnly {
 		cfg.Backlog = c.Backlog
 		r, err := relay.RunBacklog(ctx, cfg)
@@ -91,4 +101,29 @@ func (c *relayCommand) Run(ctx context.Context, io *streams) error {
 		err = errVerdict
 	}
 	return err
+}
+
+// compare ends with errVerdict where mail or events were lost, and with errMissed below the goal.
+func (c *relayCommand) compare(ctx context.Context, io *streams, cfg relay.Config) error {
+	r, err := relay.RunCompared(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = io.json(r)
+	} else {
+		fmt.Fprintln(io.out, r.Line())
+	}
+	switch {
+	case err != nil:
+		return err
+	case !r.OK():
+		for _, e := range r.Examples {
+			fmt.Fprintln(io.err, e)
+		}
+		return errVerdict
+	case !r.Met():
+		return errMissed
+	}
+	return nil
 }

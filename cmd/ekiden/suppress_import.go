@@ -16,10 +16,10 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/clock"
 )
 
-// An import goes in pieces, two on their way at a time: while one is agreed on, the next is read.
+// An import goes in pieces, eight on their way at a time: while some are written to the ledger, others are agreed on and the next are read.
 const (
 	importPiece    = 10_000 // rows
-	importInFlight = 2
+	importInFlight = 8
 	importTells    = 20 // bad rows that are told; the others are counted
 	progressEvery  = 200 * time.Millisecond
 )

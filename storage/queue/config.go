@@ -33,6 +33,8 @@ type Config struct {
 	OnCommit func(seconds float64, requests int)
 	// MaxNames bounds the counters kept by name; see stats.MaxNames. Zero: that.
 	MaxNames int
+	// Bare writes no events and counts nothing: benchmarks measure against it what these cost.
+	Bare bool
 	// Carrier tells the carrier that the statistics of a domain's mail stand under; nil: none.
 	Carrier func(mail.Domain) string
 }

@@ -19,6 +19,9 @@ const deliveryWeight = 160
 // Besides ErrFailed, ErrClosed, ErrDiskFull and ErrTooMany, done may hear a *DuplicateError: the tenant used the
 // idempotency key within the last day, and nothing was stored. Put blocks while too many requests wait.
 func (s *Store) Put(a *mail.Accepted, done func(error)) {
+	if s.cfg.Bare {
+		a.Events = nil
+	}
 	if s.space.low.Load() {
 		done(ErrDiskFull)
 		return
@@ -62,6 +65,9 @@ func (s *Store) Put(a *mail.Accepted, done func(error)) {
 
 // addOwn puts mail of the engine's own, which has one recipient, into r: it is stored with what caused it, or not at all.
 func (s *Store) addOwn(r *request, a *mail.Accepted) {
+	if s.cfg.Bare {
+		a.Events = nil
+	}
 	a.Deliveries[0].Apart = true
 	s.addDelivery(r, &a.Deliveries[0])
 	s.addBody(r, a.ID, a.Body)
@@ -150,7 +156,7 @@ func (s *Store) settle(m mail.Settlement, sure bool, done func(error)) {
 		r.del(r.cut(from))
 		r.live -= int64(d.Size)
 	}
-	if m.Event.Kind != 0 {
+	if m.Event.Kind != 0 && !s.cfg.Bare {
 		r.one[0] = m.Event
 		r.events = r.one[:]
 		s.events.Pack(&r.pack, &r.one[0])
