@@ -16,7 +16,8 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/clock"
 )
 
-// An import goes in pieces, eight on their way at a time: while some are written to the ledger, others are agreed on and the next are read.
+// An import goes in pieces, eight on their way at a time: while some are written to the ledger, others are agreed on and
+// the next are read.
 const (
 	importPiece    = 10_000 // rows
 	importInFlight = 8
