@@ -41,8 +41,8 @@ type Config struct {
 	Rules    func() *shaping.Rules
 	Sources  map[string][]netip.Addr // by pool; an invalid address, or no pool at all: the system chooses
 	Gates    *gate.Table             // which delivery groups are stopped; nil = none; see Destinations().Gated
-	// Suppressed tells why an address gets no mail of a tenant; nil = every address does.
-	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
+	// Suppressed tells why an address gets no mail of a tenant, or of one of its lists; nil = every address does.
+	Suppressed func(tenant, list string, to mail.Address) (mail.Suppression, bool)
 	// QuietHours is when nothing is sent to a domain; nil = never.
 	QuietHours func(mail.Domain) schedule.Hours
 	// Traffic is what tenants want of the way their mail is sent, at the moment; nil = nothing, ever.

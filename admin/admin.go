@@ -1,8 +1,8 @@
 // Package admin is the HTTP front of a node: health, metrics, the operator's RPC and the first calls of the native
 // API. It authenticates, bounds and translates; the answers come from the services that package node hands in.
 //
-// It must never decide about mail and never touch the store. Everything but /healthz, /readyz and the front page needs
-// the bearer token (metrics are open while the listener is on loopback). Read service.Services, then New.
+// It must never decide about mail and never touch the store. Everything but /healthz, /readyz, the front page and the links
+// to leave a list needs the bearer token (metrics are open while the listener is on loopback). Read service.Services, then New.
 package admin
 
 import (
@@ -22,6 +22,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/rpc"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/mail/unsubscribe"
 )
 
 // Bounds of the front. A peer that needs more than these is not an operator.
@@ -72,6 +73,7 @@ type Server struct {
 	c        Config
 	loopback bool // the listener is reachable from this machine only
 	guard    *guard
+	links    guesses // wrong tokens of links to leave a list
 	compat   *compat.API
 	http     *http.Server
 	listener net.Listener
@@ -111,6 +113,10 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /{$}", s.page)
+	if s.c.Services.Links != nil {
+		mux.HandleFunc("GET "+unsubscribe.Path+"{token}", s.askLeave)
+		mux.HandleFunc("POST "+unsubscribe.Path+"{token}", s.leave)
+	}
 	if s.c.Metrics != nil {
 		if s.loopback {
 			mux.Handle("GET /metrics", s.c.Metrics)
@@ -143,6 +149,7 @@ func (s *Server) Handler() http.Handler {
 	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusForbidden, "cross-origin requests are refused")
 	}))
+	cross.AddInsecureBypassPattern("POST " + unsubscribe.Path + "{token}") // the token is all that counts (RFC 8058 §3.2)
 	return secureHeaders(limitBodies(path, cross.Handler(mux)))
 }
 

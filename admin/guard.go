@@ -36,9 +36,13 @@ var (
 type guard struct {
 	token [sha256.Size]byte // hashed, so that comparing takes the same time for every length
 	log   *slog.Logger
+	guesses
+}
 
+// guesses counts wrong tokens by peer.
+type guesses struct {
 	mu       sync.Mutex
-	guessers map[netip.Addr]guesser
+	guessers map[netip.Addr]guesser // made with the first
 }
 
 type guesser struct {
@@ -47,7 +51,7 @@ type guesser struct {
 }
 
 func newGuard(token string, log *slog.Logger) *guard {
-	return &guard{token: sha256.Sum256([]byte(token)), log: log, guessers: map[netip.Addr]guesser{}}
+	return &guard{token: sha256.Sum256([]byte(token)), log: log}
 }
 
 // check returns nil for the operator, else the status to answer and why.
@@ -69,7 +73,7 @@ func (g *guard) check(r *http.Request) (int, error) {
 }
 
 // guess counts a wrong token and tells whether the peer may have an honest answer.
-func (g *guard) guess(peer netip.Addr, now time.Time) bool {
+func (g *guesses) guess(peer netip.Addr, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	b, known := g.guessers[peer]
@@ -85,12 +89,15 @@ func (g *guard) guess(peer netip.Addr, now time.Time) bool {
 	if ok {
 		b.left--
 	}
+	if g.guessers == nil {
+		g.guessers = map[netip.Addr]guesser{}
+	}
 	g.guessers[peer] = b
 	return ok
 }
 
 // forget drops peers whose budget is full again; when there are none, all: the map must stay bounded.
-func (g *guard) forget(now time.Time) {
+func (g *guesses) forget(now time.Time) {
 	for peer, b := range g.guessers {
 		if now.Sub(b.at) >= guessBurst*guessPeriod {
 			delete(g.guessers, peer)

@@ -8,7 +8,9 @@ type Accepted struct {
 	Events     []Event    // EventAccepted for every recipient, and the final event of those that are not queued
 	Key        string     // idempotency key, "" = none; unique per Deliveries' tenant for 24 h (requirement N10)
 	Tenant     string
-	With       []*Accepted // mail of our own that is stored in the same commit: bounces of what ended here
+	// With is what is stored in the same commit, each for one recipient: copies of the message that differ from Body, and mail
+	// of our own, the bounces of what ended here. Whoever stores a offers them.
+	With []*Accepted
 }
 
 // Settlement closes one attempt: what happened, and what is left to do.

@@ -84,6 +84,7 @@ type Delivery struct {
 	APIData     string // X-Api-Data (requirement R22)
 	Group       string // delivery group, "" = none (requirement R33)
 	Pool        string // source IP pool
+	List        string // whoever left this list of the tenant does not get it, "" = none (requirement R104)
 	Quiet       string // when it must not be sent, as policy/schedule writes it; "" = always may be (requirement R36)
 	From        Address
 	To          Address

@@ -175,6 +175,7 @@ func (n *Node) assembleEngine(e *engine) error {
 	e.bounces.offer = e.actors.Offer
 	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds, e.bounces},
 		Settings: func() *settings.Index { return n.book.now.Load().index }, Suppressed: n.suppressed,
+		Key:      e.ring.Index,
 		Stopped:  n.gates.table.Refuses,
 		Standing: n.standsAs(e.senders),
 		Faulty: func(rule string, refused bool) {

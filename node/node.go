@@ -40,7 +40,8 @@ type Node struct {
 	gates   *gates
 	metrics *metrics.Set
 	numbers *numbers
-	hits    hits               // of rules about answers
+	hits    hits // of rules about answers
+	leavers leavers
 	sentLog service.Log        // of all members
 	counted service.Statistics // of all members
 	vault   *seal.Vault
@@ -407,7 +408,7 @@ func (n *Node) watch() {
 	}
 }
 
-// stopSince runs the delivery stops whose time came since before. The first look after a start runs none.
+// stopSince runs the delivery stops whose time came since before, and the batch of unsubscriptions at 00:00. The first look after a start runs none.
 func (n *Node) stopSince(before, now time.Time) {
 	if before.IsZero() || n.engine.Load() == nil {
 		return
@@ -417,6 +418,11 @@ func (n *Node) stopSince(before, now time.Time) {
 	due := func(r *stopRule) bool { return !r.immediate && runsBetween(r.runAt, before, now) }
 	if err := n.stopDeliveries(ctx, due); err != nil {
 		n.log.Warn("delivery stop did not run to its end", "error", err)
+	}
+	if runsBetween(0, before, now) {
+		if err := n.reflectLeaving(ctx); err != nil {
+			n.log.Warn("requests to be unsubscribed wait for the next batch", "error", err)
+		}
 	}
 }
 

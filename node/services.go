@@ -27,7 +27,7 @@ func (n *Node) services() admin.Services {
 	return admin.Services{Node: nodeService{n}, Numbers: numberService{n}, Statistics: statisticsService{n}, Log: logService{n}, Groups: groupService{n},
 		Gates: gateService{n}, Settings: settingsService{n}, Suppressions: suppressionService{n}, Members: memberService{n},
 		Keys: keyService{n}, Audit: auditService{n}, Jobs: jobService{n}, Reservations: reservationService{n}, Probes: probeService{n},
-		Replies: replyService{n}, Users: userService{n}}
+		Replies: replyService{n}, Users: userService{n}, Links: linkService{n}}
 }
 
 // running returns the engine, or why there is none.
@@ -265,7 +265,7 @@ func (n jobService) RunJob(ctx context.Context, name string) error {
 		}
 		return err
 	case "unsubscribe":
-		return service.ErrNotYet
+		return n.reflectLeaving(ctx)
 	}
 	return service.ErrNotFound
 }

@@ -1,15 +1,17 @@
 package node
 
 import (
+	"slices"
+
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/suppression"
 )
 
-// suppressed tells why an address gets no mail of a tenant, in the order of requirement E-42. It is asked for every
+// suppressed tells why an address gets no mail of a tenant, or of one of its lists ("" = of none), in the order of requirement E-42. It is asked for every
 // recipient at intake and again before its final dot, from this node's own copy of the lists, so what it says may be as
 // old as the copy (metric raft_apply_lag_seconds). While nobody is suppressed it costs one load.
-func (n *Node) suppressed(tenant string, to mail.Address) (mail.Suppression, bool) {
+func (n *Node) suppressed(tenant, list string, to mail.Address) (mail.Suppression, bool) {
 	m := n.member.Load()
 	if m == nil || n.cfg.Testing.Bare || m.book.SuppressionCount() == 0 {
 		return mail.Suppression{}, false
@@ -20,6 +22,10 @@ func (n *Node) suppressed(tenant string, to mail.Address) (mail.Suppression, boo
 	scopes := rules.scopes
 	if scopes == nil {
 		scopes = scopesOf(tenant, false, false)
+	}
+	if list != "" { // E-42: only for mail of that list, and before the block list
+		at := slices.IndexFunc(scopes, func(s ledger.Scope) bool { return s.List == ledger.Unsubscribe })
+		scopes = slices.Insert(slices.Clone(scopes), at, ledger.Scope{List: ledger.Unsubscribe, Tenant: tenant, Filter: list})
 	}
 	s, hit, err := m.book.Suppressed(to.Fold(), n.clock.Now(), scopes...)
 	if err != nil { // the book's disk is in trouble: it says so itself, and the node stops

@@ -19,9 +19,9 @@ type Env struct {
 	Gates *gate.Table
 	// Lease tells whether this node may send at all; nil = always. It is asked before every final dot and must be cheap.
 	Lease func() bool
-	// Suppressed tells why an address gets no mail of a tenant; nil = every address does. It is asked when a delivery is
+	// Suppressed tells why an address gets no mail of a tenant, or of one of its lists; nil = every address does. It is asked when a delivery is
 	// taken and before its final dot, because the address may be suppressed while it waits.
-	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
+	Suppressed func(tenant, list string, to mail.Address) (mail.Suppression, bool)
 	// QuietHours is when nothing is sent to a domain; nil = never. What a delivery carries comes on top.
 	QuietHours func(mail.Domain) schedule.Hours
 	// Traffic is what tenants want of the way their mail is sent, at the moment; nil = nothing, ever.

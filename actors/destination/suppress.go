@@ -12,7 +12,7 @@ func (e *Env) suppressed(d *mail.Delivery) bool {
 	if e.Suppressed == nil {
 		return false
 	}
-	_, no := e.Suppressed(d.Tenant, d.To)
+	_, no := e.Suppressed(d.Tenant, d.List, d.To)
 	return no
 }
 
@@ -27,7 +27,7 @@ func (b *Outbox) end(now time.Time, p *protocol.Parcel, receiver string) {
 	var why mail.Suppression
 	no := false
 	if b.env.Suppressed != nil {
-		why, no = b.env.Suppressed(d.Tenant, d.To)
+		why, no = b.env.Suppressed(d.Tenant, d.List, d.To)
 	}
 	if !no {
 		b.Return(p)

@@ -56,7 +56,8 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	a := &w.accepted
 	a.ID = mail.MessageID{Lineage: in.Store.Lineage(), Seq: in.Store.Allot(len(to))}
 	a.Tenant, a.Key = s.Tenant, d.Key
-	a.Body = in.body(s, c.Received, now, h.Cut)
+	top := 0
+	a.Body, top = in.body(s, c.Received, now, h.Cut)
 	for _, text := range d.Warnings {
 		in.Log.Warn("steering header ignored", slog.String("message", a.ID.String()), slog.String("why", text))
 	}
@@ -73,6 +74,11 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	}
 	for i, rcpt := range to {
 		p.split(a, rcpt, a.ID.Seq+mail.Seq(i))
+	}
+	if len(p.links) > 0 {
+		if err := in.addLinks(a, &p, s.Data[:h.End], top); err != nil {
+			return nil, err
+		}
 	}
 	return w, nil
 }
@@ -103,11 +109,12 @@ func unique(to []mail.Address) []mail.Address {
 	return out
 }
 
-// body is the message as it goes out: Received in front, steering headers out, the rest to the octet.
-func (in *Intake) body(s *mail.Submission, mode string, now time.Time, cut []directive.Range) []byte {
-	b := make([]byte, 0, in.receivedMax(mode, s)+len(s.Data)-directive.Len(cut))
+// body is the message as it goes out: Received in front, which takes top octets, steering headers out, the rest to the
+// octet.
+func (in *Intake) body(s *mail.Submission, mode string, now time.Time, cut []directive.Range) (b []byte, top int) {
+	b = make([]byte, 0, in.receivedMax(mode, s)+len(s.Data)-directive.Len(cut))
 	b = in.appendReceived(b, mode, s, now)
-	return directive.Append(b, s.Data, cut)
+	return directive.Append(b, s.Data, cut), len(b)
 }
 
 // plan is what all recipients of a message have in common.
@@ -121,8 +128,9 @@ type plan struct {
 	delivery mail.Delivery
 	event    mail.Event
 
-	suppressed func(tenant string, to mail.Address) (mail.Suppression, bool) // Config.Suppressed
-	hours      func(mail.Domain) schedule.Hours                              // of a domain
+	suppressed func(tenant, list string, to mail.Address) (mail.Suppression, bool) // Config.Suppressed
+	hours      func(mail.Domain) schedule.Hours                                    // of a domain
+	links      []link                                                              // of recipients that can leave a list
 }
 
 // fill works out p for s, which is taken now.
@@ -187,15 +195,22 @@ func (p *plan) split(a *mail.Accepted, to mail.Address, seq mail.Seq) {
 		a.Events = append(a.Events, end)
 		return
 	}
+	list, name := p.values.List(to), ""
+	if list != nil {
+		name = list.Name
+	}
 	if p.suppressed != nil {
-		if why, no := p.suppressed(e.Tenant, to); no {
+		if why, no := p.suppressed(e.Tenant, name, to); no {
 			a.Events = append(a.Events, why.Event(ending(&e)))
 			return
 		}
 	}
 	a.Deliveries = append(a.Deliveries, p.delivery)
 	d := &a.Deliveries[len(a.Deliveries)-1]
-	d.Seq, d.To, d.Domain = seq, to, e.Domain
+	d.Seq, d.To, d.Domain, d.List = seq, to, e.Domain, name
+	if list != nil {
+		p.links = append(p.links, link{delivery: len(a.Deliveries) - 1, event: len(a.Events) - 1, list: list})
+	}
 	d.UTF8 = p.utf8 && (p.sender8 || !to.IsASCII())
 	if n := p.values.Priority(to); n > 0 {
 		d.Priority = n

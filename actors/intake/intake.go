@@ -1,8 +1,8 @@
 // Package intake makes work of what was accepted: it reads and removes the steering headers, writes the Received
 // header, splits a message by recipient, stores it, and offers the deliveries to their destinations.
 //
-// It never changes an octet of a message besides those headers, and never waits for anything but the store. Read
-// Submit, then build.go (what a message becomes) and received.go (the header that is added).
+// It never changes an octet of a message besides those headers and the link to leave a list, and never waits for anything but the store. Read
+// Submit, then build.go (what a message becomes), received.go (the header that is added) and link.go.
 package intake
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/mail/unsubscribe"
 	"github.com/ekiden-mta/ekiden/policy/alignment"
 	"github.com/ekiden-mta/ekiden/policy/compliance"
 	"github.com/ekiden-mta/ekiden/policy/settings"
@@ -37,8 +38,10 @@ type Config struct {
 	Store    Store
 	Settings func() *settings.Index          // the settings in force; called once per message
 	Stopped  func(tenant, group string) bool // whether a delivery group takes no mail at the moment; nil = all do
-	// Suppressed tells why an address gets no mail of a tenant; nil = every address does. It is asked once per recipient.
-	Suppressed func(tenant string, to mail.Address) (mail.Suppression, bool)
+	// Suppressed tells why an address gets no mail of a tenant, or of one of its lists ("" = of none); nil = every address
+	// does. It is asked once per recipient.
+	Suppressed func(tenant, list string, to mail.Address) (mail.Suppression, bool)
+	Key        unsubscribe.Key // of links to leave lists; nil = no message gets one
 	// Standing tells what the DNS holds against a message's sender, for a tenant that asks; nil = nothing. It fills in what
 	// the message does not tell: addresses it leaves by, what they are called, a rewritten envelope. It must not block.
 	Standing func(*settings.Member, alignment.Identity) []alignment.Finding

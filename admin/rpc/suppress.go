@@ -25,9 +25,9 @@ func (h *handler) ListSuppressions(ctx context.Context, req *adminpb.ListSuppres
 		return nil, fmt.Errorf("%w: address or cursor is too long", service.ErrInvalid)
 	}
 	switch req.List {
-	case "", service.BlackBox, service.BlockList, service.Unsubscribe, service.Errors:
+	case "", service.BlackBox, service.BlockList, service.Unsubscribe, service.Errors, service.Leaving:
 	default:
-		return nil, fmt.Errorf("%w: %q is no list; allowed: blackbox, blocklist, unsubscribe, errors", service.ErrInvalid, req.List)
+		return nil, fmt.Errorf("%w: %q is no list; allowed: blackbox, blocklist, unsubscribe, errors, leaving", service.ErrInvalid, req.List)
 	}
 	limit := clamp(int(req.Limit), defaultPage)
 	r := &adminpb.ListSuppressionsResponse{NextCursor: req.Cursor}

@@ -27,7 +27,8 @@ const (
 	BlackBox    = "blackbox"
 	BlockList   = "blocklist"
 	Unsubscribe = "unsubscribe"
-	Errors      = "errors" // to be listed only: what was counted against addresses (requirement R100)
+	Errors      = "errors"  // to be listed only: what was counted against addresses (requirement R100)
+	Leaving     = "leaving" // to be listed only: who asked to be on Unsubscribe from the next batch on
 )
 
 // Place is where an address stands: on one list, for one tenant's mail.
@@ -69,6 +70,16 @@ type Suppressions interface {
 	Remove(ctx context.Context, at Place, list []mail.Address, author string) (removed int, err error)
 	// Reset forgets the errors counted for the addresses (requirement R100), and returns for how many there were any.
 	Reset(ctx context.Context, tenant string, list []mail.Address, author string) (reset int, err error)
+}
+
+// Links are those by which recipients leave lists (requirement R104, RFC 8058).
+type Links interface {
+	// Known returns nil where the token is one of ours, else ErrNotFound or ErrSealed.
+	Known(token string) error
+	// Leave takes the recipient of the token off its list: from the next batch on, or at once where the list says so. It
+	// returns once a majority of the members holds that, else ErrNotFound, ErrSealed, ErrNoQuorum or ErrTooSoon, where
+	// too many ask. To leave twice is no error.
+	Leave(ctx context.Context, token string) error
 }
 
 // AuditEntry is one thing that somebody did.

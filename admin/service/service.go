@@ -51,6 +51,7 @@ type Services struct {
 	Probes       Probes
 	Replies      Replies
 	Users        Users
+	Links        Links
 }
 
 // Node is the node as a whole.

@@ -157,7 +157,7 @@ func suppress(v View, cmd *Suppress) ([]Write, Result, error) {
 	at := make(map[Place]int, len(cmd.Add))
 	for i := range cmd.Add {
 		a := &cmd.Add[i]
-		if a.Address == "" || a.List < Blackbox || a.List > Errors {
+		if a.Address == "" || a.List < Blackbox || a.List > Leaving {
 			return nil, refuse("suppression %d has no address or no list", i), nil
 		}
 		if a.Since.IsZero() {

@@ -74,6 +74,7 @@ const (
 	Unsubscribe List = 2
 	Blocklist   List = 3
 	Errors      List = 4 // no suppression yet: what was counted against an address, in Reason
+	Leaving     List = 5 // no suppression yet: who asked to be on Unsubscribe from the next batch on (requirement R104)
 )
 
 // String is the list's name in commands, logs and the API.
@@ -87,6 +88,8 @@ func (l List) String() string {
 		return "blocklist"
 	case Errors:
 		return "errors"
+	case Leaving:
+		return "leaving"
 	}
 	return fmt.Sprintf("list %d", byte(l))
 }

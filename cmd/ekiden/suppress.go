@@ -39,7 +39,7 @@ func (f placeFlags) tenant() string {
 type suppressListCmd struct {
 	serverFlags
 	Address string `arg:"" optional:"" help:"A part of the address."`
-	List    string `help:"Only blackbox, blocklist, unsubscribe; or errors: what was counted against addresses." placeholder:"LIST"`
+	List    string `help:"Only blackbox, blocklist, unsubscribe; or errors: what was counted against addresses; or leaving: who asked to be unsubscribed." placeholder:"LIST"`
 	Tenant  string `help:"Only this tenant." placeholder:"NAME"`
 }
 

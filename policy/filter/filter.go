@@ -1,5 +1,5 @@
 // Package filter matches mail against the conditions that operators set: the name of a header and a pattern for its
-// whole value. What matches gets a priority, keeps quiet hours, or is forwarded; speed filters look at the address or at
+// whole value. What matches gets a priority, keeps quiet hours, is forwarded, or belongs to a list to leave; speed filters look at the address or at
 // the receiver's hosts, and say how fast what matches is sent.
 //
 // It is pure and must never change a message or decide when one goes: it says which rules apply. Read Set first, then
@@ -28,6 +28,7 @@ type Set struct {
 	priority []priority
 	quiet    []quiet
 	forward  []forward
+	lists    []list
 }
 
 // condition is a Condition whose header has a place in Set.headers.
@@ -55,6 +56,18 @@ type forward struct {
 	copy bool
 }
 
+type list struct {
+	condition
+	List
+}
+
+// List is a mailing list that recipients can leave (requirement R104). It never changes once it is in use.
+type List struct {
+	Name     string
+	URL      string // of the host that links lead to, "https://…"; "" = the node's
+	OneClick bool   // with RFC 8058
+}
+
 // AddPriority gives what matches a priority (requirement R35); of several the first counts (E-27).
 func (s *Set) AddPriority(c Condition, p uint8) {
 	s.priority = append(s.priority, priority{s.condition(c), p})
@@ -78,6 +91,9 @@ func (s *Set) AddQuiet(apply, except []Condition, hours string) {
 func (s *Set) AddForward(c Condition, to mail.Address, copies bool) {
 	s.forward = append(s.forward, forward{s.condition(c), to, copies})
 }
+
+// AddList makes what matches mail of a list, which its recipients can leave (requirement R104); of several the first counts.
+func (s *Set) AddList(c Condition, l List) { s.lists = append(s.lists, list{s.condition(c), l}) }
 
 func (s *Set) condition(c Condition) condition {
 	if strings.EqualFold(c.Header, "To") {
@@ -165,6 +181,19 @@ func (v *Values) Quiet(to mail.Address) string {
 		hours += q.hours
 	}
 	return hours
+}
+
+// List is the list that mail to an address belongs to; nil = none.
+func (v *Values) List(to mail.Address) *List {
+	if v.set == nil {
+		return nil
+	}
+	for i := range v.set.lists {
+		if f := &v.set.lists[i]; v.matches(&f.condition, to) {
+			return &f.List
+		}
+	}
+	return nil
 }
 
 // Forwards tells whether there is anything to forward at all.

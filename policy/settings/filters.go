@@ -11,7 +11,7 @@ import (
 
 // filters makes the filters of a composition ready to match; nil where there are none.
 func filters(k *Composition) (*filter.Set, error) {
-	if len(k.Priority)+len(k.QuietHours)+len(k.Forward) == 0 {
+	if len(k.Priority)+len(k.QuietHours)+len(k.Forward)+len(k.Unsubscribe) == 0 {
 		return nil, nil
 	}
 	var s filter.Set
@@ -47,6 +47,13 @@ func filters(k *Composition) (*filter.Set, error) {
 			return nil, err
 		}
 		s.AddForward(c, mail.Address(f.To), f.Mode == "copy")
+	}
+	for _, f := range k.Unsubscribe {
+		c, err := condition(f.Filter)
+		if err != nil {
+			return nil, err
+		}
+		s.AddList(c, filter.List{Name: f.Name, URL: f.URL, OneClick: f.OneClick})
 	}
 	return &s, nil
 }

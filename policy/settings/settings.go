@@ -156,10 +156,13 @@ type Forward struct {
 	Mode   string `yaml:"mode" json:"mode"` // copy, rewrite
 }
 
-// Unsubscribe adds List-Unsubscribe to matching mail (R104).
+// Unsubscribe adds List-Unsubscribe to matching mail (R104). Filters of the same name in other compositions of the tenant
+// are the same list.
 type Unsubscribe struct {
-	Filter   `yaml:",inline"`
-	OneClick bool `yaml:"one_click,omitempty" json:"one_click,omitempty"`
+	Filter    `yaml:",inline"`
+	OneClick  bool   `yaml:"one_click,omitempty" json:"one_click,omitempty"` // with List-Unsubscribe-Post (RFC 8058)
+	URL       string `yaml:"url,omitempty" json:"url,omitempty"`             // of the host links lead to; empty: https:// and the node's host name
+	Immediate bool   `yaml:"immediate,omitempty" json:"immediate,omitempty"` // requests count at once, not from the next batch on (E-30)
 }
 
 // DeliveryStop suppresses addresses by error reason (R101).

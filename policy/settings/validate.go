@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ekiden-mta/ekiden/mail"
 )
@@ -91,8 +92,8 @@ type unique struct {
 
 func (u unique) add(name, path string) {
 	switch {
-	case name == "" || len(name) > 100:
-		u.c.fail(path, "a name of 1 to 100 characters is needed")
+	case name == "" || utf8.RuneCountInString(name) > 100 || len(name) > 200:
+		u.c.fail(path, "a name of 1 to 100 characters and at most 200 octets is needed")
 	case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		u.c.fail(path, "a name must not hold control characters")
 	case u.seen[name]:

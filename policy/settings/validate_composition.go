@@ -3,10 +3,12 @@ package settings
 import (
 	"encoding/base64"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 func (c *checker) composition(k *Composition, path string) {
@@ -176,10 +178,28 @@ func (c *checker) filters(k *Composition, path string) {
 	for i, f := range k.Unsubscribe {
 		p := at(path+".unsubscribe", i)
 		names.add(f.Name, p+".name")
-		if len([]rune(f.Name)) > 50 {
+		if utf8.RuneCountInString(f.Name) > 50 {
 			c.fail(p+".name", "at most 50 characters")
 		}
+		if utf8.RuneCountInString(f.Pattern) > 100 {
+			c.fail(p+".pattern", "at most 100 characters")
+		}
 		c.filter(f.Filter, p)
+		c.linkBase(f.URL, p+".url")
+	}
+}
+
+// linkBase checks where links to leave a list lead (R105): a line of a header must hold them.
+func (c *checker) linkBase(base, path string) {
+	if base == "" {
+		return
+	}
+	u, err := url.Parse(base)
+	switch {
+	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		c.fail(path, "must be the address of a host, https://news.example.com, perhaps with a path")
+	case len(base) > 100 || strings.ContainsFunc(base, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`<>"`, r) }):
+		c.fail(path, "at most 100 ASCII characters, without spaces, quotes and angle brackets")
 	}
 }
 

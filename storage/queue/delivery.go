@@ -26,8 +26,9 @@ const (
 	flagUser
 	flagAPIData
 	flagApart // it waits in its tenant's part of the queue
+	flagList  // its recipient can leave a list
 
-	allFlags = flagApart<<1 - 1
+	allFlags = flagList<<1 - 1
 )
 
 // appendDelivery appends the record of d, as plaintext. Seq, Priority and Due are repeated from the key: a record that
@@ -42,6 +43,7 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 		{d.InDoubt, flagInDoubt}, {d.Shared, flagShared}, {d.Message.Lineage != own, flagForeign},
 		{d.Domain != d.To.Domain(), flagDomain}, {d.Own, flagOwn}, {d.Quiet != "", flagQuiet},
 		{!d.Taken.IsZero(), flagTaken}, {d.User != "", flagUser}, {d.APIData != "", flagAPIData}, {d.Apart, flagApart},
+		{d.List != "", flagList},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -80,6 +82,9 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 	}
 	if flags&flagAPIData != 0 {
 		dst = record.AppendString(dst, d.APIData)
+	}
+	if flags&flagList != 0 {
+		dst = record.AppendString(dst, d.List)
 	}
 	return dst
 }
@@ -120,6 +125,9 @@ func parseDelivery(s string, own mail.Lineage) (d mail.Delivery, err error) {
 	}
 	if flags&flagAPIData != 0 {
 		d.APIData = r.String()
+	}
+	if flags&flagList != 0 {
+		d.List = r.String()
 	}
 	d.Cleaning, d.Reserved = flags&flagCleaning != 0, flags&flagReserved != 0
 	d.EightBit, d.UTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0

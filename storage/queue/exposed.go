@@ -36,10 +36,18 @@ func (s *Store) markExposed(puts []*request) {
 	})
 	value := binary.BigEndian.AppendUint64(make([]byte, 0, markSize), s.lastFrame.Load())
 	value = binary.BigEndian.AppendUint32(value, s.runID)
+	mark := func(m mail.MessageID) {
+		r.set(appendMessageKey(nil, kindExposed, s.lineage, m), value)
+		r.marks++
+	}
 	for _, put := range puts {
 		if len(put.adds) > 0 {
-			r.set(appendMessageKey(nil, kindExposed, s.lineage, put.message), value)
-			r.marks++
+			mark(put.message)
+		}
+		for i := range put.events { // what came with it
+			if e := &put.events[i]; e.Kind == mail.EventAccepted && e.Message != put.message {
+				mark(e.Message)
+			}
 		}
 	}
 	s.push(r)

@@ -297,7 +297,7 @@ func (s *Store) withdraw(put *request, reason error) {
 		if e.Kind != mail.EventAccepted || !queued[e.Delivery] {
 			continue
 		}
-		if e.Own {
+		if e.Message != put.message { // of what came with it
 			r.del(appendMessageKey(nil, kindBody, s.lineage, e.Message))
 		}
 		r.events = append(r.events, mail.Event{At: s.cfg.Clock.Now(), Kind: mail.EventDiscarded, Message: e.Message,

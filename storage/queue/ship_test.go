@@ -476,3 +476,37 @@ func TestSettleQueued(t *testing.T) {
 		t.Errorf("waiting %d", r.Waiting())
 	}
 }
+
+// TestCopiesShareAFate: copies of a message that come with it are refused with it where too few hold them, and exposed with
+// it where that is allowed.
+func TestCopiesShareAFate(t *testing.T) {
+	r, f := newShippingRig(t)
+	withCopy := func() *mail.Accepted {
+		a := r.message("text", "a@x.example.jp")
+		a.With = []*mail.Accepted{r.message("another text", "b@y.example.jp")}
+		return a
+	}
+	before := f.standing()
+	f.set(false, short)
+	refused := withCopy()
+	if err := wait(func(done func(error)) { r.Put(refused, done) }); !errors.Is(err, ErrShort) {
+		t.Fatalf("put: %v", err)
+	}
+	left := f.standing()
+	maps.DeleteFunc(left, func(k, _ string) bool { return k[0] == kindDataKey })
+	maps.DeleteFunc(before, func(k, _ string) bool { return k[0] == kindDataKey })
+	if d := differs(before, left); d != "" || r.Waiting() != 0 {
+		t.Errorf("%d wait, left behind: %s", r.Waiting(), d)
+	}
+	f.set(false, func(uint64) (bool, error) { return true, nil })
+	exposed := withCopy()
+	r.put(exposed)
+	if n := r.ExposedCount(); n != 2 {
+		t.Errorf("%d messages exposed, want both", n)
+	}
+	r.settle(exposed.Deliveries[0])
+	r.settle(exposed.With[0].Deliveries[0])
+	if n := r.ExposedCount(); n != 0 {
+		t.Errorf("%d messages exposed when all are gone", n)
+	}
+}
