@@ -66,9 +66,13 @@ func TestUnsubscribe(t *testing.T) {
 	}
 	list := func(name string) (out struct {
 		Suppressions []struct{ Address, Filter, List string }
-	}) { t.Helper(); if status := r.call("GET", "/v1/suppressions?tenant=shop&list="+name, nil, &out); status != 200 {
-		t.Fatalf("list: %d", status)
-	}; return out }
+	}) {
+		t.Helper()
+		if status := r.call("GET", "/v1/suppressions?tenant=shop&list="+name, nil, &out); status != 200 {
+			t.Fatalf("list: %d", status)
+		}
+		return out
+	}
 	status := func(want map[string]int) {
 		t.Helper()
 		got := map[string]int{}
