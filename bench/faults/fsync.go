@@ -80,7 +80,7 @@ func (f *sick) run(ctx context.Context) error {
 	if err := image(ctx, disk, sickDisk, "mkfs.ext4", "-q", "-F", "-E", "nodiscard"); err != nil {
 		return err
 	}
-	if err := f.loop(ctx, disk, data); err != nil {
+	if err := errors.Join(f.loop(ctx, disk, data), single(data)); err != nil {
 		return err
 	}
 	s, err := f.sink(ctx, "--latency", "2ms")
