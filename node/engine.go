@@ -173,7 +173,7 @@ func (n *Node) assembleEngine(e *engine) error {
 		return fmt.Errorf("node: assemble actors: %w", err)
 	}
 	e.bounces.offer = e.actors.Offer
-	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds, e.bounces},
+	e.intake, err = intake.New(intake.Config{Store: intakeStore{e.store, n.numbers, e.holds, e.bounces, n.keysOfClients()},
 		Settings: func() *settings.Index { return n.book.now.Load().index }, Suppressed: n.suppressed,
 		Key:      e.ring.Index,
 		Stopped:  n.gates.table.Refuses,

@@ -39,6 +39,7 @@ var (
 	replyFailed   = smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 0}, Text: "storage trouble, try another host or later"}
 	replyNoLease  = smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 2}, Text: "no agreement with the other nodes at the moment, try another host or later"}
 	replyShort    = smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 0}, Text: "too few copies of the message could be made, try again later"}
+	replyUnsure   = smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 0}, Text: "not every node could tell whether it has this message already, try again later"}
 	replyFull     = smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 1}, Text: "short of disk space, try again later"}
 )
 
@@ -73,6 +74,8 @@ func told(err error) error {
 		return &smtpd.Refusal{Reply: replyFull}
 	case errors.Is(err, errNoLease):
 		return &smtpd.Refusal{Reply: replyNoLease}
+	case errors.Is(err, errKeyUnsure):
+		return &smtpd.Refusal{Reply: replyUnsure}
 	case errors.Is(err, queue.ErrShort):
 		return &smtpd.Refusal{Reply: replyShort}
 	case errors.Is(err, queue.ErrFailed):

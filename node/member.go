@@ -33,6 +33,7 @@ type member struct {
 	copies *replica.Store // of other members' queues; nil alone and on a witness
 	peers  *peers         // nil alone
 	shares *shares        // nil alone
+	keysOf *clientKeys    // nil alone
 
 	changed chan struct{} // one token: look at the book
 	renewed sync.Map      // mail.Lineage -> renewal: when this node saw the last one
@@ -110,7 +111,7 @@ func (m *member) openWire(c *cluster.Config) (err error) {
 	n := m.node
 	c.Wire, c.Address = n.wire, n.advertised()
 	c.SelfLease = n.cfg.Cluster.Expect == 2 // without a third vote nothing is taken over by itself
-	m.peers, m.shares = newPeers(n, m), &shares{member: m}
+	m.peers, m.shares, m.keysOf = newPeers(n, m), &shares{member: m}, newClientKeys(m)
 	secret, _ := n.vault.Root().GossipKeys()
 	m.gossip, err = gossip.Start(gossip.Config{Name: n.cfg.Node.Name, Wire: n.wire, Join: n.cfg.Cluster.Join,
 		Secret: secret, Label: n.wire.ClusterID(), Meta: m.gossipMeta, Log: n.log, OnMessage: n.heard,

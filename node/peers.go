@@ -138,6 +138,7 @@ func (p *peers) serve() {
 	mux.Handle("/", p.node.http.PeerHandler())
 	p.node.gateCalls(mux)
 	p.member.shares.serve(mux)
+	p.member.keysOf.serve(mux)
 	p.server = &http.Server{Handler: mux, ReadHeaderTimeout: peerIdle, IdleTimeout: 2 * peerIdle,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			peer, _ := wire.PeerOf(c)

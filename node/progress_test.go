@@ -75,7 +75,7 @@ testing: {enabled: true}
 		Priority: 50, Size: 1}}, Events: []mail.Event{{At: now, Kind: mail.EventAccepted, Message: id, Delivery: id.Seq, Tenant: "default",
 		To: "a@lost.example", Domain: "lost.example"}}}
 	done := make(chan error, 1)
-	intakeStore{e.store, n.numbers, e.holds, e.bounces}.Put(a, func(err error) { done <- err })
+	intakeStore{e.store, n.numbers, e.holds, e.bounces, nil}.Put(a, func(err error) { done <- err })
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

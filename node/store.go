@@ -15,6 +15,7 @@ type intakeStore struct {
 	numbers *numbers
 	holds   func() bool // whether the lease of the queue lasts
 	bounces *bouncer
+	keys    *clientKeys // of all members; nil alone
 }
 
 // errNoLease: between MAIL and the end of the data the node lost its lease. Nothing was stored.
@@ -26,6 +27,14 @@ func (s intakeStore) Put(a *mail.Accepted, done func(error)) {
 		done(errNoLease)
 		return
 	}
+	if a.Key != "" && s.keys != nil {
+		go s.keys.put(a, s, done)
+		return
+	}
+	s.put(a, done)
+}
+
+func (s intakeStore) put(a *mail.Accepted, done func(error)) {
 	accepted, failed, suppressed := 0, 0, 0
 	for i := range a.Events {
 		switch a.Events[i].Kind {

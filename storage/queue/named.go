@@ -57,6 +57,11 @@ func (s *Store) knownKey(txn *badger.Txn, key [16]byte) (mail.MessageID, bool, e
 	if id, ok := s.c.keys[key]; ok {
 		return id, true, nil
 	}
+	return s.storedKey(txn, key)
+}
+
+// storedKey looks for an idempotency key on disk.
+func (s *Store) storedKey(txn *badger.Txn, key [16]byte) (mail.MessageID, bool, error) {
 	raw, err := s.small(txn, append([]byte{kindKey}, key[:]...), s.namedIdentity(kindKey, key))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return mail.MessageID{}, false, nil
@@ -68,6 +73,26 @@ func (s *Store) knownKey(txn *badger.Txn, key [16]byte) (mail.MessageID, bool, e
 		return mail.MessageID{}, false, nil
 	}
 	return id, !expired(until, s.cfg.Clock.Now()), nil
+}
+
+// keyName is the name under which a tenant's idempotency key is filed; buf is used for it.
+func (s *Store) keyName(buf []byte, tenant, key string) [16]byte {
+	return s.ring.Index("idempotency key", append(append(append(buf, tenant...), 0), key...))
+}
+
+// KeyOf returns the message that a tenant's idempotency key names, and whether there is one. One whose Put is under way
+// may or may not be seen.
+func (s *Store) KeyOf(tenant, key string) (id mail.MessageID, known bool, err error) {
+	if !s.enter() {
+		return id, false, ErrClosed
+	}
+	defer s.leave()
+	name := s.keyName(nil, tenant, key)
+	err = s.db.View(func(txn *badger.Txn) (err error) {
+		id, known, err = s.storedKey(txn, name)
+		return err
+	})
+	return id, known, err
 }
 
 // purgeKeys deletes idempotency keys that no longer count.

@@ -170,8 +170,7 @@ func (s *Store) settle(m mail.Settlement, sure bool, done func(error)) {
 // addKey puts the memory of an idempotency key into r.
 func (s *Store) addKey(r *request, a *mail.Accepted) {
 	r.hasKey, r.id = true, a.ID
-	named := append(append(r.metadata[:0], a.Tenant...), 0)
-	r.key = s.ring.Index("idempotency key", append(named, a.Key...))
+	r.key = s.keyName(r.metadata[:0], a.Tenant, a.Key)
 	key := append([]byte{kindKey}, r.key[:]...)
 	until := s.cfg.Clock.Now().Add(keyLife)
 	r.set(key, s.sealNamed(kindKey, r.key, appendKeyRecord(nil, a.ID, until)))
