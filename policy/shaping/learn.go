@@ -29,6 +29,22 @@ const (
 	bound      = 30 * time.Second // the pace grows only while it holds mail back: so long after it did
 	meterSpan  = time.Minute      // over which the pace of sending is measured: receivers count by the minute
 	slotAgain  = 10 * time.Minute // without an objection before one more connection is tried
+
+	borne  = 1.02 // of the ceiling that was met last: what goes beyond it shows that the receiver bears more now …
+	onward = 0.03 // … and the pace grows by so much a minute
+
+	// Whoever still objects after so many cuts in a row may not mean the pace, but how much was sent: it counts by the
+	// hour. It is left alone but for a message now and then, until it takes one. Where that takes longer than a count by
+	// the minute would explain, the ceiling is what it took in an hour, and tried again later.
+	strikes    = 3
+	trickle    = 30 * time.Second // from one such message to the next; doubles …
+	trickleMax = 5 * time.Minute  // … up to this
+	unforgiven = 2 * time.Minute
+	volumeCalm = 20 * time.Minute // calm where it counts by the hour
+	volumeSpan = time.Hour        // over which the volume is measured
+	volumeFold = 10 * time.Second // how often what was sent is added to it
+	rested     = 30 * time.Minute // without mail: what was borne before need not be borne now …
+	restart    = 0.5              // … so that part of the ceiling is where it begins again, as after a trickle
 )
 
 // learned is what a machine found out that a receiver bears, below its limits. Zero values mean: as the limits say.
@@ -49,6 +65,18 @@ type learned struct {
 	level float64 // of the meter
 	at    time.Time
 
+	met    float64   // ceiling at the last objection; 0 = as ceiling
+	struck int       // cuts in a row, each soon after the one before
+	spent  time.Time // when they were as many as strikes
+	before float64   // pace until then, and …
+	had    float64   // … what the last hour's came to
+	volume bool      // the last objections were to the volume
+
+	sentAll float64   // messages of the last hour, the older the less …
+	since   time.Time // … of which this is the first …
+	folded  time.Time // … up to then
+	recent  int       // those sent since folded
+
 	limit *mail.Advice // ActLimit in force …
 	until time.Time    // … until then
 }
@@ -63,6 +91,25 @@ type Cause struct {
 func (k *learned) meter(now time.Time, n int) {
 	k.decay(now)
 	k.level = max(0, k.level+float64(n))
+	if k.recent += n; now.Sub(k.folded) >= volumeFold {
+		k.fold(now)
+	}
+}
+
+// fold brings the volume up to now.
+func (k *learned) fold(now time.Time) {
+	if k.folded.IsZero() {
+		k.since = now
+	}
+	k.sentAll *= math.Exp(-now.Sub(k.folded).Seconds() / volumeSpan.Seconds())
+	k.sentAll, k.recent, k.folded = max(0, k.sentAll+float64(k.recent)), 0, now
+}
+
+// hourly is the pace that comes to what was sent in the last hour, or since there was something.
+func (k *learned) hourly(now time.Time) float64 {
+	k.fold(now)
+	known := 1 - math.Exp(-now.Sub(k.since).Seconds()/volumeSpan.Seconds())
+	return k.sentAll / volumeSpan.Seconds() / max(known, 0.01)
 }
 
 func (k *learned) decay(now time.Time) {
@@ -83,18 +130,65 @@ func (k *learned) object(now time.Time, inForce float64) {
 	if !k.objected.IsZero() && now.Sub(k.objected) < reaction {
 		return
 	}
-	was := k.sent(now)
-	if inForce > 0 { // a meter lags behind; where the pace was binding, that was it
-		if k.bound(now) {
+	was, part := k.sent(now), cut
+	if k.again(now) {
+		part = deepCut
+	}
+	if inForce > 0 { // a meter lags behind; where the pace was binding, that was it, unless it grew as fast as at first
+		switch {
+		case k.ceiling == 0 && k.pace > 0:
+			part = deepCut
+		case k.bound(now):
 			was = inForce
 		}
 		was = min(was, inForce)
 	}
-	part := cut
-	if !k.objected.IsZero() && now.Sub(k.objected) < soon {
-		part = deepCut
+	if k.exhausted() {
+		k.exhaust(now)
+		return
 	}
 	k.take(now, was, part)
+}
+
+// again counts an objection, and tells whether it comes soon after another.
+func (k *learned) again(now time.Time) bool {
+	wait := soon
+	if k.exhausted() {
+		wait = 2 * trickleMax
+	}
+	if !k.objected.IsZero() && now.Sub(k.objected) < wait {
+		k.struck++
+		return true
+	}
+	k.volume = k.volume && k.spent.After(k.objected.Add(-wait))
+	k.struck = 1
+	return false
+}
+
+// exhausted tells whether the receiver takes nothing for now, so that it is asked now and then only.
+func (k *learned) exhausted() bool { return k.struck >= strikes }
+
+// exhaust is for a receiver that takes nothing however few are sent.
+func (k *learned) exhaust(now time.Time) {
+	if k.struck == strikes {
+		k.spent, k.before, k.had = now, k.pace, k.hourly(now)
+	}
+	wait := min(trickle<<min(k.struck-strikes, 8), trickleMax)
+	k.pace, k.objected, k.grown = 1/wait.Seconds(), now, now
+}
+
+// relieved is mail taken by a receiver that took nothing for a while.
+func (k *learned) relieved(now time.Time) {
+	if !k.exhausted() || now.Sub(k.objected) < trickle/2 {
+		return
+	}
+	k.struck, k.grown = 0, now
+	if k.volume = now.Sub(k.spent) >= unforgiven; !k.volume {
+		k.pace = k.before
+		return
+	}
+	k.ceiling = max(leastPace, (k.had+k.hourly(now))/2) // at its end a silence makes it look too small, at its begin too large
+	k.pace, k.met = restart*k.ceiling, k.ceiling
 }
 
 // bound tells whether the pace holds mail back, or did a moment ago.
@@ -108,7 +202,7 @@ func (k *learned) take(now time.Time, was, part float64) {
 	if k.bound(now) {
 		k.ceiling = was
 	}
-	k.objected, k.grown = now, now
+	k.objected, k.grown, k.met = now, now, k.ceiling
 }
 
 // blocked is object for a receiver that blocks: it bears much less, unless nothing was sent lately.
@@ -151,8 +245,11 @@ func (k *learned) grow(now time.Time, l *Limits) {
 	if l.Rate > 0 && k.pace >= l.Rate || k.pace > mostPace {
 		k.pace = 0
 	}
-	if k.pace == 0 {
+	if k.pace == 0 || k.exhausted() {
 		return
+	}
+	if k.ceiling > 0 && !k.at.IsZero() && now.Sub(k.at) > rested {
+		k.pace = min(k.pace, restart*k.ceiling)
 	}
 	dt := now.Sub(k.grown)
 	if dt <= 0 {
@@ -174,11 +271,27 @@ func (k *learned) grow(now time.Time, l *Limits) {
 		}
 		return
 	}
-	if quiet := now.Sub(k.objected); quiet >= calm {
-		g := min(bestTry, firstTry*math.Pow(2, quiet.Minutes()/calm.Minutes()-1))
+	if g := k.tries(now); g > 0 {
 		k.pace *= math.Exp(g * dt.Minutes())
 		k.ceiling = max(k.ceiling, k.pace)
 	}
+}
+
+// tries is by how much a minute the pace goes beyond the ceiling.
+func (k *learned) tries(now time.Time) float64 {
+	wait := calm
+	if k.volume {
+		wait = volumeCalm
+	}
+	quiet := now.Sub(k.objected)
+	if quiet < wait {
+		return 0
+	}
+	g := min(bestTry, firstTry*math.Exp2(quiet.Minutes()/wait.Minutes()-1))
+	if !k.volume && k.met > 0 && k.pace > borne*k.met {
+		g = max(g, onward)
+	}
+	return g
 }
 
 // Pace is how many messages a second may go now; 0 = no bound.
@@ -304,6 +417,9 @@ func (m *Machine) object(now time.Time, o *mail.Outcome) {
 	}
 	m.because(o)
 	m.repace(now)
+	if m.k.exhausted() && m.messages.size > 0 {
+		m.messages.level = min(m.messages.level, 0)
+	}
 }
 
 // restrain puts a limit in force. The connection's length is taken down step by step, since nobody says what it is.

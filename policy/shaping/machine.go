@@ -267,6 +267,8 @@ func (m *Machine) success(now time.Time, o *mail.Outcome) {
 	m.weight = max(0, m.weight-1)
 	if o.Result == mail.Delivered {
 		m.served = now
+		m.k.relieved(now)
+		m.repace(now)
 	}
 	switch {
 	case m.state == Probing:
@@ -423,7 +425,11 @@ func (m *Machine) left(now time.Time, want int) (int, Reason, time.Time) {
 	// A connection for every single token would be worse than the wait for a tenth of a second's worth.
 	if least := min(want, max(1, int(m.messages.rate/10))); n < least {
 		m.k.binding = now
-		return 0, Rate, m.messages.next(now, least)
+		next := m.messages.next(now, least)
+		if m.k.exhausted() { // it may be over any moment
+			next = earlier(next, now.Add(trickle))
+		}
+		return 0, Rate, next
 	}
 	if m.l.DailyCap > 0 {
 		if n = min(n, m.l.DailyCap-m.spent); n <= 0 {
@@ -436,6 +442,13 @@ func (m *Machine) left(now time.Time, want int) (int, Reason, time.Time) {
 		}
 	}
 	return n, NotRefused, time.Time{}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func nextDay(now time.Time) time.Time { return time.Unix((unixDay(now)+1)*86400, 0).In(now.Location()) }

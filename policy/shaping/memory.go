@@ -14,6 +14,7 @@ type Memory struct {
 
 	Pace    float32 `json:"p,omitempty"` // messages a second; 0 = as the limits say
 	Ceiling float32 `json:"c,omitempty"`
+	Sent    int32   `json:"m,omitempty"` // when mail was last sent, Unix minutes; 0 = not known
 	Conns   uint16  `json:"n,omitempty"` // connections; 0 = as the limits say
 	Pauses  uint8   `json:"b,omitempty"`
 	Ramp    bool    `json:"r,omitempty"`
@@ -52,6 +53,12 @@ func (m *Machine) Remember(now time.Time) Memory {
 	var y Memory
 	if k.pace > 0 && (k.ceiling > 0 || k.pace != m.l.Start) {
 		y.Pace, y.Ceiling = float32(k.pace), float32(k.ceiling)
+		if k.exhausted() {
+			y.Pace = hover * y.Ceiling
+		}
+		if k.ceiling > 0 && !k.at.IsZero() {
+			y.Sent = int32(k.at.Unix() / 60)
+		}
 	}
 	if k.conns > 0 {
 		y.Conns, y.Ramp = uint16(min(k.conns, math.MaxUint16)), k.ramp
@@ -108,6 +115,10 @@ func (m *Machine) recallPace(now time.Time, y *Memory) {
 		k.pace, k.ceiling = p, max(0, float64(y.Ceiling))
 		if k.ceiling > 0 && !(k.ceiling >= p/2 && k.ceiling < 1e6) {
 			k.ceiling = p
+		}
+		k.met = k.ceiling
+		if y.Sent > 0 && int64(y.Sent) <= now.Unix()/60 {
+			k.at = time.Unix(int64(y.Sent)*60, 0)
 		}
 		k.grown, k.objected = now, time.Unix(min(max(y.Objected, 0), now.Unix()), 0)
 	}
