@@ -69,15 +69,9 @@ func (w *world) suspend() {
 		s.Domain, s.Source = "", w.addrs[0]
 	}
 	w.env.Suspensions.Add(s)
-	changed := func() {
-		for _, x := range w.order2 {
-			x.box.Reopen(true)
-			x.send(protocol.Changed{})
-		}
-	}
-	changed()
+	w.changed()
 	if w.rng.IntN(2) == 0 { // lifted by hand, else it runs out
-		w.later(w.upTo(5*time.Minute), func() { w.env.Suspensions.Remove(s); changed() })
+		w.later(w.upTo(5*time.Minute), func() { w.env.Suspensions.Remove(s); w.changed() })
 	}
 }
 

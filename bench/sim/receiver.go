@@ -95,15 +95,25 @@ func (r *receiver) greet(x *sess) mail.Outcome {
 	return mail.Outcome{}
 }
 
+// begins counts a message against a pace, of which each incarnation of the node has a second's worth at once.
+func (s *seen) begins(now time.Time, rate float64, nodes int) error {
+	s.begun++
+	if rate == 0 {
+		return nil
+	}
+	d := now.Sub(s.since)
+	if most := max(1, rate)*float64(nodes) + rate*d.Seconds() + 1; float64(s.begun) > most {
+		return fmt.Errorf("%d messages within %s, the pace is %.1f/s", s.begun, d, rate)
+	}
+	return nil
+}
+
 // begin counts a transaction and checks pace and cap.
 func (r *receiver) begin(x *sess, p *protocol.Parcel) {
 	w, s := r.w, r.of(x.trip.Source)
-	s.begun++
 	l := &r.limits
-	if l.Rate > 0 {
-		if most := max(1, l.Rate)*float64(w.node) + l.Rate*w.now.Sub(s.since).Seconds() + 1; float64(s.begun) > most {
-			w.fail(fmt.Errorf("%d messages from %s to %s within %s, the pace is %.1f/s", s.begun, x.trip.Source, r.name, w.now.Sub(s.since), l.Rate))
-		}
+	if err := s.begins(w.now, l.Rate, w.node); err != nil {
+		w.fail(fmt.Errorf("from %s to %s: %w", x.trip.Source, r.name, err))
 	}
 	if day := int(w.now.Unix() / 86400); day != s.day {
 		s.day, s.dayDone = day, 0
@@ -120,20 +130,28 @@ func (r *receiver) begin(x *sess, p *protocol.Parcel) {
 	}
 }
 
-// answer is the reply to a transaction; Result 0 = the connection went before the dot.
-func (r *receiver) answer(x *sess, p *protocol.Parcel) mail.Outcome {
+func (r *receiver) connects() time.Duration {
+	return 10*time.Millisecond + r.w.upTo(40*time.Millisecond)
+}
+
+func (r *receiver) takes() time.Duration { return 5*time.Millisecond + r.w.upTo(100*time.Millisecond) }
+
+func (r *receiver) scoped(*sess, *mail.Outcome) func() { return nil }
+
+// answer is the reply to a transaction.
+func (r *receiver) answer(x *sess, p *protocol.Parcel) (mail.Outcome, bool) {
 	ok := mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot, Reply: smtp.Reply{Code: 250}}
 	switch roll := r.w.rng.IntN(4); {
 	case r.mood == grey:
-		return mail.Outcome{Result: mail.Deferred, Stage: mail.StageRcpt, Reply: smtp.Reply{Code: 451}}
+		return mail.Outcome{Result: mail.Deferred, Stage: mail.StageRcpt, Reply: smtp.Reply{Code: 451}}, false
 	case r.mood == resetting && roll < 3:
-		return mail.Outcome{}
+		return mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Detail: "connection reset"}, true
 	case r.mood == picky && roll == 0:
-		return mail.Outcome{Result: mail.Failed, Stage: mail.StageRcpt, Status: mail.StatusUserUnknown, Reply: smtp.Reply{Code: 550}}
+		return mail.Outcome{Result: mail.Failed, Stage: mail.StageRcpt, Status: mail.StatusUserUnknown, Reply: smtp.Reply{Code: 550}}, false
 	case r.mood == slow && roll == 0:
-		return mail.Outcome{Result: mail.Deferred, Stage: mail.StageDot, InDoubt: true, Detail: "connection lost"}
+		return mail.Outcome{Result: mail.Deferred, Stage: mail.StageDot, InDoubt: true, Detail: "connection lost"}, false
 	}
-	return ok
+	return ok, false
 }
 
 // resolve answers for a domain: some have no hosts for a while, one never.
@@ -155,7 +173,7 @@ func (w *world) resolve(d mail.Domain) protocol.Resolved {
 	return protocol.Resolved{Route: route, Key: route.Key(), Limits: &r.limits}
 }
 
-func (w *world) receiverOf(r mail.Route) *receiver {
+func (w *world) receiverOf(r mail.Route) remote {
 	for _, x := range w.receivers {
 		if x.name == r.Hosts[0].Name {
 			return x

@@ -18,29 +18,34 @@ const (
 // Report puts runs together, receiver by receiver in the order they first come, and tells whether all goals are met.
 func Report(out io.Writer, runs []PaceResult) (met bool, err error) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "receiver\truns\tquota used\tworst\trefused\tworst\tblocks/day\tworst\t")
+	fmt.Fprintln(w, "receiver\truns\tquota used\tworst\tworst source\trefused\tworst\tblocks/source/day\tworst\tscoped\tslowed\texceeded\tin quiet hours\t")
 	met = true
 	var names []string
-	for _, r := range runs {
-		if !slices.Contains(names, r.Receiver) {
-			names = append(names, r.Receiver)
+	for i := range runs {
+		if name := runs[i].Receiver; !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	for _, name := range names {
-		var used, refused, blocks []float64
-		for _, r := range runs {
-			if r.Receiver == name {
-				used, refused = append(used, r.Used), append(refused, r.RefusedShare())
-				blocks = append(blocks, float64(r.Blocks)/max(r.Days, 1))
+		var used, least, refused, blocks []float64
+		var sum PaceResult
+		for i := range runs {
+			if r := &runs[i]; r.Receiver == name {
+				used, least, refused = append(used, r.Used), append(least, r.Least), append(refused, r.RefusedShare())
+				blocks = append(blocks, r.BlocksADay())
+				sum.Scoped, sum.Slowed = sum.Scoped+r.Scoped, sum.Slowed+r.Slowed
+				sum.Exceeded, sum.QuietStarts = sum.Exceeded+r.Exceeded, sum.QuietStarts+r.QuietStarts
 			}
 		}
 		slices.Sort(used)
 		slices.Sort(refused)
 		slices.Sort(blocks)
 		mid, last := len(used)/2, len(used)-1
-		fmt.Fprintf(w, "%s\t%d\t%.1f %%\t%.1f %%\t%.2f %%\t%.2f %%\t%.2f\t%.2f\t\n", name, len(used), 100*used[mid], 100*used[0],
-			100*refused[mid], 100*refused[last], blocks[mid], blocks[last])
-		met = met && used[mid] >= LeastUsedMedian && used[0] >= LeastUsed && refused[last] < MostRefused && blocks[last] <= MostBlocks
+		fmt.Fprintf(w, "%s\t%d\t%.1f %%\t%.1f %%\t%.1f %%\t%.2f %%\t%.2f %%\t%.2f\t%.2f\t%d\t%d\t%d\t%d\t\n", name, len(used), 100*used[mid],
+			100*used[0], 100*slices.Min(least), 100*refused[mid], 100*refused[last], blocks[mid], blocks[last], sum.Scoped, sum.Slowed,
+			sum.Exceeded, sum.QuietStarts)
+		met = met && used[mid] >= LeastUsedMedian && used[0] >= LeastUsed && refused[last] < MostRefused && blocks[last] <= MostBlocks &&
+			sum.Slowed+sum.Exceeded+sum.QuietStarts == 0
 	}
 	return met, w.Flush()
 }

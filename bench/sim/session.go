@@ -14,14 +14,27 @@ type sess struct {
 	b       *source.Book
 	s       *source.Session
 	trip    protocol.Trip
-	to      *receiver
+	to      remote
 	waiting bool
 	gen     int // of the present wait
 	hand    *protocol.Parcel
 	box     protocol.Outbox
+	begun   time.Time // of what is in hand
 	cleared bool
 	report  protocol.Report
 	over    bool
+}
+
+// remote is the other side of sessions.
+type remote interface {
+	open(*sess)
+	close(*sess)
+	connects() time.Duration  // how long until the greeting
+	takes() time.Duration     // how long a transaction lasts
+	greet(*sess) mail.Outcome // Result 0 = fine
+	begin(*sess, *protocol.Parcel)
+	answer(*sess, *protocol.Parcel) (o mail.Outcome, lost bool) // lost: the connection went before the dot
+	scoped(*sess, *mail.Outcome) func()                         // what is to be done once an answer was acted on; nil = nothing
 }
 
 // waker wakes a sess.
@@ -48,11 +61,11 @@ func (w *world) startSession(b *source.Book, s *source.Session) {
 	}
 	x := &sess{w: w, b: b, s: s, trip: s.Trip(b)}
 	s.Waker().(*waker).x = x
-	x.to = w.receiverOf(x.trip.Route)
+	x.to = w.remotes(x.trip.Route)
 	w.sessions++
 	w.live[x] = w.sessions
 	x.to.open(x)
-	w.later(10*time.Millisecond+w.upTo(40*time.Millisecond), func() {
+	w.later(x.to.connects(), func() {
 		if o := x.to.greet(x); o.Result != 0 {
 			x.report.Outcome = o
 			x.end()
@@ -76,7 +89,7 @@ func (x *sess) next() {
 	if x.over {
 		return
 	}
-	if x.trip.PerConnection > 0 && x.report.Messages >= x.trip.PerConnection {
+	if x.report.Outcome.Result != 0 || x.trip.PerConnection > 0 && x.report.Messages >= x.trip.PerConnection {
 		x.end()
 		return
 	}
@@ -91,7 +104,8 @@ func (x *sess) next() {
 			return
 		}
 		x.to.begin(x, p)
-		w.later(5*time.Millisecond+w.upTo(100*time.Millisecond), x.dot)
+		x.begun = w.now
+		w.later(x.to.takes(), x.dot)
 	case source.Hold:
 		w.later(max(0, at.Sub(w.now)), x.next)
 	case source.Dry:
@@ -138,24 +152,31 @@ func (x *sess) dot() {
 	}
 	x.cleared = true
 	x.box.Sent(w.now, p)
-	o := x.to.answer(x, p)
-	if o.Result == 0 { // the connection went before the dot: the delivery was not begun
+	o, lost := x.to.answer(x, p)
+	if lost { // the connection went before the dot: the delivery was not begun
 		x.cleared = false
-		x.report.Outcome = mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Detail: "connection reset"}
+		x.report.Outcome = o
 		x.end()
 		return
 	}
 	o.Source, o.At = x.trip.Source, w.now
 	x.hand, x.cleared = nil, false
 	x.report.Messages++
+	seen := x.to.scoped(x, &o)
 	effects := x.b.Settled(w.now, x.s, &o)
+	if o.Reply.Code == 421 {
+		x.report.Outcome = o
+	}
 	node := w.node
 	x.box.Settle(w.now, p, o, x.trip.Receiver, func(error) {
 		if w.node == node {
-			w.later(x.trip.Interval, x.next) // rule D6: not before the outcome is durable
+			w.later(max(0, x.begun.Add(x.trip.Interval).Sub(w.now)), x.next) // rule D6: not before the outcome is durable
 		}
 	})
 	w.act(x.b, effects)
+	if seen != nil {
+		seen()
+	}
 }
 
 // end gives back what is in hand and frees the slot.

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -36,6 +35,8 @@ type world struct {
 	restarts  int
 	blocks    int64
 	doubt     int64
+	resolved  func(mail.Domain) protocol.Resolved
+	remotes   func(mail.Route) remote
 
 	// One incarnation of the node.
 	node     int
@@ -47,41 +48,6 @@ type world struct {
 	books    map[netip.Addr]*source.Book
 	live     map[*sess]int
 	commit   bool
-}
-
-// event is something that will happen.
-type event struct {
-	at    time.Time
-	order int
-	do    func()
-}
-
-// agenda is a heap of events by time, then by the order they were made in.
-type agenda []event
-
-// Len implements heap.Interface, as do the next four.
-func (a agenda) Len() int { return len(a) }
-
-// Less orders by time.
-func (a agenda) Less(i, j int) bool {
-	if a[i].at.Equal(a[j].at) {
-		return a[i].order < a[j].order
-	}
-	return a[i].at.Before(a[j].at)
-}
-
-// Swap swaps two events.
-func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
-
-// Push appends an event.
-func (a *agenda) Push(x any) { *a = append(*a, x.(event)) }
-
-// Pop removes the last event.
-func (a *agenda) Pop() any {
-	n := len(*a) - 1
-	e := (*a)[n]
-	*a = (*a)[:n]
-	return e
 }
 
 func newWorld(seed int64, cfg Config) *world {
@@ -97,6 +63,7 @@ func newWorld(seed int64, cfg Config) *world {
 	for i := range cfg.Domains {
 		w.domains = append(w.domains, mail.Domain(fmt.Sprintf("d%d.example", i)))
 	}
+	w.resolved, w.remotes = w.resolve, w.receiverOf
 	w.boot()
 	return w
 }
@@ -155,7 +122,7 @@ func (w *world) step() bool {
 	if len(w.todo) == 0 {
 		return false
 	}
-	e := heap.Pop(&w.todo).(event)
+	e := w.todo.pop()
 	if e.at.After(w.now) {
 		w.now = e.at
 	}
@@ -170,7 +137,7 @@ func (w *world) step() bool {
 
 func (w *world) after(d time.Duration, f func()) {
 	w.order++
-	heap.Push(&w.todo, event{at: w.now.Add(d), order: w.order, do: f})
+	w.todo.push(event{at: w.now.Add(d), order: w.order, do: f})
 }
 
 // later is after, for something that dies with the node.
@@ -244,13 +211,13 @@ func (x *dest) run(e destination.Effect) {
 	w := x.w
 	switch e.Kind {
 	case destination.EffectResolve:
-		w.later(w.upTo(50*time.Millisecond), func() { x.step(w.resolve(x.box.Domain())) })
+		w.later(w.upTo(50*time.Millisecond), func() { x.step(w.resolved(x.box.Domain())) })
 	case destination.EffectLoad:
 		l, ok := x.box.BeginLoad(w.now)
 		if !ok {
 			return
 		}
-		ds, next, more, due, _ := w.queue.Scan(x.box.Destination(), l.Cursor, l.Until, l.N) // a snapshot, merged later
+		ds, next, more, due, _ := w.env.Queue.Scan(x.box.Destination(), l.Cursor, l.Until, l.N) // a snapshot, merged later
 		w.later(w.upTo(30*time.Millisecond), func() {
 			x.box.Merge(w.now, ds, next, more, due)
 			x.send(protocol.Loaded{})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,8 +33,9 @@ var errSim = errors.New("an invariant broke")
 // Help is the example shown with --help.
 func (simCommand) Help() string {
 	return `Steps destinations, sources and policy through fake time against receivers with hidden limits and faults, and checks
-that nothing is lost, doubled or above a limit. A failing run prints its seed and how to replay it. Then one source sends to
-receivers that hide a changing quota: how much of it was used, how much was refused, how often the source was blocked.
+that nothing is lost, doubled or above a limit. A failing run prints its seed and how to replay it. Then several sources send to
+receivers that hide changing quotas by the second, minute and hour: how much of them was used, how much was refused, how often a
+source was blocked, whether an answer about one sender slowed down others, and whether a limit or quiet hours were broken.
 
 Example:
   ekiden-bench sim --seed 1 --runs 100
@@ -76,7 +78,7 @@ func (c *simCommand) Run(ctx context.Context, io *streams) error {
 }
 
 // errGoals ends a series that does not use the receivers' quotas as well as it should.
-var errGoals = errors.New("a goal was missed: median of the quota used 95 %, worst 85 %, refused below 1 %, one block a day")
+var errGoals = errors.New("a goal was missed: median of the quota used 95 %, worst 85 %, refused below 1 %, one block a day, nothing else")
 
 // pace plays the receivers that hide a quota, one run on each core at a time.
 func (c *simCommand) pace(ctx context.Context, io *streams) error {
@@ -86,6 +88,7 @@ func (c *simCommand) pace(ctx context.Context, io *streams) error {
 	}
 	models := sim.Models()
 	runs := make([]sim.PaceResult, len(models)*c.Runs)
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // little lives, and much is made
 	var next atomic.Int64
 	var cores sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -99,8 +102,8 @@ func (c *simCommand) pace(ctx context.Context, io *streams) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	for _, r := range runs {
-		if r.Err != nil {
+	for i := range runs {
+		if r := &runs[i]; r.Err != nil {
 			fmt.Fprintf(io.err, "seed %d, %s: %v\n", r.Seed, r.Receiver, r.Err)
 			return errSim
 		}

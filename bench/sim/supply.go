@@ -1,0 +1,168 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// supply is a store in which mail always waits: as much of each tenant's to each domain as waitMost, made when a
+// destination looks for more.
+type supply struct {
+	now     func() time.Time
+	tenants []string
+	seq     mail.Seq
+	fail    func(error)
+	by      map[mail.Domain]*backlog
+}
+
+// waitMost is how much of one tenant's mail waits for one domain.
+const waitMost = 300
+
+// backlog is one domain's mail by due time and Seq. What is settled stays until sweep.
+type backlog struct {
+	all  []entry
+	of   map[string]int // by tenant: not settled
+	gone int            // settled and still in all
+}
+
+// entry is one delivery; nil = settled.
+type entry struct {
+	due int64 // Unix milliseconds
+	seq mail.Seq
+	d   *mail.Delivery
+}
+
+func (a *entry) compare(due int64, seq mail.Seq) int {
+	switch {
+	case a.due != due:
+		return int(max(-1, min(1, a.due-due)))
+	case a.seq != seq:
+		return int(max(-1, min(1, int64(a.seq)-int64(seq))))
+	}
+	return 0
+}
+
+// spot is the cursor: everything up to it has been listed.
+type spot struct {
+	due int64
+	seq mail.Seq
+}
+
+func newSupply(now func() time.Time, tenants ...string) *supply {
+	return &supply{now: now, tenants: tenants, by: map[mail.Domain]*backlog{}}
+}
+
+func (s *supply) backlog(d mail.Domain) *backlog {
+	b := s.by[d]
+	if b == nil {
+		b = &backlog{of: map[string]int{}}
+		s.by[d] = b
+	}
+	return b
+}
+
+// at is where an entry is, or would be.
+func (b *backlog) at(due int64, seq mail.Seq) (int, bool) {
+	return slices.BinarySearchFunc(b.all, spot{due, seq}, func(e entry, p spot) int { return e.compare(p.due, p.seq) })
+}
+
+func (b *backlog) insert(d *mail.Delivery) {
+	due := d.Due.UnixMilli()
+	i, _ := b.at(due, d.Seq)
+	b.all = slices.Insert(b.all, i, entry{due, d.Seq, d})
+}
+
+// Scan implements protocol.Queue.
+func (s *supply) Scan(to mail.Destination, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
+	b := s.backlog(to.Domain)
+	s.make(b, to.Domain)
+	i := 0
+	if p, ok := c.(spot); ok {
+		if i, ok = b.at(p.due, p.seq); ok {
+			i++
+		}
+	}
+	out := make([]mail.Delivery, 0, n)
+	last := until.UnixMilli()
+	for ; i < len(b.all) && len(out) < n; i++ {
+		e := &b.all[i]
+		if e.due > last {
+			break
+		}
+		c = spot{e.due, e.seq}
+		if e.d != nil {
+			out = append(out, *e.d)
+		}
+	}
+	return out, c, len(out) == n, b.next(last), nil
+}
+
+// next is when the first falls due after a moment; zero = never. There is always more to come a moment later.
+func (b *backlog) next(after int64) time.Time {
+	i, _ := b.at(after+1, 0)
+	for ; i < len(b.all); i++ {
+		if b.all[i].d != nil {
+			return time.UnixMilli(b.all[i].due).UTC()
+		}
+	}
+	return time.Time{}
+}
+
+// make fills up what waits.
+func (s *supply) make(b *backlog, to mail.Domain) {
+	now := s.now().Truncate(time.Millisecond)
+	for more := true; more; {
+		more = false
+		for _, t := range s.tenants {
+			if b.of[t] >= waitMost {
+				continue
+			}
+			b.of[t]++
+			s.seq++
+			b.insert(&mail.Delivery{Seq: s.seq, Message: mail.MessageID{Lineage: 1, Seq: s.seq}, Tenant: t, Pool: "default",
+				From: mail.Address("news@" + t + ".example"), Domain: to, Due: now, Expires: now.Add(72 * time.Hour),
+				RetryEvery: 5 * time.Minute, Priority: 50, Size: 3})
+			more = true
+		}
+	}
+}
+
+// Rewind implements protocol.Queue.
+func (s *supply) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
+	p, ok := c.(spot)
+	at := entry{due: d.Due.UnixMilli(), seq: d.Seq}
+	if !ok || at.compare(p.due, p.seq) > 0 {
+		return c
+	}
+	return spot{at.due, at.seq - 1}
+}
+
+// Body implements protocol.Queue.
+func (s *supply) Body(mail.MessageID) ([]byte, error) { return []byte("x\r\n"), nil }
+
+// Settle implements protocol.Queue.
+func (s *supply) Settle(x mail.Settlement, done func(error)) {
+	b := s.backlog(x.Delivery.Domain)
+	i, ok := b.at(x.Delivery.Due.UnixMilli(), x.Delivery.Seq)
+	if !ok || b.all[i].d == nil {
+		s.fail(fmt.Errorf("delivery %d settled as %v, but it is not in the queue", x.Delivery.Seq, x.Event.Kind))
+		return
+	}
+	b.all[i].d = nil
+	b.gone++
+	if x.Next != nil {
+		next := *x.Next
+		b.insert(&next)
+	} else {
+		b.of[x.Delivery.Tenant]--
+	}
+	if b.gone > len(b.all)/2 && b.gone > waitMost {
+		b.all = slices.DeleteFunc(b.all, func(e entry) bool { return e.d == nil })
+		b.gone = 0
+	}
+	done(nil)
+}
