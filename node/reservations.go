@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -18,26 +17,10 @@ import (
 
 type reservationService struct{ *Node }
 
-// reservation is what the mail of one group has in common (requirement R29).
-type reservation struct {
-	tenant string
-	from   mail.Domain
-	due    int64 // Unix milliseconds
-}
-
-func reservationOf(d *mail.Delivery) reservation {
-	return reservation{d.Tenant, d.From.Domain(), d.Due.UnixMilli()}
-}
-
-// id is the same on every node, so that what they tell of one group can be put together.
-func (r reservation) id() string {
-	h := sha256.Sum256([]byte(r.tenant + "\x00" + string(r.from) + "\x00" + strconv.FormatInt(r.due, 10)))
+// reservationID names a reservation. It is the same on every node, so that what they tell of one group can be put together.
+func reservationID(r queue.Reservation) string {
+	h := sha256.Sum256([]byte(r.Tenant + "\x00" + string(r.From) + "\x00" + strconv.FormatInt(r.Due.UnixMilli(), 10)))
 	return hex.EncodeToString(h[:8])
-}
-
-// waits tells whether d is reserved for a moment that has not come, and of the tenant, "" = of any.
-func waits(d *mail.Delivery, tenant string, now time.Time) bool {
-	return d.Reserved && d.Attempts == 0 && d.Due.After(now) && (tenant == "" || d.Tenant == tenant)
 }
 
 // scanBatch is how many deliveries are read at once.
@@ -56,71 +39,56 @@ func (e *engine) destinations() ([]mail.Destination, error) {
 	return out, nil
 }
 
-// Reservations implements service.Reservations. It reads the whole queue: there is no book of reservations that could
-// be wrong, and whoever asks is a person.
+// Reservations implements service.Reservations.
 func (n reservationService) Reservations(ctx context.Context, tenant string) ([]service.Reservation, error) {
-	e, err := n.running()
+	_, list, err := n.reserved(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
-	all, err := e.destinations()
-	if err != nil {
-		return nil, err
-	}
-	now, last := n.clock.Now(), time.UnixMilli(1<<47)
-	counts := map[reservation]int{}
-	for _, d := range all {
-		var at queue.Cursor
-		for more := true; more; {
-			if err := ctx.Err(); err != nil {
-				return nil, fmt.Errorf("node: list reservations: %w", err)
-			}
-			var ds []mail.Delivery
-			if ds, at, more, _, err = e.store.Scan(d, at, last, scanBatch); err != nil {
-				return nil, fmt.Errorf("node: list reservations: %w", err)
-			}
-			for i := range ds {
-				if waits(&ds[i], tenant, now) {
-					counts[reservationOf(&ds[i])]++
-				}
-			}
-		}
-	}
-	out := make([]service.Reservation, 0, len(counts))
-	for r := range maps.Keys(counts) {
-		out = append(out, service.Reservation{ID: r.id(), Tenant: r.tenant, Time: time.UnixMilli(r.due).UTC(), FromDomain: r.from, Count: counts[r]})
+	out := make([]service.Reservation, 0, len(list))
+	for _, r := range list {
+		out = append(out, service.Reservation{ID: reservationID(r), Tenant: r.Tenant, Time: r.Due, FromDomain: r.From, Count: r.Count})
 	}
 	slices.SortFunc(out, func(a, b service.Reservation) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID, b.ID)) })
 	return out, nil
 }
 
+// reserved lists what the store counts, of one tenant, "" = of all.
+func (n reservationService) reserved(ctx context.Context, tenant string) (*engine, []queue.Reservation, error) {
+	e, err := n.running()
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := e.store.Reservations(ctx, n.clock.Now())
+	if err != nil {
+		return nil, nil, fmt.Errorf("node: %w", err)
+	}
+	return e, slices.DeleteFunc(list, func(r queue.Reservation) bool { return tenant != "" && r.Tenant != tenant }), nil
+}
+
 // CancelReservation implements service.Reservations. What a crash leaves over is cancelled by asking again.
 func (n reservationService) CancelReservation(ctx context.Context, tenant, id, author string) (total int, err error) {
-	list, err := n.Reservations(ctx, tenant)
+	e, list, err := n.reserved(ctx, tenant)
 	if err != nil {
 		return 0, err
 	}
-	i := slices.IndexFunc(list, func(r service.Reservation) bool { return r.ID == id })
+	i := slices.IndexFunc(list, func(r queue.Reservation) bool { return reservationID(r) == id })
 	if i < 0 {
 		return 0, fmt.Errorf("%w: no mail waits for a reservation %q", service.ErrNotFound, id)
 	}
-	e, err := n.running()
+	want := list[i]
+	all, err := e.store.DestinationsAt(ctx, want.Due)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("node: cancel reservation: %w", err)
 	}
-	all, err := e.destinations()
-	if err != nil {
-		return 0, err
-	}
-	want := reservation{list[i].Tenant, list[i].FromDomain, list[i].Time.UnixMilli()}
 	for _, d := range all {
-		k, err := e.actors.Destinations().Interrupt(ctx, d, func(d *mail.Delivery) bool {
-			return d.Reserved && d.Attempts == 0 && reservationOf(d) == want
+		k, err := e.actors.Destinations().InterruptAt(ctx, d, want.Due, func(d *mail.Delivery) bool {
+			return d.Reserved && d.Attempts == 0 && d.Tenant == want.Tenant && d.From.Domain() == want.From
 		})
 		if total += k; err != nil {
 			return total, fmt.Errorf("node: cancel reservation: %w", err)
 		}
 	}
-	n.log.Warn("reservation cancelled", "reservation", id, "tenant", want.tenant, "deliveries", total, "author", author)
+	n.log.Warn("reservation cancelled", "reservation", id, "tenant", want.Tenant, "deliveries", total, "author", author)
 	return total, nil
 }

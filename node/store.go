@@ -107,6 +107,13 @@ func (s actorStore) Scan(d mail.Destination, c protocol.Cursor, until time.Time,
 	return ds, next, more, due, err
 }
 
+// ScanAt implements protocol.Queue.
+func (s actorStore) ScanAt(d mail.Destination, c protocol.Cursor, due time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, error) {
+	from, _ := c.(queue.Cursor)
+	ds, next, more, err := s.Store.ScanAt(d, from, due, n)
+	return ds, next, more, err
+}
+
 // Rewind implements protocol.Queue.
 func (s actorStore) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
 	from, _ := c.(queue.Cursor)

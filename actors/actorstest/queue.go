@@ -100,6 +100,12 @@ func (q *Queue) Scan(d mail.Destination, c protocol.Cursor, until time.Time, n i
 	return due, c, more, next, nil
 }
 
+// ScanAt implements protocol.Queue.
+func (q *Queue) ScanAt(d mail.Destination, c protocol.Cursor, due time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, error) {
+	ds, next, more, _, err := q.Scan(d, c, due, n)
+	return slices.DeleteFunc(ds, func(d mail.Delivery) bool { return !d.Due.Equal(due) }), next, more, err
+}
+
 // Rewind implements protocol.Queue.
 func (q *Queue) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
 	at, set := c.(place)

@@ -30,11 +30,24 @@ const discardRounds = 3
 // interrupted, in steps of a scan, each durable before the next, and tells how many. What is in delivery is left to its
 // outcome: see gate.Gate.Discard for what becomes of it then. It ends early with ctx; to begin anew does no harm.
 func (r *Registry) Discard(ctx context.Context, d mail.Destination, k gate.Key, before time.Time) (n int, err error) {
-	return r.Interrupt(ctx, d, func(d *mail.Delivery) bool { return concerns(k, d) && d.Accepted().Before(before) })
+	return r.interrupt(ctx, d, func(b *Outbox, at protocol.Cursor) (ds []mail.Delivery, next protocol.Cursor, more bool, err error) {
+		ds, next, more, _, err = b.env.Queue.Scan(b.dest, at, endOfTime, b.env.Batch)
+		return ds, next, more, err
+	}, func(d *mail.Delivery) bool { return concerns(k, d) && d.Accepted().Before(before) })
 }
 
-// Interrupt ends every queued delivery to d that is meant, as Discard does. meant is called with a lock held.
-func (r *Registry) Interrupt(ctx context.Context, d mail.Destination, meant func(*mail.Delivery) bool) (n int, err error) {
+// InterruptAt ends every queued delivery to d that is due at that very moment and meant, as Discard does, without a look at
+// any other. meant is called with a lock held.
+func (r *Registry) InterruptAt(ctx context.Context, d mail.Destination, due time.Time, meant func(*mail.Delivery) bool) (n int, err error) {
+	return r.interrupt(ctx, d, func(b *Outbox, at protocol.Cursor) ([]mail.Delivery, protocol.Cursor, bool, error) {
+		return b.env.Queue.ScanAt(b.dest, at, due, b.env.Batch)
+	}, meant)
+}
+
+// look is one step through what may be meant.
+type look func(*Outbox, protocol.Cursor) (ds []mail.Delivery, next protocol.Cursor, more bool, err error)
+
+func (r *Registry) interrupt(ctx context.Context, d mail.Destination, scan look, meant func(*mail.Delivery) bool) (n int, err error) {
 	s := r.shard(d)
 	s.mu.Lock()
 	b := r.entry(s, d, r.shell.Clock.Now()).outbox
@@ -45,7 +58,7 @@ func (r *Registry) Interrupt(ctx context.Context, d mail.Destination, meant func
 	}
 	defer b.endPurge()
 	for range discardRounds {
-		done, moved, err := r.discardOnce(ctx, b, meant)
+		done, moved, err := r.discardOnce(ctx, b, scan, meant)
 		if n += done; err != nil || moved == 0 {
 			return n, err
 		}
@@ -53,8 +66,8 @@ func (r *Registry) Interrupt(ctx context.Context, d mail.Destination, meant func
 	return n, nil
 }
 
-// discardOnce goes through the destination from head to end. moved is how many deliveries it could not judge.
-func (r *Registry) discardOnce(ctx context.Context, b *Outbox, meant func(*mail.Delivery) bool) (n, moved int, err error) {
+// discardOnce goes through what scan shows of the destination. moved is how many deliveries it could not judge.
+func (r *Registry) discardOnce(ctx context.Context, b *Outbox, scan look, meant func(*mail.Delivery) bool) (n, moved int, err error) {
 	var at protocol.Cursor
 	for more := true; more; {
 		if err := ctx.Err(); err != nil {
@@ -62,7 +75,7 @@ func (r *Registry) discardOnce(ctx context.Context, b *Outbox, meant func(*mail.
 		}
 		var ds []mail.Delivery
 		b.forgetGhosts()
-		ds, at, more, _, err = b.env.Queue.Scan(b.dest, at, endOfTime, b.env.Batch)
+		ds, at, more, err = scan(b, at)
 		if err != nil {
 			return n, moved, fmt.Errorf("look for what to discard: %w", err)
 		}

@@ -61,6 +61,8 @@ type Queue interface {
 	// Seq. next goes on from there: what is put or moved to before it does not come up any more. more tells that n was
 	// reached; nextDue is the earliest due time after until, zero where there is none, known only where more is false.
 	Scan(d mail.Destination, c Cursor, until time.Time, n int) (ds []mail.Delivery, next Cursor, more bool, nextDue time.Time, err error)
+	// ScanAt is Scan for what is due at that very moment, without a look at what else waits.
+	ScanAt(d mail.Destination, c Cursor, due time.Time, n int) (ds []mail.Delivery, next Cursor, more bool, err error)
 	// Rewind gives the cursor that lies before d and not behind c. nil is always a right answer, and a slow one.
 	Rewind(c Cursor, d *mail.Delivery) Cursor
 	Body(id mail.MessageID) ([]byte, error)

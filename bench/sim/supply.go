@@ -131,6 +131,12 @@ func (s *supply) make(b *backlog, to mail.Domain) {
 	}
 }
 
+// ScanAt implements protocol.Queue.
+func (s *supply) ScanAt(to mail.Destination, c protocol.Cursor, due time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, error) {
+	ds, next, more, _, err := s.Scan(to, c, due, n)
+	return slices.DeleteFunc(ds, func(d mail.Delivery) bool { return !d.Due.Equal(due) }), next, more, err
+}
+
 // Rewind implements protocol.Queue.
 func (s *supply) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
 	p, ok := c.(spot)

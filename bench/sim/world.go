@@ -99,6 +99,11 @@ func (q deferred) Scan(d mail.Destination, c protocol.Cursor, until time.Time, n
 	return q.w.queue.Scan(d, c, until, n)
 }
 
+// ScanAt implements protocol.Queue.
+func (q deferred) ScanAt(d mail.Destination, c protocol.Cursor, due time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, error) {
+	return q.w.queue.ScanAt(d, c, due, n)
+}
+
 // Rewind implements protocol.Queue.
 func (q deferred) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
 	return q.w.queue.Rewind(c, d)

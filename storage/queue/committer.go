@@ -389,6 +389,12 @@ func (s *Store) account(batch []*request) {
 		for i := range r.drops {
 			x.drop(&r.drops[i])
 		}
+		for _, k := range r.booked {
+			s.bookings.add(k)
+		}
+		for _, k := range r.freed {
+			s.bookings.remove(k)
+		}
 	}
 	x.mu.Unlock()
 	s.exposed.Add(-c.unmarked)

@@ -86,6 +86,12 @@ func (s *Store) addDelivery(r *request, d *mail.Delivery) {
 	plain := appendDelivery(r.metadata[:0], d, s.lineage)
 	r.set(key, s.seal(r, identity(r.aad[:0], s.lineage, d.Seq, kindDelivery), plain))
 	r.adds = append(r.adds, at)
+	if entry := &r.sets[len(r.sets)-1]; reserved(d) {
+		entry.UserMeta = metaReserved
+		r.booked = append(r.booked, bookingOf(d))
+	} else {
+		entry.UserMeta = metaPlain
+	}
 	r.live += deliveryWeight
 	r.maxSeq = max(r.maxSeq, d.Seq)
 }
@@ -144,6 +150,9 @@ func (s *Store) settle(m mail.Settlement, sure bool, done func(error)) {
 	r.buf = appendSpot(r.buf, &at)
 	r.del(r.cut(from))
 	r.drops = append(r.drops, at)
+	if reserved(d) {
+		r.freed = append(r.freed, bookingOf(d))
+	}
 	r.live -= deliveryWeight
 	r.message, r.outcome = d.Message, true
 	r.settles, r.final = d.Shared, m.Next == nil

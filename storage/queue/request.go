@@ -23,6 +23,8 @@ type request struct {
 	one    [1]mail.Event // room for the single event of a settlement
 	adds   []spot        // deliveries that wait from now on
 	drops  []spot        // deliveries that no longer do
+	booked []booking     // reservations of adds
+	freed  []booking     // and of drops
 	live   int64         // bytes that become live, negative for dead
 
 	maxSeq    mail.Seq

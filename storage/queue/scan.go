@@ -42,13 +42,8 @@ func (s *Store) Scan(d mail.Destination, c Cursor, until time.Time, n int) (
 	}
 	defer s.leave()
 	w := walker{s: s, dest: s.names.of(d), cursor: c, until: dueOf(until), want: n, next: c, nextDue: lastPlace.due}
-	views := s.index.begin(w.dest)
-	if len(views) == 0 {
-		return nil, c, false, time.Time{}, nil
-	}
-	defer s.index.end(views)
-	if err := w.walk(views); err != nil {
-		return nil, c, false, time.Time{}, fmt.Errorf("scan: %w", err)
+	if err := w.run(); err != nil {
+		return nil, c, false, time.Time{}, err
 	}
 	if w.nextDue != lastPlace.due {
 		nextDue = dueTime(w.nextDue)
@@ -56,11 +51,25 @@ func (s *Store) Scan(d mail.Destination, c Cursor, until time.Time, n int) (
 	return w.out, w.next, w.more, nextDue, nil
 }
 
+// ScanAt is Scan for deliveries that are due at that very moment. It does not walk what is due before or after.
+func (s *Store) ScanAt(d mail.Destination, c Cursor, due time.Time, n int) (ds []mail.Delivery, next Cursor, more bool, err error) {
+	if !s.enter() {
+		return nil, c, false, ErrClosed
+	}
+	defer s.leave()
+	w := walker{s: s, dest: s.names.of(d), cursor: c, from: dueOf(due), until: dueOf(due), want: n, next: c, nextDue: lastPlace.due}
+	if err := w.run(); err != nil {
+		return nil, c, false, err
+	}
+	return w.out, w.next, w.more, nil
+}
+
 // walker is one scan.
 type walker struct {
 	s      *Store
 	dest   destination
 	cursor Cursor
+	from   uint64
 	until  uint64
 	want   int
 
@@ -71,6 +80,18 @@ type walker struct {
 	next    Cursor
 	more    bool
 	nextDue uint64
+}
+
+func (w *walker) run() error {
+	views := w.s.index.begin(w.dest)
+	if len(views) == 0 {
+		return nil
+	}
+	defer w.s.index.end(views)
+	if err := w.walk(views); err != nil {
+		return fmt.Errorf("scan: %w", err)
+	}
+	return nil
 }
 
 func (w *walker) walk(views []view) error {
@@ -91,6 +112,9 @@ func (w *walker) walk(views []view) error {
 		}
 		if start.less(v.head) {
 			start, behind = v.head, false
+		}
+		if from := (place{w.from, 0}); start.less(from) {
+			start, behind = from, true
 		}
 		if err := w.class(v, start, !behind); err != nil || w.more {
 			return err
@@ -271,6 +295,7 @@ func (s *Store) quarantine(key, value []byte, at *spot, reason error) {
 	r.set(append([]byte{kindQuarantine}, key...), value)
 	r.del(key)
 	r.drops = append(r.drops, *at)
+	s.bookings.doubt() // whose it was nobody knows
 	r.live -= deliveryWeight
 	s.submit(r)
 }

@@ -287,7 +287,7 @@ func (s *Store) withdraw(put *request, reason error) {
 	if put.hasKey {
 		r.del(append([]byte{kindKey}, put.key[:]...))
 	}
-	r.drops = append(r.drops, put.adds...)
+	r.drops, r.freed = append(r.drops, put.adds...), put.booked
 	r.live = -put.live
 	queued := make(map[mail.Seq]bool, len(put.adds))
 	for i := range put.adds {

@@ -45,6 +45,7 @@ type Store struct {
 	runID     uint32        // tells the marks of exposure of this run of the process
 	c         committer     // the committer's goroutine only
 	index     index
+	bookings  bookings
 	lastSeq   atomic.Uint64
 	space     space
 
@@ -105,7 +106,7 @@ func openStore(cfg Config) (*Store, error) {
 		closing: make(chan struct{}), drained: make(chan struct{})}
 	s.stats = s.newStats(kindDay)
 	s.unheld.by = map[mail.Seq]struct{}{}
-	s.index.by = map[destination]*lane{}
+	s.index.by, s.bookings.by = map[destination]*lane{}, map[booking]int{}
 	s.runID = newRunID()
 	s.inbox.wake = make(chan struct{}, 1)
 	s.inbox.room = sync.NewCond(&s.inbox.mu)
@@ -297,7 +298,7 @@ func (s *Store) sealMark(m mail.Seq) []byte {
 	return s.ring.Seal(nil, plain, s.homeIdentity(kindIdentity, [16]byte{}))
 }
 
-// loadIndex counts what waits: one pass over the keys.
+// loadIndex counts what waits: one pass over the keys, and a look at what is reserved.
 func (s *Store) loadIndex() error {
 	return s.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kindDelivery}})
@@ -306,6 +307,9 @@ func (s *Store) loadIndex() error {
 			if at, ok := parseSpot(it.Item().Key()); ok {
 				s.index.put(&at)
 				s.index.live += deliveryWeight
+				if err := s.book(it.Item(), &at); err != nil {
+					return err
+				}
 			}
 		}
 		marks := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kindExposed}})
