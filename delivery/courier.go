@@ -24,6 +24,7 @@ type Trip struct {
 	Route         mail.Route    // hosts to try in order
 	Receiver      string        // policy group, for classification and logs
 	PerConnection int           // messages on this connection; 0 = no limit
+	SessionTime   time.Duration // how long after its beginning it begins messages; 0 = no limit
 	Interval      time.Duration // from one message's begin to the next on this connection
 	TLS           string        // smtpc.TLSOpportunistic (also ""), TLSRequired, TLSNone
 	Linger        time.Duration // how long an idle connection waits for work; 0 = 3 s, negative = not at all
@@ -127,7 +128,7 @@ func (c *Courier) carry(ctx context.Context, t Trip, w Work, s *smtpc.Session, k
 	}
 	_, torn := c.memory.about(key)
 	r := s.Carry(ctx, w, smtpc.Limits{
-		Messages: t.PerConnection, Interval: t.Interval, Linger: max(linger, 0), Groups: !torn,
+		Messages: t.PerConnection, Time: t.SessionTime, Interval: t.Interval, Linger: max(linger, 0), Groups: !torn,
 	})
 	if r.Torn {
 		c.memory.groupTorn(key)

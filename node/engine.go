@@ -364,6 +364,6 @@ type courierAdapter struct{ c *delivery.Courier }
 // Run implements protocol.Courier.
 func (a courierAdapter) Run(ctx context.Context, t protocol.Trip, w protocol.Work) protocol.Report {
 	r := a.c.Run(ctx, delivery.Trip{Source: t.Source, Route: t.Route, Receiver: t.Receiver,
-		PerConnection: t.PerConnection, Interval: t.Interval, TLS: t.TLS}, w)
+		PerConnection: t.PerConnection, SessionTime: t.SessionTime, Interval: t.Interval, TLS: t.TLS}, w)
 	return protocol.Report{Connected: r.Connected, Outcome: r.Outcome, Messages: r.Messages}
 }

@@ -93,6 +93,42 @@ func TestReservation(t *testing.T) {
 	r.atRest()
 }
 
+// TestReservationsOfOtherServices: a header, and where the composition has it so the beginning of the subject, reserve by
+// Japan's time to the minute; neither is delivered, the rest of the subject is, and logged (R31).
+func TestReservationsOfOtherServices(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", nil)
+	r := newRig(t, to(sink), ", received: keep, headers: {subject_time: true}")
+	r.setClock(12, 20)
+	c := r.session()
+	const at = "2027/03/10 23:00" // 14:00 UTC
+	c.mustSend("X-Delivery-Time-Specified: "+at+"\r\nSubject: a\r\n\r\nx\r\n", "header@x.test")
+	c.mustSend("Subject: ["+at+"] the news\r\n\r\nx\r\n", "subject@x.test")
+	c.mustSend("Subject: [2027/03/10 13:00] late\r\n\r\nx\r\n", "past@x.test")
+	if got := sink.mustGet(t, 1); got.to != "past@x.test" || got.data != "Subject: late\r\n\r\nx\r\n" {
+		t.Fatalf("%+v", got)
+	}
+	r.advance(99 * time.Minute)
+	c.mustSend(text(""), "witness@x.test")
+	if got := sink.mustGet(t, 2); got.to != "witness@x.test" {
+		t.Fatalf("%s came before its time", got.to)
+	}
+	r.advance(time.Minute)
+	sink.mustGet(t, 4)
+	got := map[string]string{}
+	sink.note(func() {
+		for _, m := range sink.messages[2:] {
+			got[m.to] = m.data
+		}
+	})
+	if got["header@x.test"] != "Subject: a\r\n\r\nx\r\n" || got["subject@x.test"] != "Subject: the news\r\n\r\nx\r\n" {
+		t.Errorf("arrived %q", got)
+	}
+	if e := r.events("status=queued&to=subject@x.test"); len(e) != 1 || e[0].Subject != "the news" {
+		t.Errorf("logged %+v", e)
+	}
+	r.atRest()
+}
+
 // TestCounters: one event of each kind makes exactly one in its counter (R60), the windows agree with the total (R61),
 // and names that cannot be found are told from those that cannot be asked for (R48).
 func TestCounters(t *testing.T) {

@@ -22,6 +22,7 @@ type receiver struct {
 	attempts map[string]int // RCPT commands by path
 	loose    []string       // octets that no strict sender writes
 	held     map[net.Conn]bool
+	most     int // connections at once, since the beginning
 }
 
 // session is what one connection was used for.
@@ -57,10 +58,12 @@ func startReceiver(t *testing.T, addr string, answer func(stage, arg string) str
 			}
 			r.mu.Lock()
 			r.held[c] = true
+			r.most = max(r.most, len(r.held))
 			r.mu.Unlock()
 			wg.Go(func() {
 				r.serve(c)
 				c.Close()
+				r.note(func() { delete(r.held, c) })
 			})
 		}
 	})

@@ -25,7 +25,7 @@ func TestAlignment(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			z := dnstest.Zone{TTL: 600,
 				PTR: map[string][]string{"192.0.2.7": {"relay.shop.test"}},
-				A:   map[string][]string{"relay.shop.test": {"192.0.2.7", "192.0.2.8"}},
+				A:   map[string][]string{"relay.shop.test": {"192.0.2.7", "192.0.2.8"}, "shop.test": {"192.0.2.7"}},
 				TXT: map[string][]string{
 					"shop.test":              {"v=spf1 a:relay.shop.test -all"},
 					"_dmarc.shop.test":       {"v=DMARC1; p=reject"},

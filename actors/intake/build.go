@@ -24,7 +24,7 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 		return nil, refuse(451, smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 5}, "settings have changed, connect again")
 	}
 	c := m.Composition
-	names := directive.Names{Group: c.Headers.Group, Cleaning: c.Headers.Cleaning, Appoint: c.Headers.Appoint}
+	names := directive.Names{Group: c.Headers.Group, Cleaning: c.Headers.Cleaning, Appoint: c.Headers.Appoint, SubjectTime: c.Headers.SubjectTime}
 	d, h := directive.Scan(s.Data, &names, c.Received == "strip")
 	if h.Received >= directive.MaxReceived {
 		return nil, refuse(554, smtp.EnhancedCode{Class: 5, Subject: 4, Detail: 6}, "too many hops, this message is in a loop")

@@ -10,10 +10,11 @@ import (
 
 // Trip is what a session must know to connect.
 type Trip struct {
-	Source        netip.Addr // invalid: the system chooses
-	Route         mail.Route // hosts to try in order
-	Receiver      string     // policy group, for classification and logs
-	PerConnection int        // messages on this connection; 0 = no limit
+	Source        netip.Addr    // invalid: the system chooses
+	Route         mail.Route    // hosts to try in order
+	Receiver      string        // policy group, for classification and logs
+	PerConnection int           // messages on this connection; 0 = no limit
+	SessionTime   time.Duration // how long it begins messages; 0 = no limit
 	Interval      time.Duration
 	TLS           string // "opportunistic", "required" or "none"
 }

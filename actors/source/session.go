@@ -69,7 +69,7 @@ func (s *Session) Trip(b *Book) protocol.Trip {
 	defer b.mu.Unlock()
 	l := s.road.lane.limits
 	return protocol.Trip{Source: b.source, Route: s.road.route, Receiver: l.Receiver, PerConnection: s.road.lane.control.PerConnection(),
-		Interval: l.Interval, TLS: l.TLS}
+		SessionTime: l.SessionTime, Interval: l.Interval, TLS: l.TLS}
 }
 
 // Receiver names whom the session talks to.

@@ -32,6 +32,7 @@ type Session struct {
 	accepted  *flight   // its envelope is accepted, its body is due
 	departing *flight   // its body and dot are what s.out ends
 	begun     int       // envelopes sent
+	until     time.Time // when the last of them may be begun, wall time; only kept with a limit
 	served    int       // transactions the receiver answered to the end
 	last      time.Time // when the last one began, wall time; only kept with an interval
 	unclean   bool      // the last transaction was broken off: RSET before the next MAIL (RFC 5321 §4.1.4)
@@ -66,6 +67,9 @@ func (s *Session) Carry(ctx context.Context, w Work, l Limits) Result {
 	s.ctx, s.work, s.limits = ctx, w, l
 	if s.caps.MailMax > 0 && (s.limits.Messages == 0 || s.caps.MailMax < s.limits.Messages) {
 		s.limits.Messages = s.caps.MailMax
+	}
+	if l.Time > 0 {
+		s.until = clock.Wall().Add(l.Time)
 	}
 	defer context.AfterFunc(ctx, s.stop)()
 	for !s.dead {
@@ -119,7 +123,15 @@ func (s *Session) spare(other *flight) *flight {
 
 // exhausted tells whether no further transaction may begin on this connection.
 func (s *Session) exhausted() bool {
-	return s.limits.Messages > 0 && s.begun >= s.limits.Messages || s.ctx.Err() != nil
+	return s.limits.Messages > 0 && s.begun >= s.limits.Messages || s.ctx.Err() != nil || !s.until.IsZero() && !clock.Wall().Before(s.until)
+}
+
+// linger is how long the connection may wait for its next message.
+func (s *Session) linger() time.Duration {
+	if s.until.IsZero() {
+		return s.limits.Linger
+	}
+	return max(0, min(s.limits.Linger, -clock.Since(s.until)))
 }
 
 // take returns the next message that can be sent, waiting for it as long as the connection may linger; nil when the
@@ -132,7 +144,7 @@ func (s *Session) take() *flight {
 		}
 		j := s.work.Next(0)
 		if j == nil {
-			if j = s.work.Next(s.limits.Linger); j == nil {
+			if j = s.work.Next(s.linger()); j == nil {
 				return nil
 			}
 			if s.ctx.Err() != nil {
@@ -178,7 +190,8 @@ func (s *Session) ready(f *flight, j *mail.Job) *flight {
 	return f
 }
 
-// pause waits until the interval since the last message has passed; false when the context ended first.
+// pause waits until the interval since the last message has passed; false when the context or the connection's time would
+// end first.
 func (s *Session) pause() bool {
 	wait := s.limits.Interval
 	if wait <= 0 || s.begun == 0 {
@@ -186,6 +199,9 @@ func (s *Session) pause() bool {
 	}
 	if wait -= clock.Since(s.last); wait <= 0 {
 		return true
+	}
+	if !s.until.IsZero() && -clock.Since(s.until) < wait {
+		return false
 	}
 	t := time.NewTimer(wait)
 	defer t.Stop()

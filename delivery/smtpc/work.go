@@ -28,6 +28,7 @@ type Work interface {
 // Limits bound what one session carries.
 type Limits struct {
 	Messages int           // transactions on this connection; 0 = no limit
+	Time     time.Duration // how long after Carry's beginning a transaction may begin; 0 = no limit
 	Interval time.Duration // from the begin of one message to the begin of the next
 	Linger   time.Duration // how long an idle connection waits for the next message
 	Groups   bool          // body and next envelope may share a write (rule D4); false = two round trips per message

@@ -17,7 +17,7 @@ import (
 func zone() dnstest.Zone {
 	return dnstest.Zone{TTL: 600,
 		PTR: map[string][]string{"192.0.2.7": {"relay.shop.test"}},
-		A:   map[string][]string{"relay.shop.test": {"192.0.2.7"}, "mx.shop.test": {"192.0.2.7"}},
+		A:   map[string][]string{"relay.shop.test": {"192.0.2.7"}, "mx.shop.test": {"192.0.2.7"}, "shop.test": {"192.0.2.7"}},
 		MX:  map[string][]dnstest.MX{"hosts.shop.test": {{Pref: 1, Host: "mx.shop.test"}}},
 		TXT: map[string][]string{
 			"shop.test":                 {"v=spf1 include:inner.shop.test -all"},

@@ -123,6 +123,28 @@ func (d *Directives) timeSpecified(f field) {
 	}
 }
 
+// timeForm is how a reservation is written at the beginning of a subject.
+const timeForm = "[2006/01/02 15:04] "
+
+// subjectTime reads a reservation at the beginning of a Subject whose value ends at end of the message, has it cut out, and
+// returns the value behind it (requirement R31). One inside an encoded word is none.
+func (d *Directives) subjectTime(value []byte, end int, h *Header) []byte {
+	text := bytes.TrimLeft(value, " \t")
+	if len(text) < len(timeForm) {
+		return value
+	}
+	t, err := time.ParseInLocation(timeForm, string(text[:len(timeForm)]), japan)
+	if err != nil {
+		return value
+	}
+	if d.Start.IsZero() {
+		d.Start = t
+	}
+	at := end - len(text)
+	h.Cut = append(h.Cut, Range{at, at + len(timeForm)})
+	return text[len(timeForm):]
+}
+
 func (d *Directives) seconds(f field, p *time.Duration, lo, hi time.Duration) {
 	v := trimmed(f.value)
 	n, err := strconv.ParseUint(v, 10, 32)

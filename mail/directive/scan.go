@@ -25,12 +25,13 @@ const (
 // that case, all others in any (E-9). An empty name matches nothing.
 type Names struct {
 	Group, Cleaning, Appoint string
+	SubjectTime              bool // a Subject may begin with "[yyyy/MM/dd HH:mm] " (R31)
 }
 
 // DefaultNames are the names without a setting.
 var DefaultNames = Names{Group: "X-Relay-Group", Cleaning: "X-KAEDE-Cleaning", Appoint: "X-KAEDE-Appoint"}
 
-// Range is a part of a message: whole fields, line ends included.
+// Range is a part of a message: whole fields, line ends included, or the time that a subject begins with.
 type Range struct{ Start, End int }
 
 // Directives is what a message asks for. Zero values mean that it asks for nothing.
@@ -74,6 +75,9 @@ func Scan(msg []byte, names *Names, stripReceived bool) (d Directives, h Header)
 		steers := false
 		switch f.name[0] | 0x20 {
 		case 'f', 'm', 's', 'd':
+			if h.Subject == nil && names.SubjectTime && f.is("Subject") {
+				f.value = d.subjectTime(f.value, end, &h)
+			}
 			h.fact(f)
 		case 'r':
 			if f.is("Received") {

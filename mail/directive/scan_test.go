@@ -14,6 +14,8 @@ import (
 func crlf(s string) []byte { return []byte(strings.ReplaceAll(s, "\n", "\r\n")) }
 
 func TestSteering(t *testing.T) {
+	timed := DefaultNames
+	timed.SubjectTime = true
 	custom := Names{Group: "Campaign", Cleaning: "X-Slow", Appoint: "X-KAEDE-Appoint"}
 	tests := []struct {
 		name     string
@@ -42,6 +44,15 @@ func TestSteering(t *testing.T) {
 		{"start in RFC 3339", "x-relay-start-time: 2027-01-15T17:00:00+09:00\n", DefaultNames, Directives{Start: time.Unix(1800000000, 0)}, "", 0},
 		{"start in Japan", "X-Delivery-Time-Specified: 2027/01/15 17:00\n", DefaultNames, Directives{Start: time.Unix(1800000000, 0)}, "", 0},
 		{"start in Japan malformed", "X-Delivery-Time-Specified: 2027-01-15\n", DefaultNames, Directives{}, "", 1},
+		{"subject time", "A: 1\nSubject: [2027/01/15 17:00] the news\nB: 2\n", timed, Directives{Start: time.Unix(1800000000, 0)}, "A: 1\nSubject: the news\nB: 2\n", 0},
+		{"subject time, off", "Subject: [2027/01/15 17:00] the news\n", DefaultNames, Directives{}, "Subject: [2027/01/15 17:00] the news\n", 0},
+		{"subject time, nothing else", "subject:[2027/01/15 17:00] \n", timed, Directives{Start: time.Unix(1800000000, 0)}, "subject:\n", 0},
+		{"subject time, encoded words behind", "Subject: [2027/01/15 17:00] =?UTF-8?B?5aSP?=\n =?UTF-8?B?5aSP?=\n", timed, Directives{Start: time.Unix(1800000000, 0)}, "Subject: =?UTF-8?B?5aSP?=\n =?UTF-8?B?5aSP?=\n", 0},
+		{"subject time without a blank", "Subject: [2027/01/15 17:00]news\n", timed, Directives{}, "Subject: [2027/01/15 17:00]news\n", 0},
+		{"subject time, no such day", "Subject: [2027/02/30 17:00] news\n", timed, Directives{}, "Subject: [2027/02/30 17:00] news\n", 0},
+		{"subject time, not at the beginning", "Subject: Re: [2027/01/15 17:00] news\n", timed, Directives{}, "Subject: Re: [2027/01/15 17:00] news\n", 0},
+		{"subject time, the first subject", "Subject: a\nSubject: [2027/01/15 17:00] news\n", timed, Directives{}, "Subject: a\nSubject: [2027/01/15 17:00] news\n", 0},
+		{"subject time behind another", "X-KAEDE-Appoint: 1700000000\nSubject: [2027/01/15 17:00] news\n", timed, Directives{Start: time.Unix(1700000000, 0)}, "Subject: news\n", 0},
 		{"start malformed", "X-Relay-Start-Time: tomorrow\n", DefaultNames, Directives{}, "", 1},
 		{"lifetime and retry", "X-Relay-Lifetime: 60\nX-Relay-Retry-Interval: 10\n", DefaultNames, Directives{Lifetime: time.Minute, Retry: 10 * time.Second}, "", 0},
 		{"lifetime too short", "X-Relay-Lifetime: 5\n", DefaultNames, Directives{}, "", 1},

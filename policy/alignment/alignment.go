@@ -19,6 +19,7 @@ import (
 const (
 	RulePTR   = "ptr"
 	RuleHelo  = "helo"
+	RuleFrom  = "sender"
 	RuleSPF   = "spf"
 	RuleDKIM  = "dkim"
 	RuleDMARC = "dmarc"
@@ -89,6 +90,7 @@ func Check(r Records, id Identity) (found []Finding) {
 	if envelope == "" {
 		envelope, _ = mail.ParseDomain(id.Helo)
 	}
+	found = append(found, exists(r, envelope)...)
 	spf, spfKnown := spfPasses(r, envelope, public, &found)
 	signers, keysKnown := signed(r, id.Signatures, &found)
 	if f, bad := dmarc(r, id.From, evidence{envelope: envelope, spf: spf, spfKnown: spfKnown, signers: signers, keysKnown: keysKnown}); bad {
@@ -112,6 +114,20 @@ func printable(s string) string {
 		}
 	}
 	return string(b)
+}
+
+// exists looks at the envelope sender's domain: carriers refuse one with neither MX nor address (requirements D2).
+func exists(r Records, d mail.Domain) []Finding {
+	if d == "" {
+		return nil
+	}
+	for _, t := range [...]Type{MX, Hosts} {
+		if a, known := r.Lookup(Question{string(d), t}); !known || len(a.Names)+len(a.Addrs) > 0 {
+			return nil
+		}
+	}
+	return []Finding{{RuleFrom, fmt.Sprintf("the envelope sender's domain %s has neither MX nor address", d),
+		"give it an MX record: bounces have to go somewhere, and carriers refuse it as it is", smtp.EnhancedCode{Class: 5, Subject: 1, Detail: 8}}}
 }
 
 // Public tells whether receivers on the Internet see a as it is: what loopback and private networks are called is

@@ -21,11 +21,15 @@ const (
 	MessageID  = "message_id"
 	Repeated   = "message_id_repeated"
 	From       = "from"
+	HeaderSize = "header_size"
 	OneClick   = "one_click"
 )
 
 // maxLine is how many octets a line may have without its CRLF (RFC 5322 §2.1.1).
 const maxLine = 998
+
+// maxHeader is how many octets of header section carriers bear (requirements D2).
+const maxHeader = 12 << 10
 
 // Finding is one thing that is wrong with a message.
 type Finding struct {
@@ -53,6 +57,9 @@ func Check(msg []byte) (found []Finding) {
 	}
 	if h.froms != 1 {
 		fail(From, content, "From stands %d times: exactly one is needed", h.froms)
+	}
+	if h.size > maxHeader {
+		fail(HeaderSize, content, "the header section has %d octets, above %d mobile carriers have trouble with it: shorten it", h.size, maxHeader)
 	}
 	if h.post && !h.covered() {
 		fail(OneClick, policy, "one-click unsubscription (RFC 8058) is not covered by a DKIM signature: "+
@@ -85,10 +92,12 @@ type header struct {
 	post        bool // List-Unsubscribe-Post
 	unsubscribe bool // List-Unsubscribe
 	signed      bool // a signature covers both
+	size        int  // octets, without the empty line behind it
 }
 
 func (h *header) read(msg []byte) {
 	for name, value := range directive.Fields(msg) {
+		h.size += len(name) + 1 + len(value)
 		switch len(name) { // few names have these lengths
 		case len("From"):
 			if strings.EqualFold(string(name), "From") {

@@ -31,6 +31,8 @@ func TestCheck(t *testing.T) {
 		{"a line of 999", fine, "short\r\n" + strings.Repeat("x", 999) + "\r\n", []string{LineLength}, "line 5 has 999 octets"},
 		{"a last line without end", fine, strings.Repeat("x", 1000), []string{LineLength}, "line 4 has 1000 octets"},
 		{"a long header line", fine + "X-A: " + strings.Repeat("x", 1000) + "\r\n", "", []string{LineLength}, "line 3 has 1005 octets"},
+		{"12 KB of header", fine + strings.Repeat("X-A: "+strings.Repeat("x", 505)+"\r\n", 24-1) + "X-B: " + strings.Repeat("x", 12288-len(fine)-23*512-7) + "\r\n", strings.Repeat("body\r\n", 9999), nil, ""},
+		{"more header", fine + strings.Repeat("X-A: "+strings.Repeat("x", 505)+"\r\n", 24), "", []string{HeaderSize}, "the header section has"},
 		{"one-click without signature", fine + oneClick, "", []string{OneClick}, "sign List-Unsubscribe"},
 		{"one-click signed", signed("From:List-Unsubscribe :\r\n list-unsubscribe-post") + fine + oneClick, "", nil, ""},
 		{"one-click half signed", signed("From:List-Unsubscribe") + fine + oneClick, "", []string{OneClick}, ""},

@@ -25,6 +25,7 @@ type ReceiverRule struct {
 	Queue          string   `yaml:"queue,omitempty" json:"queue,omitempty"`                     // classic queue name (R63); default pc
 	Connections    int      `yaml:"connections,omitempty" json:"connections,omitempty"`         // at once, per source; 0 = inherit default
 	PerConnection  int      `yaml:"per_connection,omitempty" json:"per_connection,omitempty"`   // messages; 0 = inherit, -1 = no limit
+	SessionTime    Duration `yaml:"session_time,omitempty" json:"session_time,omitempty"`       // how long a connection begins messages; 0 = inherit
 	Interval       Duration `yaml:"interval,omitempty" json:"interval,omitempty"`               // between messages on one connection
 	Rate           float64  `yaml:"rate,omitempty" json:"rate,omitempty"`                       // messages/s per source; 0 = inherit, -1 = no limit
 	Start          float64  `yaml:"start,omitempty" json:"start,omitempty"`                     // messages/s to begin with, doubled every minute; 0 = at once as above

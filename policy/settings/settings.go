@@ -112,6 +112,8 @@ type Headers struct {
 	Group    string `yaml:"group,omitempty" json:"group,omitempty"`       // default X-Relay-Group
 	Cleaning string `yaml:"cleaning,omitempty" json:"cleaning,omitempty"` // default X-KAEDE-Cleaning, exact case
 	Appoint  string `yaml:"appoint,omitempty" json:"appoint,omitempty"`   // default X-KAEDE-Appoint, exact case
+
+	SubjectTime bool `yaml:"subject_time,omitempty" json:"subject_time,omitempty"` // a reservation at the beginning of Subject (R31)
 }
 
 // Retry is when to try again and when to give up (R46).

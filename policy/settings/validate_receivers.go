@@ -42,6 +42,7 @@ func (c *checker) rules(rules []ReceiverRule, path string) {
 			c.oneOf(r.TLS, p+".tls", "opportunistic", "required", "none")
 		}
 		c.duration(r.BlockPause, p+".block_pause", 0, 24*time.Hour)
+		c.duration(r.SessionTime, p+".session_time", 0, 24*time.Hour)
 		c.duration(r.TopOfHour, p+".top_of_hour", 0, 10*time.Minute)
 		if r.Date != "" {
 			if _, err := time.Parse(time.DateOnly, r.Date); err != nil {

@@ -16,6 +16,7 @@ type Limits struct {
 	Connections    int           // at once
 	Total          int           // at once over all sources of the node, which share it; 0 = no such bound
 	PerConnection  int           // messages on one connection
+	SessionTime    time.Duration // how long after its beginning a connection begins messages
 	Interval       time.Duration // from one message's begin to the next on one connection
 	Rate           float64       // messages a second; the bucket holds one second's worth, at least one message
 	Start          float64       // messages a second to begin with, until the receiver has shown what it bears; 0 = Rate

@@ -98,6 +98,7 @@ func (r *Rules) limits(rule *settings.ReceiverRule) Limits {
 	pick(&l.Queue, rule.Queue)
 	pick(&l.Connections, rule.Connections)
 	pick(&l.PerConnection, rule.PerConnection)
+	pick(&l.SessionTime, time.Duration(rule.SessionTime))
 	pick(&l.Interval, time.Duration(rule.Interval))
 	pick(&l.Rate, rule.Rate)
 	l.Start, l.Fixed = rule.Start, rule.Fixed // whoever names figures of his own means them: nothing is inherited

@@ -71,8 +71,8 @@ func TestByRoute(t *testing.T) {
 
 func TestCarrierProfile(t *testing.T) {
 	l, ok := mustRules(t).ByDomain("docomo.ne.jp")
-	want := Limits{Receiver: "docomo", Queue: "docomo", Connections: 10, PerConnection: 50, Interval: 100 * time.Millisecond,
-		Rate: 100, Start: 10, ConnectionRate: 1.6667, TLS: "opportunistic", BlockPause: time.Minute, TopOfHour: time.Minute}
+	want := Limits{Receiver: "docomo", Queue: "docomo", Connections: 10, PerConnection: 50, SessionTime: time.Minute,
+		Interval: 100 * time.Millisecond, Rate: 100, Start: 10, ConnectionRate: 1.6667, TLS: "opportunistic", BlockPause: time.Minute, TopOfHour: time.Minute}
 	if !ok || l != want {
 		t.Errorf("got %+v", l)
 	}
