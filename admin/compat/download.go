@@ -32,7 +32,7 @@ func (c *call) download(w http.ResponseWriter, name string, columns []string, ro
 		var broken error
 		err = rows(func(cells ...string) bool {
 			for i := range cells {
-				cells[i] = plainCell(cells[i])
+				cells[i] = PlainCell(cells[i])
 			}
 			broken = out.Write(cells)
 			return broken == nil
@@ -57,8 +57,8 @@ func (c *call) cut(err error) error {
 	return nil
 }
 
-// plainCell is a cell that no spreadsheet takes for a formula (threat T19).
-func plainCell(s string) string {
+// PlainCell is a cell that no spreadsheet takes for a formula (threat T19).
+func PlainCell(s string) string {
 	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
 		return "'" + s
 	}

@@ -20,6 +20,7 @@ import (
 type BacklogResult struct {
 	Size        int     `json:"size"`
 	Messages    int     `json:"msgs"`
+	Waiting     int     `json:"waiting"`      // deliveries
 	AcceptRate  float64 `json:"accept_rate"`  // over all
 	AcceptStart float64 `json:"accept_start"` // over the first tenth
 	AcceptEnd   float64 `json:"accept_end"`   // over the last tenth
@@ -46,9 +47,9 @@ type BacklogResult struct {
 
 // Line is the result for people and scripts.
 func (r BacklogResult) Line() string {
-	line := fmt.Sprintf("backlog size=%d msgs=%d accept_rate=%.0f/s accept_start=%.0f/s accept_end=%.0f/s engine_cpu_us=%s anon_mb=%s rss_mb=%s "+
+	line := fmt.Sprintf("backlog size=%d msgs=%d waiting=%d accept_rate=%.0f/s accept_start=%.0f/s accept_end=%.0f/s engine_cpu_us=%s anon_mb=%s rss_mb=%s "+
 		"io_bytes_per_msg=%s disk_bytes=%d live_bytes=%d disk_ratio=%.2f",
-		r.Size, r.Messages, r.AcceptRate, r.AcceptStart, r.AcceptEnd, figure(r.EngineCPU, 0), figure(r.Anon, 0), figure(r.RSS, 0),
+		r.Size, r.Messages, r.Waiting, r.AcceptRate, r.AcceptStart, r.AcceptEnd, figure(r.EngineCPU, 0), figure(r.Anon, 0), figure(r.RSS, 0),
 		figure(r.IO, 0), r.Disk, r.Live, r.DiskRatio)
 	if r.Restart > 0 {
 		line += fmt.Sprintf(" restart_ms=%.0f", r.Restart)
@@ -71,6 +72,7 @@ func RunBacklog(ctx context.Context, cfg Config) (BacklogResult, error) {
 	if err != nil {
 		return r, err
 	}
+	r.Waiting = cfg.Backlog * cfg.Recipients
 	data, notes, remove, err := cfg.workDir()
 	if err != nil {
 		return r, err
@@ -146,7 +148,9 @@ func RunBacklog(ctx context.Context, cfg Config) (BacklogResult, error) {
 func (c Config) urgent(ctx context.Context, r *BacklogResult, s *sinkProcess, target, ledger, record string) error {
 	own := ledger + ".urgent"
 	c.say("sending %d messages of priority 90 …", c.Urgent)
-	p, err := c.startLoad(target, own, c.Urgent, "--headers", "X-Urgent: yes")
+	one := c // recipients make a large backlog fast; urgent mail is what people wait for
+	one.Recipients = 1
+	p, err := one.startLoad(target, own, c.Urgent, "--headers", "X-Urgent: yes")
 	if err != nil {
 		return err
 	}
@@ -154,7 +158,7 @@ func (c Config) urgent(ctx context.Context, r *BacklogResult, s *sinkProcess, ta
 		return err
 	}
 	var v verdict.Verdict
-	_, err = await(ctx, int64(c.Urgent*c.Recipients), c.Quiet, func() (int64, error) {
+	_, err = await(ctx, int64(c.Urgent), c.Quiet, func() (int64, error) {
 		v, err = verdict.Check(own, record)
 		return int64(v.Delivered), err
 	}, func() {})
@@ -166,8 +170,8 @@ func (c Config) urgent(ctx context.Context, r *BacklogResult, s *sinkProcess, ta
 		return err
 	}
 	r.Urgent, r.UrgentP50, r.UrgentP99 = v.Delivered, milli(v.P50), milli(v.P99)
-	r.Overtaken = int64((c.Backlog+c.Urgent)*c.Recipients) - counters.Deliveries
-	r.Lost += c.Urgent*c.Recipients - v.Delivered
+	r.Overtaken = int64(c.Backlog*c.Recipients+c.Urgent) - counters.Deliveries
+	r.Lost += c.Urgent - v.Delivered
 	return c.join(own, ledger)
 }
 
@@ -259,7 +263,7 @@ func ledgerTimes(ledger string) ([]time.Time, error) {
 // drain lets everything out and judges it.
 func (c Config) drain(ctx context.Context, r *BacklogResult, s *sinkProcess, w *watch, ledger, record string) error {
 	c.say("draining …")
-	if err := s.settled(ctx, int64(c.Backlog+c.Urgent)*int64(c.Recipients), c.Quiet, w.look); err != nil {
+	if err := s.settled(ctx, int64(c.Backlog*c.Recipients+c.Urgent), c.Quiet, w.look); err != nil {
 		return err
 	}
 	counters, err := s.counters(ctx)

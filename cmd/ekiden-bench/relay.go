@@ -28,7 +28,7 @@ type relayCommand struct {
 	DKIM          bool          `help:"Sign every message." name:"dkim"`
 	Tool          string        `help:"postfix: smtp-source and smtp-sink of Debian's package as load and sink." default:""`
 	AcceptOnly    bool          `help:"All receivers are down: accept --backlog messages."`
-	Backlog       int           `help:"Messages to let wait with --accept-only." default:"1000000"`
+	Backlog       int           `help:"Messages to let wait with --accept-only; each waits once for each of --recipients." default:"1000000"`
 	Restart       bool          `help:"With --accept-only: kill -9, start again, time to the first delivery."`
 	Urgent        int           `help:"With --accept-only: then so many of priority 90 while the backlog goes out." default:"0"`
 	Drain         bool          `help:"With --accept-only: then let receivers come back."`
@@ -50,7 +50,7 @@ Examples:
   ekiden-bench relay --messages 100000 --sessions 100
   ekiden-bench relay --tool postfix
   ekiden-bench relay --accept-only --backlog 1000000 --restart --drain
-  ekiden-bench relay --accept-only --backlog 10000000 --urgent 1000
+  ekiden-bench relay --accept-only --backlog 100000 --recipients 100 --size 256 --urgent 1000   (10,000,000 wait; 5 GB)
   ekiden-bench relay --compare bare --suppressed 10000000
   ekiden-bench relay --compare webhooks --rate 5000`
 }

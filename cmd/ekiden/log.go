@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/admin/compat"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 )
@@ -186,11 +187,8 @@ func (p *eventPrinter) print(e *adminpb.Event) error {
 		_, err := io.WriteString(p.w, strings.Join(row, "\t")+"\n")
 		return err
 	}
-	for i, cell := range row {
-		// A spreadsheet would run a cell that begins like a formula.
-		if cell != "" && strings.ContainsRune("=+-@", rune(cell[0])) {
-			row[i] = "'" + cell
-		}
+	for i := range row {
+		row[i] = compat.PlainCell(row[i])
 	}
 	return p.csv.Write(row)
 }
