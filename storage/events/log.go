@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -73,7 +74,7 @@ func Open(db *badger.DB, ring *seal.Ring, lineage mail.Lineage, floor uint64, lo
 		}
 		back := txn.NewIterator(badger.IteratorOptions{Reverse: true})
 		defer back.Close()
-		if back.Seek([]byte{prefixBlock + 1}); back.ValidForPrefix([]byte{prefixBlock}) {
+		if back.Seek(key(prefixBlock, math.MaxUint16, math.MaxUint64)); back.ValidForPrefix([]byte{prefixBlock}) {
 			l.last, _ = parseKey(back.Item().Key())
 		}
 		return l.loadSegments(txn)
@@ -168,6 +169,41 @@ func (l *Log) Expired(day uint16, limit int) ([][]byte, error) {
 		return nil, fmt.Errorf("list expired events: %w", err)
 	}
 	return keys, nil
+}
+
+// DayOf tells under which day a record of the log is filed; false where it is another's, or is filed under none.
+func DayOf(key []byte) (day uint16, ok bool) {
+	if len(key) < 3 || key[0] != prefixBlock && key[0] != prefixIndex && key[0] != prefixSegment {
+		return 0, false
+	}
+	return binary.BigEndian.Uint16(key[1:]), true
+}
+
+// Days returns the first day of which anything is in the log, and the day of the newest block; both are that where there
+// is nothing. Later blocks are filed under the newest day or later ones, and the first day never decreases.
+func (l *Log) Days() (first, newest uint16, err error) {
+	if !l.enter() {
+		return 0, 0, ErrClosed
+	}
+	defer l.leave()
+	newest = l.End().Day
+	first = newest
+	err = l.db.View(func(txn *badger.Txn) error {
+		for _, prefix := range []byte{prefixSegment, prefixIndex, prefixBlock} {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{prefix}})
+			if it.Rewind(); it.Valid() {
+				if day, ok := DayOf(it.Item().Key()); ok {
+					first = min(first, day)
+				}
+			}
+			it.Close()
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("days of the event log: %w", err)
+	}
+	return first, newest, nil
 }
 
 // Forgot tells the log that no block before day is left.

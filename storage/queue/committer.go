@@ -22,6 +22,8 @@ type committer struct {
 	keys     map[[16]byte]mail.MessageID // idempotency keys of this batch
 	shares   map[mail.MessageID]int      // recipients still queued, of messages settled lately
 	touched  []mail.MessageID            // shares changed by this batch
+	uses     map[keyUse]struct{}         // of data keys by days of the event log, as noted on disk
+	newUses  []keyUse                    // as the commit under way notes them
 	newKeys  []seal.WrappedKey           // data keys to be written and shipped with the next commit
 	ops      []Op                        // what this batch changes, for the standbys
 	unmarked int64                       // marks of exposure that this batch removes
@@ -118,6 +120,9 @@ func (s *Store) commit(batch []*request) {
 		return
 	}
 	s.account(batch)
+	for _, u := range s.c.newUses {
+		s.c.uses[u] = struct{}{}
+	}
 	if s.cfg.OnCommit != nil {
 		s.cfg.OnCommit(clock.Since(begun).Seconds(), len(batch))
 	}
@@ -142,7 +147,7 @@ func (s *Store) write(batch []*request) error {
 	c := &s.c
 	clear(c.keys)
 	c.ops, c.unmarked = c.ops[:0], 0
-	c.touched = c.touched[:0]
+	c.touched, c.newUses = c.touched[:0], c.newUses[:0]
 	c.builder.Reset()
 	if len(c.shares) > maxShares {
 		clear(c.shares)
@@ -167,6 +172,9 @@ func (s *Store) write(batch []*request) error {
 	for _, k := range c.newKeys {
 		if err := s.set(txn, binary.BigEndian.AppendUint32([]byte{kindDataKey}, k.ID), k.Blob); err != nil {
 			return fmt.Errorf("store data key: %w", err)
+		}
+		if err := s.use(txn, keyUse{id: k.ID}); err != nil {
+			return err
 		}
 	}
 	if s.cfg.Ship != nil {
@@ -247,6 +255,11 @@ func (s *Store) stage(txn *badger.Txn, r *request) error {
 	for i := range r.sets {
 		if err := txn.SetEntry(&r.sets[i]); err != nil {
 			return err
+		}
+		if r.logs {
+			if err := s.noteUse(txn, r.sets[i].Key, r.sets[i].Value); err != nil {
+				return err
+			}
 		}
 	}
 	s.c.builder.Add(&r.pack)
@@ -341,6 +354,9 @@ func (s *Store) stageRest(txn *badger.Txn, batch []*request) error {
 	c := &s.c
 	for _, rec := range s.events.Seal(c.builder, s.cfg.Clock.Now()) {
 		if err := txn.Set(rec.Key, rec.Value); err != nil {
+			return err
+		}
+		if err := s.noteUse(txn, rec.Key, rec.Value); err != nil {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ const (
 	kindProbe      = 't' // self-test at start
 	kindExposed    = 'u' // name of the message: no standby may hold it; the frame that shipped it
 	kindAdopted    = 'a' // lineage adopted (4) | seq (8) and lineage (4) of a message of it that was taken
+	kindUse        = 'g' // day of the event log (2), 0 = none | data key (4): the key sealed something filed under that day
 	kindParked     = 'o' // lineage given up (4) | key: a record of it that no standby may hold
 )
 

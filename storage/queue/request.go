@@ -40,6 +40,7 @@ type request struct {
 	withdraws bool           // takes back what a Put brought
 	ifAbsent  bool           // sets only keys that are not there
 	unmarks   bool           // its dels are marks of exposure
+	logs      bool           // its sets are records of the event log
 	marks     int64          // marks of exposure set
 	hasKey    bool
 	alone     func() // called by the committer after the commit, while nothing else is counted

@@ -223,6 +223,7 @@ func (s *Store) thin(ctx context.Context, t *stats.Table, f *folds) error {
 // replace writes records in one commit and waits for it.
 func (s *Store) replace(ctx context.Context, recs []events.Record) error {
 	return s.submitAndWait(ctx, func(r *request) {
+		r.logs = true
 		for _, rec := range recs {
 			r.set(rec.Key, rec.Value)
 		}

@@ -49,6 +49,9 @@ type Store struct {
 	lastSeq   atomic.Uint64
 	space     space
 
+	sweeping sync.Mutex // guards swept
+	swept    []uint32   // data keys deleted by the last sweep, and still in the ring
+
 	failure atomic.Pointer[error]
 	damaged atomic.Uint64 // records that did not open
 	bad     quarantined
@@ -87,8 +90,9 @@ func Open(cfg Config) (*Store, error) {
 	}
 	go s.run()
 	s.probe()
-	s.tasks.Add(3)
+	s.tasks.Add(4)
 	go s.gather()
+	go s.sweep()
 	go s.watchSpace()
 	go s.collect()
 	return s, nil
@@ -150,6 +154,9 @@ func (s *Store) openFiles() (err error) {
 		return err
 	}
 	if err := s.loadEvents(); err != nil {
+		return err
+	}
+	if err := s.loadUses(); err != nil {
 		return err
 	}
 	return s.openSpace()

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ekiden-mta/ekiden/internal/clock"
 )
 
 // A sealed record is: version (1) | key id (4) | counter (8) | ciphertext | tag (16), numbers big-endian. Key id and
@@ -58,6 +60,7 @@ type dataKey struct {
 	records atomic.Uint64 // counters handed out; the first record gets 1
 	bytes   atomic.Uint64
 	old     atomic.Bool // set by a timer after maxKeyAge, so that sealing reads no clock
+	made    time.Time   // Wall; zero where an earlier process made it
 }
 
 // Ring holds data keys in memory and seals and opens records with them. Safe for concurrent use; the root must stay
@@ -155,6 +158,21 @@ func (r *Ring) Forget(id uint32) {
 	}
 }
 
+// Spent tells whether a data key seals nothing any more, and has not for an hour: whatever it sealed is on disk by now, or
+// never will be. A key that the ring does not hold is none that it seals with.
+func (r *Ring) Spent(id uint32) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	k := r.keys[id]
+	switch cur := r.current.Load(); {
+	case k == nil:
+		return true
+	case cur != nil && cur.id == id:
+		return false
+	}
+	return k.made.IsZero() || clock.Since(k.made) > 2*maxKeyAge
+}
+
 // Rewrap returns w wrapped under the root in use, and whether that is another form than it has. ErrWrappedKey tells of
 // a key that no root this one knows of wrapped.
 func (r *Ring) Rewrap(w WrappedKey) (WrappedKey, bool, error) {
@@ -222,7 +240,7 @@ func (r *Ring) rotate(used *dataKey) {
 	id := r.freeID()
 	var key [KeySize]byte
 	rand.Read(key[:])
-	k := &dataKey{id: id, aead: newGCM(key[:])}
+	k := &dataKey{id: id, aead: newGCM(key[:]), made: clock.Wall()}
 	r.unsaved = append(r.unsaved, r.wrap(id, key[:]))
 	clear(key[:])
 	r.keys[id] = k
