@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ekiden-mta/ekiden/cluster/wire"
 )
 
 const fullFile = `
@@ -32,13 +34,17 @@ delivery:
   helo: relay1.example.jp
 dns:     {servers: ["127.0.0.1:5353", 192.0.2.53], timeout: 3s}
 keys:    {unseal: [keyring, peer, recovery-code, {exec: "age -d k"}, {file: k.bin}]}
-cluster: {address: "127.0.0.1:7950", join: ["127.0.0.2:7950"], expect: 3, role: member, standbys: 1, shortfall: degrade, tls: {ca: "", cert: "", key: ""}}
+cluster: {address: "127.0.0.1:7950", join: ["127.0.0.2:7950"], expect: 3, role: member, standbys: 1, shortfall: degrade, tls: {ca: PKI/ca.crt, cert: PKI/n1.crt, key: PKI/n1.key}}
 log:     {level: debug}
 testing: {enabled: true}
 `
 
 func TestDecodeConfigReadsEveryKey(t *testing.T) {
-	c, err := DecodeConfig("/etc/ekiden/node.yaml", []byte(fullFile))
+	pki := filepath.Join(t.TempDir(), "pki")
+	if err := wire.Init(pki, []string{"n1"}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := DecodeConfig("/etc/ekiden/node.yaml", []byte(strings.ReplaceAll(fullFile, "PKI", pki)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +67,7 @@ func TestDecodeConfigReadsEveryKey(t *testing.T) {
 		Keys: KeysConfig{Unseal: []UnsealConfig{{Kind: "keyring"}, {Kind: "peer"}, {Kind: "recovery-code"},
 			{"exec", "age -d k"}, {"file", "/etc/ekiden/k.bin"}}},
 		Cluster: ClusterConfig{Address: "127.0.0.1:7950", Join: []string{"127.0.0.2:7950"}, Expect: 3, Role: "member",
-			Standbys: 1, Shortfall: "degrade"},
+			Standbys: 1, Shortfall: "degrade", TLS: ClusterTLSFiles{CA: pki + "/ca.crt", Cert: pki + "/n1.crt", Key: pki + "/n1.key"}},
 		Log:     LogConfig{"debug"},
 		Testing: TestingConfig{Enabled: true},
 	}
@@ -130,6 +136,8 @@ func TestConfigErrorsNameFileLineKeyAndAllowedValues(t *testing.T) {
 		{"syntax", "node: {name: a\n", "n.yaml:1:"},
 		{"alias", "node: &x {name: a}\nhttp: *x\n", "n.yaml:1: node: anchors, aliases and tags are not allowed"},
 		{"two documents", "node: {name: a}\n---\nnode: {name: b}\n", "n.yaml:3: a node file is one YAML document"},
+		{"cluster without tls", "cluster:\n  address: '127.0.0.1:7950'\n", "n.yaml:1: cluster.tls.ca: is needed where cluster.address is given"},
+		{"cluster without a key", "cluster:\n  address: '127.0.0.1:7950'\n  tls: {ca: a, cert: b, key: ''}\n", `n.yaml:3: cluster.tls.key: is needed where cluster.address is given: "ekiden cluster init"`},
 		{"cluster without address", "cluster:\n  expect: 3\n", "cluster.address: is needed where"},
 	}
 	for _, tt := range tests {

@@ -72,6 +72,16 @@ func (k *checker) bad(key, format string, args ...any) {
 	k.problems = append(k.problems, p)
 }
 
+// lacks reports a key that is missing in a section, at the line of the section where the file holds no such key.
+func (k *checker) lacks(section, key, text string) {
+	k.bad(key, "%s", text)
+	if p := &k.problems[len(k.problems)-1]; p.Line == 0 {
+		if line, ok := k.c.lines[section]; ok {
+			p.File, p.Line = k.c.file, line
+		}
+	}
+}
+
 func (k *checker) word(key, got string, allowed ...string) {
 	if !slices.Contains(allowed, got) {
 		k.bad(key, "%q is not allowed; allowed: %s", got, strings.Join(allowed, ", "))
@@ -249,6 +259,12 @@ func (k *checker) cluster() {
 		return
 	}
 	k.address("cluster.address", c.Address)
+	for _, file := range [...]struct{ key, path string }{{"ca", c.TLS.CA}, {"cert", c.TLS.Cert}, {"key", c.TLS.Key}} {
+		if file.path == "" {
+			k.lacks("cluster", "cluster.tls."+file.key, `is needed where cluster.address is given: "ekiden cluster init" makes ca, cert and key`)
+		}
+		k.readable("cluster.tls."+file.key, file.path)
+	}
 	for i, j := range c.Join {
 		k.address(fmt.Sprintf("cluster.join[%d]", i), j)
 	}
@@ -264,8 +280,6 @@ func (k *checker) cluster() {
 	if c.Shortfall != "" && c.Shortfall != shortfallDegrade && c.Shortfall != shortfallStrict {
 		k.bad("cluster.shortfall", "%q is not allowed; allowed: %s, %s", c.Shortfall, shortfallDegrade, shortfallStrict)
 	}
-	k.pair("cluster.tls", c.TLS.Cert, c.TLS.Key)
-	k.readable("cluster.tls.ca", c.TLS.CA)
 }
 
 func isName(s string) bool {

@@ -95,6 +95,10 @@ func (n *Node) openEngine() error {
 	e.done.Go(func() { n.learn(e.life, e) })
 	e.done.Go(func() { n.watchProgress(e) })
 	n.engine.Store(e)
+	if n.handed.Load() {
+		e.hooks.Use(n.hooks()) // what it has to tell
+		return nil
+	}
 	if n.wire == nil {
 		if err := e.serve(e.life, m); err != nil {
 			n.engine.Store(nil)

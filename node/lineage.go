@@ -111,12 +111,19 @@ func (e *engine) fenced() { e.lease.Store(nil) }
 
 // reincarnate gives up a queue that has another owner, keeps what only this node has of it, and begins a new one.
 func (n *Node) reincarnate(e *engine) {
+	if !n.draining.Load() {
+		n.giveUp(e, "the queue has another owner now; this node begins a new one")
+	}
+}
+
+// giveUp lets go of a queue that has another owner, as message says in the log, in the background.
+func (n *Node) giveUp(e *engine, message string) {
 	n.mu.Lock()
-	if n.draining.Load() || n.engine.Load() != e {
+	if n.life.Err() != nil || n.engine.Load() != e {
 		n.mu.Unlock()
 		return
 	}
-	n.log.Warn("the queue has another owner now; this node begins a new one", "lineage", fmt.Sprintf("%08x", uint32(e.store.Lineage())))
+	n.log.Warn(message, "lineage", fmt.Sprintf("%08x", uint32(e.store.Lineage())))
 	n.parting.Store(int64(e.store.ExposedCount() + e.store.Parked().Deliveries))
 	n.engine.Store(nil)
 	n.renewing = true

@@ -334,9 +334,25 @@ func (m *member) lockOut() {
 		return
 	}
 	for _, v := range m.book.State().Members() {
-		if v.Removed {
+		switch {
+		case v.Removed && v.Name == m.node.cfg.Node.Name:
+			m.node.lockedOut("the members agreed on it")
+		case v.Removed:
 			m.node.wire.Cut(v.Name)
 		}
+	}
+	if e := m.node.engine.Load(); e != nil && e.holds() {
+		m.node.removed.Store(nil) // it was admitted again
+	}
+}
+
+// lockedOut says, once, that this node was removed from the cluster: it hears so from who refuses it, or from its book.
+func (n *Node) lockedOut(how string) {
+	told := fmt.Sprintf("this node was removed from the cluster (%s): it takes and sends nothing, and its queue is other members'. "+
+		"To take it in again: ekiden cluster admit %s at another member, then restart it; else stop it and delete its data", how, n.cfg.Node.Name)
+	if n.removed.CompareAndSwap(nil, &told) {
+		n.log.Error(told)
+		n.mindDoor()
 	}
 }
 
@@ -425,9 +441,6 @@ func (m *member) close() error {
 // openWire binds the cluster's port: before there are keys, for they may come over it.
 func (n *Node) openWire() error {
 	c := n.cfg.Cluster
-	if c.TLS.CA == "" || c.TLS.Cert == "" || c.TLS.Key == "" {
-		return errors.New(`node: cluster.tls needs ca, cert and key where cluster.address is given: "ekiden cluster init" makes them`)
-	}
 	w, err := wire.Listen(wire.Config{Name: n.cfg.Node.Name, Address: c.Address, CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key, Log: n.log})
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
@@ -435,6 +448,7 @@ func (n *Node) openWire() error {
 	n.wire = w
 	n.forming = newFormation(n, w)
 	w.Refuse(n.refuses)
+	w.Barred(func(by wire.Peer) { n.lockedOut(by.Name + " refuses it") })
 	w.Handle(wire.Unseal, func(p wire.Peer, conn net.Conn) {
 		if err := unseal.Serve(p.Name, conn, keeper{n}, clock.Wall); err != nil {
 			n.log.Debug("a member's question about keys was not answered", "member", p.Name, "error", err)

@@ -222,7 +222,9 @@ func (n *Node) drain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.log.Warn("queue handed over", "to", heir)
+	// What was handed over must not count as this node's any more. Its log stays here, and is asked for.
+	n.handed.Store(true)
+	n.giveUp(e, "queue handed over to "+heir+"; this node takes no other until it is restarted")
 	return nil
 }
 

@@ -60,6 +60,8 @@ type Node struct {
 	senders      atomic.Int32           // nodes that have a queue, as the members know: they share the speed caps
 	parting      atomic.Int64           // messages that only this node has, while it gives their queue up
 	broken       atomic.Pointer[error]  // why the agreement has failed on this node
+	removed      atomic.Pointer[string] // that the cluster has locked this node out
+	handed       atomic.Bool            // its queue was handed over, and it takes no other
 	restored     atomic.Pointer[string] // that this process gave the queue of an old data directory up
 	code         func(string)
 

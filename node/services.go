@@ -77,6 +77,9 @@ func (n *Node) reasons() []service.Reason {
 	if err := n.broken.Load(); err != nil {
 		out = append(out, service.Reason{Code: "store", Detail: (*err).Error()})
 	}
+	if told := n.removed.Load(); told != nil && (e == nil || !e.holds()) {
+		out = append(out, service.Reason{Code: "removed", Detail: *told})
+	}
 	if e == nil && len(out) == 0 {
 		return append(out, n.missing())
 	}

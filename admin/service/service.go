@@ -177,7 +177,7 @@ type Overdue struct {
 
 // Reason is one cause of not being ready.
 type Reason struct {
-	Code   string // sealed, draining, disk, store, lease, degraded, restored
+	Code   string // sealed, draining, disk, store, lease, degraded, restored, removed
 	Detail string // a sentence
 }
 

@@ -127,6 +127,7 @@ func (w *Wire) introduce(ctx context.Context, raw net.Conn, protos []string) (*C
 	case a.verdict == unserved:
 		return nil, newVersionError(peer.Name, protos, a.served)
 	case a.verdict == refused:
+		w.tellBarred(peer)
 		return nil, fmt.Errorf("%w %s", ErrRefused, peer.Name)
 	case !slices.Contains(protos, proto):
 		return nil, fmt.Errorf("%w: %s agreed to %q, which was not offered", ErrPeer, peer.Name, proto)

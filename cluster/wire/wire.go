@@ -70,6 +70,7 @@ type Wire struct {
 	mu       sync.Mutex
 	handlers map[string]func(Peer, net.Conn)
 	refuse   func(Peer) error
+	barred   func(Peer)
 	conns    map[*Conn]struct{} // open connections of either direction
 	started  bool
 	closed   bool
@@ -178,6 +179,22 @@ func (w *Wire) Refuse(f func(Peer) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.refuse = f
+}
+
+// Barred has f told about every peer that refuses us by our name, as Refuse has it refuse others. f must be quick.
+func (w *Wire) Barred(f func(by Peer)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.barred = f
+}
+
+func (w *Wire) tellBarred(by Peer) {
+	w.mu.Lock()
+	f := w.barred
+	w.mu.Unlock()
+	if f != nil {
+		f(by)
+	}
 }
 
 func (w *Wire) refusal(p Peer) error {
