@@ -21,10 +21,15 @@ import (
 const (
 	compareBare     = "bare"     // everything on and addresses suppressed, against no events, counters and suppression
 	compareWebhooks = "webhooks" // every event posted to a receiver beside it, against no webhooks
+	compareStandby  = "standby"  // a copy of the queue at a standby on the same machine before each 250, against a node alone
 )
 
-// goalRatio is the share of the other engine's rate that has to be reached, in both comparisons.
-const goalRatio = 0.9
+// Goals: the share of the other engine's rate that has to be reached, and what a standby may cost its owner.
+const (
+	goalRatio   = 0.9
+	goalStandby = 0.55 // owner and standby share the processors
+	goalShip    = 25.0 // us of the owner's CPU per message
+)
 
 // ComparedResult is what two engines came to that took the same load in turns. Rates, costs and memory are medians, the
 // ratio is the median of the pairs' ratios.
@@ -41,6 +46,7 @@ type ComparedResult struct {
 	Ratios     []float64 `json:"ratios"`         // of each pair
 	CPU        float64   `json:"engine_cpu_us"`  // per message
 	OtherCPU   float64   `json:"other_cpu_us"`   //
+	StandbyCPU float64   `json:"standby_cpu_us"` // of the standby, per message
 	RSS        float64   `json:"rss_mb"`         // the largest seen
 	Lost       int       `json:"lost"`           // of mail, by both
 	Duplicates int       `json:"dup"`            //
@@ -55,15 +61,28 @@ type ComparedResult struct {
 // OK tells whether mail arrived once and unchanged, and every event was posted once. The ratio is no promise.
 func (r *ComparedResult) OK() bool { return r.Lost+r.Duplicates+r.Wrong+r.HookLost+r.HookTwice == 0 }
 
-// Met tells whether the ratio reaches the goal.
-func (r *ComparedResult) Met() bool { return r.Ratio >= goalRatio }
+// goal is the ratio that has to be reached.
+func (r *ComparedResult) goal() float64 {
+	if r.Compare == compareStandby {
+		return goalStandby
+	}
+	return goalRatio
+}
+
+// Met tells whether the ratio reaches the goal, and the cost of a standby keeps to its own.
+func (r *ComparedResult) Met() bool {
+	return r.Ratio >= r.goal() && (r.Compare != compareStandby || r.CPU-r.OtherCPU <= goalShip)
+}
 
 // Line is the result for people and scripts.
 func (r *ComparedResult) Line() string {
 	line := fmt.Sprintf("compare %s pairs=%d ratio=%.3f goal=%.2f rate=%.0f/s other_rate=%.0f/s engine_cpu_us=%s other_cpu_us=%s rss_mb=%s lost=%d dup=%d wrong=%d",
-		r.Compare, r.Pairs, r.Ratio, goalRatio, r.Rate, r.Other, figure(r.CPU, 1), figure(r.OtherCPU, 1), figure(r.RSS, 0), r.Lost, r.Duplicates, r.Wrong)
+		r.Compare, r.Pairs, r.Ratio, r.goal(), r.Rate, r.Other, figure(r.CPU, 1), figure(r.OtherCPU, 1), figure(r.RSS, 0), r.Lost, r.Duplicates, r.Wrong)
 	if r.Suppressed > 0 {
 		line += fmt.Sprintf(" suppressed=%d import_s=%.0f import_anon_mb=%.0f import_rss_mb=%.0f", r.Suppressed, r.Import, r.ImportAnon, r.ImportRSS)
+	}
+	if r.Compare == compareStandby {
+		line += fmt.Sprintf(" ship_cpu_us=%.1f ship_goal_us=%.0f standby_cpu_us=%s", r.CPU-r.OtherCPU, goalShip, figure(r.StandbyCPU, 1))
 	}
 	if r.Compare == compareWebhooks {
 		line += fmt.Sprintf(" hook_events=%d hook_lost=%d hook_repeated=%d hook_lag_ms=%.0f", r.Events, r.HookLost, r.HookTwice, r.HookLag)
@@ -77,7 +96,26 @@ type side struct {
 	cfg     engine.Config
 	e       *engine.Engine
 	hooks   *hooks.Receiver // nil = none
+	standby *standby        // nil = none
 	results []Result
+}
+
+// start starts the engine, and its standby.
+func (s *side) start(ctx context.Context) (err error) {
+	if s.standby == nil {
+		s.e, err = engine.Start(ctx, s.cfg)
+		return err
+	}
+	s.e, err = s.standby.form(ctx, s.cfg)
+	return err
+}
+
+func (s *side) crash() {
+	if s.standby != nil {
+		s.standby.cluster.Crash()
+		return
+	}
+	s.e.Crash()
 }
 
 // RunCompared starts two engines of the same binary and gives them the same load in turns, the one that is first changing
@@ -101,10 +139,10 @@ func RunCompared(ctx context.Context, cfg Config) (ComparedResult, error) {
 		if s.hooks != nil {
 			defer s.hooks.Close()
 		}
-		if s.e, err = engine.Start(ctx, s.cfg); err != nil {
+		if err := s.start(ctx); err != nil {
 			return r, err
 		}
-		defer func() { s.e.Crash() }() // its data goes with it
+		defer s.crash() // its data goes with it
 	}
 	if cfg.Suppressed > 0 {
 		if err := cfg.suppress(ctx, &r, sides[0], filepath.Join(data, "addresses")); err != nil {
@@ -144,6 +182,11 @@ func (c Config) sides(data string) ([2]*side, error) {
 	if c.Compare == compareBare {
 		sides[0].cfg.Settings = c.settingsWith("\n    blackbox: true\n    exclusion: {enabled: true}")
 		sides[1].cfg.Bare = true
+		return sides, nil
+	}
+	if c.Compare == compareStandby {
+		sides[0].name, sides[1].name = "standby", "alone"
+		sides[0].standby = &standby{}
 		return sides, nil
 	}
 	sides[0].name, sides[1].name = "webhooks", "none"
@@ -210,7 +253,13 @@ func (c Config) turn(ctx context.Context, r *ComparedResult, s *side, notes stri
 	}
 	defer to.Kill()
 	one := Result{Size: c.Size, Messages: c.Messages}
+	if err := s.standby.begin(); err != nil {
+		return err
+	}
 	if err := c.measure(ctx, &one, to, s.e.SMTP, s.e.PID(), ledger, s.posted(ctx, c)); err != nil {
+		return err
+	}
+	if err := s.standby.end(one.Messages); err != nil {
 		return err
 	}
 	s.results = append(s.results, one)
@@ -253,6 +302,9 @@ func (r *ComparedResult) gather(sides [2]*side) {
 	rate, cpu := func(x *Result) float64 { return x.Rate }, func(x *Result) float64 { return x.EngineCPU }
 	r.Rate, r.Other, r.Ratio = of(sides[0], rate), of(sides[1], rate), middle(r.Ratios)
 	r.CPU, r.OtherCPU = of(sides[0], cpu), of(sides[1], cpu)
+	if s := sides[0].standby; s != nil {
+		r.StandbyCPU = middle(s.costs)
+	}
 	for i := range sides[0].results {
 		r.RSS = max(r.RSS, sides[0].results[i].RSS)
 	}

@@ -27,7 +27,7 @@ type Config struct {
 	Backlog       int     // accept this many with receivers down instead
 	Drain         bool    // then let the receivers come back
 	Restart       bool    // with a kill -9 before
-	Compare       string  // "", bare or webhooks: hold two engines against one another, see RunCompared
+	Compare       string  // "", bare, webhooks or standby: hold two engines against one another, see RunCompared
 	Pairs         int     // so often, default 5
 	Suppressed    int     // addresses on the block list of the one that has everything on
 	Rate          float64 // messages per second of the load, 0 = as fast as answered
@@ -60,8 +60,8 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case (c.Target == "") != (c.Sink == ""):
 		return c, fmt.Errorf("%w: --target and --sink go together: where an engine listens and where it delivers to", ErrConfig)
-	case c.Compare != "" && c.Compare != compareBare && c.Compare != compareWebhooks:
-		return c, fmt.Errorf("%w: compare %q: want bare or webhooks", ErrConfig, c.Compare)
+	case c.Compare != "" && c.Compare != compareBare && c.Compare != compareWebhooks && c.Compare != compareStandby:
+		return c, fmt.Errorf("%w: compare %q: want bare, webhooks or standby", ErrConfig, c.Compare)
 	case c.Compare != "" && (c.Target != "" || c.Backlog > 0 || c.Tool != "" || c.DKIM):
 		return c, fmt.Errorf("%w: --compare needs two engines of its own, and none of --tool, --dkim, --accept-only", ErrConfig)
 	case c.Compare != compareBare && c.Suppressed > 0:

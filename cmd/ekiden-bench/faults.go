@@ -25,6 +25,7 @@ type faultsCommand struct {
 	Takeover  faultsTakeover  `cmd:"" help:"Members of a cluster that die with their disk."`
 	Asleep    faultsAsleep    `cmd:"" help:"A member that is stopped for 30 seconds and goes on."`
 	Rolling   faultsRolling   `cmd:"" help:"A rolling restart of all members under load."`
+	Staleness faultsStaleness `cmd:"" help:"How long after its answer a suppression is missed by look-ups at other members, under load."`
 	Partition faultsPartition `cmd:"" help:"Members of a cluster that are cut off from one another (root)."`
 	Stop      faultsStop      `cmd:"" help:"Emergency stops under load: in health, with a member cut off, with two of three killed (root)."`
 	Crowd     faultsCrowd     `cmd:"" hidden:"" help:"The slow clients of slow, as a process of their own."`
@@ -161,6 +162,23 @@ func (c *faultsRolling) Run(ctx context.Context, io *streams) error {
 	return c.play(ctx, io, "rolling", faults.Rolling, cfg)
 }
 
+type faultsStaleness struct {
+	faultsFlags
+	Runs int `help:"How many suppressions." default:"300"`
+	Rate int `help:"Messages per second at each member." default:"300"`
+}
+
+// Help is the example shown with --help.
+func (faultsStaleness) Help() string {
+	return "The goal is p99 <= 1000 ms from the answer at one member to the look-ups of all others.\n\nExample:\n  ekiden-bench faults staleness --runs 300"
+}
+
+func (c *faultsStaleness) Run(ctx context.Context, io *streams) error {
+	cfg := c.config(io)
+	cfg.Runs, cfg.Messages = c.Runs, c.Rate
+	return c.play(ctx, io, "staleness", faults.Staleness, cfg)
+}
+
 type faultsPartition struct {
 	faultsFlags
 	Runs    int `help:"How many partitions." default:"50"`
@@ -271,7 +289,7 @@ func (c *faultsAll) Run(ctx context.Context, io *streams) error {
 		run  fault
 	}{
 		{"kill", faults.Kill}, {"webhooks", faults.Webhooks}, {"power", faults.Power}, {"full", faults.Full}, {"fsync", faults.Fsync}, {"slow", faults.Slow}, {"dot", faults.Dot},
-		{"takeover", faults.Takeover}, {"asleep", faults.Asleep}, {"rolling", faults.Rolling}, {"partition", faults.Partition},
+		{"takeover", faults.Takeover}, {"asleep", faults.Asleep}, {"rolling", faults.Rolling}, {"staleness", faults.Staleness}, {"partition", faults.Partition},
 		{"stop", faults.Stop},
 	} {
 		cfg := c.config(io)
