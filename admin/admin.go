@@ -129,7 +129,7 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle(path, s.guard.operatorRPC(limitBody(maxRPCBody, rpc.ByScope(calls, local))))
 
 	for _, r := range s.routes() {
-		mux.Handle(r.method+" "+r.path, s.guard.operator(r.serve))
+		mux.Handle(r.method+" "+r.path, s.readers(r))
 	}
 	if s.c.Services.Users != nil && s.c.Services.Log != nil {
 		for _, path := range compat.Paths() {

@@ -59,7 +59,7 @@ func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 		}{date.String(), list, missing})
 		return
 	}
-	err = s.c.Services.Statistics.NoteDownload(r.Context(), service.Download{Tenant: q.Tenant, Account: author, At: s.c.Clock.Now(), Count: len(list)})
+	err = s.c.Services.Statistics.NoteDownload(r.Context(), service.Download{Tenant: q.Tenant, Account: authorOf(r), At: s.c.Clock.Now(), Count: len(list)})
 	if err != nil { // who took the addresses must be known
 		s.refuse(w, r, err)
 		return

@@ -22,8 +22,8 @@ const (
 	maxCursor     = service.MaxCursor
 )
 
-// events serves GET /v1/events?cursor=&to=&from=&group=&status=&since=&until=&domain=&tenant=&message=&api_data=
-// &source=&class=&limit=. class takes error statuses, separated by commas.
+// events serves GET /v1/events?cursor=&to=&from=&group=&status=&since=&until=&domain=&tenant=&user=&message=&api_data=
+// &source=&class=&limit=. class takes error statuses, separated by commas; user is who handed the mail over.
 // Events have the form they have in the RPC. since and until are UNIX seconds, RFC 3339 or a duration back from now.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	if s.c.Services.Log == nil {
@@ -43,10 +43,15 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		Missing    []absentJSON      `json:"missing,omitempty"` // what they know follows once they answer
 	}{Events: []json.RawMessage{}, NextCursor: q.After}
 	var broken error
+	user := v.Get("user")
 	err = s.c.Services.Log.Search(r.Context(), q, func(e mail.Event, position string) bool {
 		if len(out.Events) == limit {
 			out.More = true
 			return false
+		}
+		if user != "" && e.User != user {
+			out.NextCursor = position
+			return true
 		}
 		raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(rpc.Event(&e))
 		if err != nil {

@@ -29,7 +29,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/error-addresses", "Addresses of a day that do not exist or refused mail", "tenant domain date user format", "",
 			jsonType + " text/tab-separated-values", s.errorAddresses},
 		{"GET", "/v1/error-addresses/downloads", "The newest downloads of error addresses", "tenant", "", jsonType, s.downloads},
-		{"GET", "/v1/events", "Search the event log", "cursor limit to from domain group tenant message status class source api_data since until", "",
+		{"GET", "/v1/events", "Search the event log", "cursor limit to from domain group tenant user message status class source api_data since until", "",
 			jsonType, s.events},
 		{"POST", "/v1/groups/{group}/stop", "Stop a delivery group", "tenant", jsonType, jsonType, s.stopGroup},
 		{"POST", "/v1/groups/{group}/resume", "Let a stopped group go on", "tenant", jsonType, jsonType, s.resumeGroup},
@@ -65,6 +65,9 @@ func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) {
 		operation := object{"summary": r.summary, "parameters": parameters, "responses": object{
 			"200":     object{"description": "done", "content": contents(r.answer)},
 			"default": object{"description": "refused, or trouble (RFC 9457)", "content": contents("application/problem+json")}}}
+		if _, ok := readable(r.method, r.path); ok {
+			operation["security"] = []object{{"token": []string{}}, {"user": []string{}}}
+		}
 		if r.body != "" {
 			operation["requestBody"] = object{"content": contents(r.body)}
 		}
@@ -78,8 +81,9 @@ func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) {
 		version = s.c.Services.Node.Status().Version
 	}
 	reply(w, object{"openapi": "3.1.0", "info": object{"title": "ekiden", "version": version},
-		"components": object{"securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"}}},
-		"security":   []object{{"token": []string{}}}, "paths": paths})
+		"components": object{"securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"},
+			"user": object{"type": "http", "scheme": "basic"}}},
+		"security": []object{{"token": []string{}}}, "paths": paths})
 }
 
 // contents lists media types.

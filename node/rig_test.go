@@ -122,11 +122,7 @@ func (r *rig) call(method, path string, body, out any) int {
 	if err != nil {
 		r.Fatal(err)
 	}
-	token, err := os.ReadFile(filepath.Join(r.dir, "data", "admin.token"))
-	if err != nil {
-		r.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	req.Header.Set("Authorization", "Bearer "+r.token())
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -143,6 +139,16 @@ func (r *rig) call(method, path string, body, out any) int {
 		}
 	}
 	return resp.StatusCode
+}
+
+// token is the node's admin token.
+func (r *rig) token() string {
+	r.Helper()
+	token, err := os.ReadFile(filepath.Join(r.dir, "data", "admin.token"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	return strings.TrimSpace(string(token))
 }
 
 // now is the product clock, in UNIX seconds.

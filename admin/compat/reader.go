@@ -35,21 +35,49 @@ func (a *API) reader(r *http.Request) (reader, *faults) {
 		return reader{operator: true, User: service.User{Name: operatorName, Tenant: tenant, HTTP: true, Administrator: true,
 			ViewAddresses: true, Zone: time.Local}}, nil
 	}
+	user, no := a.basic(r, name, key, true)
+	if no != nil {
+		return reader{}, no
+	}
+	if tenant != "" && tenant != user.Tenant {
+		a.leave(user.Name)
+		return reader{}, a.fault(r, codeForbidden, "")
+	}
+	return reader{User: user}, nil
+}
+
+// basic lets an API user in who may use the HTTP APIs, and see addresses where the answer has some. leave must follow
+// where there are no faults.
+func (a *API) basic(r *http.Request, name, key string, addresses bool) (service.User, *faults) {
 	if !private(r) || !a.c.Services.Users.AllowsAPI(Origin(r)) {
-		return reader{}, a.fault(r, codeAddress, "")
+		return service.User{}, a.fault(r, codeAddress, "")
 	}
 	user, verdict := a.login(r, name, key)
 	switch {
 	case verdict == secret.Busy:
-		return reader{}, a.fault(r, codeCrowded, "")
+		return user, a.fault(r, codeCrowded, "")
 	case verdict != secret.Good:
-		return reader{}, a.fault(r, codeLogin, "")
-	case !user.HTTP || !user.ViewAddresses, tenant != "" && tenant != user.Tenant:
-		return reader{}, a.fault(r, codeForbidden, "")
+		return user, a.fault(r, codeLogin, "")
+	case !user.HTTP, addresses && !user.ViewAddresses:
+		return user, a.fault(r, codeForbidden, "")
 	case !a.take(user.Name):
-		return reader{}, a.fault(r, codeCrowded, "")
+		return user, a.fault(r, codeCrowded, "")
 	}
-	return reader{User: user}, nil
+	return user, nil
+}
+
+// Enter lets an API user make a call of the native API by BASIC; its calls count as one with those of the compatible
+// APIs. Where it may not, leave is nil, and status and why say it; else leave must be called at the end.
+func (a *API) Enter(r *http.Request, addresses bool) (u service.User, leave func(), status int, why string) {
+	name, key, _ := r.BasicAuth()
+	no := a.fault(r, codeForbidden, "")
+	if !foreign(r) {
+		u, no = a.basic(r, name, key, addresses)
+	}
+	if no != nil {
+		return service.User{}, nil, no.status, no.list[0].Message
+	}
+	return u, func() { a.leave(u.Name) }, http.StatusOK, ""
 }
 
 func (a *API) leaveReader(u reader) {

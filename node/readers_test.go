@@ -1,0 +1,213 @@
+package node_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/internal/secret"
+)
+
+// as asks by GET as an API user, and returns the answer as it came.
+func (r *rig) as(user, path string) (status int, body string) {
+	r.Helper()
+	req, err := http.NewRequestWithContext(r.Context(), "GET", "http://"+r.node.Ready().HTTP+path, nil)
+	if err != nil {
+		r.Fatal(err)
+	}
+	req.SetBasicAuth(user, "secret-key-1")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return resp.StatusCode, string(raw)
+}
+
+// newReaders is a node with two tenants and users of all sorts, one of whom handed over some mail, after a night.
+func newReaders(t *testing.T) *rig {
+	t.Helper()
+	far := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
+		if stage == "rcpt" && strings.HasPrefix(arg, "nobody") {
+			return "550 5.1.1 User unknown"
+		}
+		return ""
+	})
+	hash := secret.Make("secret-key-1")
+	user := func(name, more string) string {
+		return fmt.Sprintf("{name: %s, secret_hash: '%s'%s}", name, hash, more)
+	}
+	r := newRigWith(t, to(far), ", access: either, users: ["+user("ann@shop.test", "")+", "+user("own@shop.test", ", own_data: true, role: user")+
+		", "+user("blind@shop.test", ", view_addresses: false")+", "+user("smtp@shop.test", ", permissions: [smtp]")+"]",
+		func(settings string) string {
+			settings = strings.Replace(settings, "{name: shop, ", "{name: shop, bounce: {format: none}, ", 1)
+			return strings.TrimSuffix(strings.TrimSpace(settings), "]") + ", {name: other, compositions: [{name: second, networks: [10.0.0.0/8], users: [" +
+				user("eve@other.test", "") + "]}]}]\n"
+		}, func(file string) string {
+			return strings.Replace(file, `{address: "127.0.0.1:0"}]`, `{address: "127.0.0.1:0", tls: none}]`, 1)
+		})
+	r.session().mustSend(text("X-Relay-Group: g1\n"), "a@a.test", "nobody@a.test")
+	own := r.session()
+	if a := own.cmd("AUTH PLAIN AG93bkBzaG9wLnRlc3QAc2VjcmV0LWtleS0x"); a[:3] != "235" {
+		t.Fatal(a)
+	}
+	own.mustSend(text(""), "b@a.test", "nobody@b.test")
+	r.atRest()
+	if status := r.call("POST", "/v1/suppressions", map[string]string{"address": "listed@a.test", "list": "blocklist", "tenant": "shop"}, nil); status/100 != 2 {
+		t.Fatalf("suppress: %d", status)
+	}
+	r.advance(25 * time.Hour)
+	if status := r.call("POST", "/testing/jobs/nightly", nil, nil); status/100 != 2 {
+		t.Fatalf("nightly: %d", status)
+	}
+	return r
+}
+
+// TestAPIUsersReadTheNativeAPI: of their own tenant, with own data of their own mail, and nothing that they may not
+// (requirement R132).
+func TestAPIUsersReadTheNativeAPI(t *testing.T) {
+	r := newReaders(t)
+	for _, row := range []struct {
+		user, path string
+		status     int
+		has, lacks string
+	}{
+		{"ann@shop.test", "/v1/events?status=failed", 200, `"nobody@a.test"`, ""},
+		{"ann@shop.test", "/v1/events?status=failed&tenant=shop", 200, `"nobody@b.test"`, ""},
+		{"ann@shop.test", "/v1/events?tenant=other", 403, "own tenant", "@a.test"},
+		{"own@shop.test", "/v1/events", 200, `"nobody@b.test"`, "nobody@a.test"},
+		{"own@shop.test", "/v1/events?limit=1", 200, `"b@a.test"`, "nobody"},
+		{"own@shop.test", "/v1/events?user=ann@shop.test", 403, "handed over itself", "@a.test"},
+		{"eve@other.test", "/v1/events", 200, `"events":[]`, "@a.test"},
+		{"blind@shop.test", "/v1/events", 403, "permission", "@a.test"},
+		{"smtp@shop.test", "/v1/counters", 403, "permission", ""},
+		{"nobody@shop.test", "/v1/counters", 401, "authentication", ""},
+		{"ann@shop.test", "/v1/counters", 200, `"succeeded":2,"failed":2`, ""},
+		{"blind@shop.test", "/v1/counters", 200, `"succeeded":2,"failed":2`, ""},
+		{"eve@other.test", "/v1/counters", 200, `"succeeded":0,"failed":0`, ""},
+		{"own@shop.test", "/v1/counters", 403, "handed over itself", "succeeded"},
+		{"ann@shop.test", "/v1/statistics", 200, `"queued":4,"succeeded":2,"failed":2`, ""},
+		{"own@shop.test", "/v1/statistics", 200, `"queued":2,"succeeded":1,"failed":1`, `"queued":4`},
+		{"own@shop.test", "/v1/statistics?view=errors", 200, `"domain":"b.test"`, `"domain":"a.test"`},
+		{"eve@other.test", "/v1/statistics", 200, `"statistics":[]`, `"queued":4`},
+		{"ann@shop.test", "/v1/suppressions", 200, "listed@a.test", ""},
+		{"own@shop.test", "/v1/suppressions", 200, "listed@a.test", ""}, // lists are the tenant's
+		{"eve@other.test", "/v1/suppressions", 200, `"suppressions":[]`, "listed"},
+		{"ann@shop.test", "/v1/error-addresses?format=tsv", 200, "nobody@a.test\tunknown user\n", ""},
+		{"own@shop.test", "/v1/error-addresses?format=tsv", 200, "nobody@b.test\tunknown user\n", "nobody@a.test"},
+		{"ann@shop.test", "/v1/error-addresses/downloads", 200, `"ann@shop.test"`, ""},
+		{"own@shop.test", "/v1/error-addresses/downloads", 403, "", `"count"`},
+		{"ann@shop.test", "/v1/reservations", 200, `"reservations":[]`, ""},
+		{"ann@shop.test", "/v1/settings", 401, "admin token", "secret_hash"},
+		{"ann@shop.test", "/v1/queues", 401, "admin token", "docomo"},
+		{"ann@shop.test", "/metrics/../v1/settings", 401, "", "secret_hash"},
+	} {
+		status, body := r.as(row.user, row.path)
+		if status != row.status || !strings.Contains(body, row.has) || row.lacks != "" && strings.Contains(body, row.lacks) {
+			t.Errorf("%s %s: %d %.300s; want %d with %q, without %q", row.user, row.path, status, body, row.status, row.has, row.lacks)
+		}
+	}
+	for _, call := range []string{"POST /v1/suppressions", "DELETE /v1/suppressions?address=listed@a.test&list=blocklist&tenant=shop",
+		"POST /v1/groups/g1/stop?tenant=shop", "PUT /v1/settings"} {
+		method, path, _ := strings.Cut(call, " ")
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+r.node.Ready().HTTP+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("ann@shop.test", "secret-key-1")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.Body.Close(); resp.StatusCode != 401 {
+			t.Errorf("%s as an API user: %d", call, resp.StatusCode)
+		}
+	}
+}
+
+// TestEveryReadAPI calls each call that reads, in each of its formats, and looks for what must be in it (requirements
+// R138 to R140; issue 5, "Show").
+func TestEveryReadAPI(t *testing.T) {
+	r := newReaders(t)
+	asks := []struct{ path, kind, has string }{
+		{"/v1/events?to=a@a.test", "json", `"status":\s*"succeeded"`},
+		{"/v1/counters?unit=total", "json", `"interrupted":0`},
+		{"/v1/counters?unit=hour&tenant=shop", "json", `"buckets":\[\{"start":\d+`},
+		{"/v1/counters?unit=5min&group=g1", "json", `"start":\d+`},
+		{"/v1/queues", "json", `"name":"docomo"`},
+		{"/v1/statistics?view=daily", "json", `"date":"total","queued":4`},
+		{"/v1/statistics?view=results", "json", `"source":"shop.test"`},
+		{"/v1/statistics?view=errors", "json", `"status":"2"`},
+		{"/v1/suppressions", "json", `"address":"listed@a.test"`},
+		{"/v1/error-addresses?tenant=shop", "json", `"result":"unknown user"`},
+		{"/v1/error-addresses?tenant=shop&format=tsv", "tab-separated", "nobody@[ab].test\tunknown user\n"},
+		{"/v1/error-addresses/downloads?tenant=shop", "json", `"count":2`},
+		{"/v1/reservations", "json", `"reservations":\[\]`},
+		{"/v1/openapi.json", "json", `"openapi":"3.1.0"`},
+		{"/baremail/v1/logs", "json", "a@a.test"},
+		{"/srs/v1/queue", "tab-separated", "^bucket_start\tundelivered\t"},
+		{"/srs/v1/queue?unit=5min&domain=a.test", "tab-separated", "^bucket_start\t"},
+		{"/srs/v1/log/delivery", "tab-separated", "nobody@a.test"},
+		{"/srs/v1/log/bounce", "tab-separated", "^time\tgroup"},
+		{"/srs/v1/log/exclusion", "tab-separated", "^time\t"},
+		{"/srs/v1/error-address", "tab-separated", "^address\tcount"},
+		{"/srs/v1/group?name=g1", "tab-separated", "g1\topen"},
+	}
+	for _, ask := range asks {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+r.node.Ready().HTTP+ask.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+r.token())
+		r.mustAnswer(ask.path, req, ask.kind, ask.has)
+	}
+	now := time.Unix(r.now(), 0).UTC()
+	params := map[string]string{"deliveries/list": "date=" + now.Add(-25*time.Hour).Format(time.DateOnly), "bounces/list": "", "blocks/list": "", "blocks/download": "",
+		"statistics/list": now.Format("year=2006&month=1&total=true"), "unsubscribes/download": ""}
+	for call, more := range params {
+		for _, version := range []string{"v1", "v2"} {
+			for _, format := range []string{"json", "xml"} {
+				v, err := url.ParseQuery(more)
+				if err != nil {
+					t.Fatal(err)
+				}
+				v.Set("api_user", "ann@shop.test")
+				v.Set("api_key", "secret-key-1")
+				v.Set("server_composition", "main")
+				path := "/transaction/" + version + "/" + call + "." + format
+				req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+r.node.Ready().HTTP+path, strings.NewReader(v.Encode()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				kind, has := format, strings.SplitN(call, "/", 2)[0]
+				if strings.HasSuffix(call, "download") {
+					kind, has = "zip", "^PK"
+				}
+				r.mustAnswer(path, req, kind, has)
+			}
+		}
+	}
+}
+
+func (r *rig) mustAnswer(name string, req *http.Request, kind, has string) {
+	r.Helper()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 || !strings.Contains(resp.Header.Get("Content-Type"), kind) || !regexp.MustCompile(has).Match(raw) {
+		r.Errorf("%s: %d %s %v %.300s; want %s with %q", name, resp.StatusCode, resp.Header.Get("Content-Type"), err, raw, kind, has)
+	}
+}
