@@ -35,6 +35,7 @@ type nightly struct {
 
 	mu      sync.Mutex
 	rebuilt chan struct{} // closed when the rebuild under way has ended; nil = none is
+	begun   bool          // one was, since the start
 	found   queue.Rebuilt // and what it found
 	err     error
 }
@@ -110,9 +111,12 @@ func (n statisticsService) Statistics(_ context.Context, q service.StatisticsQue
 
 func wanted[S ~string](want, have S) bool { return want == "" || want == have }
 
+// rebuildPatience is how long one call waits for a rebuild, below what the front gives a connection. It may take minutes.
+const rebuildPatience = 15 * time.Second
+
 // Rebuild implements service.Statistics. Who asks while a rebuild is under way waits for that one; it goes on when nobody
 // waits any more.
-func (n statisticsService) Rebuild(ctx context.Context) ([]service.Rebuilt, error) {
+func (n statisticsService) Rebuild(ctx context.Context, watch bool) ([]service.Rebuilt, error) {
 	e, err := n.running()
 	if err != nil {
 		return nil, err
@@ -120,7 +124,15 @@ func (n statisticsService) Rebuild(ctx context.Context) ([]service.Rebuilt, erro
 	s := &e.nightly
 	s.mu.Lock()
 	ended := s.rebuilt
-	if ended == nil {
+	switch {
+	case ended == nil && watch && !s.begun:
+		s.mu.Unlock()
+		return nil, fmt.Errorf("%w: nothing was counted anew since the start", service.ErrNotFound)
+	case ended == nil && watch:
+		ended = make(chan struct{})
+		close(ended)
+	case ended == nil:
+		s.begun = true
 		ended = make(chan struct{})
 		s.rebuilt = ended
 		e.done.Go(func() {
@@ -133,8 +145,12 @@ func (n statisticsService) Rebuild(ctx context.Context) ([]service.Rebuilt, erro
 		})
 	}
 	s.mu.Unlock()
+	patience := time.NewTimer(rebuildPatience)
+	defer patience.Stop()
 	select {
 	case <-ended:
+	case <-patience.C:
+		return []service.Rebuilt{{Node: n.cfg.Node.Name, Events: e.store.Recounted(), Running: true}}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,11 +17,7 @@ func (r *rig) text(path string) (int, string) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	token, err := os.ReadFile(filepath.Join(r.dir, "data", "admin.token"))
-	if err != nil {
-		r.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	req.Header.Set("Authorization", "Bearer "+r.token())
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		r.Fatal(err)
@@ -139,9 +133,14 @@ func TestStatistics(t *testing.T) {
 			Same   bool
 		}
 	}
-	if status := r.call("POST", "/ekiden.admin.v1.AdminService/RebuildStatistics", map[string]string{}, &rebuilt); status != 200 ||
-		len(rebuilt.Nodes) != 1 || !rebuilt.Nodes[0].Same || rebuilt.Nodes[0].Events == "" {
-		t.Errorf("rebuild: %d %+v", status, rebuilt)
+	if status := r.call("POST", "/ekiden.admin.v1.AdminService/RebuildStatistics", map[string]bool{"watch": true}, nil); status != 404 {
+		t.Errorf("how far is a rebuild that nobody began: %d", status)
+	}
+	for _, watch := range []bool{false, true} { // the second asks what the first found
+		if status := r.call("POST", "/ekiden.admin.v1.AdminService/RebuildStatistics", map[string]bool{"watch": watch}, &rebuilt); status != 200 ||
+			len(rebuilt.Nodes) != 1 || !rebuilt.Nodes[0].Same || rebuilt.Nodes[0].Events == "" {
+			t.Errorf("rebuild: %d %+v", status, rebuilt)
+		}
 	}
 	look("after a rebuild")
 

@@ -6198,7 +6198,9 @@ func (x *ErrorCount) GetCount() uint64 {
 }
 
 type RebuildStatisticsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Begins none: waits a while for the one under way, or tells what the last one found.
+	Watch         bool `protobuf:"varint,1,opt,name=watch,proto3" json:"watch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6231,6 +6233,13 @@ func (x *RebuildStatisticsRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use RebuildStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*RebuildStatisticsRequest) Descriptor() ([]byte, []int) {
 	return file_admin_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *RebuildStatisticsRequest) GetWatch() bool {
+	if x != nil {
+		return x.Watch
+	}
+	return false
 }
 
 type RebuildStatisticsResponse struct {
@@ -6289,7 +6298,8 @@ type Rebuilt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	Events        uint64                 `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
-	Same          bool                   `protobuf:"varint,3,opt,name=same,proto3" json:"same,omitempty"` // the counters were right
+	Same          bool                   `protobuf:"varint,3,opt,name=same,proto3" json:"same,omitempty"`       // the counters were right
+	Running       bool                   `protobuf:"varint,4,opt,name=running,proto3" json:"running,omitempty"` // it goes on, also when nobody asks: events are those counted so far
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6341,6 +6351,13 @@ func (x *Rebuilt) GetEvents() uint64 {
 func (x *Rebuilt) GetSame() bool {
 	if x != nil {
 		return x.Same
+	}
+	return false
+}
+
+func (x *Rebuilt) GetRunning() bool {
+	if x != nil {
+		return x.Running
 	}
 	return false
 }
@@ -7091,15 +7108,17 @@ const file_admin_proto_rawDesc = "" +
 	"\x04user\x18\x03 \x01(\tR\x04user\x12\x16\n" +
 	"\x06domain\x18\x04 \x01(\tR\x06domain\x12\x14\n" +
 	"\x05class\x18\x05 \x01(\rR\x05class\x12\x14\n" +
-	"\x05count\x18\x06 \x01(\x04R\x05count\"\x1a\n" +
-	"\x18RebuildStatisticsRequest\"~\n" +
+	"\x05count\x18\x06 \x01(\x04R\x05count\"0\n" +
+	"\x18RebuildStatisticsRequest\x12\x14\n" +
+	"\x05watch\x18\x01 \x01(\bR\x05watch\"~\n" +
 	"\x19RebuildStatisticsResponse\x12.\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x18.ekiden.admin.v1.RebuiltR\x05nodes\x121\n" +
-	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"I\n" +
+	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"c\n" +
 	"\aRebuilt\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x12\n" +
-	"\x04same\x18\x03 \x01(\bR\x04same\"\x17\n" +
+	"\x04same\x18\x03 \x01(\bR\x04same\x12\x18\n" +
+	"\arunning\x18\x04 \x01(\bR\arunning\"\x17\n" +
 	"\x15ListReplyRulesRequest\"}\n" +
 	"\x16ListReplyRulesResponse\x120\n" +
 	"\x05rules\x18\x01 \x03(\v2\x1a.ekiden.admin.v1.ReplyRuleR\x05rules\x121\n" +

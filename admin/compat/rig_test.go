@@ -195,7 +195,9 @@ func (s *site) Statistics(_ context.Context, q service.StatisticsQuery) (service
 	}}, nil
 }
 
-func (s *site) Rebuild(context.Context) ([]service.Rebuilt, error) { return nil, service.ErrNotYet }
+func (s *site) Rebuild(context.Context, bool) ([]service.Rebuilt, error) {
+	return nil, service.ErrNotYet
+}
 
 func (s *site) Downloads(context.Context, string) ([]service.Download, error) {
 	return nil, service.ErrNotYet

@@ -27,9 +27,9 @@ import (
 
 const (
 	defaultTimeout = 2 * time.Second
-	rebuildTimeout = time.Minute // counters are made anew from weeks of log
-	drainTimeout   = time.Minute // a member that drains finishes its open transactions and waits for its standby
-	maxAnswer      = 64 << 20    // octets
+	rebuildTimeout = 30 * time.Second // members answer within half of it, whether they have counted all of the log or not
+	drainTimeout   = time.Minute      // a member that drains finishes its open transactions and waits for its standby
+	maxAnswer      = 64 << 20         // octets
 )
 
 // Peer is another member.

@@ -74,19 +74,19 @@ func merge[K comparable, T any](list []T, key func(*T) (K, bool), add func(sum, 
 	return out
 }
 
-// Rebuild has every member count anew.
-func (s statisticsOfAll) Rebuild(ctx context.Context) ([]service.Rebuilt, error) {
+// Rebuild has every member count anew, or asks every member how far it is.
+func (s statisticsOfAll) Rebuild(ctx context.Context, watch bool) ([]service.Rebuilt, error) {
 	wait := askFor(ctx, s.g, rebuildTimeout, func(ctx context.Context, c member) (*adminpb.RebuildStatisticsResponse, error) {
-		return c.RebuildStatistics(ctx, &adminpb.RebuildStatisticsRequest{})
+		return c.RebuildStatistics(ctx, &adminpb.RebuildStatisticsRequest{Watch: watch})
 	})
-	out, err := s.localStatistics.Rebuild(ctx)
+	out, err := s.localStatistics.Rebuild(ctx, watch)
 	answers, missing := wait()
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range answers {
 		for _, v := range a.value.Nodes {
-			out = append(out, service.Rebuilt{Node: v.Node, Events: v.Events, Same: v.Same})
+			out = append(out, service.Rebuilt{Node: v.Node, Events: v.Events, Same: v.Same, Running: v.Running})
 		}
 	}
 	return out, partial(missing)

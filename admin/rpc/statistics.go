@@ -62,19 +62,19 @@ func StatisticsOf(p *adminpb.GetStatisticsResponse) (report service.StatisticsRe
 	return report
 }
 
-// RebuildStatistics counts everything anew.
-func (h *handler) RebuildStatistics(ctx context.Context, _ *adminpb.RebuildStatisticsRequest) (*adminpb.RebuildStatisticsResponse, error) {
+// RebuildStatistics counts everything anew, or tells how far that is.
+func (h *handler) RebuildStatistics(ctx context.Context, req *adminpb.RebuildStatisticsRequest) (*adminpb.RebuildStatisticsResponse, error) {
 	if h.s.Statistics == nil {
 		return nil, notYet("RebuildStatistics", "a later release")
 	}
-	list, err := h.s.Statistics.Rebuild(ctx)
+	list, err := h.s.Statistics.Rebuild(ctx, req.Watch)
 	missing, err := absent(err)
 	if err != nil {
 		return nil, err
 	}
 	r := &adminpb.RebuildStatisticsResponse{Missing: missing}
 	for _, v := range list {
-		r.Nodes = append(r.Nodes, &adminpb.Rebuilt{Node: v.Node, Events: v.Events, Same: v.Same})
+		r.Nodes = append(r.Nodes, &adminpb.Rebuilt{Node: v.Node, Events: v.Events, Same: v.Same, Running: v.Running})
 	}
 	return r, nil
 }

@@ -14,8 +14,9 @@ type Statistics interface {
 	// Statistics returns the days asked for, as far as they have been worked up: the night after (requirement R82);
 	// live ones all.
 	Statistics(ctx context.Context, q StatisticsQuery) (StatisticsReport, error)
-	// Rebuild counts everything anew from the event log, counters and statistics, and puts the result in force.
-	Rebuild(ctx context.Context) ([]Rebuilt, error)
+	// Rebuild counts everything anew from the event log, counters and statistics, and puts the result in force. It waits
+	// for the end for a while only: a rebuild goes on by itself, and Rebuild with watch tells of it, and begins none.
+	Rebuild(ctx context.Context, watch bool) ([]Rebuilt, error)
 	// Downloads returns the newest downloads of error addresses, newest first; tenant "" = of all.
 	Downloads(ctx context.Context, tenant string) ([]Download, error)
 	// NoteDownload keeps the newest MaxDownloads of each tenant.
@@ -68,6 +69,8 @@ type Rebuilt struct {
 	Node   string
 	Events uint64
 	Same   bool // the counters were right
+	// Running: it is under way, and Events are those counted so far.
+	Running bool
 }
 
 // MaxDownloads is how many downloads are remembered of each tenant (requirement R133).

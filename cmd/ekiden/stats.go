@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
@@ -124,7 +125,7 @@ func (c statsErrorsCmd) Run(a *app) error {
 type statsRebuildCmd struct{ serverFlags }
 
 func (statsRebuildCmd) Help() string {
-	return "Mail goes on meanwhile. Afterwards the counters are what the event log says, on every node; nothing is lost by it.\n\nExample: ekiden stats rebuild"
+	return "Mail goes on meanwhile; if this command is ended, so does the counting. Afterwards the counters are what the event log says, on every node; nothing is lost by it.\n\nExample: ekiden stats rebuild"
 }
 
 // Run has every node count anew.
@@ -134,6 +135,14 @@ func (c statsRebuildCmd) Run(a *app) error {
 		return err
 	}
 	r, err := cl.RebuildStatistics(a.ctx, &adminpb.RebuildStatisticsRequest{})
+	for ; err == nil && slices.ContainsFunc(r.Nodes, (*adminpb.Rebuilt).GetRunning); r, err = cl.RebuildStatistics(a.ctx,
+		&adminpb.RebuildStatisticsRequest{Watch: true}) { // each call waits a while
+		for _, v := range r.Nodes {
+			if v.Running {
+				fmt.Fprintf(a.err, "%s: %s events counted so far\n", v.Node, count(v.Events))
+			}
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,11 @@ func (days) Statistics(_ context.Context, q service.StatisticsQuery) (service.St
 	return report, nil
 }
 
-func (days) Rebuild(context.Context) ([]service.Rebuilt, error) {
+// Rebuild takes as long as the first call waits.
+func (days) Rebuild(_ context.Context, watch bool) ([]service.Rebuilt, error) {
+	if !watch {
+		return []service.Rebuilt{{Node: "n1", Events: 5, Running: true}}, nil
+	}
 	return []service.Rebuilt{{Node: "n1", Events: 12, Same: true}}, nil
 }
 

@@ -161,12 +161,14 @@ const (
 func (s *Store) Rebuild(ctx context.Context) (Rebuilt, error) {
 	var out Rebuilt
 	var at events.Cursor
+	s.recounted.Store(0)
 	fresh, folds := s.folded()
 	pass := func(ctx context.Context) error {
 		return s.events.Search(ctx, events.Query{After: at}, func(e mail.Event, next events.Cursor) bool {
 			if at = next; !folds.has(next, &e) {
 				fresh.Add(&e)
 				out.Events++
+				s.recounted.Store(out.Events)
 			}
 			return true
 		})
@@ -196,6 +198,9 @@ func (s *Store) Rebuild(ctx context.Context) (Rebuilt, error) {
 	s.submit(r)
 	return out, <-done // what was begun ends: the commit is short
 }
+
+// Recounted is how many events the rebuild under way, or the last one, has counted.
+func (s *Store) Recounted() uint64 { return s.recounted.Load() }
 
 // dates lists the days that have a record.
 func (s *Store) dates(kind byte) (out []statistics.Date, err error) {

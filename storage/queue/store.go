@@ -33,6 +33,8 @@ type Store struct {
 	names   domainNames
 	events  *events.Log
 	stats   *stats.Table
+	// recounted is how many events a rebuild has counted.
+	recounted atomic.Uint64
 
 	inbox     inbox
 	requests  sync.Pool    // of *request
