@@ -129,16 +129,22 @@ func TestReservationsOfOtherServices(t *testing.T) {
 	r.atRest()
 }
 
-// TestCounters: one event of each kind makes exactly one in its counter (R60), the windows agree with the total (R61),
-// and names that cannot be found are told from those that cannot be asked for (R48).
+// TestCounters: one event of each of the twelve kinds makes exactly one in its counter (R60), the windows agree with the
+// total (R61), groups and domains add up to it (R62), a restart and a rebuild change nothing, and names that cannot be
+// found are told from those that cannot be asked for (R48).
 func TestCounters(t *testing.T) {
 	var once sync.Once
+	answered := make(chan struct{})
 	sink := startReceiver(t, "127.0.0.5:0", func(stage, arg string) (a string) {
 		switch {
 		case stage == "rcpt" && strings.HasPrefix(arg, "gone"):
 			a = "550 5.1.1 user unknown"
 		case stage == "rcpt" && strings.HasPrefix(arg, "later"):
 			once.Do(func() { a = "451 4.3.0 later" })
+		case stage == "rcpt" && strings.HasPrefix(arg, "never"):
+			a = "451 4.3.0 later"
+		case stage == "dot" && strings.HasPrefix(arg, "hangs"):
+			<-answered
 		}
 		return a
 	})
@@ -155,30 +161,39 @@ func TestCounters(t *testing.T) {
 	})
 	r := newRig(t, fmt.Sprintf("delivery: {port: %d, allow_private: true}\ndns: {servers: ['%s'], timeout: 2s}\n", port, names.Addr), "")
 	tests := []struct {
-		to   string
-		want map[string]int64
+		to     string // in a group of the name of its local part
+		header string
+		want   map[string]int64
+		then   func() // when it is so
 	}{
-		{"u@ok.test", map[string]int64{"succeeded": 1}},
-		{"gone@ok.test", map[string]int64{"failed": 1}},
-		{"later@ok.test", map[string]int64{"temporary": 1, "retry": 1}},
-		{"u@ill.test", map[string]int64{"dns_temporary": 1, "retry": 1}},
-		{"u@missing.invalid", map[string]int64{"dns_failed": 1}},
-		{"u@null.test", map[string]int64{"dns_failed": 1}},
-		{"u@closed.test", map[string]int64{"connect_failed": 1, "retry": 1}},
-		{"u@rude.test", map[string]int64{"connect_error": 1, "retry": 1}},
-		{"held@ok.test", map[string]int64{"undelivered": 1}},
+		{"never@ok.test", "X-Relay-Lifetime: 60\n", map[string]int64{"temporary": 1, "retry": 1}, func() { r.advance(3 * time.Minute) }},
+		{"", "", map[string]int64{"retry": -1, "expired": 1}, func() { r.group("stop", "stopped", "", nil) }},
+		{"u@ok.test", "", map[string]int64{"succeeded": 1}, nil},
+		{"gone@ok.test", "", map[string]int64{"failed": 1}, nil},
+		{"later@ok.test", "", map[string]int64{"temporary": 1, "retry": 1}, nil},
+		{"u@ill.test", "", map[string]int64{"dns_temporary": 1, "retry": 1}, nil},
+		{"u@missing.invalid", "", map[string]int64{"dns_failed": 1}, nil},
+		{"u@null.test", "", map[string]int64{"dns_failed": 1}, nil},
+		{"u@closed.test", "", map[string]int64{"connect_failed": 1, "retry": 1}, nil},
+		{"u@rude.test", "", map[string]int64{"connect_error": 1, "retry": 1}, nil},
+		{"held@ok.test", "X-Relay-Start-Time: 2099-01-01T00:00:00Z\n", map[string]int64{"undelivered": 1}, nil},
+		{"stopped@ok.test", "", map[string]int64{"undelivered": 1}, func() { r.group("discard", "stopped", "", nil) }},
+		{"", "", map[string]int64{"undelivered": -1, "interrupted": 1}, nil},
+		{"hangs@ok.test", "", map[string]int64{"in_delivery": 1}, func() { close(answered) }},
+		{"", "", map[string]int64{"in_delivery": -1, "succeeded": 1}, nil},
 	}
 	c := r.session()
-	sum := map[string]int64{}
+	sum, seen, parts := map[string]int64{}, map[string]bool{}, map[string]bool{}
 	for _, tt := range tests {
-		header := ""
-		if strings.HasPrefix(tt.to, "held") {
-			header = fmt.Sprintf("X-KAEDE-Appoint: %d\n", r.now()+3600)
-		}
 		for k, n := range tt.want {
 			sum[k] += n
+			seen[k] = true
 		}
-		c.mustSend(text(header), tt.to)
+		if tt.to != "" {
+			group, domain, _ := strings.Cut(tt.to, "@")
+			parts["group="+group], parts["domain="+domain] = true, true
+			c.mustSend(text(tt.header+"X-Relay-Group: "+group+"\n"), tt.to)
+		}
 		same := func() bool {
 			for k, n := range r.counters("unit=total")[0] {
 				if n != sum[k] {
@@ -190,24 +205,61 @@ func TestCounters(t *testing.T) {
 		if !becomes(5*time.Second, same) {
 			t.Fatalf("after %s: %v, want %v", tt.to, r.counters("unit=total")[0], sum)
 		}
+		if tt.then != nil {
+			tt.then()
+		}
 	}
-	for unit, n := range map[string]int{"hour": 6, "5min": 12} {
-		windows, all := r.counters("unit="+unit), map[string]int64{}
-		for _, w := range windows {
+	if len(seen) != 12 {
+		t.Errorf("of the twelve counters only %v were raised", seen)
+	}
+	r.atRest()
+	r.mustAddUp("at first", sum, parts)
+	r.again()
+	r.advance(3 * time.Minute) // the clock was put right again by the restart
+	// Which of what waits was deferred before is known since the start only.
+	sum["undelivered"], sum["retry"] = sum["undelivered"]+sum["retry"], 0
+	r.mustAddUp("after a restart", sum, parts)
+	if status := r.call("POST", "/ekiden.admin.v1.AdminService/RebuildStatistics", map[string]string{}, nil); status != 200 {
+		t.Fatalf("rebuild: %d", status)
+	}
+	r.mustAddUp("after a rebuild", sum, parts)
+}
+
+// mustAddUp holds the total, the windows, the groups and the domains against the sum of what was done.
+func (r *rig) mustAddUp(when string, sum map[string]int64, parts map[string]bool) {
+	r.Helper()
+	same := func(what string, got []map[string]int64) {
+		r.Helper()
+		all := map[string]int64{}
+		for _, w := range got {
 			for k, n := range w {
 				all[k] += n
 			}
 		}
-		for k, n := range sum {
-			if all[k] != n {
-				t.Errorf("%s: %s adds up to %d, want %d", unit, k, all[k], n)
+		for k := range sum {
+			if all[k] != sum[k] {
+				r.Errorf("%s: %s: %s adds up to %d, want %d", when, what, k, all[k], sum[k])
 			}
 		}
-		if len(windows) != n {
-			t.Errorf("%d windows of %s", len(windows), unit)
+	}
+	same("the total", r.counters("unit=total"))
+	var groups, domains []map[string]int64
+	for part := range parts {
+		if strings.HasPrefix(part, "group=") {
+			groups = append(groups, r.counters("unit=total&"+part)...)
+		} else {
+			domains = append(domains, r.counters("unit=total&"+part)...)
 		}
 	}
-	r.atRest()
+	same("groups", groups)
+	same("domains", domains)
+	for unit, n := range map[string]int{"hour": 6, "5min": 12} {
+		windows := r.counters("unit=" + unit)
+		same(unit, windows)
+		if len(windows) != n {
+			r.Errorf("%s: %d windows of %s", when, len(windows), unit)
+		}
+	}
 }
 
 // TestSealedLife: what a node accepted waits, unreadable, until the code is given; nothing is taken meanwhile, and a
