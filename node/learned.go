@@ -34,8 +34,9 @@ type lesson struct {
 // plans tells which sources are warmed up. A source of two pools follows the first that has a plan.
 func (n *Node) plans() map[netip.Addr]*shaping.Plan {
 	var out map[netip.Addr]*shaping.Plan
-	known := shaping.Plans()
-	for _, p := range n.book.now.Load().index.Settings.Pools {
+	s := n.book.now.Load().index.Settings
+	known := shaping.Plans(s.Warmups)
+	for _, p := range s.Pools {
 		plan := known[p.Warmup]
 		if plan == nil {
 			continue

@@ -70,7 +70,7 @@ func TestAnotherSourceIsTold(t *testing.T) {
 
 // A cold source sends what its plan allows and refuses the rest at once, so that a warm one gets it (N13).
 func TestWarmupOverflows(t *testing.T) {
-	plan := shaping.Plans()[shaping.PlanSendGrid]
+	plan := shaping.Plans(nil)[shaping.PlanSendGrid]
 	cold, warm := newBook(100), newBook(100)
 	cold.plan = plan
 	l := &shaping.Limits{Receiver: "r", Connections: 1}
@@ -125,7 +125,7 @@ func TestIdlePairIsSmall(t *testing.T) {
 	books := make([]*Book, sources)
 	for i := range books {
 		b := NewBook(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), &cfg, &Counters{})
-		b.plan = shaping.Plans()[shaping.PlanSendGrid]
+		b.plan = shaping.Plans(nil)[shaping.PlanSendGrid]
 		for _, l := range limits {
 			learn(b, testStart, l)
 		}

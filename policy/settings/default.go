@@ -33,6 +33,9 @@ func (s *Settings) Fill() {
 		s.Tenants[i].fill()
 	}
 	pool := false
+	for i := range s.Warmups {
+		set(&s.Warmups[i].Per, "day")
+	}
 	for i := range s.Pools {
 		set(&s.Pools[i].Warmup, "none")
 		pool = pool || s.Pools[i].Name == DefaultName

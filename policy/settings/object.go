@@ -14,6 +14,7 @@ const (
 	KindAccount      = "account"
 	KindReceivers    = "receivers"
 	KindSendingHours = "sending_hours"
+	KindWarmups      = "warmups"
 	KindAllow        = "allow"
 	KindSpeedCap     = "speed_cap"
 	KindOrder        = "order" // its names are the kinds whose objects are not in the order of their names
@@ -50,6 +51,9 @@ func parts(s *Settings) []part {
 	}
 	if len(s.SendingHours) > 0 {
 		out = append(out, part{KindSendingHours, "", &s.SendingHours})
+	}
+	if len(s.Warmups) > 0 {
+		out = append(out, part{KindWarmups, "", &s.Warmups})
 	}
 	if len(s.Allow) > 0 {
 		out = append(out, part{KindAllow, "", &s.Allow})
@@ -103,6 +107,8 @@ func Join(objects []Object) (*Settings, error) {
 			err = json.Unmarshal(o.Data, &s.Receivers.Rules)
 		case KindSendingHours:
 			err = json.Unmarshal(o.Data, &s.SendingHours)
+		case KindWarmups:
+			err = json.Unmarshal(o.Data, &s.Warmups)
 		case KindAllow:
 			err = json.Unmarshal(o.Data, &s.Allow)
 		case KindSpeedCap:

@@ -30,7 +30,8 @@ func TestJoinPutsTogetherWhatSplitTookApart(t *testing.T) {
 		"order of the file": "tenants: [" + strings.ReplaceAll(two, "%", "zulu") + "," + strings.ReplaceAll(two, "%", "alfa") + "]\n" +
 			"pools: [{name: p2}, {name: p1}, {name: default}]\naccounts: [{name: b, role: viewer}, {name: a, role: viewer}]\n",
 		"allow and hours": "tenants: [" + strings.ReplaceAll(two, "%", "a") + "]\nallow: [{address: 192.0.2.0/24, console: true}]\n" +
-			"sending_hours: [{domain: \"*\", from: \"08:00\", to: \"21:00\"}]\n",
+			"sending_hours: [{domain: \"*\", from: \"08:00\", to: \"21:00\"}]\n" +
+			"warmups: [{name: slow, per: hour, steps: [10, 20]}, {name: slower, steps: [5], earned: true}]\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := mustDecode(t, text)

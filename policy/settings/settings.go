@@ -14,6 +14,7 @@ type Settings struct {
 	Allow        []Allow       `yaml:"allow,omitempty" json:"allow,omitempty"`
 	Accounts     []Account     `yaml:"accounts,omitempty" json:"accounts,omitempty"`
 	SpeedCap     SpeedCap      `yaml:"speed_cap,omitempty" json:"speed_cap,omitempty"` // of all mail, over all members
+	Warmups      []Warmup      `yaml:"warmups,omitempty" json:"warmups,omitempty"`
 }
 
 // Tenant is a customer.
@@ -217,6 +218,18 @@ type Pool struct {
 	Sources []string `yaml:"sources,omitempty" json:"sources,omitempty"`
 	Warmup  string   `yaml:"warmup,omitempty" json:"warmup,omitempty"`
 }
+
+// Warmup is a plan of the operator's for sources that a receiver does not know yet (R149, N13): how many messages one may
+// send to one receiver, day by day.
+type Warmup struct {
+	Name   string `yaml:"name" json:"name"`
+	Per    string `yaml:"per,omitempty" json:"per,omitempty"`       // what a step's figure covers: hour, day (default)
+	Steps  []int  `yaml:"steps" json:"steps"`                       // messages: one figure for each day
+	Earned bool   `yaml:"earned,omitempty" json:"earned,omitempty"` // a day counts only if four fifths of it were sent
+}
+
+// WarmupNames are the plans that are always there, as policy/shaping builds them, and none at all.
+func WarmupNames() []string { return []string{"none", "sendgrid", "sparkpost"} }
 
 // SendingHour permits sending to a domain inside a window only (R37).
 type SendingHour struct {

@@ -22,7 +22,13 @@ func (s *Settings) check(lines Lines) Errors {
 	if len(s.Tenants) == 0 {
 		c.fail("tenants", "at least one tenant is needed")
 	}
+	plans := WarmupNames()
+	for i := range s.Warmups {
+		c.warmup(&s.Warmups[i], at("warmups", i), plans)
+		plans = append(plans, s.Warmups[i].Name)
+	}
 	for i := range s.Pools {
+		c.oneOf(s.Pools[i].Warmup, at("pools", i)+".warmup", plans...)
 		c.pool(&s.Pools[i], at("pools", i))
 	}
 	names := unique{c: c, seen: map[string]bool{}}
@@ -112,7 +118,33 @@ func (c *checker) pool(p *Pool, path string) {
 			c.fail(at(path+".sources", i), fmt.Sprintf("%s is listed twice", s))
 		}
 	}
-	c.oneOf(p.Warmup, path+".warmup", "none", "sendgrid", "sparkpost") // as policy/shaping names its plans
+}
+
+// Bounds of a warm-up plan.
+const (
+	warmupDays = 366
+	warmupMost = 1_000_000_000 // messages in one span
+)
+
+// warmup looks at a plan; those of others are taken.
+func (c *checker) warmup(w *Warmup, path string, taken []string) {
+	switch {
+	case slices.Contains(taken, w.Name):
+		c.fail(path+".name", fmt.Sprintf("there is a plan %q already; taken: %s", w.Name, strings.Join(taken, ", ")))
+	default:
+		unique{c, map[string]bool{}}.add(w.Name, path+".name")
+	}
+	c.oneOf(w.Per, path+".per", "hour", "day")
+	if n := len(w.Steps); n < 1 || n > warmupDays {
+		c.fail(path+".steps", fmt.Sprintf("has %d days; allowed: 1 to %d", n, warmupDays))
+	}
+	for i, n := range w.Steps {
+		if n < 1 || n > warmupMost {
+			c.fail(at(path+".steps", i), fmt.Sprintf("%d is out of range; allowed: 1 to %d messages", n, warmupMost))
+		} else if i > 0 && n < w.Steps[i-1] {
+			c.fail(at(path+".steps", i), fmt.Sprintf("%d is fewer than the day before has; a plan goes up", n))
+		}
+	}
 }
 
 func (c *checker) tenant(t *Tenant, path string) {

@@ -38,6 +38,9 @@ func (c *checker) rules(rules []ReceiverRule, path string) {
 		if r.DailyCap < 0 {
 			c.fail(p+".daily_cap", "must be 0 (none) or more")
 		}
+		if r.HourlyCap < 0 {
+			c.fail(p+".hourly_cap", "must be 0 (none) or more")
+		}
 		if r.TLS != "" {
 			c.oneOf(r.TLS, p+".tls", "opportunistic", "required", "none")
 		}

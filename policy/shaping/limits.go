@@ -22,6 +22,7 @@ type Limits struct {
 	Start          float64       // messages a second to begin with, until the receiver has shown what it bears; 0 = Rate
 	ConnectionRate float64       // new connections a second; the bucket holds a minute's worth, at most Connections
 	DailyCap       int           // messages a UTC day
+	HourlyCap      int           // messages an hour, by the clock
 	TLS            string        // "opportunistic", "required", "none"
 	BlockPause     time.Duration // how long to leave the receiver alone once it blocks; doubles while probes fail …
 	BlockPauseMax  time.Duration // … up to this; 0 = four times BlockPause, so that a lifetime of half an hour survives
@@ -49,6 +50,9 @@ func (l Limits) Cleaning() Limits {
 	l.Rate, l.ConnectionRate = l.Rate/cleaningShare, l.ConnectionRate/cleaningShare
 	if l.DailyCap > 0 {
 		l.DailyCap = max(1, l.DailyCap/cleaningShare)
+	}
+	if l.HourlyCap > 0 {
+		l.HourlyCap = max(1, l.HourlyCap/cleaningShare)
 	}
 	return l
 }

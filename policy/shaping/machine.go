@@ -40,6 +40,7 @@ const (
 	Rate           Reason = "rate"            // the pace leaves no message now
 	ConnectionRate Reason = "connection_rate" // too many new connections lately
 	DailyCap       Reason = "daily_cap"       // until the next UTC day
+	HourlyCap      Reason = "hourly_cap"      // until the next hour
 	BlockedPause   Reason = "blocked"         // the receiver blocks this source
 	ProbeOut       Reason = "probing"         // one probe at a time, and it is out
 	TopOfHour      Reason = "top_of_hour"     // everybody sends then; we come a little later
@@ -67,7 +68,7 @@ const (
 
 // Machine is what is left of one receiver's limits for one source. It is a pure value: copy it to try a step. What is
 // granted is debited at once and given back by Release, so that no order of calls exceeds a limit. Messages of a
-// grant may be begun until its end only; the end never passes midnight UTC, which is when the daily cap starts anew.
+// grant may be begun until its end only; the end never passes the moment at which a cap starts anew.
 type Machine struct {
 	l Limits
 
@@ -77,9 +78,7 @@ type Machine struct {
 	messages bucket
 	sessions bucket
 
-	day   int64 // of cap, days since 1970 UTC
-	spent int   // messages granted on day and not given back
-	stale int   // messages out when day began: giving them back does not raise today's cap
+	day, hour allowance
 
 	state   State
 	until   time.Time     // of Blocked
@@ -102,7 +101,7 @@ type Machine struct {
 // NewMachine returns a machine with full buckets and an open receiver.
 func NewMachine(l Limits) Machine {
 	l.Connections = max(l.Connections, 1)
-	m := Machine{l: l}
+	m := Machine{l: l, day: allowance{most: l.DailyCap, span: 86400}, hour: allowance{most: l.HourlyCap, span: 3600}}
 	if !l.Fixed {
 		m.k.pace = l.Start
 	}
@@ -143,7 +142,7 @@ func (m *Machine) Grant(now time.Time, want int) (slots, messages int, until tim
 	if m.state == Probing {
 		free, want = 1, 1
 	}
-	if r, until := m.hour(now); r != NotRefused {
+	if r, until := m.topOfHour(now); r != NotRefused {
 		return 0, 0, m.refuse(r, until)
 	}
 	free = min(free, m.sessions.whole())
@@ -199,16 +198,15 @@ func (m *Machine) Release(now time.Time, slots, unusedMessages int) {
 	m.pending -= back
 	m.messages.put(back)
 	m.k.meter(now, -back)
-	old := min(back, m.stale)
-	m.stale -= old
-	m.spent = max(0, m.spent-(back-old))
+	m.day.credit(back, m.used == 0)
+	m.hour.credit(back, m.used == 0)
 	m.w.credit(back)
 	if left := slots - m.old; left >= 0 { // the old connections end first, so that there is never a second probe
 		m.probing = m.probing && left == 0
 	}
 	m.old = max(0, m.old-slots)
 	if m.used == 0 {
-		m.pending, m.stale = 0, 0
+		m.pending = 0
 	}
 }
 
@@ -373,9 +371,8 @@ func (m *Machine) advance(now time.Time) {
 	m.repace(now)
 	m.messages.refill(now)
 	m.sessions.refill(now)
-	if d := unixDay(now); d > m.day {
-		m.day, m.spent, m.stale = d, 0, m.pending
-	}
+	m.day.advance(now, m.pending)
+	m.hour.advance(now, m.pending)
 	m.w.advance(now, m.pending)
 	if m.state == Blocked && !now.Before(m.until) {
 		m.state = Probing
@@ -395,9 +392,9 @@ func (m *Machine) closed() (Reason, time.Time) {
 	return NotRefused, time.Time{}
 }
 
-// hour keeps new connections off the first moments of an hour. The delay is random in the hour and the receiver, yet
+// topOfHour keeps new connections off the first moments of an hour. The delay is random in the hour and the receiver, yet
 // the same whenever it is asked for.
-func (m *Machine) hour(now time.Time) (Reason, time.Time) {
+func (m *Machine) topOfHour(now time.Time) (Reason, time.Time) {
 	if m.l.TopOfHour <= 0 {
 		return NotRefused, time.Time{}
 	}
@@ -431,10 +428,11 @@ func (m *Machine) left(now time.Time, want int) (int, Reason, time.Time) {
 		}
 		return 0, Rate, next
 	}
-	if m.l.DailyCap > 0 {
-		if n = min(n, m.l.DailyCap-m.spent); n <= 0 {
-			return 0, DailyCap, nextDay(now)
-		}
+	if n = m.day.left(n); n == 0 {
+		return 0, DailyCap, m.day.ends(now)
+	}
+	if n = m.hour.left(n); n == 0 {
+		return 0, HourlyCap, m.hour.ends(now)
 	}
 	if m.w.cold() {
 		if n = min(n, m.w.left()); n <= 0 {
@@ -451,8 +449,6 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func nextDay(now time.Time) time.Time { return time.Unix((unixDay(now)+1)*86400, 0).In(now.Location()) }
-
 // spread is for how many waiting messages one connection is opened: where the receiver wants a pace, as many as it
 // takes on one, so that few are held.
 func (m *Machine) spread() int {
@@ -462,9 +458,12 @@ func (m *Machine) spread() int {
 	return min(perSlot, m.perSlot())
 }
 
+// capped tells whether a span of time has a bound of messages.
+func (m *Machine) capped() bool { return m.day.most > 0 || m.hour.most > 0 }
+
 // perSlot is how many messages a slot is granted at once.
 func (m *Machine) perSlot() int {
-	if m.l.DailyCap > 0 || m.w.cold() { // what is out at midnight cannot be told from what was sent
+	if m.capped() || m.w.cold() { // what is out at the end of a span cannot be told from what was sent
 		return min(max(m.PerConnection(), 1), perSlot)
 	}
 	if n := m.PerConnection(); n > 0 {
@@ -477,7 +476,8 @@ func (m *Machine) debit(now time.Time, n int) {
 	m.messages.take(n)
 	m.k.meter(now, n)
 	m.pending += n
-	m.spent += n
+	m.day.debit(n)
+	m.hour.debit(n)
 	m.w.debit(n)
 }
 
@@ -488,15 +488,14 @@ func (m *Machine) refuse(r Reason, until time.Time) time.Time {
 
 func (m *Machine) end(now time.Time) time.Time {
 	end := now.Add(GrantLife)
-	if m.l.DailyCap > 0 {
-		if d := nextDay(now); d.Before(end) {
-			end = d
-		}
+	if m.day.most > 0 {
+		end = earlier(end, m.day.ends(now))
+	}
+	if m.hour.most > 0 {
+		end = earlier(end, m.hour.ends(now))
 	}
 	if m.w.cold() {
-		if d := m.w.ends(now); d.Before(end) {
-			end = d
-		}
+		end = earlier(end, m.w.ends(now))
 	}
 	return end
 }

@@ -1,6 +1,7 @@
 package shaping
 
 import (
+	"hash/fnv"
 	"math"
 	"time"
 )
@@ -19,31 +20,34 @@ type Memory struct {
 	Pauses  uint8   `json:"b,omitempty"`
 	Ramp    bool    `json:"r,omitempty"`
 
-	Day   int32 `json:"d,omitempty"` // of Spent, since 1970 UTC
-	Spent int32 `json:"s,omitempty"` // of the daily cap
+	Day    int32 `json:"d,omitempty"`  // of Spent, since 1970 UTC
+	Spent  int32 `json:"s,omitempty"`  // of the daily cap
+	Hour   int32 `json:"h1,omitempty"` // of InHour, since 1970 …
+	InHour int32 `json:"h2,omitempty"` // … of the hourly cap
 
-	Plan     uint8 `json:"w,omitempty"` // 1 + place of the plan's name among those of Plans; 0 = none
-	Hurt     bool  `json:"h,omitempty"`
-	Step     int16 `json:"ws,omitempty"`
-	WarmDay  int32 `json:"wd,omitempty"`
-	WarmLast int32 `json:"wl,omitempty"`
-	WarmSent int32 `json:"wn,omitempty"`
-	Period   int32 `json:"wp,omitempty"`
-	InPeriod int32 `json:"wi,omitempty"`
+	Plan     uint32 `json:"w,omitempty"` // the plan's number: see planNumber; 0 = none
+	Hurt     bool   `json:"h,omitempty"`
+	Step     int16  `json:"ws,omitempty"`
+	WarmDay  int32  `json:"wd,omitempty"`
+	WarmLast int32  `json:"wl,omitempty"`
+	WarmSent int32  `json:"wn,omitempty"`
+	Period   int32  `json:"wp,omitempty"`
+	InPeriod int32  `json:"wi,omitempty"`
 }
 
-// planNames give plans a number: append only.
-var planNames = [...]string{PlanSendGrid, PlanSparkPost}
-
-func planNumber(p *Plan) uint8 {
-	if p != nil {
-		for i, name := range planNames {
-			if name == p.Name {
-				return uint8(i + 1)
-			}
-		}
+// planNumber stands for a plan's name: 1 and 2 for those that were there first, else a hash with the highest bit set.
+func planNumber(p *Plan) uint32 {
+	switch {
+	case p == nil:
+		return 0
+	case p.Name == PlanSendGrid:
+		return 1
+	case p.Name == PlanSparkPost:
+		return 2
 	}
-	return 0
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(p.Name))
+	return h.Sum32() | 1<<31
 }
 
 // Remember returns what is worth keeping. Slots that are out are not part of it.
@@ -70,8 +74,11 @@ func (m *Machine) Remember(now time.Time) Memory {
 		y.Until, y.Again, y.Pauses = m.until.Unix(), int32(m.again/time.Second), uint8(min(m.pauses, math.MaxUint8))
 		y.Ramp = k.ramp
 	}
-	if m.l.DailyCap > 0 && m.spent > 0 {
-		y.Day, y.Spent = int32(m.day), small(m.spent)
+	if m.day.spent > 0 {
+		y.Day, y.Spent = int32(m.day.at), small(m.day.spent)
+	}
+	if m.hour.spent > 0 {
+		y.Hour, y.InHour = int32(m.hour.at), small(m.hour.spent)
 	}
 	if n := planNumber(w.plan); n > 0 {
 		y.Plan, y.Step, y.Hurt = n, int16(w.step), w.hurt
@@ -98,12 +105,15 @@ func (m *Machine) Recall(now time.Time, y Memory) {
 		m.again, m.pauses = time.Duration(max(y.Again, 0))*time.Second, int(min(y.Pauses, 8))
 	}
 	if y.Day > 0 {
-		m.day, m.spent = int64(y.Day), int(max(y.Spent, 0))
+		m.day.at, m.day.spent = int64(y.Day), int(max(y.Spent, 0))
+	}
+	if y.Hour > 0 {
+		m.hour.at, m.hour.spent = int64(y.Hour), int(max(y.InHour, 0))
 	}
 	if w := &m.w; w.plan != nil && planNumber(w.plan) == y.Plan && y.WarmDay > 0 && int64(y.WarmDay) <= unixDay(now) {
 		w.step, w.hurt = int(min(max(y.Step, 0), int16(len(w.plan.Steps)))), y.Hurt
 		w.day, w.last, w.sent = int64(y.WarmDay), int64(y.WarmLast), int(max(y.WarmSent, 0))
-		w.period, w.spent, w.stale = int64(y.Period), int(max(y.InPeriod, 0)), 0
+		w.period, w.spent, w.stale = min(int64(y.Period), w.periodAt(now)), int(max(y.InPeriod, 0)), 0 // its span may be another now
 	}
 	m.advance(now)
 	m.repace(now)

@@ -3,6 +3,8 @@ package shaping
 import (
 	"math"
 	"time"
+
+	"github.com/ekiden-mta/ekiden/policy/settings"
 )
 
 // Plan is how many messages a new source may send to one receiver, day by day, until it counts as warm (R149). It is
@@ -21,8 +23,20 @@ const (
 	PlanSparkPost = "sparkpost"
 )
 
-// Plans returns the built-in plans, by name.
-func Plans() map[string]*Plan {
+// Plans returns the built-in plans and the operator's own, by name.
+func Plans(own []settings.Warmup) map[string]*Plan {
+	all := builtinPlans()
+	for i := range own {
+		p := &Plan{Name: own[i].Name, Span: 24 * time.Hour, Steps: own[i].Steps, Earned: own[i].Earned}
+		if own[i].Per == "hour" {
+			p.Span = time.Hour
+		}
+		all[p.Name] = p
+	}
+	return all
+}
+
+func builtinPlans() map[string]*Plan {
 	return map[string]*Plan{
 		// SendGrid's automatic warm-up: by the hour, days 0 to 35, 1.4 times as much each day. Excess goes to warm addresses.
 		PlanSendGrid: {Name: PlanSendGrid, Span: time.Hour, Steps: ratio(
@@ -76,12 +90,15 @@ func (w *warmth) ends(now time.Time) time.Time {
 	return time.Unix((w.period+1)*span, 0).In(now.Location())
 }
 
+// periodAt is the number of the span that now is in.
+func (w *warmth) periodAt(now time.Time) int64 { return now.Unix() / int64(w.plan.Span/time.Second) }
+
 // advance brings period, day and step up to now; pending messages are out.
 func (w *warmth) advance(now time.Time, pending int) {
 	if w.plan == nil {
 		return
 	}
-	if p := int64(math.Floor(now.Sub(time.Unix(0, 0)).Seconds() / w.plan.Span.Seconds())); p > w.period {
+	if p := w.periodAt(now); p > w.period {
 		w.period, w.spent, w.stale = p, 0, pending
 	}
 	day := unixDay(now)
@@ -128,9 +145,20 @@ func (w *warmth) back() {
 	}
 }
 
-// Warm puts a warm-up plan in force, nil = none. Where a source stands in another plan is forgotten.
+// Warm puts a warm-up plan in force, nil = none. Where a source stands in another plan is forgotten; in one of the same name,
+// which was edited, it stays, and what was sent today counts for the present span.
 func (m *Machine) Warm(now time.Time, p *Plan) {
-	if m.w.plan == p || m.w.plan != nil && p != nil && m.w.plan.Name == p.Name {
+	w := &m.w
+	if w.plan == p {
+		return
+	}
+	if w.plan != nil && p != nil && w.plan.Name == p.Name {
+		w.advance(now, m.pending)
+		again := w.plan.Span != p.Span
+		w.plan, w.step = p, min(w.step, len(p.Steps))
+		if again {
+			w.period, w.spent, w.stale = w.periodAt(now), w.sent, 0
+		}
 		return
 	}
 	m.w = warmth{plan: p}

@@ -29,7 +29,7 @@ func sendAll(m *Machine, now time.Time) (sent int, why Reason, until time.Time) 
 }
 
 func TestPublishedPlans(t *testing.T) {
-	for name, p := range Plans() {
+	for name, p := range Plans(nil) {
 		if p.Name != name || planNumber(p) == 0 {
 			t.Errorf("%s calls itself %q and has number %d", name, p.Name, planNumber(p))
 		}
@@ -43,7 +43,7 @@ func TestPublishedPlans(t *testing.T) {
 			t.Errorf("settings do not know %s: %v", name, err)
 		}
 	}
-	p := Plans()
+	p := Plans(nil)
 	if s := p[PlanSendGrid].Steps; len(s) != 36 || s[0] != 20 || s[15] != 3111 || s[35] != 2_600_000 {
 		t.Errorf("sendgrid: %v", s)
 	}
@@ -72,7 +72,7 @@ func TestWarmup(t *testing.T) { // R149, N13
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := NewMachine(Limits{Receiver: "r", Connections: 2, BlockPause: time.Minute, Fixed: true}) // no pace in the way
-			m.Warm(day(0), Plans()[tt.plan])
+			m.Warm(day(0), Plans(nil)[tt.plan])
 			for i, d := range tt.days {
 				if d > 0 {
 					m.Observe(day(d), fine(day(d)), true)
@@ -95,7 +95,7 @@ func TestWarmup(t *testing.T) { // R149, N13
 // A day on which little was sent wins no step where steps are to be earned.
 func TestStepsAreEarned(t *testing.T) {
 	m := NewMachine(Limits{Receiver: "r", Connections: 1})
-	m.Warm(noon, Plans()[PlanSparkPost])
+	m.Warm(noon, Plans(nil)[PlanSparkPost])
 	slots, n, _ := m.Grant(noon, 8)
 	m.Release(noon, slots, 0)
 	if step, most, ok := m.Warmup(); n == 0 || step != 0 || most != 200 || !ok {
@@ -109,17 +109,17 @@ func TestStepsAreEarned(t *testing.T) {
 func TestMemory(t *testing.T) {
 	limits := Limits{Receiver: "r", Connections: 8, Rate: 3, DailyCap: 5000, BlockPause: time.Minute}
 	m, now := NewMachine(limits), noon
-	m.Warm(now, Plans()[PlanSparkPost])
+	m.Warm(now, Plans(nil)[PlanSparkPost])
 	run(&m, &now, time.Minute, fine)
 	m.Observe(now, slower(&mail.Advice{Action: mail.ActBackoff}), true)
-	used := limits.DailyCap - m.spent
+	used := limits.DailyCap - m.day.spent
 	y := m.Remember(now)
 	if y.Pace == 0 || y.Ceiling == 0 || y.InPeriod == 0 {
 		t.Fatalf("nothing worth keeping: %+v", y)
 	}
 
 	again := NewMachine(limits)
-	again.Warm(now, Plans()[PlanSparkPost])
+	again.Warm(now, Plans(nil)[PlanSparkPost])
 	again.Recall(now, y)
 	if got := again.Remember(now); got != y {
 		t.Errorf("recalled\n%+v, want\n%+v", got, y)
@@ -152,7 +152,7 @@ func FuzzRecall(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pace, ceiling float32, conns uint16, until int64, spent int32, step int16, day int32, hint bool) {
 		l := Limits{Receiver: "r", Connections: 3, Rate: 50, BlockPause: time.Minute}
 		m := NewMachine(l)
-		m.Warm(noon, Plans()[PlanSendGrid])
+		m.Warm(noon, Plans(nil)[PlanSendGrid])
 		y := Memory{Pace: pace, Ceiling: ceiling, Conns: conns, Until: until, Again: spent, Day: day, Spent: spent, Plan: 1, Step: step,
 			WarmDay: day, WarmLast: day, WarmSent: spent, Period: day, InPeriod: spent, Objected: until}
 		if hint {

@@ -104,6 +104,7 @@ func (r *Rules) limits(rule *settings.ReceiverRule) Limits {
 	l.Start, l.Fixed = rule.Start, rule.Fixed // whoever names figures of his own means them: nothing is inherited
 	pick(&l.ConnectionRate, rule.ConnectionRate)
 	pick(&l.DailyCap, rule.DailyCap)
+	pick(&l.HourlyCap, rule.HourlyCap)
 	pick(&l.TLS, rule.TLS)
 	pick(&l.BlockPause, time.Duration(rule.BlockPause))
 	pick(&l.TopOfHour, time.Duration(rule.TopOfHour))
