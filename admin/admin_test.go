@@ -73,7 +73,7 @@ func (f *fakeNode) Counters(_ context.Context, q service.CounterQuery) ([]servic
 }
 
 func (f *fakeNode) Queues(context.Context) ([]service.Queue, error) {
-	return []service.Queue{{Name: "docomo", Waiting: 298}, {Name: "ezweb"}}, nil
+	return []service.Queue{{Name: "docomo", Waiting: 298, Slowed: 3, Urgent: 2, Warming: 1}, {Name: "ezweb"}}, nil
 }
 
 func (f *fakeNode) Receivers(context.Context) ([]service.Receiver, error) {
@@ -460,7 +460,7 @@ func TestCountersHaveTheFormOfTheContract(t *testing.T) {
 			t.Errorf("%s: got %d %s", bad, a.status, a.header)
 		}
 	}
-	if a := f.call("GET", "/v1/queues", "", bearer); strings.TrimSpace(a.body) != `{"queues":[{"name":"docomo","waiting":298},{"name":"ezweb","waiting":0}]}` {
+	if a := f.call("GET", "/v1/queues", "", bearer); strings.TrimSpace(a.body) != `{"queues":[{"name":"docomo","waiting":298,"slowed":3,"urgent":2,"warming":1},{"name":"ezweb","waiting":0}]}` {
 		t.Errorf("queues: %s", a.body)
 	}
 }

@@ -78,6 +78,9 @@ func (s *Server) queues(w http.ResponseWriter, r *http.Request) {
 	type row struct {
 		Name    string `json:"name"`
 		Waiting int64  `json:"waiting"`
+		Slowed  int64  `json:"slowed,omitempty"`
+		Urgent  int64  `json:"urgent,omitempty"`
+		Warming int64  `json:"warming,omitempty"`
 	}
 	out := struct {
 		Queues  []row        `json:"queues"`

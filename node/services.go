@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/actors/source"
 	"github.com/ekiden-mta/ekiden/admin"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/clock"
@@ -154,19 +155,39 @@ func (n numberService) Queues(context.Context) ([]service.Queue, error) {
 	for i, name := range queueNames {
 		out[i].Name = name
 	}
-	count := func(d mail.Domain, waiting, cleaning int) {
-		if i := slices.Index(queueNames[:], n.book.queueOf(d)); i >= 0 {
-			out[i].Waiting += int64(waiting - cleaning)
-			out[i+len(queueNames)/2].Waiting += int64(cleaning)
+	const cleaning = len(queueNames) / 2
+	for _, s := range e.actors.Destinations().Snapshot("") {
+		if i := slices.Index(queueNames[:], n.book.queueOf(s.Domain)); i >= 0 {
+			all := s.Waiting + s.Flight
+			slow := min(s.Cleaning+s.Slowed, all)
+			out[i].Waiting += int64(all - slow)
+			out[i].Urgent += int64(s.Urgent)
+			out[i+cleaning].Waiting += int64(slow)
+			out[i+cleaning].Slowed += int64(min(s.Slowed, slow))
 		}
 	}
-	for _, s := range e.actors.Destinations().Snapshot("") {
-		count(s.Domain, s.Waiting+s.Flight, min(s.Cleaning, s.Waiting+s.Flight))
-	}
 	for d, parked := range e.store.Parked().Domains {
-		count(d, parked, 0)
+		if i := slices.Index(queueNames[:], n.book.queueOf(d)); i >= 0 {
+			out[i].Waiting += int64(parked)
+		}
 	}
+	warming(out, e.actors.Sources().Snapshot())
 	return out, nil
+}
+
+// warming counts in the rows the sources that a plan limits at a row's receiver, each once.
+func warming(rows []service.Queue, sources []source.Report) {
+	for _, s := range sources {
+		at := map[int]bool{}
+		for _, r := range s.Receivers {
+			if i := slices.Index(queueNames[:], r.Queue); i >= 0 && r.WarmMost > 0 && r.Lane == "" {
+				at[i] = true
+			}
+		}
+		for i := range at {
+			rows[i].Warming++
+		}
+	}
 }
 
 // Receivers implements service.Numbers.

@@ -232,6 +232,8 @@ type Standing struct {
 	Tenant   string // "" = of all, see mail.Destination
 	Status          // and what binds it
 	Cleaning int    // cleaning mail of Waiting and Flight that came since the destination is in memory
+	Slowed   int    // of InMemory, such as goes as cleaning mail because its tenant's lists are unclean
+	Urgent   int    // of InMemory, such as was raised above bulk mail
 	Waiting  int    // deliveries without a final outcome that are not in delivery, memory and disk
 	InMemory int    // of these, such as are in the window
 	Flight   int    // in delivery, or waiting for their outcome to be durable
@@ -262,9 +264,25 @@ func (b *Outbox) Standing() Standing {
 	s := Standing{Domain: b.domain, Tenant: b.dest.Tenant, Status: b.status, Flight: len(b.flight), Retrying: max(0, b.retries), Cleaning: b.clean, NextDue: b.nextDue}
 	for _, f := range b.shelves {
 		s.InMemory += len(f.waiting)
+		slowed, urgent := f.kinds()
+		s.Slowed, s.Urgent = s.Slowed+slowed, s.Urgent+urgent
 		s.Sessions += f.sessions
 		s.Asked += f.asked
 	}
 	s.Waiting = max(s.InMemory, b.total-s.Flight)
 	return s
+}
+
+// kinds counts what waits as cleaning mail without having asked for it, and what was raised above bulk mail.
+func (s *shelf) kinds() (slowed, urgent int) {
+	for i := range s.waiting {
+		r := &s.waiting[i]
+		if s.cleaning && !r.p.Job.Delivery.Cleaning {
+			slowed++
+		}
+		if r.rank < 255-bulk {
+			urgent++
+		}
+	}
+	return slowed, urgent
 }

@@ -265,7 +265,7 @@ func reasonOf(r shaping.Reason) protocol.Reason {
 		return protocol.ReasonSlots
 	case shaping.Rate, shaping.ConnectionRate, shaping.TopOfHour:
 		return protocol.ReasonRate
-	case shaping.DailyCap:
+	case shaping.DailyCap, shaping.HourlyCap:
 		return protocol.ReasonCap
 	case shaping.Warmup:
 		return protocol.ReasonWarmup
@@ -424,6 +424,7 @@ func (b *Book) Live() int {
 type Standing struct {
 	Receiver    string
 	Lane        string // see shaping.Limits
+	Queue       string // likewise
 	Connections int
 	Waiting     int // asks in line
 	State       shaping.State
@@ -446,7 +447,7 @@ func (b *Book) Snapshot(now time.Time) []Standing {
 			state, until = shaping.Probing, time.Time{}
 		}
 		step, most, _ := l.control.Warmup()
-		out = append(out, Standing{Receiver: l.receiver, Lane: l.limits.Lane, Connections: l.open, Waiting: l.waiting, State: state, Until: until,
+		out = append(out, Standing{Receiver: l.receiver, Lane: l.limits.Lane, Queue: l.limits.Queue, Connections: l.open, Waiting: l.waiting, State: state, Until: until,
 			Pace: l.control.Pace(), Most: l.control.Connections(), Cause: l.control.Cause(), WarmStep: step, WarmMost: most})
 	}
 	slices.SortFunc(out, func(a, c Standing) int { return cmp.Compare(a.Receiver, c.Receiver) })

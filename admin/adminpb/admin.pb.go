@@ -1196,6 +1196,9 @@ type Queue struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Waiting       uint32                 `protobuf:"varint,2,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Slowed        uint32                 `protobuf:"varint,3,opt,name=slowed,proto3" json:"slowed,omitempty"`   // of these, such as is cleaned by itself: its tenant's lists are unclean
+	Urgent        uint32                 `protobuf:"varint,4,opt,name=urgent,proto3" json:"urgent,omitempty"`   // of these, such as was raised above bulk mail
+	Warming       uint32                 `protobuf:"varint,5,opt,name=warming,proto3" json:"warming,omitempty"` // sources that a warm-up plan limits there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1240,6 +1243,27 @@ func (x *Queue) GetName() string {
 func (x *Queue) GetWaiting() uint32 {
 	if x != nil {
 		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Queue) GetSlowed() uint32 {
+	if x != nil {
+		return x.Slowed
+	}
+	return 0
+}
+
+func (x *Queue) GetUrgent() uint32 {
+	if x != nil {
+		return x.Urgent
+	}
+	return 0
+}
+
+func (x *Queue) GetWarming() uint32 {
+	if x != nil {
+		return x.Warming
 	}
 	return 0
 }
@@ -6720,10 +6744,13 @@ const file_admin_proto_rawDesc = "" +
 	"\x11GetQueuesResponse\x12.\n" +
 	"\x06queues\x18\x01 \x03(\v2\x16.ekiden.admin.v1.QueueR\x06queues\x127\n" +
 	"\treceivers\x18\x02 \x03(\v2\x19.ekiden.admin.v1.ReceiverR\treceivers\x121\n" +
-	"\amissing\x18\x03 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"5\n" +
+	"\amissing\x18\x03 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"\x7f\n" +
 	"\x05Queue\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\awaiting\x18\x02 \x01(\rR\awaiting\"\xa4\x03\n" +
+	"\awaiting\x18\x02 \x01(\rR\awaiting\x12\x16\n" +
+	"\x06slowed\x18\x03 \x01(\rR\x06slowed\x12\x16\n" +
+	"\x06urgent\x18\x04 \x01(\rR\x06urgent\x12\x18\n" +
+	"\awarming\x18\x05 \x01(\rR\awarming\"\xa4\x03\n" +
 	"\bReceiver\x12\x1a\n" +
 	"\breceiver\x18\x01 \x01(\tR\breceiver\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x14\n" +

@@ -54,7 +54,7 @@ func (f *fakeMember) Counters(_ context.Context, q service.CounterQuery) ([]serv
 }
 
 func (f *fakeMember) Queues(context.Context) ([]service.Queue, error) {
-	return []service.Queue{{Name: "docomo", Waiting: 7}, {Name: "pc"}}, nil
+	return []service.Queue{{Name: "docomo", Waiting: 7, Slowed: 3, Urgent: 2, Warming: 1}, {Name: "pc"}}, nil
 }
 
 func (f *fakeMember) Receivers(context.Context) ([]service.Receiver, error) {
@@ -218,7 +218,7 @@ func TestNumbersAddUp(t *testing.T) {
 	}
 	queues, err := r.all.Numbers.Queues(ctx)
 	mustMiss(t, err)
-	if want := []service.Queue{{Name: "docomo", Waiting: 14}, {Name: "pc"}}; !slices.Equal(queues, want) {
+	if want := []service.Queue{{Name: "docomo", Waiting: 14, Slowed: 6, Urgent: 4, Warming: 2}, {Name: "pc"}}; !slices.Equal(queues, want) {
 		t.Errorf("queues %v", queues)
 	}
 	receivers, err := r.all.Numbers.Receivers(ctx)

@@ -78,10 +78,12 @@ func (g numbers) Queues(ctx context.Context) ([]service.Queue, error) {
 		for _, q := range a.value.Queues {
 			i := slices.IndexFunc(out, func(have service.Queue) bool { return have.Name == q.Name })
 			if i < 0 {
-				out = append(out, service.Queue{Name: q.Name, Waiting: int64(q.Waiting)})
-				continue
+				out, i = append(out, service.Queue{Name: q.Name}), len(out)
 			}
 			out[i].Waiting += int64(q.Waiting)
+			out[i].Slowed += int64(q.Slowed)
+			out[i].Urgent += int64(q.Urgent)
+			out[i].Warming += int64(q.Warming)
 		}
 	}
 	return out, partial(missing)

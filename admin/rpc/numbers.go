@@ -53,7 +53,8 @@ func (h *handler) GetQueues(ctx context.Context, _ *adminpb.GetQueuesRequest) (*
 	}
 	r := &adminpb.GetQueuesResponse{Missing: missing}
 	for _, q := range queues {
-		r.Queues = append(r.Queues, &adminpb.Queue{Name: q.Name, Waiting: uint32(q.Waiting)})
+		r.Queues = append(r.Queues, &adminpb.Queue{Name: q.Name, Waiting: uint32(q.Waiting),
+			Slowed: uint32(q.Slowed), Urgent: uint32(q.Urgent), Warming: uint32(q.Warming)})
 	}
 	for _, v := range receivers {
 		p := &adminpb.Receiver{Receiver: v.Receiver, State: v.State, Waiting: uint32(v.Waiting), Connections: int32(v.Connections),

@@ -237,6 +237,9 @@ type CounterBucket struct {
 type Queue struct {
 	Name    string
 	Waiting int64
+	Slowed  int64 // of Waiting, such as is cleaned by itself: its tenant's lists are unclean (D2)
+	Urgent  int64 // of Waiting, such as was raised above bulk mail (R35)
+	Warming int64 // sources that a warm-up plan limits there (R149)
 }
 
 // Receiver is what one source does at one receiver.

@@ -167,7 +167,7 @@ func (f *facts) Counters(_ context.Context, q service.CounterQuery) ([]service.C
 }
 
 func (f *facts) Queues(context.Context) ([]service.Queue, error) {
-	return []service.Queue{{Name: "docomo", Waiting: 298}, {Name: "pc"}}, nil
+	return []service.Queue{{Name: "docomo", Waiting: 298, Urgent: 2, Warming: 1}, {Name: "pc"}}, nil
 }
 
 func (f *facts) Receivers(context.Context) ([]service.Receiver, error) {

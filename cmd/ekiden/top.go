@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -172,6 +173,20 @@ func (p picture) plain() map[string]any {
 		"queues": queues, "receivers": rows, "missing": absentNames(p.queues.GetMissing())}
 }
 
+// queueNotes says what is special about a row, in words.
+func queueNotes(q *adminpb.Queue) string {
+	var notes []string
+	add := func(n uint32, what string) {
+		if n > 0 {
+			notes = append(notes, number(n)+" "+what)
+		}
+	}
+	add(q.Slowed, "slowed for unclean lists")
+	add(q.Urgent, "urgent")
+	add(q.Warming, "sources warming up")
+	return strings.Join(notes, ", ")
+}
+
 // draw prints the picture; rates are shown where there is an earlier one.
 func (p picture) draw(w io.Writer, last picture) error {
 	st := p.status
@@ -218,7 +233,7 @@ func (p picture) draw(w io.Writer, last picture) error {
 	fmt.Fprintln(w)
 	rows = nil
 	for _, q := range p.queues.GetQueues() {
-		rows = append(rows, []string{q.Name, number(q.Waiting)})
+		rows = append(rows, []string{q.Name, number(q.Waiting), queueNotes(q)})
 	}
 	return table(w, rows)
 }
