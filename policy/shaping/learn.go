@@ -248,6 +248,10 @@ func (k *learned) grow(now time.Time, l *Limits) {
 	if k.pace == 0 || k.exhausted() {
 		return
 	}
+	if k.limit != nil && k.limit.Rate > 0 { // it holds the mail back, and nothing is learned below it
+		k.grown = now
+		return
+	}
 	if k.ceiling > 0 && !k.at.IsZero() && now.Sub(k.at) > rested {
 		k.pace = min(k.pace, restart*k.ceiling)
 	}
@@ -437,6 +441,9 @@ func (m *Machine) restrain(now time.Time, a *mail.Advice) {
 			m.k.per, m.k.perUntil, m.k.shortened = max(1, n*4/5), now.Add(d), now
 		}
 		return
+	}
+	if a.Rate > 0 && !m.l.Fixed {
+		m.k.blocked(now, m.Pace(), m.served)
 	}
 	m.k.limit, m.k.until = a, now.Add(d)
 	m.repace(now)

@@ -84,3 +84,16 @@ func TestPaceGoesOnward(t *testing.T) {
 		t.Errorf("pace %.1f after twenty minutes beyond a ceiling of 10", m.Pace())
 	}
 }
+
+// What a rule's limit holds back teaches nothing: after it the pace begins at half of what was too much, not beyond it.
+func TestNothingIsLearnedBelowALimit(t *testing.T) {
+	m, now := NewMachine(Limits{Connections: 1, Start: 5, BlockPause: time.Minute}), noon
+	m.k.ceiling, m.k.met, m.k.objected = 5, 5, now
+	run(&m, &now, 5*time.Minute, fine)
+	m.Observe(now, slower(&mail.Advice{Action: mail.ActLimit, Rate: 0.0167, Connections: 1, For: 90 * time.Minute}), true)
+	run(&m, &now, 90*time.Minute, fine)
+	m.Grant(now, 1)
+	if m.Pace() > 3.5 {
+		t.Errorf("pace %.2f after the limit, objected to at 5", m.Pace())
+	}
+}
