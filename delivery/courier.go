@@ -28,6 +28,7 @@ type Trip struct {
 	Interval      time.Duration // from one message's begin to the next on this connection
 	TLS           string        // smtpc.TLSOpportunistic (also ""), TLSRequired, TLSNone
 	Linger        time.Duration // how long an idle connection waits for work; 0 = 3 s, negative = not at all
+	Domain        mail.Domain   // of the mail it is made for, for the log
 }
 
 // Report is why the connection ended.
@@ -47,6 +48,7 @@ type Config struct {
 	UserTimeout    time.Duration // TCP_USER_TIMEOUT: 60 s
 	MaxDials       int           // addresses tried per trip: 10
 	Log            *slog.Logger
+	Notify         func(Connection) // told of every connection when it has ended; nil = nobody. It must not block
 }
 
 // Courier carries mail to receivers. One serves a whole node; it is safe for concurrent use.
@@ -100,7 +102,7 @@ func (c *Courier) Run(ctx context.Context, t Trip, w Work) Report {
 			break
 		}
 		if s := a.host(ctx, h); s != nil {
-			return c.carry(ctx, t, w, s, a.key)
+			return c.carry(ctx, t, w, s, &a)
 		}
 	}
 	o := a.verdict()
@@ -121,18 +123,23 @@ func (c *Courier) Run(ctx context.Context, t Trip, w Work) Report {
 }
 
 // carry has the session do its work and remembers what the host could not take.
-func (c *Courier) carry(ctx context.Context, t Trip, w Work, s *smtpc.Session, key string) Report {
+func (c *Courier) carry(ctx context.Context, t Trip, w Work, s *smtpc.Session, a *attempt) Report {
 	linger := t.Linger
 	if linger == 0 {
 		linger = defaultLinger
 	}
-	_, torn := c.memory.about(key)
+	_, torn := c.memory.about(a.key)
+	if c.cfg.Notify != nil {
+		w = &countedWork{Work: w, to: &a.last}
+	}
 	r := s.Carry(ctx, w, smtpc.Limits{
 		Messages: t.PerConnection, Time: t.SessionTime, Interval: t.Interval, Linger: max(linger, 0), Groups: !torn,
 	})
 	if r.Torn {
-		c.memory.groupTorn(key)
+		c.memory.groupTorn(a.key)
 	}
+	a.last.TLS = s.Secure()
+	a.ended(r.Outcome)
 	return Report{Connected: true, Outcome: r.Outcome, Messages: r.Messages}
 }
 
@@ -155,6 +162,8 @@ type attempt struct {
 	key   string // of the host a session was opened with
 	dials int
 	best  mail.Outcome // trouble that came furthest; zero = none
+
+	last Connection // the one under way, where somebody wants to know of it
 
 	self  bool   // met ourselves, and everything from that preference on is out of question
 	pref  uint16 // of the host that is ourselves
@@ -261,6 +270,7 @@ func (a *attempt) open(ctx context.Context, h mail.Host, to netip.AddrPort) (*sm
 }
 
 func (a *attempt) connect(ctx context.Context, h mail.Host, to netip.AddrPort, mode string) (*smtpc.Session, mail.Outcome) {
+	a.begun(h, to)
 	conn, err := a.c.dial(ctx, a.t.Source, to)
 	if err != nil {
 		switch {
@@ -269,10 +279,23 @@ func (a *attempt) connect(ctx context.Context, h mail.Host, to netip.AddrPort, m
 		case !errors.Is(err, ErrForbidden):
 			a.tried = true
 		}
-		return nil, a.c.connectFailure(a.t, h, to, err)
+		o := a.c.connectFailure(a.t, h, to, err)
+		if !errors.Is(err, ErrOurselves) && !errors.Is(err, ErrForbidden) { // or nothing was tried
+			a.ended(o)
+		}
+		return nil, o
 	}
 	a.tried = true
-	return smtpc.Open(ctx, conn, smtpc.Peer{
-		Source: a.t.Source, Remote: to, Host: h.Name, Receiver: a.t.Receiver, TLS: mode,
-	}, &a.c.cfg.Session)
+	peer := smtpc.Peer{Source: a.t.Source, Remote: to, Host: h.Name, Receiver: a.t.Receiver, TLS: mode}
+	if a.c.cfg.Notify != nil {
+		peer.Greeted = a.greeted
+		if !a.last.Source.IsValid() {
+			a.last.Source = addressOf(conn.LocalAddr())
+		}
+	}
+	s, o := smtpc.Open(ctx, conn, peer, &a.c.cfg.Session)
+	if s == nil {
+		a.ended(o)
+	}
+	return s, o
 }

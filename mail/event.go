@@ -19,6 +19,11 @@ type EventKind uint8
 // EventBlocked and EventReleased are of no delivery, and have no message: the address To was put on, or taken off, its
 // tenant's block list (requirements R101, R102). Status is the error that led to it and Attempt how often it occurred,
 // both 0 where somebody did it; Due is since when it was blocked.
+// EventLookup and EventConnection are of the network, not of a delivery, and are found by their kinds only. EventLookup is
+// one question put to the DNS (requirement R69): Domain is the name, Reply.Text the status of the answer ("NXDOMAIN"), Detail
+// the kind of record and the answer. EventConnection is one TCP connection to a receiver, or the attempt at one (R70):
+// Taken is when it began and At when it ended, Reply the greeting, Stage and Detail what went wrong with it, Served
+// what became of its mail. Tenant is whose mail it was for; "" where that was several tenants', or is not known.
 const (
 	EventAccepted EventKind = iota + 1
 	EventDelivered
@@ -32,12 +37,14 @@ const (
 	EventHandedOver
 	EventBlocked
 	EventReleased
+	EventLookup
+	EventConnection
 
 	EventKinds // one more than the last kind
 )
 
 var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over", "bounced", "complained", "handed over",
-	"blocked", "released"}
+	"blocked", "released", "lookup", "connection"}
 
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
@@ -54,6 +61,12 @@ func (k EventKind) IsFinal() bool {
 	}
 	return false
 }
+
+// OfNetwork tells whether events of this kind are of no delivery and no address: whoever wants them asks for them.
+func (k EventKind) OfNetwork() bool { return k == EventLookup || k == EventConnection }
+
+// Served counts what became of the mail of one connection: final outcomes and temporary ones.
+type Served struct{ Delivered, Deferred, Failed uint32 }
 
 // Unverified is the Detail of a delivery to a receiver that drops mail in silence after its 250 (requirement N17).
 const Unverified = "accepted_unverified"
@@ -104,6 +117,7 @@ type Event struct {
 	Rule       string    // … as this rule about answers says; "" = none knew it
 	Action     Action    // what Rule said to do …
 	For        time.Duration
+	Served     Served // of EventConnection only
 }
 
 // Judge notes what rules about answers made of o.

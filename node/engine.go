@@ -47,6 +47,7 @@ type engine struct {
 	reports reports
 	overdue overdue
 	lists   lists // how clean those of tenants are
+	network networkLog
 
 	shipping *shipping // nil where the queue is not copied
 	lease    atomic.Pointer[cluster.Lease]
@@ -94,6 +95,7 @@ func (n *Node) openEngine() error {
 	e.done.Go(func() { e.remember(n, e.notes) })
 	e.done.Go(func() { n.learn(e.life, e) })
 	e.done.Go(func() { n.watchProgress(e) })
+	e.done.Go(func() { e.network.watch(n, e) })
 	n.engine.Store(e)
 	if n.handed.Load() {
 		e.hooks.Use(n.hooks()) // what it has to tell
@@ -215,11 +217,11 @@ func (n *Node) assembleDelivery(e *engine) (*delivery.Resolver, *delivery.Courie
 	if err != nil {
 		return nil, nil, fmt.Errorf("node: delivery.%w", err)
 	}
-	names, err := n.cfg.resolver(dns.Config{Log: n.log, Notify: n.looked})
+	names, err := n.cfg.resolver(dns.Config{Log: n.log, Notify: n.looked(&e.network)})
 	if err != nil {
 		return nil, nil, err
 	}
-	courier := delivery.New(delivery.Config{DNS: names, Clock: n.clock, Log: n.log,
+	courier := delivery.New(delivery.Config{DNS: names, Clock: n.clock, Log: n.log, Notify: n.connected(&e.network),
 		Guard:   delivery.NewGuard(n.cfg.Delivery.AllowPrivate, n.ownAddresses()),
 		Session: smtpc.Config{Helo: n.cfg.Helo(), Clock: n.clock, Classify: n.classify, Sender: n.sender(e.ring.Index)}})
 	return &delivery.Resolver{Routes: routes, DNS: names, Port: uint16(n.cfg.Delivery.Port), Clock: n.clock}, courier, nil
@@ -286,6 +288,7 @@ func (e *engine) close(ctx context.Context) error {
 	err := e.actors.Stop(ctx)
 	e.done.Wait()
 	if e.store.Err() == nil {
+		e.network.write(e.bounces.node, e)
 		last, cancel := context.WithTimeout(context.Background(), lastNotes)
 		err = errors.Join(err, e.notes.write(last))
 		cancel()
@@ -368,6 +371,6 @@ type courierAdapter struct{ c *delivery.Courier }
 // Run implements protocol.Courier.
 func (a courierAdapter) Run(ctx context.Context, t protocol.Trip, w protocol.Work) protocol.Report {
 	r := a.c.Run(ctx, delivery.Trip{Source: t.Source, Route: t.Route, Receiver: t.Receiver,
-		PerConnection: t.PerConnection, SessionTime: t.SessionTime, Interval: t.Interval, TLS: t.TLS}, w)
+		PerConnection: t.PerConnection, SessionTime: t.SessionTime, Interval: t.Interval, TLS: t.TLS, Domain: t.Domain}, w)
 	return protocol.Report{Connected: r.Connected, Outcome: r.Outcome, Messages: r.Messages}
 }

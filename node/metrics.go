@@ -8,7 +8,6 @@ import (
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/actors/source"
 	"github.com/ekiden-mta/ekiden/cluster/replica"
-	"github.com/ekiden-mta/ekiden/delivery/dns"
 	"github.com/ekiden-mta/ekiden/internal/metrics"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
@@ -132,9 +131,6 @@ func (n *Node) queueDeliveries(report func(string, float64)) {
 	report("retry", float64(retrying))
 	report("in_delivery", float64(flight))
 }
-
-// looked counts a question to the DNS.
-func (n *Node) looked(l dns.Lookup) { n.metrics.DNSLookups.With(l.Status).Inc() }
 
 type pair struct{ receiver, source string }
 

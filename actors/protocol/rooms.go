@@ -16,7 +16,8 @@ type Trip struct {
 	PerConnection int           // messages on this connection; 0 = no limit
 	SessionTime   time.Duration // how long it begins messages; 0 = no limit
 	Interval      time.Duration
-	TLS           string // "opportunistic", "required" or "none"
+	TLS           string      // "opportunistic", "required" or "none"
+	Domain        mail.Domain // of the mail it is made for, for the log
 }
 
 // Work is what a session carries. It is called from the session's own goroutine only.

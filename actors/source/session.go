@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -68,7 +69,11 @@ func (s *Session) Trip(b *Book) protocol.Trip {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := s.road.lane.limits
-	return protocol.Trip{Source: b.source, Route: s.road.route, Receiver: l.Receiver, PerConnection: s.road.lane.control.PerConnection(),
+	var domain mail.Domain
+	if box := cmp.Or(s.nextBox, s.box); box != nil {
+		domain = box.Domain()
+	}
+	return protocol.Trip{Domain: domain, Source: b.source, Route: s.road.route, Receiver: l.Receiver, PerConnection: s.road.lane.control.PerConnection(),
 		SessionTime: l.SessionTime, Interval: l.Interval, TLS: l.TLS}
 }
 

@@ -1673,7 +1673,7 @@ func (x *Waiting) GetUntil() *timestamppb.Timestamp {
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
-	Status        string                 `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"` // queued, succeeded, deferred, failed, suppressed, discarded
+	Status        string                 `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"` // queued, succeeded, deferred, failed, suppressed, discarded; of the network: lookup, connection
 	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	Delivery      uint64                 `protobuf:"varint,4,opt,name=delivery,proto3" json:"delivery,omitempty"`
 	Tenant        string                 `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -1712,6 +1712,7 @@ type Event struct {
 	Rule          string                 `protobuf:"bytes,38,opt,name=rule,proto3" json:"rule,omitempty"`          // about answers, that knew it; "" = none did
 	Action        string                 `protobuf:"bytes,39,opt,name=action,proto3" json:"action,omitempty"`      // what it said to do
 	For           *durationpb.Duration   `protobuf:"bytes,40,opt,name=for,proto3" json:"for,omitempty"`            // and for how long; absent = not said
+	Served        *Served                `protobuf:"bytes,41,opt,name=served,proto3" json:"served,omitempty"`      // of connections; absent = nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2026,12 +2027,80 @@ func (x *Event) GetFor() *durationpb.Duration {
 	return nil
 }
 
+func (x *Event) GetServed() *Served {
+	if x != nil {
+		return x.Served
+	}
+	return nil
+}
+
+// Served counts what became of the mail of one connection.
+type Served struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Succeeded     uint32                 `protobuf:"varint,1,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	Deferred      uint32                 `protobuf:"varint,2,opt,name=deferred,proto3" json:"deferred,omitempty"`
+	Failed        uint32                 `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Served) Reset() {
+	*x = Served{}
+	mi := &file_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Served) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Served) ProtoMessage() {}
+
+func (x *Served) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Served.ProtoReflect.Descriptor instead.
+func (*Served) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Served) GetSucceeded() uint32 {
+	if x != nil {
+		return x.Succeeded
+	}
+	return 0
+}
+
+func (x *Served) GetDeferred() uint32 {
+	if x != nil {
+		return x.Deferred
+	}
+	return 0
+}
+
+func (x *Served) GetFailed() uint32 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
 type SearchEventsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	To            string                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
 	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
 	Group         string                 `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
-	Status        string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"` // as Event.status; "" = all
+	Status        string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"` // as Event.status; "" = all but those of the network
 	Tenant        string                 `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	Since         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
 	Until         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
@@ -2048,7 +2117,7 @@ type SearchEventsRequest struct {
 
 func (x *SearchEventsRequest) Reset() {
 	*x = SearchEventsRequest{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2129,7 @@ func (x *SearchEventsRequest) String() string {
 func (*SearchEventsRequest) ProtoMessage() {}
 
 func (x *SearchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2142,7 @@ func (x *SearchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchEventsRequest.ProtoReflect.Descriptor instead.
 func (*SearchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SearchEventsRequest) GetTo() string {
@@ -2187,7 +2256,7 @@ type SearchEventsResponse struct {
 
 func (x *SearchEventsResponse) Reset() {
 	*x = SearchEventsResponse{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2268,7 @@ func (x *SearchEventsResponse) String() string {
 func (*SearchEventsResponse) ProtoMessage() {}
 
 func (x *SearchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2281,7 @@ func (x *SearchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchEventsResponse.ProtoReflect.Descriptor instead.
 func (*SearchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SearchEventsResponse) GetEvents() []*Event {
@@ -2258,7 +2327,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2339,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2352,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 type ListGroupsResponse struct {
@@ -2296,7 +2365,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2377,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2390,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*Group {
@@ -2351,7 +2420,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2432,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +2445,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Group) GetName() string {
@@ -2426,7 +2495,7 @@ type StopGroupRequest struct {
 
 func (x *StopGroupRequest) Reset() {
 	*x = StopGroupRequest{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +2507,7 @@ func (x *StopGroupRequest) String() string {
 func (*StopGroupRequest) ProtoMessage() {}
 
 func (x *StopGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +2520,7 @@ func (x *StopGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopGroupRequest.ProtoReflect.Descriptor instead.
 func (*StopGroupRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StopGroupRequest) GetGroup() string {
@@ -2495,7 +2564,7 @@ type StopGroupResponse struct {
 
 func (x *StopGroupResponse) Reset() {
 	*x = StopGroupResponse{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2576,7 @@ func (x *StopGroupResponse) String() string {
 func (*StopGroupResponse) ProtoMessage() {}
 
 func (x *StopGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2589,7 @@ func (x *StopGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopGroupResponse.ProtoReflect.Descriptor instead.
 func (*StopGroupResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StopGroupResponse) GetState() string {
@@ -2569,7 +2638,7 @@ type NodeGate struct {
 
 func (x *NodeGate) Reset() {
 	*x = NodeGate{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2581,7 +2650,7 @@ func (x *NodeGate) String() string {
 func (*NodeGate) ProtoMessage() {}
 
 func (x *NodeGate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2594,7 +2663,7 @@ func (x *NodeGate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeGate.ProtoReflect.Descriptor instead.
 func (*NodeGate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *NodeGate) GetName() string {
@@ -2628,7 +2697,7 @@ type ResumeGroupRequest struct {
 
 func (x *ResumeGroupRequest) Reset() {
 	*x = ResumeGroupRequest{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +2709,7 @@ func (x *ResumeGroupRequest) String() string {
 func (*ResumeGroupRequest) ProtoMessage() {}
 
 func (x *ResumeGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +2722,7 @@ func (x *ResumeGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeGroupRequest.ProtoReflect.Descriptor instead.
 func (*ResumeGroupRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResumeGroupRequest) GetGroup() string {
@@ -2679,7 +2748,7 @@ type ResumeGroupResponse struct {
 
 func (x *ResumeGroupResponse) Reset() {
 	*x = ResumeGroupResponse{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2691,7 +2760,7 @@ func (x *ResumeGroupResponse) String() string {
 func (*ResumeGroupResponse) ProtoMessage() {}
 
 func (x *ResumeGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2704,7 +2773,7 @@ func (x *ResumeGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeGroupResponse.ProtoReflect.Descriptor instead.
 func (*ResumeGroupResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ResumeGroupResponse) GetState() string {
@@ -2724,7 +2793,7 @@ type DiscardGroupRequest struct {
 
 func (x *DiscardGroupRequest) Reset() {
 	*x = DiscardGroupRequest{}
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +2805,7 @@ func (x *DiscardGroupRequest) String() string {
 func (*DiscardGroupRequest) ProtoMessage() {}
 
 func (x *DiscardGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +2818,7 @@ func (x *DiscardGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardGroupRequest.ProtoReflect.Descriptor instead.
 func (*DiscardGroupRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DiscardGroupRequest) GetGroup() string {
@@ -2776,7 +2845,7 @@ type DiscardGroupResponse struct {
 
 func (x *DiscardGroupResponse) Reset() {
 	*x = DiscardGroupResponse{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2857,7 @@ func (x *DiscardGroupResponse) String() string {
 func (*DiscardGroupResponse) ProtoMessage() {}
 
 func (x *DiscardGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +2870,7 @@ func (x *DiscardGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardGroupResponse.ProtoReflect.Descriptor instead.
 func (*DiscardGroupResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DiscardGroupResponse) GetDiscarded() uint32 {
@@ -2839,7 +2908,7 @@ type Subject struct {
 
 func (x *Subject) Reset() {
 	*x = Subject{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +2920,7 @@ func (x *Subject) String() string {
 func (*Subject) ProtoMessage() {}
 
 func (x *Subject) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +2933,7 @@ func (x *Subject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subject.ProtoReflect.Descriptor instead.
 func (*Subject) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Subject) GetKind() isSubject_Kind {
@@ -2997,7 +3066,7 @@ type Suspension struct {
 
 func (x *Suspension) Reset() {
 	*x = Suspension{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3078,7 @@ func (x *Suspension) String() string {
 func (*Suspension) ProtoMessage() {}
 
 func (x *Suspension) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3091,7 @@ func (x *Suspension) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspension.ProtoReflect.Descriptor instead.
 func (*Suspension) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Suspension) GetSubject() *Subject {
@@ -3085,7 +3154,7 @@ type SuspendRequest struct {
 
 func (x *SuspendRequest) Reset() {
 	*x = SuspendRequest{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3097,7 +3166,7 @@ func (x *SuspendRequest) String() string {
 func (*SuspendRequest) ProtoMessage() {}
 
 func (x *SuspendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3110,7 +3179,7 @@ func (x *SuspendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendRequest.ProtoReflect.Descriptor instead.
 func (*SuspendRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SuspendRequest) GetSubject() *Subject {
@@ -3144,7 +3213,7 @@ type SuspendResponse struct {
 
 func (x *SuspendResponse) Reset() {
 	*x = SuspendResponse{}
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3225,7 @@ func (x *SuspendResponse) String() string {
 func (*SuspendResponse) ProtoMessage() {}
 
 func (x *SuspendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3238,7 @@ func (x *SuspendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendResponse.ProtoReflect.Descriptor instead.
 func (*SuspendResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SuspendResponse) GetSuspension() *Suspension {
@@ -3195,7 +3264,7 @@ type UnsuspendRequest struct {
 
 func (x *UnsuspendRequest) Reset() {
 	*x = UnsuspendRequest{}
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3207,7 +3276,7 @@ func (x *UnsuspendRequest) String() string {
 func (*UnsuspendRequest) ProtoMessage() {}
 
 func (x *UnsuspendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3220,7 +3289,7 @@ func (x *UnsuspendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsuspendRequest.ProtoReflect.Descriptor instead.
 func (*UnsuspendRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UnsuspendRequest) GetSubject() *Subject {
@@ -3239,7 +3308,7 @@ type UnsuspendResponse struct {
 
 func (x *UnsuspendResponse) Reset() {
 	*x = UnsuspendResponse{}
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3251,7 +3320,7 @@ func (x *UnsuspendResponse) String() string {
 func (*UnsuspendResponse) ProtoMessage() {}
 
 func (x *UnsuspendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3264,7 +3333,7 @@ func (x *UnsuspendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsuspendResponse.ProtoReflect.Descriptor instead.
 func (*UnsuspendResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *UnsuspendResponse) GetMissing() []*Absent {
@@ -3282,7 +3351,7 @@ type ListSuspensionsRequest struct {
 
 func (x *ListSuspensionsRequest) Reset() {
 	*x = ListSuspensionsRequest{}
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3294,7 +3363,7 @@ func (x *ListSuspensionsRequest) String() string {
 func (*ListSuspensionsRequest) ProtoMessage() {}
 
 func (x *ListSuspensionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3307,7 +3376,7 @@ func (x *ListSuspensionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSuspensionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSuspensionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_proto_rawDescGZIP(), []int{45}
 }
 
 type ListSuspensionsResponse struct {
@@ -3320,7 +3389,7 @@ type ListSuspensionsResponse struct {
 
 func (x *ListSuspensionsResponse) Reset() {
 	*x = ListSuspensionsResponse{}
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3332,7 +3401,7 @@ func (x *ListSuspensionsResponse) String() string {
 func (*ListSuspensionsResponse) ProtoMessage() {}
 
 func (x *ListSuspensionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3345,7 +3414,7 @@ func (x *ListSuspensionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSuspensionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSuspensionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListSuspensionsResponse) GetSuspensions() []*Suspension {
@@ -3370,7 +3439,7 @@ type GetSettingsRequest struct {
 
 func (x *GetSettingsRequest) Reset() {
 	*x = GetSettingsRequest{}
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3382,7 +3451,7 @@ func (x *GetSettingsRequest) String() string {
 func (*GetSettingsRequest) ProtoMessage() {}
 
 func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3395,7 +3464,7 @@ func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_proto_rawDescGZIP(), []int{47}
 }
 
 type GetSettingsResponse struct {
@@ -3408,7 +3477,7 @@ type GetSettingsResponse struct {
 
 func (x *GetSettingsResponse) Reset() {
 	*x = GetSettingsResponse{}
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3420,7 +3489,7 @@ func (x *GetSettingsResponse) String() string {
 func (*GetSettingsResponse) ProtoMessage() {}
 
 func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3433,7 +3502,7 @@ func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetSettingsResponse) GetYaml() string {
@@ -3463,7 +3532,7 @@ type ApplySettingsRequest struct {
 
 func (x *ApplySettingsRequest) Reset() {
 	*x = ApplySettingsRequest{}
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +3544,7 @@ func (x *ApplySettingsRequest) String() string {
 func (*ApplySettingsRequest) ProtoMessage() {}
 
 func (x *ApplySettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +3557,7 @@ func (x *ApplySettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySettingsRequest.ProtoReflect.Descriptor instead.
 func (*ApplySettingsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ApplySettingsRequest) GetYaml() string {
@@ -3523,7 +3592,7 @@ type ApplySettingsResponse struct {
 
 func (x *ApplySettingsResponse) Reset() {
 	*x = ApplySettingsResponse{}
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3535,7 +3604,7 @@ func (x *ApplySettingsResponse) String() string {
 func (*ApplySettingsResponse) ProtoMessage() {}
 
 func (x *ApplySettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3548,7 +3617,7 @@ func (x *ApplySettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySettingsResponse.ProtoReflect.Descriptor instead.
 func (*ApplySettingsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ApplySettingsResponse) GetDifference() string {
@@ -3584,7 +3653,7 @@ type SettingsChange struct {
 
 func (x *SettingsChange) Reset() {
 	*x = SettingsChange{}
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3596,7 +3665,7 @@ func (x *SettingsChange) String() string {
 func (*SettingsChange) ProtoMessage() {}
 
 func (x *SettingsChange) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3609,7 +3678,7 @@ func (x *SettingsChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsChange.ProtoReflect.Descriptor instead.
 func (*SettingsChange) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SettingsChange) GetKind() string {
@@ -3651,7 +3720,7 @@ type SettingsLine struct {
 
 func (x *SettingsLine) Reset() {
 	*x = SettingsLine{}
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3663,7 +3732,7 @@ func (x *SettingsLine) String() string {
 func (*SettingsLine) ProtoMessage() {}
 
 func (x *SettingsLine) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3676,7 +3745,7 @@ func (x *SettingsLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsLine.ProtoReflect.Descriptor instead.
 func (*SettingsLine) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SettingsLine) GetKey() string {
@@ -3709,7 +3778,7 @@ type SettingsProblems struct {
 
 func (x *SettingsProblems) Reset() {
 	*x = SettingsProblems{}
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3721,7 +3790,7 @@ func (x *SettingsProblems) String() string {
 func (*SettingsProblems) ProtoMessage() {}
 
 func (x *SettingsProblems) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3734,7 +3803,7 @@ func (x *SettingsProblems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsProblems.ProtoReflect.Descriptor instead.
 func (*SettingsProblems) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SettingsProblems) GetProblems() []*SettingsProblem {
@@ -3755,7 +3824,7 @@ type SettingsProblem struct {
 
 func (x *SettingsProblem) Reset() {
 	*x = SettingsProblem{}
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3767,7 +3836,7 @@ func (x *SettingsProblem) String() string {
 func (*SettingsProblem) ProtoMessage() {}
 
 func (x *SettingsProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3780,7 +3849,7 @@ func (x *SettingsProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsProblem.ProtoReflect.Descriptor instead.
 func (*SettingsProblem) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SettingsProblem) GetLine() uint32 {
@@ -3822,7 +3891,7 @@ type Suppression struct {
 
 func (x *Suppression) Reset() {
 	*x = Suppression{}
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3834,7 +3903,7 @@ func (x *Suppression) String() string {
 func (*Suppression) ProtoMessage() {}
 
 func (x *Suppression) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3847,7 +3916,7 @@ func (x *Suppression) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suppression.ProtoReflect.Descriptor instead.
 func (*Suppression) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Suppression) GetAddress() string {
@@ -3927,7 +3996,7 @@ type ListSuppressionsRequest struct {
 
 func (x *ListSuppressionsRequest) Reset() {
 	*x = ListSuppressionsRequest{}
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3939,7 +4008,7 @@ func (x *ListSuppressionsRequest) String() string {
 func (*ListSuppressionsRequest) ProtoMessage() {}
 
 func (x *ListSuppressionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3952,7 +4021,7 @@ func (x *ListSuppressionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSuppressionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSuppressionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListSuppressionsRequest) GetTenant() string {
@@ -4001,7 +4070,7 @@ type ListSuppressionsResponse struct {
 
 func (x *ListSuppressionsResponse) Reset() {
 	*x = ListSuppressionsResponse{}
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4013,7 +4082,7 @@ func (x *ListSuppressionsResponse) String() string {
 func (*ListSuppressionsResponse) ProtoMessage() {}
 
 func (x *ListSuppressionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4026,7 +4095,7 @@ func (x *ListSuppressionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSuppressionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSuppressionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListSuppressionsResponse) GetSuppressions() []*Suppression {
@@ -4059,7 +4128,7 @@ type SuppressRequest struct {
 
 func (x *SuppressRequest) Reset() {
 	*x = SuppressRequest{}
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4071,7 +4140,7 @@ func (x *SuppressRequest) String() string {
 func (*SuppressRequest) ProtoMessage() {}
 
 func (x *SuppressRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4084,7 +4153,7 @@ func (x *SuppressRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuppressRequest.ProtoReflect.Descriptor instead.
 func (*SuppressRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SuppressRequest) GetSuppressions() []*Suppression {
@@ -4103,7 +4172,7 @@ type SuppressResponse struct {
 
 func (x *SuppressResponse) Reset() {
 	*x = SuppressResponse{}
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4115,7 +4184,7 @@ func (x *SuppressResponse) String() string {
 func (*SuppressResponse) ProtoMessage() {}
 
 func (x *SuppressResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4128,7 +4197,7 @@ func (x *SuppressResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuppressResponse.ProtoReflect.Descriptor instead.
 func (*SuppressResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SuppressResponse) GetAdded() uint32 {
@@ -4151,7 +4220,7 @@ type UnsuppressRequest struct {
 
 func (x *UnsuppressRequest) Reset() {
 	*x = UnsuppressRequest{}
-	mi := &file_admin_proto_msgTypes[59]
+	mi := &file_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4163,7 +4232,7 @@ func (x *UnsuppressRequest) String() string {
 func (*UnsuppressRequest) ProtoMessage() {}
 
 func (x *UnsuppressRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[59]
+	mi := &file_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4176,7 +4245,7 @@ func (x *UnsuppressRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsuppressRequest.ProtoReflect.Descriptor instead.
 func (*UnsuppressRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *UnsuppressRequest) GetAddresses() []string {
@@ -4216,7 +4285,7 @@ type UnsuppressResponse struct {
 
 func (x *UnsuppressResponse) Reset() {
 	*x = UnsuppressResponse{}
-	mi := &file_admin_proto_msgTypes[60]
+	mi := &file_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4228,7 +4297,7 @@ func (x *UnsuppressResponse) String() string {
 func (*UnsuppressResponse) ProtoMessage() {}
 
 func (x *UnsuppressResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[60]
+	mi := &file_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4241,7 +4310,7 @@ func (x *UnsuppressResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsuppressResponse.ProtoReflect.Descriptor instead.
 func (*UnsuppressResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{60}
+	return file_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *UnsuppressResponse) GetRemoved() uint32 {
@@ -4262,7 +4331,7 @@ type ImportSuppressionsRequest struct {
 
 func (x *ImportSuppressionsRequest) Reset() {
 	*x = ImportSuppressionsRequest{}
-	mi := &file_admin_proto_msgTypes[61]
+	mi := &file_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4274,7 +4343,7 @@ func (x *ImportSuppressionsRequest) String() string {
 func (*ImportSuppressionsRequest) ProtoMessage() {}
 
 func (x *ImportSuppressionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[61]
+	mi := &file_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4287,7 +4356,7 @@ func (x *ImportSuppressionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSuppressionsRequest.ProtoReflect.Descriptor instead.
 func (*ImportSuppressionsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{61}
+	return file_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ImportSuppressionsRequest) GetCommon() *Suppression {
@@ -4316,7 +4385,7 @@ type ImportSuppressionsResponse struct {
 
 func (x *ImportSuppressionsResponse) Reset() {
 	*x = ImportSuppressionsResponse{}
-	mi := &file_admin_proto_msgTypes[62]
+	mi := &file_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4328,7 +4397,7 @@ func (x *ImportSuppressionsResponse) String() string {
 func (*ImportSuppressionsResponse) ProtoMessage() {}
 
 func (x *ImportSuppressionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[62]
+	mi := &file_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4341,7 +4410,7 @@ func (x *ImportSuppressionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSuppressionsResponse.ProtoReflect.Descriptor instead.
 func (*ImportSuppressionsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{62}
+	return file_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ImportSuppressionsResponse) GetAdded() uint32 {
@@ -4382,7 +4451,7 @@ type RefusedRow struct {
 
 func (x *RefusedRow) Reset() {
 	*x = RefusedRow{}
-	mi := &file_admin_proto_msgTypes[63]
+	mi := &file_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4394,7 +4463,7 @@ func (x *RefusedRow) String() string {
 func (*RefusedRow) ProtoMessage() {}
 
 func (x *RefusedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[63]
+	mi := &file_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4407,7 +4476,7 @@ func (x *RefusedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedRow.ProtoReflect.Descriptor instead.
 func (*RefusedRow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{63}
+	return file_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RefusedRow) GetRow() uint32 {
@@ -4435,7 +4504,7 @@ type ResetErrorsRequest struct {
 
 func (x *ResetErrorsRequest) Reset() {
 	*x = ResetErrorsRequest{}
-	mi := &file_admin_proto_msgTypes[64]
+	mi := &file_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4447,7 +4516,7 @@ func (x *ResetErrorsRequest) String() string {
 func (*ResetErrorsRequest) ProtoMessage() {}
 
 func (x *ResetErrorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[64]
+	mi := &file_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4460,7 +4529,7 @@ func (x *ResetErrorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetErrorsRequest.ProtoReflect.Descriptor instead.
 func (*ResetErrorsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{64}
+	return file_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ResetErrorsRequest) GetAddresses() []string {
@@ -4486,7 +4555,7 @@ type ResetErrorsResponse struct {
 
 func (x *ResetErrorsResponse) Reset() {
 	*x = ResetErrorsResponse{}
-	mi := &file_admin_proto_msgTypes[65]
+	mi := &file_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4498,7 +4567,7 @@ func (x *ResetErrorsResponse) String() string {
 func (*ResetErrorsResponse) ProtoMessage() {}
 
 func (x *ResetErrorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[65]
+	mi := &file_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4511,7 +4580,7 @@ func (x *ResetErrorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetErrorsResponse.ProtoReflect.Descriptor instead.
 func (*ResetErrorsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{65}
+	return file_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ResetErrorsResponse) GetReset_() uint32 {
@@ -4529,7 +4598,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_admin_proto_msgTypes[66]
+	mi := &file_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4541,7 +4610,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[66]
+	mi := &file_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4554,7 +4623,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{66}
+	return file_admin_proto_rawDescGZIP(), []int{67}
 }
 
 type ListMembersResponse struct {
@@ -4569,7 +4638,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_admin_proto_msgTypes[67]
+	mi := &file_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4581,7 +4650,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[67]
+	mi := &file_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4594,7 +4663,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{67}
+	return file_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -4645,7 +4714,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_proto_msgTypes[68]
+	mi := &file_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4657,7 +4726,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[68]
+	mi := &file_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4670,7 +4739,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{68}
+	return file_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Member) GetName() string {
@@ -4773,7 +4842,7 @@ type Lineage struct {
 
 func (x *Lineage) Reset() {
 	*x = Lineage{}
-	mi := &file_admin_proto_msgTypes[69]
+	mi := &file_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4785,7 +4854,7 @@ func (x *Lineage) String() string {
 func (*Lineage) ProtoMessage() {}
 
 func (x *Lineage) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[69]
+	mi := &file_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4798,7 +4867,7 @@ func (x *Lineage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lineage.ProtoReflect.Descriptor instead.
 func (*Lineage) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{69}
+	return file_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Lineage) GetId() string {
@@ -4861,7 +4930,7 @@ type Standby struct {
 
 func (x *Standby) Reset() {
 	*x = Standby{}
-	mi := &file_admin_proto_msgTypes[70]
+	mi := &file_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4873,7 +4942,7 @@ func (x *Standby) String() string {
 func (*Standby) ProtoMessage() {}
 
 func (x *Standby) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[70]
+	mi := &file_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4886,7 +4955,7 @@ func (x *Standby) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standby.ProtoReflect.Descriptor instead.
 func (*Standby) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{70}
+	return file_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Standby) GetName() string {
@@ -4921,7 +4990,7 @@ type TakeoverRequest struct {
 
 func (x *TakeoverRequest) Reset() {
 	*x = TakeoverRequest{}
-	mi := &file_admin_proto_msgTypes[71]
+	mi := &file_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4933,7 +5002,7 @@ func (x *TakeoverRequest) String() string {
 func (*TakeoverRequest) ProtoMessage() {}
 
 func (x *TakeoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[71]
+	mi := &file_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4946,7 +5015,7 @@ func (x *TakeoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeoverRequest.ProtoReflect.Descriptor instead.
 func (*TakeoverRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{71}
+	return file_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *TakeoverRequest) GetNode() string {
@@ -4980,7 +5049,7 @@ type TakeoverResponse struct {
 
 func (x *TakeoverResponse) Reset() {
 	*x = TakeoverResponse{}
-	mi := &file_admin_proto_msgTypes[72]
+	mi := &file_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4992,7 +5061,7 @@ func (x *TakeoverResponse) String() string {
 func (*TakeoverResponse) ProtoMessage() {}
 
 func (x *TakeoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[72]
+	mi := &file_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5005,7 +5074,7 @@ func (x *TakeoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeoverResponse.ProtoReflect.Descriptor instead.
 func (*TakeoverResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{72}
+	return file_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *TakeoverResponse) GetEpoch() uint64 {
@@ -5033,7 +5102,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_admin_proto_msgTypes[73]
+	mi := &file_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5045,7 +5114,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[73]
+	mi := &file_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5058,7 +5127,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{73}
+	return file_admin_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RemoveMemberRequest) GetNode() string {
@@ -5090,7 +5159,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_admin_proto_msgTypes[74]
+	mi := &file_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5102,7 +5171,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[74]
+	mi := &file_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5115,7 +5184,7 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{74}
+	return file_admin_proto_rawDescGZIP(), []int{75}
 }
 
 type AdmitMemberRequest struct {
@@ -5127,7 +5196,7 @@ type AdmitMemberRequest struct {
 
 func (x *AdmitMemberRequest) Reset() {
 	*x = AdmitMemberRequest{}
-	mi := &file_admin_proto_msgTypes[75]
+	mi := &file_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5139,7 +5208,7 @@ func (x *AdmitMemberRequest) String() string {
 func (*AdmitMemberRequest) ProtoMessage() {}
 
 func (x *AdmitMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[75]
+	mi := &file_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5152,7 +5221,7 @@ func (x *AdmitMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitMemberRequest.ProtoReflect.Descriptor instead.
 func (*AdmitMemberRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{75}
+	return file_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AdmitMemberRequest) GetNode() string {
@@ -5170,7 +5239,7 @@ type AdmitMemberResponse struct {
 
 func (x *AdmitMemberResponse) Reset() {
 	*x = AdmitMemberResponse{}
-	mi := &file_admin_proto_msgTypes[76]
+	mi := &file_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5182,7 +5251,7 @@ func (x *AdmitMemberResponse) String() string {
 func (*AdmitMemberResponse) ProtoMessage() {}
 
 func (x *AdmitMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[76]
+	mi := &file_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5195,7 +5264,7 @@ func (x *AdmitMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitMemberResponse.ProtoReflect.Descriptor instead.
 func (*AdmitMemberResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{76}
+	return file_admin_proto_rawDescGZIP(), []int{77}
 }
 
 type ListAuditRequest struct {
@@ -5208,7 +5277,7 @@ type ListAuditRequest struct {
 
 func (x *ListAuditRequest) Reset() {
 	*x = ListAuditRequest{}
-	mi := &file_admin_proto_msgTypes[77]
+	mi := &file_admin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5220,7 +5289,7 @@ func (x *ListAuditRequest) String() string {
 func (*ListAuditRequest) ProtoMessage() {}
 
 func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[77]
+	mi := &file_admin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5233,7 +5302,7 @@ func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{77}
+	return file_admin_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListAuditRequest) GetBefore() uint64 {
@@ -5259,7 +5328,7 @@ type ListAuditResponse struct {
 
 func (x *ListAuditResponse) Reset() {
 	*x = ListAuditResponse{}
-	mi := &file_admin_proto_msgTypes[78]
+	mi := &file_admin_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5271,7 +5340,7 @@ func (x *ListAuditResponse) String() string {
 func (*ListAuditResponse) ProtoMessage() {}
 
 func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[78]
+	mi := &file_admin_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5284,7 +5353,7 @@ func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{78}
+	return file_admin_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListAuditResponse) GetEntries() []*AuditEntry {
@@ -5309,7 +5378,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_admin_proto_msgTypes[79]
+	mi := &file_admin_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5321,7 +5390,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[79]
+	mi := &file_admin_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5334,7 +5403,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{79}
+	return file_admin_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *AuditEntry) GetSequence() uint64 {
@@ -5395,7 +5464,7 @@ type ListReservationsRequest struct {
 
 func (x *ListReservationsRequest) Reset() {
 	*x = ListReservationsRequest{}
-	mi := &file_admin_proto_msgTypes[80]
+	mi := &file_admin_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5407,7 +5476,7 @@ func (x *ListReservationsRequest) String() string {
 func (*ListReservationsRequest) ProtoMessage() {}
 
 func (x *ListReservationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[80]
+	mi := &file_admin_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5420,7 +5489,7 @@ func (x *ListReservationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReservationsRequest.ProtoReflect.Descriptor instead.
 func (*ListReservationsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{80}
+	return file_admin_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ListReservationsRequest) GetTenant() string {
@@ -5440,7 +5509,7 @@ type ListReservationsResponse struct {
 
 func (x *ListReservationsResponse) Reset() {
 	*x = ListReservationsResponse{}
-	mi := &file_admin_proto_msgTypes[81]
+	mi := &file_admin_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5452,7 +5521,7 @@ func (x *ListReservationsResponse) String() string {
 func (*ListReservationsResponse) ProtoMessage() {}
 
 func (x *ListReservationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[81]
+	mi := &file_admin_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5465,7 +5534,7 @@ func (x *ListReservationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReservationsResponse.ProtoReflect.Descriptor instead.
 func (*ListReservationsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{81}
+	return file_admin_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListReservationsResponse) GetReservations() []*Reservation {
@@ -5496,7 +5565,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_admin_proto_msgTypes[82]
+	mi := &file_admin_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5508,7 +5577,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[82]
+	mi := &file_admin_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5521,7 +5590,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{82}
+	return file_admin_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Reservation) GetId() string {
@@ -5569,7 +5638,7 @@ type CancelReservationRequest struct {
 
 func (x *CancelReservationRequest) Reset() {
 	*x = CancelReservationRequest{}
-	mi := &file_admin_proto_msgTypes[83]
+	mi := &file_admin_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5581,7 +5650,7 @@ func (x *CancelReservationRequest) String() string {
 func (*CancelReservationRequest) ProtoMessage() {}
 
 func (x *CancelReservationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[83]
+	mi := &file_admin_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5594,7 +5663,7 @@ func (x *CancelReservationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelReservationRequest.ProtoReflect.Descriptor instead.
 func (*CancelReservationRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{83}
+	return file_admin_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *CancelReservationRequest) GetId() string {
@@ -5621,7 +5690,7 @@ type CancelReservationResponse struct {
 
 func (x *CancelReservationResponse) Reset() {
 	*x = CancelReservationResponse{}
-	mi := &file_admin_proto_msgTypes[84]
+	mi := &file_admin_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5633,7 +5702,7 @@ func (x *CancelReservationResponse) String() string {
 func (*CancelReservationResponse) ProtoMessage() {}
 
 func (x *CancelReservationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[84]
+	mi := &file_admin_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5646,7 +5715,7 @@ func (x *CancelReservationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelReservationResponse.ProtoReflect.Descriptor instead.
 func (*CancelReservationResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{84}
+	return file_admin_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *CancelReservationResponse) GetCancelled() uint64 {
@@ -5673,7 +5742,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_admin_proto_msgTypes[85]
+	mi := &file_admin_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5685,7 +5754,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[85]
+	mi := &file_admin_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5698,7 +5767,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{85}
+	return file_admin_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ProbeRequest) GetFrom() string {
@@ -5724,7 +5793,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_admin_proto_msgTypes[86]
+	mi := &file_admin_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5736,7 +5805,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[86]
+	mi := &file_admin_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5749,7 +5818,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{86}
+	return file_admin_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ProbeResponse) GetResults() []*Probed {
@@ -5770,7 +5839,7 @@ type Probed struct {
 
 func (x *Probed) Reset() {
 	*x = Probed{}
-	mi := &file_admin_proto_msgTypes[87]
+	mi := &file_admin_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5782,7 +5851,7 @@ func (x *Probed) String() string {
 func (*Probed) ProtoMessage() {}
 
 func (x *Probed) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[87]
+	mi := &file_admin_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5795,7 +5864,7 @@ func (x *Probed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probed.ProtoReflect.Descriptor instead.
 func (*Probed) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{87}
+	return file_admin_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Probed) GetAddress() string {
@@ -5835,7 +5904,7 @@ type GetStatisticsRequest struct {
 
 func (x *GetStatisticsRequest) Reset() {
 	*x = GetStatisticsRequest{}
-	mi := &file_admin_proto_msgTypes[88]
+	mi := &file_admin_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5847,7 +5916,7 @@ func (x *GetStatisticsRequest) String() string {
 func (*GetStatisticsRequest) ProtoMessage() {}
 
 func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[88]
+	mi := &file_admin_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5860,7 +5929,7 @@ func (x *GetStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{88}
+	return file_admin_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *GetStatisticsRequest) GetFrom() string {
@@ -5932,7 +6001,7 @@ type GetStatisticsResponse struct {
 
 func (x *GetStatisticsResponse) Reset() {
 	*x = GetStatisticsResponse{}
-	mi := &file_admin_proto_msgTypes[89]
+	mi := &file_admin_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5944,7 +6013,7 @@ func (x *GetStatisticsResponse) String() string {
 func (*GetStatisticsResponse) ProtoMessage() {}
 
 func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[89]
+	mi := &file_admin_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5957,7 +6026,7 @@ func (x *GetStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*GetStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{89}
+	return file_admin_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *GetStatisticsResponse) GetThrough() string {
@@ -6011,7 +6080,7 @@ type StatisticsRow struct {
 
 func (x *StatisticsRow) Reset() {
 	*x = StatisticsRow{}
-	mi := &file_admin_proto_msgTypes[90]
+	mi := &file_admin_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6023,7 +6092,7 @@ func (x *StatisticsRow) String() string {
 func (*StatisticsRow) ProtoMessage() {}
 
 func (x *StatisticsRow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[90]
+	mi := &file_admin_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6036,7 +6105,7 @@ func (x *StatisticsRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatisticsRow.ProtoReflect.Descriptor instead.
 func (*StatisticsRow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{90}
+	return file_admin_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *StatisticsRow) GetDate() string {
@@ -6151,7 +6220,7 @@ type ErrorCount struct {
 
 func (x *ErrorCount) Reset() {
 	*x = ErrorCount{}
-	mi := &file_admin_proto_msgTypes[91]
+	mi := &file_admin_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6163,7 +6232,7 @@ func (x *ErrorCount) String() string {
 func (*ErrorCount) ProtoMessage() {}
 
 func (x *ErrorCount) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[91]
+	mi := &file_admin_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6176,7 +6245,7 @@ func (x *ErrorCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorCount.ProtoReflect.Descriptor instead.
 func (*ErrorCount) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{91}
+	return file_admin_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *ErrorCount) GetDate() string {
@@ -6231,7 +6300,7 @@ type RebuildStatisticsRequest struct {
 
 func (x *RebuildStatisticsRequest) Reset() {
 	*x = RebuildStatisticsRequest{}
-	mi := &file_admin_proto_msgTypes[92]
+	mi := &file_admin_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6243,7 +6312,7 @@ func (x *RebuildStatisticsRequest) String() string {
 func (*RebuildStatisticsRequest) ProtoMessage() {}
 
 func (x *RebuildStatisticsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[92]
+	mi := &file_admin_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6256,7 +6325,7 @@ func (x *RebuildStatisticsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildStatisticsRequest.ProtoReflect.Descriptor instead.
 func (*RebuildStatisticsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{92}
+	return file_admin_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *RebuildStatisticsRequest) GetWatch() bool {
@@ -6276,7 +6345,7 @@ type RebuildStatisticsResponse struct {
 
 func (x *RebuildStatisticsResponse) Reset() {
 	*x = RebuildStatisticsResponse{}
-	mi := &file_admin_proto_msgTypes[93]
+	mi := &file_admin_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6288,7 +6357,7 @@ func (x *RebuildStatisticsResponse) String() string {
 func (*RebuildStatisticsResponse) ProtoMessage() {}
 
 func (x *RebuildStatisticsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[93]
+	mi := &file_admin_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6301,7 +6370,7 @@ func (x *RebuildStatisticsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildStatisticsResponse.ProtoReflect.Descriptor instead.
 func (*RebuildStatisticsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{93}
+	return file_admin_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *RebuildStatisticsResponse) GetNodes() []*Rebuilt {
@@ -6330,7 +6399,7 @@ type Rebuilt struct {
 
 func (x *Rebuilt) Reset() {
 	*x = Rebuilt{}
-	mi := &file_admin_proto_msgTypes[94]
+	mi := &file_admin_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6342,7 +6411,7 @@ func (x *Rebuilt) String() string {
 func (*Rebuilt) ProtoMessage() {}
 
 func (x *Rebuilt) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[94]
+	mi := &file_admin_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6355,7 +6424,7 @@ func (x *Rebuilt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rebuilt.ProtoReflect.Descriptor instead.
 func (*Rebuilt) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{94}
+	return file_admin_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *Rebuilt) GetNode() string {
@@ -6394,7 +6463,7 @@ type ListReplyRulesRequest struct {
 
 func (x *ListReplyRulesRequest) Reset() {
 	*x = ListReplyRulesRequest{}
-	mi := &file_admin_proto_msgTypes[95]
+	mi := &file_admin_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6406,7 +6475,7 @@ func (x *ListReplyRulesRequest) String() string {
 func (*ListReplyRulesRequest) ProtoMessage() {}
 
 func (x *ListReplyRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[95]
+	mi := &file_admin_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6419,7 +6488,7 @@ func (x *ListReplyRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReplyRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListReplyRulesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{95}
+	return file_admin_proto_rawDescGZIP(), []int{96}
 }
 
 type ListReplyRulesResponse struct {
@@ -6432,7 +6501,7 @@ type ListReplyRulesResponse struct {
 
 func (x *ListReplyRulesResponse) Reset() {
 	*x = ListReplyRulesResponse{}
-	mi := &file_admin_proto_msgTypes[96]
+	mi := &file_admin_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6444,7 +6513,7 @@ func (x *ListReplyRulesResponse) String() string {
 func (*ListReplyRulesResponse) ProtoMessage() {}
 
 func (x *ListReplyRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[96]
+	mi := &file_admin_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6457,7 +6526,7 @@ func (x *ListReplyRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReplyRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListReplyRulesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{96}
+	return file_admin_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *ListReplyRulesResponse) GetRules() []*ReplyRule {
@@ -6493,7 +6562,7 @@ type ReplyRule struct {
 
 func (x *ReplyRule) Reset() {
 	*x = ReplyRule{}
-	mi := &file_admin_proto_msgTypes[97]
+	mi := &file_admin_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6505,7 +6574,7 @@ func (x *ReplyRule) String() string {
 func (*ReplyRule) ProtoMessage() {}
 
 func (x *ReplyRule) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[97]
+	mi := &file_admin_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6518,7 +6587,7 @@ func (x *ReplyRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplyRule.ProtoReflect.Descriptor instead.
 func (*ReplyRule) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{97}
+	return file_admin_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *ReplyRule) GetRule() string {
@@ -6604,7 +6673,7 @@ type KeyHolder struct {
 
 func (x *KeyHolder) Reset() {
 	*x = KeyHolder{}
-	mi := &file_admin_proto_msgTypes[98]
+	mi := &file_admin_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6616,7 +6685,7 @@ func (x *KeyHolder) String() string {
 func (*KeyHolder) ProtoMessage() {}
 
 func (x *KeyHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[98]
+	mi := &file_admin_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6629,7 +6698,7 @@ func (x *KeyHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyHolder.ProtoReflect.Descriptor instead.
 func (*KeyHolder) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{98}
+	return file_admin_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *KeyHolder) GetName() string {
@@ -6788,7 +6857,7 @@ const file_admin_proto_rawDesc = "" +
 	"\abinding\x18\t \x01(\tR\abinding\x12\x16\n" +
 	"\x06detail\x18\n" +
 	" \x01(\tR\x06detail\x120\n" +
-	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xb6\b\n" +
+	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xe7\b\n" +
 	"\x05Event\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x18\n" +
@@ -6831,7 +6900,12 @@ const file_admin_proto_rawDesc = "" +
 	"\x05scope\x18% \x01(\tR\x05scope\x12\x12\n" +
 	"\x04rule\x18& \x01(\tR\x04rule\x12\x16\n" +
 	"\x06action\x18' \x01(\tR\x06action\x12+\n" +
-	"\x03for\x18( \x01(\v2\x19.google.protobuf.DurationR\x03for\"\x90\x03\n" +
+	"\x03for\x18( \x01(\v2\x19.google.protobuf.DurationR\x03for\x12/\n" +
+	"\x06served\x18) \x01(\v2\x17.ekiden.admin.v1.ServedR\x06served\"Z\n" +
+	"\x06Served\x12\x1c\n" +
+	"\tsucceeded\x18\x01 \x01(\rR\tsucceeded\x12\x1a\n" +
+	"\bdeferred\x18\x02 \x01(\rR\bdeferred\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\rR\x06failed\"\x90\x03\n" +
 	"\x13SearchEventsRequest\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x14\n" +
@@ -7218,7 +7292,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 99)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 100)
 var file_admin_proto_goTypes = []any{
 	(*Absent)(nil),                     // 0: ekiden.admin.v1.Absent
 	(*GetStatusRequest)(nil),           // 1: ekiden.admin.v1.GetStatusRequest
@@ -7246,240 +7320,242 @@ var file_admin_proto_goTypes = []any{
 	(*TraceResponse)(nil),              // 23: ekiden.admin.v1.TraceResponse
 	(*Waiting)(nil),                    // 24: ekiden.admin.v1.Waiting
 	(*Event)(nil),                      // 25: ekiden.admin.v1.Event
-	(*SearchEventsRequest)(nil),        // 26: ekiden.admin.v1.SearchEventsRequest
-	(*SearchEventsResponse)(nil),       // 27: ekiden.admin.v1.SearchEventsResponse
-	(*ListGroupsRequest)(nil),          // 28: ekiden.admin.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),         // 29: ekiden.admin.v1.ListGroupsResponse
-	(*Group)(nil),                      // 30: ekiden.admin.v1.Group
-	(*StopGroupRequest)(nil),           // 31: ekiden.admin.v1.StopGroupRequest
-	(*StopGroupResponse)(nil),          // 32: ekiden.admin.v1.StopGroupResponse
-	(*NodeGate)(nil),                   // 33: ekiden.admin.v1.NodeGate
-	(*ResumeGroupRequest)(nil),         // 34: ekiden.admin.v1.ResumeGroupRequest
-	(*ResumeGroupResponse)(nil),        // 35: ekiden.admin.v1.ResumeGroupResponse
-	(*DiscardGroupRequest)(nil),        // 36: ekiden.admin.v1.DiscardGroupRequest
-	(*DiscardGroupResponse)(nil),       // 37: ekiden.admin.v1.DiscardGroupResponse
-	(*Subject)(nil),                    // 38: ekiden.admin.v1.Subject
-	(*Suspension)(nil),                 // 39: ekiden.admin.v1.Suspension
-	(*SuspendRequest)(nil),             // 40: ekiden.admin.v1.SuspendRequest
-	(*SuspendResponse)(nil),            // 41: ekiden.admin.v1.SuspendResponse
-	(*UnsuspendRequest)(nil),           // 42: ekiden.admin.v1.UnsuspendRequest
-	(*UnsuspendResponse)(nil),          // 43: ekiden.admin.v1.UnsuspendResponse
-	(*ListSuspensionsRequest)(nil),     // 44: ekiden.admin.v1.ListSuspensionsRequest
-	(*ListSuspensionsResponse)(nil),    // 45: ekiden.admin.v1.ListSuspensionsResponse
-	(*GetSettingsRequest)(nil),         // 46: ekiden.admin.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),        // 47: ekiden.admin.v1.GetSettingsResponse
-	(*ApplySettingsRequest)(nil),       // 48: ekiden.admin.v1.ApplySettingsRequest
-	(*ApplySettingsResponse)(nil),      // 49: ekiden.admin.v1.ApplySettingsResponse
-	(*SettingsChange)(nil),             // 50: ekiden.admin.v1.SettingsChange
-	(*SettingsLine)(nil),               // 51: ekiden.admin.v1.SettingsLine
-	(*SettingsProblems)(nil),           // 52: ekiden.admin.v1.SettingsProblems
-	(*SettingsProblem)(nil),            // 53: ekiden.admin.v1.SettingsProblem
-	(*Suppression)(nil),                // 54: ekiden.admin.v1.Suppression
-	(*ListSuppressionsRequest)(nil),    // 55: ekiden.admin.v1.ListSuppressionsRequest
-	(*ListSuppressionsResponse)(nil),   // 56: ekiden.admin.v1.ListSuppressionsResponse
-	(*SuppressRequest)(nil),            // 57: ekiden.admin.v1.SuppressRequest
-	(*SuppressResponse)(nil),           // 58: ekiden.admin.v1.SuppressResponse
-	(*UnsuppressRequest)(nil),          // 59: ekiden.admin.v1.UnsuppressRequest
-	(*UnsuppressResponse)(nil),         // 60: ekiden.admin.v1.UnsuppressResponse
-	(*ImportSuppressionsRequest)(nil),  // 61: ekiden.admin.v1.ImportSuppressionsRequest
-	(*ImportSuppressionsResponse)(nil), // 62: ekiden.admin.v1.ImportSuppressionsResponse
-	(*RefusedRow)(nil),                 // 63: ekiden.admin.v1.RefusedRow
-	(*ResetErrorsRequest)(nil),         // 64: ekiden.admin.v1.ResetErrorsRequest
-	(*ResetErrorsResponse)(nil),        // 65: ekiden.admin.v1.ResetErrorsResponse
-	(*ListMembersRequest)(nil),         // 66: ekiden.admin.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),        // 67: ekiden.admin.v1.ListMembersResponse
-	(*Member)(nil),                     // 68: ekiden.admin.v1.Member
-	(*Lineage)(nil),                    // 69: ekiden.admin.v1.Lineage
-	(*Standby)(nil),                    // 70: ekiden.admin.v1.Standby
-	(*TakeoverRequest)(nil),            // 71: ekiden.admin.v1.TakeoverRequest
-	(*TakeoverResponse)(nil),           // 72: ekiden.admin.v1.TakeoverResponse
-	(*RemoveMemberRequest)(nil),        // 73: ekiden.admin.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil),       // 74: ekiden.admin.v1.RemoveMemberResponse
-	(*AdmitMemberRequest)(nil),         // 75: ekiden.admin.v1.AdmitMemberRequest
-	(*AdmitMemberResponse)(nil),        // 76: ekiden.admin.v1.AdmitMemberResponse
-	(*ListAuditRequest)(nil),           // 77: ekiden.admin.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),          // 78: ekiden.admin.v1.ListAuditResponse
-	(*AuditEntry)(nil),                 // 79: ekiden.admin.v1.AuditEntry
-	(*ListReservationsRequest)(nil),    // 80: ekiden.admin.v1.ListReservationsRequest
-	(*ListReservationsResponse)(nil),   // 81: ekiden.admin.v1.ListReservationsResponse
-	(*Reservation)(nil),                // 82: ekiden.admin.v1.Reservation
-	(*CancelReservationRequest)(nil),   // 83: ekiden.admin.v1.CancelReservationRequest
-	(*CancelReservationResponse)(nil),  // 84: ekiden.admin.v1.CancelReservationResponse
-	(*ProbeRequest)(nil),               // 85: ekiden.admin.v1.ProbeRequest
-	(*ProbeResponse)(nil),              // 86: ekiden.admin.v1.ProbeResponse
-	(*Probed)(nil),                     // 87: ekiden.admin.v1.Probed
-	(*GetStatisticsRequest)(nil),       // 88: ekiden.admin.v1.GetStatisticsRequest
-	(*GetStatisticsResponse)(nil),      // 89: ekiden.admin.v1.GetStatisticsResponse
-	(*StatisticsRow)(nil),              // 90: ekiden.admin.v1.StatisticsRow
-	(*ErrorCount)(nil),                 // 91: ekiden.admin.v1.ErrorCount
-	(*RebuildStatisticsRequest)(nil),   // 92: ekiden.admin.v1.RebuildStatisticsRequest
-	(*RebuildStatisticsResponse)(nil),  // 93: ekiden.admin.v1.RebuildStatisticsResponse
-	(*Rebuilt)(nil),                    // 94: ekiden.admin.v1.Rebuilt
-	(*ListReplyRulesRequest)(nil),      // 95: ekiden.admin.v1.ListReplyRulesRequest
-	(*ListReplyRulesResponse)(nil),     // 96: ekiden.admin.v1.ListReplyRulesResponse
-	(*ReplyRule)(nil),                  // 97: ekiden.admin.v1.ReplyRule
-	(*KeyHolder)(nil),                  // 98: ekiden.admin.v1.KeyHolder
-	(*durationpb.Duration)(nil),        // 99: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 100: google.protobuf.Timestamp
+	(*Served)(nil),                     // 26: ekiden.admin.v1.Served
+	(*SearchEventsRequest)(nil),        // 27: ekiden.admin.v1.SearchEventsRequest
+	(*SearchEventsResponse)(nil),       // 28: ekiden.admin.v1.SearchEventsResponse
+	(*ListGroupsRequest)(nil),          // 29: ekiden.admin.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),         // 30: ekiden.admin.v1.ListGroupsResponse
+	(*Group)(nil),                      // 31: ekiden.admin.v1.Group
+	(*StopGroupRequest)(nil),           // 32: ekiden.admin.v1.StopGroupRequest
+	(*StopGroupResponse)(nil),          // 33: ekiden.admin.v1.StopGroupResponse
+	(*NodeGate)(nil),                   // 34: ekiden.admin.v1.NodeGate
+	(*ResumeGroupRequest)(nil),         // 35: ekiden.admin.v1.ResumeGroupRequest
+	(*ResumeGroupResponse)(nil),        // 36: ekiden.admin.v1.ResumeGroupResponse
+	(*DiscardGroupRequest)(nil),        // 37: ekiden.admin.v1.DiscardGroupRequest
+	(*DiscardGroupResponse)(nil),       // 38: ekiden.admin.v1.DiscardGroupResponse
+	(*Subject)(nil),                    // 39: ekiden.admin.v1.Subject
+	(*Suspension)(nil),                 // 40: ekiden.admin.v1.Suspension
+	(*SuspendRequest)(nil),             // 41: ekiden.admin.v1.SuspendRequest
+	(*SuspendResponse)(nil),            // 42: ekiden.admin.v1.SuspendResponse
+	(*UnsuspendRequest)(nil),           // 43: ekiden.admin.v1.UnsuspendRequest
+	(*UnsuspendResponse)(nil),          // 44: ekiden.admin.v1.UnsuspendResponse
+	(*ListSuspensionsRequest)(nil),     // 45: ekiden.admin.v1.ListSuspensionsRequest
+	(*ListSuspensionsResponse)(nil),    // 46: ekiden.admin.v1.ListSuspensionsResponse
+	(*GetSettingsRequest)(nil),         // 47: ekiden.admin.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),        // 48: ekiden.admin.v1.GetSettingsResponse
+	(*ApplySettingsRequest)(nil),       // 49: ekiden.admin.v1.ApplySettingsRequest
+	(*ApplySettingsResponse)(nil),      // 50: ekiden.admin.v1.ApplySettingsResponse
+	(*SettingsChange)(nil),             // 51: ekiden.admin.v1.SettingsChange
+	(*SettingsLine)(nil),               // 52: ekiden.admin.v1.SettingsLine
+	(*SettingsProblems)(nil),           // 53: ekiden.admin.v1.SettingsProblems
+	(*SettingsProblem)(nil),            // 54: ekiden.admin.v1.SettingsProblem
+	(*Suppression)(nil),                // 55: ekiden.admin.v1.Suppression
+	(*ListSuppressionsRequest)(nil),    // 56: ekiden.admin.v1.ListSuppressionsRequest
+	(*ListSuppressionsResponse)(nil),   // 57: ekiden.admin.v1.ListSuppressionsResponse
+	(*SuppressRequest)(nil),            // 58: ekiden.admin.v1.SuppressRequest
+	(*SuppressResponse)(nil),           // 59: ekiden.admin.v1.SuppressResponse
+	(*UnsuppressRequest)(nil),          // 60: ekiden.admin.v1.UnsuppressRequest
+	(*UnsuppressResponse)(nil),         // 61: ekiden.admin.v1.UnsuppressResponse
+	(*ImportSuppressionsRequest)(nil),  // 62: ekiden.admin.v1.ImportSuppressionsRequest
+	(*ImportSuppressionsResponse)(nil), // 63: ekiden.admin.v1.ImportSuppressionsResponse
+	(*RefusedRow)(nil),                 // 64: ekiden.admin.v1.RefusedRow
+	(*ResetErrorsRequest)(nil),         // 65: ekiden.admin.v1.ResetErrorsRequest
+	(*ResetErrorsResponse)(nil),        // 66: ekiden.admin.v1.ResetErrorsResponse
+	(*ListMembersRequest)(nil),         // 67: ekiden.admin.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),        // 68: ekiden.admin.v1.ListMembersResponse
+	(*Member)(nil),                     // 69: ekiden.admin.v1.Member
+	(*Lineage)(nil),                    // 70: ekiden.admin.v1.Lineage
+	(*Standby)(nil),                    // 71: ekiden.admin.v1.Standby
+	(*TakeoverRequest)(nil),            // 72: ekiden.admin.v1.TakeoverRequest
+	(*TakeoverResponse)(nil),           // 73: ekiden.admin.v1.TakeoverResponse
+	(*RemoveMemberRequest)(nil),        // 74: ekiden.admin.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),       // 75: ekiden.admin.v1.RemoveMemberResponse
+	(*AdmitMemberRequest)(nil),         // 76: ekiden.admin.v1.AdmitMemberRequest
+	(*AdmitMemberResponse)(nil),        // 77: ekiden.admin.v1.AdmitMemberResponse
+	(*ListAuditRequest)(nil),           // 78: ekiden.admin.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),          // 79: ekiden.admin.v1.ListAuditResponse
+	(*AuditEntry)(nil),                 // 80: ekiden.admin.v1.AuditEntry
+	(*ListReservationsRequest)(nil),    // 81: ekiden.admin.v1.ListReservationsRequest
+	(*ListReservationsResponse)(nil),   // 82: ekiden.admin.v1.ListReservationsResponse
+	(*Reservation)(nil),                // 83: ekiden.admin.v1.Reservation
+	(*CancelReservationRequest)(nil),   // 84: ekiden.admin.v1.CancelReservationRequest
+	(*CancelReservationResponse)(nil),  // 85: ekiden.admin.v1.CancelReservationResponse
+	(*ProbeRequest)(nil),               // 86: ekiden.admin.v1.ProbeRequest
+	(*ProbeResponse)(nil),              // 87: ekiden.admin.v1.ProbeResponse
+	(*Probed)(nil),                     // 88: ekiden.admin.v1.Probed
+	(*GetStatisticsRequest)(nil),       // 89: ekiden.admin.v1.GetStatisticsRequest
+	(*GetStatisticsResponse)(nil),      // 90: ekiden.admin.v1.GetStatisticsResponse
+	(*StatisticsRow)(nil),              // 91: ekiden.admin.v1.StatisticsRow
+	(*ErrorCount)(nil),                 // 92: ekiden.admin.v1.ErrorCount
+	(*RebuildStatisticsRequest)(nil),   // 93: ekiden.admin.v1.RebuildStatisticsRequest
+	(*RebuildStatisticsResponse)(nil),  // 94: ekiden.admin.v1.RebuildStatisticsResponse
+	(*Rebuilt)(nil),                    // 95: ekiden.admin.v1.Rebuilt
+	(*ListReplyRulesRequest)(nil),      // 96: ekiden.admin.v1.ListReplyRulesRequest
+	(*ListReplyRulesResponse)(nil),     // 97: ekiden.admin.v1.ListReplyRulesResponse
+	(*ReplyRule)(nil),                  // 98: ekiden.admin.v1.ReplyRule
+	(*KeyHolder)(nil),                  // 99: ekiden.admin.v1.KeyHolder
+	(*durationpb.Duration)(nil),        // 100: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 101: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	99,  // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
+	100, // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
 	4,   // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
-	100, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	100, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	101, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	101, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
 	3,   // 4: ekiden.admin.v1.GetStatusResponse.conservation:type_name -> ekiden.admin.v1.Conservation
 	4,   // 5: ekiden.admin.v1.GetStatusResponse.notices:type_name -> ekiden.admin.v1.Reason
 	13,  // 6: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	13,  // 7: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	0,   // 8: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
-	100, // 9: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
-	98,  // 10: ekiden.admin.v1.Keys.members:type_name -> ekiden.admin.v1.KeyHolder
+	101, // 9: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
+	99,  // 10: ekiden.admin.v1.Keys.members:type_name -> ekiden.admin.v1.KeyHolder
 	17,  // 11: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
 	0,   // 12: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	100, // 13: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
+	101, // 13: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
 	14,  // 14: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
 	20,  // 15: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
 	21,  // 16: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
 	0,   // 17: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	100, // 18: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
+	101, // 18: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
 	25,  // 19: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
 	24,  // 20: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
 	0,   // 21: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
-	100, // 22: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
-	100, // 23: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
-	100, // 24: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	100, // 25: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	100, // 26: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
-	100, // 27: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
-	100, // 28: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
-	99,  // 29: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
-	100, // 30: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
-	100, // 31: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
-	25,  // 32: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
-	0,   // 33: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	30,  // 34: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
-	0,   // 35: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	14,  // 36: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
-	100, // 37: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
-	33,  // 38: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
-	100, // 39: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
-	99,  // 40: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
-	0,   // 41: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
-	38,  // 42: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
-	100, // 43: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
-	100, // 44: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
-	38,  // 45: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	99,  // 46: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
-	39,  // 47: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
-	0,   // 48: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	38,  // 49: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	0,   // 50: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
-	39,  // 51: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
-	0,   // 52: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	50,  // 53: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
-	51,  // 54: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
-	53,  // 55: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
-	100, // 56: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
-	100, // 57: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
-	54,  // 58: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
-	54,  // 59: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
-	54,  // 60: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
-	54,  // 61: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
-	63,  // 62: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
-	68,  // 63: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
-	0,   // 64: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	69,  // 65: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	100, // 66: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
-	70,  // 67: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
-	69,  // 68: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
-	79,  // 69: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	100, // 70: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	82,  // 71: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
-	0,   // 72: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	100, // 73: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
-	0,   // 74: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
-	87,  // 75: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
-	90,  // 76: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
-	91,  // 77: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
-	0,   // 78: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	94,  // 79: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
-	0,   // 80: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	97,  // 81: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
-	0,   // 82: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	99,  // 83: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
-	1,   // 84: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	5,   // 85: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	7,   // 86: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	9,   // 87: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	11,  // 88: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	15,  // 89: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	18,  // 90: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	22,  // 91: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	26,  // 92: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	28,  // 93: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	31,  // 94: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	34,  // 95: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	36,  // 96: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	40,  // 97: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	42,  // 98: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	44,  // 99: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	46,  // 100: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	48,  // 101: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	55,  // 102: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	57,  // 103: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	59,  // 104: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	61,  // 105: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	64,  // 106: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	66,  // 107: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	71,  // 108: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	73,  // 109: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	75,  // 110: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	77,  // 111: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	80,  // 112: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
-	83,  // 113: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
-	85,  // 114: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
-	88,  // 115: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
-	92,  // 116: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
-	95,  // 117: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
-	2,   // 118: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	6,   // 119: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	8,   // 120: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	10,  // 121: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	12,  // 122: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	16,  // 123: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	19,  // 124: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	23,  // 125: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	27,  // 126: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	29,  // 127: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	32,  // 128: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	35,  // 129: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	37,  // 130: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	41,  // 131: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	43,  // 132: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	45,  // 133: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	47,  // 134: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	49,  // 135: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	56,  // 136: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	58,  // 137: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	60,  // 138: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	62,  // 139: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	65,  // 140: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	67,  // 141: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	72,  // 142: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	74,  // 143: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	76,  // 144: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	78,  // 145: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	81,  // 146: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
-	84,  // 147: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
-	86,  // 148: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
-	89,  // 149: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
-	93,  // 150: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
-	96,  // 151: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
-	118, // [118:152] is the sub-list for method output_type
-	84,  // [84:118] is the sub-list for method input_type
-	84,  // [84:84] is the sub-list for extension type_name
-	84,  // [84:84] is the sub-list for extension extendee
-	0,   // [0:84] is the sub-list for field type_name
+	101, // 22: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
+	101, // 23: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
+	101, // 24: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	101, // 25: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	101, // 26: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
+	101, // 27: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
+	101, // 28: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
+	100, // 29: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
+	26,  // 30: ekiden.admin.v1.Event.served:type_name -> ekiden.admin.v1.Served
+	101, // 31: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	101, // 32: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
+	25,  // 33: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
+	0,   // 34: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	31,  // 35: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
+	0,   // 36: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	14,  // 37: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
+	101, // 38: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
+	34,  // 39: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
+	101, // 40: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
+	100, // 41: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
+	0,   // 42: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
+	39,  // 43: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
+	101, // 44: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
+	101, // 45: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
+	39,  // 46: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	100, // 47: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
+	40,  // 48: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
+	0,   // 49: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	39,  // 50: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
+	0,   // 51: ekiden.admin.v1.UnsuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
+	40,  // 52: ekiden.admin.v1.ListSuspensionsResponse.suspensions:type_name -> ekiden.admin.v1.Suspension
+	0,   // 53: ekiden.admin.v1.ListSuspensionsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	51,  // 54: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
+	52,  // 55: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
+	54,  // 56: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
+	101, // 57: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
+	101, // 58: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	55,  // 59: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
+	55,  // 60: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
+	55,  // 61: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
+	55,  // 62: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
+	64,  // 63: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
+	69,  // 64: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
+	0,   // 65: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
+	70,  // 66: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
+	101, // 67: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	71,  // 68: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
+	70,  // 69: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
+	80,  // 70: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
+	101, // 71: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	83,  // 72: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
+	0,   // 73: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	101, // 74: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	0,   // 75: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
+	88,  // 76: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
+	91,  // 77: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
+	92,  // 78: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
+	0,   // 79: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	95,  // 80: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
+	0,   // 81: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	98,  // 82: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
+	0,   // 83: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
+	100, // 84: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
+	1,   // 85: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	5,   // 86: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	7,   // 87: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	9,   // 88: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	11,  // 89: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	15,  // 90: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	18,  // 91: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	22,  // 92: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	27,  // 93: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	29,  // 94: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	32,  // 95: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	35,  // 96: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	37,  // 97: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	41,  // 98: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	43,  // 99: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	45,  // 100: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	47,  // 101: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	49,  // 102: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	56,  // 103: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	58,  // 104: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	60,  // 105: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	62,  // 106: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	65,  // 107: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	67,  // 108: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	72,  // 109: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	74,  // 110: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	76,  // 111: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	78,  // 112: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	81,  // 113: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	84,  // 114: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	86,  // 115: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
+	89,  // 116: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
+	93,  // 117: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
+	96,  // 118: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
+	2,   // 119: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	6,   // 120: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	8,   // 121: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	10,  // 122: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	12,  // 123: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	16,  // 124: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	19,  // 125: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	23,  // 126: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	28,  // 127: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	30,  // 128: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	33,  // 129: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	36,  // 130: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	38,  // 131: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	42,  // 132: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	44,  // 133: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	46,  // 134: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	48,  // 135: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	50,  // 136: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	57,  // 137: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	59,  // 138: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	61,  // 139: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	63,  // 140: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	66,  // 141: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	68,  // 142: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	73,  // 143: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	75,  // 144: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	77,  // 145: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	79,  // 146: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	82,  // 147: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	85,  // 148: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	87,  // 149: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
+	90,  // 150: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
+	94,  // 151: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
+	97,  // 152: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
+	119, // [119:153] is the sub-list for method output_type
+	85,  // [85:119] is the sub-list for method input_type
+	85,  // [85:85] is the sub-list for extension type_name
+	85,  // [85:85] is the sub-list for extension extendee
+	0,   // [0:85] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -7487,7 +7563,7 @@ func file_admin_proto_init() {
 	if File_admin_proto != nil {
 		return
 	}
-	file_admin_proto_msgTypes[38].OneofWrappers = []any{
+	file_admin_proto_msgTypes[39].OneofWrappers = []any{
 		(*Subject_Domain)(nil),
 		(*Subject_Receiver)(nil),
 		(*Subject_Source)(nil),
@@ -7495,14 +7571,14 @@ func file_admin_proto_init() {
 		(*Subject_Rule)(nil),
 		(*Subject_Group)(nil),
 	}
-	file_admin_proto_msgTypes[48].OneofWrappers = []any{}
+	file_admin_proto_msgTypes[49].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   99,
+			NumMessages:   100,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

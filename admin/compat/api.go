@@ -60,6 +60,7 @@ func (a *API) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /baremail/v1/logs", a.logs)
 	for path, serve := range map[string]tsvCall{"queue": (*query).queue, "log/delivery": (*query).deliveryLog,
+		"log/domain": (*query).domainLog, "log/connection": (*query).connectionLog,
 		"log/bounce": (*query).bounceLog, "log/exclusion": (*query).exclusionLog, "error-address": (*query).errorAddresses,
 		"error-address/reset": (*query).resetErrors, "group": (*query).group} {
 		mux.HandleFunc("GET /srs/v1/"+path, a.tsv(serve))

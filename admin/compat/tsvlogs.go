@@ -3,6 +3,7 @@ package compat
 import (
 	"cmp"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
@@ -63,6 +64,49 @@ func destination(e *mail.Event) string {
 		return ""
 	}
 	return e.Remote.Addr().String()
+}
+
+// domainLog serves /srs/v1/log/domain?since=&until= (requirement R69): a row for each question put to the DNS. Questions are
+// no tenant's where there are several.
+func (q *query) domainLog(w http.ResponseWriter) *faults {
+	wants := func(*mail.Event) bool { return true }
+	return q.events(w, []string{"time", "domain", "status", "detail"}, service.EventQuery{Kind: mail.EventLookup}, wants, func(e *mail.Event) []string {
+		return []string{q.timeCell(e.At), string(e.Domain), e.Reply.Text, e.Detail}
+	})
+}
+
+// connectionLog serves /srs/v1/log/connection?since=&until= (requirement R70): a row for each TCP connection to a receiver, or
+// attempt at one, that has ended. A tenant sees those that carried its mail alone.
+func (q *query) connectionLog(w http.ResponseWriter) *faults {
+	columns := []string{"start", "end", "domain", "source", "destination", "status", "succeeded", "deferred", "failed", "greeting"}
+	wants := func(*mail.Event) bool { return true }
+	count := func(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+	return q.events(w, columns, service.EventQuery{Kind: mail.EventConnection}, wants, func(e *mail.Event) []string {
+		return []string{q.timeCell(e.Taken), q.timeCell(e.At), string(e.Domain), source(e), destination(e), connectionStatus(e),
+			count(e.Served.Delivered), count(e.Served.Deferred), count(e.Served.Failed), e.Reply.String()}
+	})
+}
+
+// connectionStatus says how a connection went, as the counters of requirement R60 tell: not established, established then
+// trouble before any mail, or broken off later.
+func connectionStatus(e *mail.Event) string {
+	word := "success"
+	switch e.Stage {
+	case mail.StageNone:
+		if e.Detail != "" {
+			word = "stopped"
+		}
+	case mail.StageDNS, mail.StageConnect:
+		word = "connection failure"
+	case mail.StageGreeting, mail.StageEHLO, mail.StageTLS:
+		word = "connection error"
+	default:
+		word = "broken off"
+	}
+	if e.Detail != "" {
+		word += ": " + e.Detail
+	}
+	return word
 }
 
 // bounceLog serves /srs/v1/log/bounce?since=&until= (requirement R71): reports that came in about mail. The mail they

@@ -144,6 +144,9 @@ func Event(e *mail.Event) *adminpb.Event {
 	if e.Rule != "" {
 		p.Action = e.Action.String()
 	}
+	if v := e.Served; v != (mail.Served{}) {
+		p.Served = &adminpb.Served{Succeeded: v.Delivered, Deferred: v.Deferred, Failed: v.Failed}
+	}
 	if e.For > 0 {
 		p.For = durationpb.New(e.For)
 	}

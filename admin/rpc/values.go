@@ -26,6 +26,9 @@ func EventOf(p *adminpb.Event) mail.Event {
 		Scope: scopeOf(p.Scope), Rule: p.Rule, Action: actionOf(p.Action), For: p.For.AsDuration(),
 		Reply: smtp.Reply{Code: int(p.Code), Enhanced: enhancedOf(p.Enhanced), Text: p.Reply},
 	}
+	if v := p.Served; v != nil {
+		e.Served = mail.Served{Delivered: v.Succeeded, Deferred: v.Deferred, Failed: v.Failed}
+	}
 	e.Kind, _ = service.ParseStatus(p.Status)
 	e.Message, _ = mail.ParseMessageID(p.Message)
 	e.Client, _ = netip.ParseAddr(p.Client)

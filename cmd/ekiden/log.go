@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type logCmd struct {
 	Domain string `help:"Only this destination domain." placeholder:"DOMAIN"`
 	Group  string `help:"Only this delivery group." placeholder:"GROUP"`
 	Tenant string `help:"Only this tenant." placeholder:"NAME"`
-	Status string `help:"Only this status: queued, succeeded, deferred, failed, suppressed, discarded." placeholder:"STATUS"`
+	Status string `help:"Only this status: queued, succeeded, deferred, failed, suppressed, discarded, blocked, released …; or what the network did: lookup, connection." placeholder:"STATUS"`
 	Data   string `name:"api-data" help:"Only where X-Api-Data contains this." placeholder:"TEXT"`
 	Source string `help:"Only what left by this source address." placeholder:"IP"`
 	Class  []uint `help:"Only these error statuses: 1 to 12, 99." placeholder:"N"`
@@ -175,7 +176,7 @@ func (p *eventPrinter) print(e *adminpb.Event) error {
 	case "json":
 		return printProto(p.w, e)
 	case "table":
-		_, err := fmt.Fprintf(p.w, tableRow, moment(e.At), e.Status, printable(e.To), printable(e.From), printable(e.Group),
+		_, err := fmt.Fprintf(p.w, tableRow, moment(e.At), e.Status, printable(cmp.Or(e.To, e.Domain)), printable(e.From), printable(e.Group),
 			e.Stage, printable(detailOf(e)))
 		return err
 	}

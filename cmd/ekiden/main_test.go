@@ -193,6 +193,16 @@ func (f *facts) log() []mail.Event {
 	}
 }
 
+// network is a look-up and a connection.
+func (f *facts) network() []mail.Event {
+	at := time.Unix(1_000_000_200, 0)
+	return []mail.Event{
+		{At: at, Kind: mail.EventLookup, Domain: "example.jp", Reply: smtp.Reply{Text: "NOERROR"}, Detail: "MX 10 mx.example.jp.", Stage: mail.StageDNS},
+		{At: at.Add(time.Minute), Taken: at, Kind: mail.EventConnection, Domain: "example.jp", Source: netip.MustParseAddr("127.0.0.2"),
+			Remote: netip.MustParseAddrPort("192.0.2.1:25"), Reply: smtp.Reply{Code: 220, Text: "mx.example.jp"}, Served: mail.Served{Delivered: 3, Failed: 1}},
+	}
+}
+
 // replies are two that a receiver gave: one as the built-in rules have it, one as they had it once.
 func (f *facts) replies() []mail.Event {
 	at := time.Unix(1_000_000_300, 0)
@@ -223,6 +233,9 @@ func (f *facts) Search(_ context.Context, q service.EventQuery, yield func(mail.
 		after = n
 	}
 	all := f.log()
+	if q.Kind.OfNetwork() {
+		all = f.network()
+	}
 	if q.Kind == mail.EventFailed {
 		all = append(all, f.replies()...)
 	}

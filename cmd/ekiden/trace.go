@@ -106,6 +106,13 @@ func happened(e *adminpb.Event) string {
 
 // detailOf is the peer's reply, or our words where there was none (requirement R68, detail).
 func detailOf(e *adminpb.Event) string {
+	switch e.Status {
+	case "lookup":
+		return strings.TrimSpace(e.Reply + " " + e.Detail)
+	case "connection":
+		return strings.TrimSpace(fmt.Sprintf("%d succeeded, %d deferred, %d failed; %s %s", e.Served.GetSucceeded(), e.Served.GetDeferred(),
+			e.Served.GetFailed(), e.Detail, greetingOf(e)))
+	}
 	if e.Code == 0 {
 		return e.Detail
 	}
@@ -117,6 +124,14 @@ func detailOf(e *adminpb.Event) string {
 		s += " " + e.Reply
 	}
 	return s
+}
+
+// greetingOf is the greeting of a connection's host.
+func greetingOf(e *adminpb.Event) string {
+	if e.Code == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(e.Code)) + " " + e.Reply
 }
 
 func waitingWords(w *adminpb.Waiting) string {

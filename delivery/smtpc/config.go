@@ -7,6 +7,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
 // Timeouts are the longest waits of a session. Zero fields take the default, which is that of RFC 5321 §4.5.3.2
@@ -35,11 +36,12 @@ type Config struct {
 
 // Peer is the other end of a connection, and what is demanded of it.
 type Peer struct {
-	Source   netip.Addr     // source IP that was asked for, invalid = the system chose
-	Remote   netip.AddrPort // address dialled
-	Host     string         // its name
-	Receiver string         // policy group
-	TLS      string         // TLSOpportunistic, TLSRequired, TLSNone; "" = opportunistic
+	Source   netip.Addr       // source IP that was asked for, invalid = the system chose
+	Remote   netip.AddrPort   // address dialled
+	Host     string           // its name
+	Receiver string           // policy group
+	TLS      string           // TLSOpportunistic, TLSRequired, TLSNone; "" = opportunistic
+	Greeted  func(smtp.Reply) // told the greeting, whatever it says; nil = nobody
 }
 
 // The TLS modes of a receiver.

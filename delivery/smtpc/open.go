@@ -45,6 +45,9 @@ func (s *Session) refused(stage mail.Stage, reply smtp.Reply, detail string) mai
 
 func (s *Session) handshake() mail.Outcome {
 	code, raw, err := s.c.reply(s.cfg.Timeouts.Greeting)
+	if err == nil && s.peer.Greeted != nil {
+		s.peer.Greeted(s.c.parse(raw))
+	}
 	if err == nil && s.c.buffered() {
 		err = errOutOfTurn
 	}

@@ -52,6 +52,9 @@ type Session struct {
 // Caps returns what the receiver offered.
 func (s *Session) Caps() Caps { return s.caps }
 
+// Secure tells whether the session is under TLS.
+func (s *Session) Secure() bool { return s.secure }
+
 // Carry sends what w gives until there is no more, a limit is reached, ctx ends (the open transaction is finished
 // first, within Timeouts.Stop) or the connection fails; then it closes the connection. Every job taken from w has
 // been settled or returned when it comes back, though outcomes may not be durable yet.

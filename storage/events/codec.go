@@ -47,8 +47,9 @@ const (
 	hasTaken
 	hasScope
 	hasRule // with what it said to do
+	hasServed
 
-	allFields = hasRule<<1 - 1
+	allFields = hasServed<<1 - 1
 )
 
 // Append appends the packed form of e to dst. Times keep their milliseconds, IPv6 zones are dropped.
@@ -125,6 +126,11 @@ func appendOutcome(dst []byte, bits uint64, e *mail.Event) []byte {
 		dst = append(dst, byte(e.Action))
 		dst = binary.AppendUvarint(dst, uint64(max(e.For, 0)/time.Millisecond))
 	}
+	if bits&hasServed != 0 {
+		dst = binary.AppendUvarint(dst, uint64(e.Served.Delivered))
+		dst = binary.AppendUvarint(dst, uint64(e.Served.Deferred))
+		dst = binary.AppendUvarint(dst, uint64(e.Served.Failed))
+	}
 	return dst
 }
 
@@ -155,7 +161,8 @@ func fieldsOf(e *mail.Event, domain mail.Domain) uint64 {
 		bit(e.Reply.Code > 0 || e.Reply.Text != "", hasReply) | bit(!e.Reply.Enhanced.IsZero(), hasEnhanced) |
 		bit(e.Detail != "", hasDetail) | bit(e.Source.IsValid(), hasSource) | bit(e.Remote.IsValid(), hasRemote) |
 		bit(e.MX != "", hasMX) | bit(e.TLS, hasTLS) | bit(!e.Next.IsZero(), hasNext) | bit(e.Own, isOwn) |
-		bit(e.NoSuppress, noSuppress) | bit(!e.Taken.IsZero(), hasTaken) | bit(e.Scope != 0, hasScope) | bit(e.Rule != "", hasRule)
+		bit(e.NoSuppress, noSuppress) | bit(!e.Taken.IsZero(), hasTaken) | bit(e.Scope != 0, hasScope) | bit(e.Rule != "", hasRule) |
+		bit(e.Served != mail.Served{}, hasServed)
 }
 
 func bit(on bool, b uint64) uint64 {
@@ -233,6 +240,11 @@ func decodeOutcome(r *record.Reader, bits uint64, e *mail.Event) {
 	if bits&hasRule != 0 {
 		e.Rule, e.Action = r.String(), mail.Action(r.Byte())
 		e.For = time.Duration(r.UintMax(1<<40)) * time.Millisecond
+	}
+	if bits&hasServed != 0 {
+		for _, n := range [...]*uint32{&e.Served.Delivered, &e.Served.Deferred, &e.Served.Failed} {
+			*n = uint32(r.UintMax(1<<32 - 1))
+		}
 	}
 }
 

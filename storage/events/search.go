@@ -21,7 +21,7 @@ type Query struct {
 	Source  netip.Addr
 	Tenant  string
 	Domain  mail.Domain
-	Kinds   []mail.EventKind
+	Kinds   []mail.EventKind // none = all but those of the network
 	Status  []mail.Status
 	Since   time.Time // inclusive
 	Until   time.Time // exclusive
@@ -122,6 +122,9 @@ func (m *matcher) matches(e *mail.Event) bool {
 		return false
 	}
 	if m.since != 0 && e.At.UnixMilli() < m.since || m.end != 0 && e.At.UnixMilli() >= m.end {
+		return false
+	}
+	if len(q.Kinds) == 0 && e.Kind.OfNetwork() {
 		return false
 	}
 	if len(q.Kinds) > 0 && !contains(q.Kinds, e.Kind) || len(q.Status) > 0 && !contains(q.Status, e.Status) {
