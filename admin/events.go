@@ -23,7 +23,8 @@ const (
 )
 
 // events serves GET /v1/events?cursor=&to=&from=&group=&status=&since=&until=&domain=&tenant=&user=&message=&api_data=
-// &source=&class=&limit=. class takes error statuses, separated by commas; user is who handed the mail over.
+// &source=&class=&mail=&limit=. class takes error statuses, separated by commas; user is who handed the mail over; mail=true brings
+// the mail that told of bounces, as base64.
 // Events have the form they have in the RPC. since and until are UNIX seconds, RFC 3339 or a duration back from now.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	if s.c.Services.Log == nil {
@@ -107,5 +108,8 @@ func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 		return q, 0, err
 	}
 	limit, err := pageOf(v)
+	if q.Mail = v.Get("mail") == "true"; q.Mail {
+		limit = min(limit, service.MailPage)
+	}
 	return q, limit, err
 }

@@ -29,7 +29,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/error-addresses", "Addresses of a day that do not exist or refused mail", "tenant domain date user format", "",
 			jsonType + " text/tab-separated-values", s.errorAddresses},
 		{"GET", "/v1/error-addresses/downloads", "The newest downloads of error addresses", "tenant", "", jsonType, s.downloads},
-		{"GET", "/v1/events", "Search the event log", "cursor limit to from domain group tenant user message status class source api_data since until", "",
+		{"GET", "/v1/events", "Search the event log", "cursor limit to from domain group tenant user message status class source api_data since until mail", "",
 			jsonType, s.events},
 		{"POST", "/v1/groups/{group}/stop", "Stop a delivery group", "tenant", jsonType, jsonType, s.stopGroup},
 		{"POST", "/v1/groups/{group}/resume", "Let a stopped group go on", "tenant", jsonType, jsonType, s.resumeGroup},

@@ -65,6 +65,9 @@ func (k EventKind) IsFinal() bool {
 // OfNetwork tells whether events of this kind are of no delivery and no address: whoever wants them asks for them.
 func (k EventKind) OfNetwork() bool { return k == EventLookup || k == EventConnection }
 
+// MaxReportMail is how much is kept of a mail that tells of a failure, in octets.
+const MaxReportMail = 32 << 10
+
 // Served counts what became of the mail of one connection: final outcomes and temporary ones.
 type Served struct{ Delivered, Deferred, Failed uint32 }
 
@@ -118,6 +121,7 @@ type Event struct {
 	Action     Action    // what Rule said to do …
 	For        time.Duration
 	Served     Served // of EventConnection only
+	Mail       string // of EventBounced and EventComplained: the mail that told of it, its first MaxReportMail octets (R71)
 }
 
 // Judge notes what rules about answers made of o.

@@ -54,7 +54,7 @@ func (n *Node) receive(ctx context.Context, e *engine, s *mail.Submission) (mail
 			return mail.MessageID{}, &smtpd.Refusal{Reply: replyUnheard}
 		}
 		for _, c := range found {
-			if err := n.record(e, c, &r); err != nil {
+			if err := n.record(e, c, &r, s.Data); err != nil {
 				return mail.MessageID{}, told(err)
 			}
 			recorded++
@@ -165,8 +165,9 @@ func (n *Node) sent(ctx context.Context, q service.EventQuery, id string, about 
 	return c, nil
 }
 
-// record writes down that a delivery failed after all, or that its recipient complained, once in a day.
-func (n *Node) record(e *engine, c concern, r *report.Report) error {
+// record writes down that a delivery failed after all, or that its recipient complained, once in a day, and what told of it
+// (requirement R71): that quotes the message, so it is not kept where subjects are not (R112).
+func (n *Node) record(e *engine, c concern, r *report.Report, data []byte) error {
 	ev := mail.Event{At: n.clock.Now().Truncate(time.Millisecond), Kind: mail.EventComplained, Message: c.sent.Message,
 		Delivery: c.sent.Delivery, Tenant: c.sent.Tenant, Group: c.sent.Group, From: c.sent.From, To: c.sent.To, Domain: c.sent.Domain,
 		Composition: c.composition, User: c.sent.User, APIData: c.sent.APIData, Cleaning: c.sent.Cleaning, Taken: c.sent.Taken,
@@ -178,6 +179,10 @@ func (n *Node) record(e *engine, c concern, r *report.Report) error {
 		if r.Reporter != "" {
 			ev.Detail = "reported by " + directive.Clean(r.Reporter)
 		}
+	}
+	m := n.book.now.Load().index.Composition(ev.Tenant, c.composition)
+	if m == nil || m.Composition.StoreSubject == nil || *m.Composition.StoreSubject {
+		ev.Mail = string(data[:min(len(data), mail.MaxReportMail)])
 	}
 	a := &mail.Accepted{ID: mail.MessageID{Lineage: e.store.Lineage(), Seq: e.store.Allot(1)}, Tenant: ev.Tenant,
 		Events: []mail.Event{ev}, Key: "\x00" + ev.Kind.String() + ev.Message.String() + ev.To.Fold()}

@@ -80,6 +80,18 @@ func TestReportsAreAttributed(t *testing.T) {
 	if late = r.events("status=complained"); len(late) != 1 || late[0].To != "c@ezweb.ne.jp" || late[0].Detail != "abuse" {
 		t.Errorf("complaint: %+v", late)
 	}
+	// The mail that told of it is kept, and shown where it is asked for (R71).
+	if rows := r.rows("log/bounce"); len(rows) != 3 || !strings.Contains(rows[1][9], `\r\nX-SPASIGN: NG\r\n\r\nCould not be delivered`) || !strings.Contains(rows[2][9], "Feedback-Type: abuse") {
+		t.Errorf("bounce log: %q", rows)
+	}
+	var told struct{ Events []struct{ Mail []byte } }
+	for query, want := range map[string]string{"status=complained&mail=true": complaint, "status=complained": ""} {
+		r.call("GET", "/v1/events?"+query, nil, &told)
+		if len(told.Events) != 1 || !strings.HasSuffix(string(told.Events[0].Mail), want) || want == "" && len(told.Events[0].Mail) > 0 {
+			t.Errorf("%s: %q", query, told.Events)
+		}
+		told.Events = nil
+	}
 	r.atRest()
 	if got := r.counters("unit=total")[0]; got["succeeded"] != 3 || got["failed"] != 0 {
 		t.Errorf("counters %v", got)

@@ -229,7 +229,12 @@ func (n logService) Search(ctx context.Context, q service.EventQuery, yield func
 	if q.Kind != 0 {
 		query.Kinds = []mail.EventKind{q.Kind}
 	}
-	return e.store.Events().Search(ctx, query, func(ev mail.Event, c events.Cursor) bool { return yield(ev, c.String()) })
+	return e.store.Events().Search(ctx, query, func(ev mail.Event, c events.Cursor) bool {
+		if !q.Mail {
+			ev.Mail = ""
+		}
+		return yield(ev, c.String())
+	})
 }
 
 // Trace implements service.Log.
@@ -241,6 +246,7 @@ func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Tr
 	var t service.Trace
 	open := map[mail.Seq]*mail.Event{}
 	err = e.store.Events().Search(ctx, events.Query{Message: q.Message, To: string(q.Address)}, func(ev mail.Event, _ events.Cursor) bool {
+		ev.Mail = ""
 		t.Events = append(t.Events, ev)
 		switch {
 		case ev.Kind == mail.EventBounced || ev.Kind == mail.EventComplained: // long over

@@ -1713,6 +1713,7 @@ type Event struct {
 	Action        string                 `protobuf:"bytes,39,opt,name=action,proto3" json:"action,omitempty"`      // what it said to do
 	For           *durationpb.Duration   `protobuf:"bytes,40,opt,name=for,proto3" json:"for,omitempty"`            // and for how long; absent = not said
 	Served        *Served                `protobuf:"bytes,41,opt,name=served,proto3" json:"served,omitempty"`      // of connections; absent = nothing
+	Mail          []byte                 `protobuf:"bytes,42,opt,name=mail,proto3" json:"mail,omitempty"`          // of bounces and complaints: the mail that told of it, where it was asked for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2034,6 +2035,13 @@ func (x *Event) GetServed() *Served {
 	return nil
 }
 
+func (x *Event) GetMail() []byte {
+	if x != nil {
+		return x.Mail
+	}
+	return nil
+}
+
 // Served counts what became of the mail of one connection.
 type Served struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2111,6 +2119,7 @@ type SearchEventsRequest struct {
 	ApiData       string                 `protobuf:"bytes,12,opt,name=api_data,json=apiData,proto3" json:"api_data,omitempty"` // a part of it, in any case
 	Source        string                 `protobuf:"bytes,13,opt,name=source,proto3" json:"source,omitempty"`                  // source address
 	Classes       []uint32               `protobuf:"varint,14,rep,packed,name=classes,proto3" json:"classes,omitempty"`        // error statuses; none = all
+	Mail          bool                   `protobuf:"varint,15,opt,name=mail,proto3" json:"mail,omitempty"`                     // with Event.mail; pages are smaller then
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2241,6 +2250,13 @@ func (x *SearchEventsRequest) GetClasses() []uint32 {
 		return x.Classes
 	}
 	return nil
+}
+
+func (x *SearchEventsRequest) GetMail() bool {
+	if x != nil {
+		return x.Mail
+	}
+	return false
 }
 
 type SearchEventsResponse struct {
@@ -6857,7 +6873,7 @@ const file_admin_proto_rawDesc = "" +
 	"\abinding\x18\t \x01(\tR\abinding\x12\x16\n" +
 	"\x06detail\x18\n" +
 	" \x01(\tR\x06detail\x120\n" +
-	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xe7\b\n" +
+	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xfb\b\n" +
 	"\x05Event\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x18\n" +
@@ -6901,11 +6917,12 @@ const file_admin_proto_rawDesc = "" +
 	"\x04rule\x18& \x01(\tR\x04rule\x12\x16\n" +
 	"\x06action\x18' \x01(\tR\x06action\x12+\n" +
 	"\x03for\x18( \x01(\v2\x19.google.protobuf.DurationR\x03for\x12/\n" +
-	"\x06served\x18) \x01(\v2\x17.ekiden.admin.v1.ServedR\x06served\"Z\n" +
+	"\x06served\x18) \x01(\v2\x17.ekiden.admin.v1.ServedR\x06served\x12\x12\n" +
+	"\x04mail\x18* \x01(\fR\x04mail\"Z\n" +
 	"\x06Served\x12\x1c\n" +
 	"\tsucceeded\x18\x01 \x01(\rR\tsucceeded\x12\x1a\n" +
 	"\bdeferred\x18\x02 \x01(\rR\bdeferred\x12\x16\n" +
-	"\x06failed\x18\x03 \x01(\rR\x06failed\"\x90\x03\n" +
+	"\x06failed\x18\x03 \x01(\rR\x06failed\"\xa4\x03\n" +
 	"\x13SearchEventsRequest\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x14\n" +
@@ -6921,7 +6938,8 @@ const file_admin_proto_rawDesc = "" +
 	"\amessage\x18\v \x01(\tR\amessage\x12\x19\n" +
 	"\bapi_data\x18\f \x01(\tR\aapiData\x12\x16\n" +
 	"\x06source\x18\r \x01(\tR\x06source\x12\x18\n" +
-	"\aclasses\x18\x0e \x03(\rR\aclasses\"\xcc\x01\n" +
+	"\aclasses\x18\x0e \x03(\rR\aclasses\x12\x12\n" +
+	"\x04mail\x18\x0f \x01(\bR\x04mail\"\xcc\x01\n" +
 	"\x14SearchEventsResponse\x12.\n" +
 	"\x06events\x18\x01 \x03(\v2\x16.ekiden.admin.v1.EventR\x06events\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +

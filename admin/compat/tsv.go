@@ -16,6 +16,7 @@ import (
 const (
 	tsvRows      = 10_000
 	maxTSVRows   = 100_000
+	maxTSVMail   = 16 << 20 // octets of mail in an answer
 	CursorHeader = "Ekiden-Next-Cursor"
 )
 
@@ -137,15 +138,16 @@ func (q *query) events(w http.ResponseWriter, columns []string, search service.E
 		return q.faults
 	}
 	var rows [][]string
-	next, more := "", false
+	next, more, mails := "", false, 0
 	err := q.c.Services.Log.Search(q.ctx, search, func(e mail.Event, position string) bool {
 		if !wants(&e) || e.Own || q.who.OwnData && e.User != q.who.Name {
 			return true
 		}
-		if more = len(rows) == take; more {
+		if more = len(rows) == take || mails > maxTSVMail; more {
 			return false
 		}
 		rows, next = append(rows, row(&e)), position
+		mails += len(e.Mail)
 		return true
 	})
 	if no := q.fails(w, err); no != nil {

@@ -109,12 +109,12 @@ func connectionStatus(e *mail.Event) string {
 	return word
 }
 
-// bounceLog serves /srs/v1/log/bounce?since=&until= (requirement R71): reports that came in about mail. The mail they
-// came in is not kept, so its column is empty.
+// bounceLog serves /srs/v1/log/bounce?since=&until= (requirement R71): reports that came in about mail, with the
+// mail they came in.
 func (q *query) bounceLog(w http.ResponseWriter) *faults {
 	columns := []string{"time", "group", "domain", "from", "to", "kind", "summary", "message", "error_address", "mail"}
 	wants := func(e *mail.Event) bool { return e.Kind == mail.EventBounced || e.Kind == mail.EventComplained }
-	return q.events(w, columns, service.EventQuery{}, wants, func(e *mail.Event) []string {
+	return q.events(w, columns, service.EventQuery{Mail: true}, wants, func(e *mail.Event) []string {
 		kind, summary := "permanent error", bounce.WordsOf(bounceStatus(e)).Name
 		switch {
 		case e.Kind == mail.EventComplained:
@@ -122,7 +122,7 @@ func (q *query) bounceLog(w http.ResponseWriter) *faults {
 		case bounce.WordsOf(e.Status).Soft:
 			kind = "temporary error"
 		}
-		return []string{q.timeCell(e.At), e.Group, string(e.Domain), string(e.From), string(e.To), kind, summary, e.Reply.String(), string(e.To), ""}
+		return []string{q.timeCell(e.At), e.Group, string(e.Domain), string(e.From), string(e.To), kind, summary, e.Reply.String(), string(e.To), e.Mail}
 	})
 }
 

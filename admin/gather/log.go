@@ -139,7 +139,7 @@ func (r *remoteLog) next(ctx context.Context) (line, bool) {
 
 func searchRequest(q service.EventQuery, after string) *adminpb.SearchEventsRequest {
 	r := &adminpb.SearchEventsRequest{To: string(q.To), From: string(q.From), Group: q.Group, Tenant: q.Tenant, Domain: string(q.Domain),
-		Since: stamp(q.Since), Until: stamp(q.Until), Cursor: after, Limit: page, ApiData: q.APIData}
+		Since: stamp(q.Since), Until: stamp(q.Until), Cursor: after, Limit: page, ApiData: q.APIData, Mail: q.Mail}
 	if q.Source.IsValid() {
 		r.Source = q.Source.String()
 	}

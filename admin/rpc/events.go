@@ -66,7 +66,7 @@ func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsReq
 		return nil, notYet("SearchEvents", "a later release")
 	}
 	q := service.EventQuery{To: mail.Address(req.To), From: mail.Address(req.From), Group: req.Group, Tenant: req.Tenant,
-		Since: instant(req.Since), Until: instant(req.Until), After: req.Cursor, APIData: req.ApiData}
+		Since: instant(req.Since), Until: instant(req.Until), After: req.Cursor, APIData: req.ApiData, Mail: req.Mail}
 	var err error
 	if q.Source, q.Status, err = narrowed(req.Source, req.Classes); err != nil {
 		return nil, err
@@ -88,6 +88,9 @@ func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsReq
 		}
 	}
 	limit := clamp(int(req.Limit), defaultPage)
+	if q.Mail {
+		limit = min(limit, service.MailPage)
+	}
 	r := &adminpb.SearchEventsResponse{NextCursor: req.Cursor}
 	err = h.s.Log.Search(ctx, q, func(e mail.Event, position string) bool {
 		if len(r.Events) == limit {
@@ -133,7 +136,7 @@ func Event(e *mail.Event) *adminpb.Event {
 		Size: uint32(e.Size), Cleaning: e.Cleaning, Due: stamp(e.Due), Receiver: e.Receiver, Class: uint32(e.Status),
 		InDoubt: e.InDoubt, Code: int32(e.Reply.Code), Enhanced: e.Reply.Enhanced.String(), Reply: clean(e.Reply.Text),
 		Detail: clean(e.Detail), Mx: clean(e.MX), Tls: e.TLS, Next: stamp(e.Next),
-		Sequence: e.Sequence, Taken: stamp(e.Taken), Own: e.Own,
+		Sequence: e.Sequence, Taken: stamp(e.Taken), Own: e.Own, Mail: []byte(e.Mail),
 	}
 	if e.Kind != mail.EventAccepted && e.Kind != mail.EventTakenOver && e.Kind != mail.EventHandedOver {
 		p.Stage = e.Stage.String()

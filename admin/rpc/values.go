@@ -22,7 +22,7 @@ func EventOf(p *adminpb.Event) mail.Event {
 		User: p.User, HeaderFrom: p.HeaderFrom, HeaderID: p.HeaderId, Subject: p.Subject, APIData: p.ApiData,
 		Size: int(p.Size), Cleaning: p.Cleaning, Due: instant(p.Due), Receiver: p.Receiver, Stage: stageOf(p.Stage),
 		Status: mail.Status(p.Class), InDoubt: p.InDoubt, Detail: p.Detail, MX: p.Mx, TLS: p.Tls, Next: instant(p.Next), Sequence: p.Sequence,
-		Taken: instant(p.Taken), Own: p.Own,
+		Taken: instant(p.Taken), Own: p.Own, Mail: string(p.Mail),
 		Scope: scopeOf(p.Scope), Rule: p.Rule, Action: actionOf(p.Action), For: p.For.AsDuration(),
 		Reply: smtp.Reply{Code: int(p.Code), Enhanced: enhancedOf(p.Enhanced), Text: p.Reply},
 	}

@@ -276,7 +276,11 @@ type EventQuery struct {
 	Since   time.Time      // inclusive
 	Until   time.Time      // exclusive
 	After   string         // position of the last event seen; "" = from the beginning
+	Mail    bool           // with the mail that told of bounces and complaints (requirement R71)
 }
+
+// MailPage bounds a page of events that come with mail: 3 MiB of it.
+const MailPage = 100
 
 // TraceQuery asks for a message or for an address.
 type TraceQuery struct {

@@ -30,6 +30,7 @@ type logCmd struct {
 	Class  []uint `help:"Only these error statuses: 1 to 12, 99." placeholder:"N"`
 	Since  string `help:"From this time on: RFC 3339, or a duration back from now." placeholder:"TIME"`
 	Until  string `help:"Before this time." placeholder:"TIME"`
+	Mail   bool   `help:"With --format json: also the mail that told of a bounce or a complaint, as base64."`
 	Follow bool   `help:"Go on with new events as they come, until interrupted."`
 	Format string `help:"table, tsv, csv or json (one object per line)." enum:"table,tsv,csv,json" default:"table"`
 }
@@ -96,7 +97,7 @@ func (c logCmd) Run(a *app) error {
 // request turns the flags into a query. Durations count back from the node's own clock, which tests may steer.
 func (c logCmd) request(a *app, cl adminpb.AdminServiceClient) (*adminpb.SearchEventsRequest, error) {
 	req := &adminpb.SearchEventsRequest{To: c.To, From: c.From, Domain: c.Domain, Group: c.Group, Tenant: c.Tenant,
-		Status: c.Status, Limit: logPage, ApiData: c.Data, Source: c.Source}
+		Status: c.Status, Limit: logPage, ApiData: c.Data, Source: c.Source, Mail: c.Mail}
 	for _, n := range c.Class {
 		req.Classes = append(req.Classes, uint32(n))
 	}

@@ -48,8 +48,9 @@ const (
 	hasScope
 	hasRule // with what it said to do
 	hasServed
+	hasMail
 
-	allFields = hasServed<<1 - 1
+	allFields = hasMail<<1 - 1
 )
 
 // Append appends the packed form of e to dst. Times keep their milliseconds, IPv6 zones are dropped.
@@ -131,7 +132,7 @@ func appendOutcome(dst []byte, bits uint64, e *mail.Event) []byte {
 		dst = binary.AppendUvarint(dst, uint64(e.Served.Deferred))
 		dst = binary.AppendUvarint(dst, uint64(e.Served.Failed))
 	}
-	return dst
+	return appendText(dst, bits&hasMail, e.Mail)
 }
 
 func appendText(dst []byte, present uint64, s string) []byte {
@@ -162,7 +163,7 @@ func fieldsOf(e *mail.Event, domain mail.Domain) uint64 {
 		bit(e.Detail != "", hasDetail) | bit(e.Source.IsValid(), hasSource) | bit(e.Remote.IsValid(), hasRemote) |
 		bit(e.MX != "", hasMX) | bit(e.TLS, hasTLS) | bit(!e.Next.IsZero(), hasNext) | bit(e.Own, isOwn) |
 		bit(e.NoSuppress, noSuppress) | bit(!e.Taken.IsZero(), hasTaken) | bit(e.Scope != 0, hasScope) | bit(e.Rule != "", hasRule) |
-		bit(e.Served != mail.Served{}, hasServed)
+		bit(e.Served != mail.Served{}, hasServed) | bit(e.Mail != "", hasMail)
 }
 
 func bit(on bool, b uint64) uint64 {
@@ -246,6 +247,7 @@ func decodeOutcome(r *record.Reader, bits uint64, e *mail.Event) {
 			*n = uint32(r.UintMax(1<<32 - 1))
 		}
 	}
+	e.Mail = text(r, bits&hasMail)
 }
 
 func text(r *record.Reader, present uint64) string {
