@@ -13,6 +13,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/ekiden-mta/ekiden/internal/remnant"
 )
 
 // book is one Badger of the ledger. A restore makes a new one beside it and then puts it in its place.
@@ -90,6 +92,9 @@ func openBook(dir string, log *logger) (*book, error) {
 }
 
 func newBook(path string, log *logger) (*book, error) {
+	if err := remnant.Clear(path, ".mem", ".vlog"); err != nil {
+		return nil, err
+	}
 	db, err := badger.Open(bookOptions(path, log))
 	if err != nil {
 		return nil, err

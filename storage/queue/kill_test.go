@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -143,6 +144,25 @@ func (l *ledger) read(t *testing.T, line string) {
 		l.asked[seq] = true
 	case "S":
 		l.settled[seq] = true
+	}
+}
+
+// A kill between the making of a log and its first octet is no reason not to start.
+func TestEmptyLogs(t *testing.T) {
+	r := newRig(t)
+	a := r.message("kept", "a@b.example")
+	r.put(a)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"09999.mem", "009999.vlog"} {
+		if err := os.WriteFile(filepath.Join(r.cfg.Dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.open()
+	if got := r.body(a.ID); got != "kept" {
+		t.Errorf("body %q", got)
 	}
 }
 

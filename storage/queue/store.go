@@ -15,6 +15,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/internal/remnant"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/storage/events"
 	"github.com/ekiden-mta/ekiden/storage/record"
@@ -126,6 +127,9 @@ func openStore(cfg Config) (*Store, error) {
 // openFiles opens Badger and reads what must be known before the first request.
 func (s *Store) openFiles() (err error) {
 	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := remnant.Clear(s.cfg.Dir, ".mem", ".vlog"); err != nil {
 		return err
 	}
 	s.watchFiles()
