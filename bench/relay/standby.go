@@ -59,7 +59,9 @@ func copied(ctx context.Context, m *members.Member) (bool, error) {
 	var list struct {
 		Members []struct {
 			Name     string
-			Lineages []struct{ Standbys []struct{ Acknowledging bool } }
+			Lineages []struct {
+				Standbys []struct{ Acknowledging bool }
+			}
 		}
 	}
 	if err := json.Unmarshal(raw, &list); err != nil {

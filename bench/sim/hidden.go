@@ -27,7 +27,6 @@ type hidden struct {
 	m     *Model
 	rules *bounce.Rules
 	quiet schedule.Hours
-	from  time.Time // counted from then on: before it, sources find out
 	end   time.Time
 
 	course course

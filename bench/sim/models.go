@@ -48,9 +48,6 @@ func (a answer) outcome() mail.Outcome {
 	return mail.Outcome{Result: mail.Deferred, Stage: a.stage, Reply: a.reply, Detail: a.silent.String()}
 }
 
-// hangsUp tells whether the connection is over with it.
-func (a answer) hangsUp() bool { return a.reply.IsZero() || a.reply.Code == 421 }
-
 func says(stage mail.Stage, code int, enhanced smtp.EnhancedCode, text string) answer {
 	return answer{stage: stage, reply: smtp.Reply{Code: code, Enhanced: enhanced, Text: text}}
 }
