@@ -21,27 +21,13 @@ func (r *rig) as(user, path string) (status int, body string) {
 		r.Fatal(err)
 	}
 	req.SetBasicAuth(user, "secret-key-1")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		r.Fatal(err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		r.Fatal(err)
-	}
-	return resp.StatusCode, string(raw)
+	return r.answer(req)
 }
 
 // newReaders is a node with two tenants and users of all sorts, one of whom handed over some mail, after a night.
 func newReaders(t *testing.T) *rig {
 	t.Helper()
-	far := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
-		if stage == "rcpt" && strings.HasPrefix(arg, "nobody") {
-			return "550 5.1.1 User unknown"
-		}
-		return ""
-	})
+	far := startReceiver(t, "127.0.0.1:0", nobodyUnknown)
 	hash := secret.Make("secret-key-1")
 	user := func(name, more string) string {
 		return fmt.Sprintf("{name: %s, secret_hash: '%s'%s}", name, hash, more)

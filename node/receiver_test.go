@@ -228,3 +228,11 @@ func becomes(within time.Duration, ok func() bool) bool {
 	}
 	return true
 }
+
+// nobodyUnknown are the answers of a receiver that knows everybody but those whose address begins with "nobody".
+func nobodyUnknown(stage, arg string) string {
+	if stage == "rcpt" && strings.HasPrefix(arg, "nobody") {
+		return "550 5.1.1 User unknown"
+	}
+	return ""
+}

@@ -11,12 +11,7 @@ import (
 
 // TestReportMail: who wants it gets one mail about each day, and one with own data about its own mail (requirement R84).
 func TestReportMail(t *testing.T) {
-	far := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
-		if stage == "rcpt" && strings.HasPrefix(arg, "nobody") {
-			return "550 5.1.1 User unknown"
-		}
-		return ""
-	})
+	far := startReceiver(t, "127.0.0.1:0", nobodyUnknown)
 	hash := secret.Make("secret-key-1")
 	r := newRigWith(t, to(far), fmt.Sprintf(", users: [{name: ann@shop.test, secret_hash: '%s', report_mail: true}, "+
 		"{name: own@shop.test, secret_hash: '%s', report_mail: true, own_data: true}, {name: bob@shop.test, secret_hash: '%s'}]", hash, hash, hash),

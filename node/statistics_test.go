@@ -18,6 +18,12 @@ func (r *rig) text(path string) (int, string) {
 		r.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+r.token())
+	return r.answer(req)
+}
+
+// answer sends a request and returns the answer as it came.
+func (r *rig) answer(req *http.Request) (status int, body string) {
+	r.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		r.Fatal(err)

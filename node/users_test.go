@@ -58,12 +58,7 @@ func (r *rig) transaction(user, call, params string) (int, []string) {
 // TestTransactionAPI: an API user reads of its tenant's mail; one with own data only of what it handed over with AUTH
 // (requirement R132).
 func TestTransactionAPI(t *testing.T) {
-	far := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
-		if stage == "rcpt" && strings.HasPrefix(arg, "nobody") {
-			return "550 5.1.1 User unknown"
-		}
-		return ""
-	})
+	far := startReceiver(t, "127.0.0.1:0", nobodyUnknown)
 	hash := secret.Make("secret-key-1")
 	r := newRig(t, to(far), fmt.Sprintf(", access: either, users: [{name: ann@shop.test, secret_hash: '%s', zone: UTC}, "+
 		"{name: own@shop.test, secret_hash: '%s', own_data: true, role: user, zone: UTC}, {name: smtp@shop.test, secret_hash: '%s', permissions: [smtp]}]",
@@ -101,12 +96,7 @@ func clockDate(r *rig) string { return time.Unix(r.now(), 0).UTC().Format("2006-
 
 // TestBlocks: what gets on the block list and off it again is told by the transaction API and the log.
 func TestBlocks(t *testing.T) {
-	far := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
-		if stage == "rcpt" && strings.HasPrefix(arg, "nobody") {
-			return "550 5.1.1 User unknown"
-		}
-		return ""
-	})
+	far := startReceiver(t, "127.0.0.1:0", nobodyUnknown)
 	r := newRig(t, to(far), fmt.Sprintf(", delivery_stop: {run_at: immediate, reasons: {2: 2}}, users: [{name: ann@shop.test, secret_hash: '%s'}]",
 		secret.Make("secret-key-1")))
 	for range 2 {

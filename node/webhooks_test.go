@@ -70,12 +70,7 @@ func (h *hookReceiver) count() int {
 // TestWebhooks: every event of every delivery is posted once, over a receiver that is down and two restarts of the node
 // (requirement R141).
 func TestWebhooks(t *testing.T) {
-	far := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
-		if stage == "rcpt" && strings.HasPrefix(arg, "nobody") {
-			return "550 5.1.1 User unknown"
-		}
-		return ""
-	})
+	far := startReceiver(t, "127.0.0.1:0", nobodyUnknown)
 	hook := startHookReceiver(t)
 	r := newRigWith(t, to(far), "", func(settings string) string {
 		return strings.Replace(settings, "{name: shop, ", fmt.Sprintf("{name: shop, bounce: {format: none}, webhooks: [{url: '%s'}], ", hook.URL), 1)

@@ -73,16 +73,9 @@ func (c Config) asleep(ctx context.Context, run int, r *Report) (sum tally, open
 		return sum, 0, err
 	}
 	victim.Signal(syscall.SIGCONT)
-	if err := t.emptied(ctx, s, 2*time.Minute); err != nil {
-		r.broke("run %d: %v", run, err)
-	}
-	if err := s.Stop(); err != nil {
+	if sum, err = t.verdict(ctx, s, r, fmt.Sprintf("run %d", run)); err != nil {
 		return sum, 0, err
 	}
-	if sum, err = check(t.ledger, t.record); err != nil {
-		return sum, 0, err
-	}
-	sum.judge(r, fmt.Sprintf("run %d", run))
 	// One per connection may be past its last check when the member is stopped, and one per connection was in doubt then.
 	return sum, 2 * int(before.MaxOpen), nil
 }

@@ -66,17 +66,10 @@ func Rolling(ctx context.Context, cfg Config) (Report, error) {
 			l.stop()
 		}
 	}
-	if err := t.emptied(ctx, s, 2*time.Minute); err != nil {
-		r.broke("%v", err)
-	}
-	if err := s.Stop(); err != nil {
-		return r, err
-	}
-	sum, err := check(t.ledger, t.record)
+	sum, err := t.verdict(ctx, s, &r, "rolling")
 	if err != nil {
 		return r, err
 	}
-	sum.judge(&r, "rolling")
 	if sum.Duplicates > 0 {
 		r.broke("%d messages were sent twice: %v", sum.Duplicates, sum.Examples)
 	}

@@ -63,17 +63,10 @@ func Staleness(ctx context.Context, cfg Config) (Report, error) {
 	for _, l := range loads {
 		l.stop()
 	}
-	if err := t.emptied(ctx, s, 2*time.Minute); err != nil {
-		r.broke("%v", err)
-	}
-	if err := s.Stop(); err != nil {
-		return r, err
-	}
-	sum, err := check(t.ledger, t.record)
+	sum, err := t.verdict(ctx, s, &r, "staleness")
 	if err != nil {
 		return r, err
 	}
-	sum.judge(&r, "staleness")
 	slices.Sort(lags)
 	slices.Sort(writes)
 	if p99 := percentile(lags, 99); p99 > staleWithin {

@@ -67,6 +67,22 @@ func (t *trio) load(ctx context.Context, m *members.Member, cfg load.Config) *lo
 	return startLoad(ctx, cfg)
 }
 
+// verdict waits until everything has arrived, stops the receivers, and judges by what they have.
+func (t *trio) verdict(ctx context.Context, s *sinkProcess, r *Report, where string) (tally, error) {
+	if err := t.emptied(ctx, s, 2*time.Minute); err != nil {
+		r.broke("%s: %v", where, err)
+	}
+	if err := s.Stop(); err != nil {
+		return tally{}, err
+	}
+	sum, err := check(t.ledger, t.record)
+	if err != nil {
+		return sum, err
+	}
+	sum.judge(r, where)
+	return sum, nil
+}
+
 // emptied waits until no member that runs has anything queued and the receivers have been still for a while.
 func (t *trio) emptied(ctx context.Context, s *sinkProcess, patience time.Duration) error {
 	tick := time.NewTicker(poll)

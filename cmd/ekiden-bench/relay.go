@@ -77,10 +77,9 @@ func (c *relayCommand) Run(ctx context.Context, io *streams) error {
 		if err != nil {
 			return err
 		}
-		if c.JSON {
-			return io.json(r)
+		if err := c.show(io, r); err != nil || c.JSON {
+			return err
 		}
-		fmt.Fprintln(io.out, r.Line())
 		if r.Lost+r.Duplicates+r.Wrong > 0 && !c.Restart {
 			return errVerdict
 		}
@@ -90,11 +89,7 @@ func (c *relayCommand) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		err = io.json(r)
-	} else {
-		fmt.Fprintln(io.out, r.Line())
-	}
+	err = c.show(io, r)
 	if err == nil && !r.OK() {
 		for _, e := range r.Examples {
 			fmt.Fprintln(io.err, e)
@@ -104,17 +99,22 @@ func (c *relayCommand) Run(ctx context.Context, io *streams) error {
 	return err
 }
 
+// show prints a result, as JSON or as its line.
+func (c *relayCommand) show(io *streams, r interface{ Line() string }) error {
+	if c.JSON {
+		return io.json(r)
+	}
+	_, err := fmt.Fprintln(io.out, r.Line())
+	return err
+}
+
 // compare ends with errVerdict where mail or events were lost, and with errMissed below the goal.
 func (c *relayCommand) compare(ctx context.Context, io *streams, cfg relay.Config) error {
 	r, err := relay.RunCompared(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		err = io.json(r)
-	} else {
-		fmt.Fprintln(io.out, r.Line())
-	}
+	err = c.show(io, &r)
 	switch {
 	case err != nil:
 		return err
