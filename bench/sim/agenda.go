@@ -4,23 +4,35 @@ import "time"
 
 // event is something that will happen.
 type event struct {
-	at    time.Time
+	at    time.Duration // since the beginning
 	order int
-	do    func()
+	slot  int // of what is to be done, in agenda.do
 }
 
-func (e *event) before(o *event) bool {
-	if e.at.Equal(o.at) {
-		return e.order < o.order
+func (e *event) before(o *event) bool { return e.at < o.at || e.at == o.at && e.order < o.order }
+
+// agenda is a heap of events by time, then by the order they were made in. It holds no pointers: events are moved about
+// far more often than they are made, and the collector must not have to look on.
+type agenda struct {
+	heap []event
+	do   []func() // by slot
+	free []int    // slots
+	made int
+}
+
+// push adds what is to be done at a moment since the beginning.
+func (a *agenda) push(at time.Duration, do func()) {
+	var slot int
+	if n := len(a.free); n > 0 {
+		slot, a.free = a.free[n-1], a.free[:n-1]
+		a.do[slot] = do
+	} else {
+		slot = len(a.do)
+		a.do = append(a.do, do)
 	}
-	return e.at.Before(o.at)
-}
-
-// agenda is a heap of events by time, then by the order they were made in.
-type agenda []event
-
-func (a *agenda) push(e event) {
-	h := append(*a, e)
+	a.made++
+	e := event{at: at, order: a.made, slot: slot}
+	h := append(a.heap, e)
 	i := len(h) - 1
 	for i > 0 {
 		parent := (i - 1) / 2
@@ -31,17 +43,16 @@ func (a *agenda) push(e event) {
 		i = parent
 	}
 	h[i] = e
-	*a = h
+	a.heap = h
 }
 
 // pop takes the first event; there must be one.
-func (a *agenda) pop() event {
-	h := *a
+func (a *agenda) pop() (at time.Duration, do func()) {
+	h := a.heap
 	first, last := h[0], len(h)-1
 	e := h[last]
-	h[last] = event{}
 	h = h[:last]
-	*a = h
+	a.heap = h
 	for i := 0; i < last; {
 		child := 2*i + 1
 		if child+1 < last && h[child+1].before(&h[child]) {
@@ -54,5 +65,8 @@ func (a *agenda) pop() event {
 		h[i] = h[child]
 		i = child
 	}
-	return first
+	do = a.do[first.slot]
+	a.do[first.slot] = nil
+	a.free = append(a.free, first.slot)
+	return first.at, do
 }

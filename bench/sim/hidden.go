@@ -63,8 +63,6 @@ func newHidden(w *world, m *Model, rules *bounce.Rules, rng *rand.Rand) *hidden 
 	return h
 }
 
-func (h *hidden) since() time.Duration { return h.w.now.Sub(h.w.start) }
-
 func (h *hidden) measured(c *caller) bool { return !h.w.now.Before(c.since.Add(warm)) }
 
 // allowed is how many messages a source's quota allows from its first hour on.
@@ -158,8 +156,8 @@ func (h *hidden) decide(c *caller, x *sess, d *mail.Delivery) (a *answer, tried 
 	if m.PerConn > 0 && x.report.Messages >= m.PerConn {
 		return &answer{stage: mail.StageMail, silent: mail.Closed}, false
 	}
-	f := h.course.at(h.since())
-	c.tally.count(&c.quota, h.since())
+	f := h.course.at(h.w.since)
+	c.tally.count(&c.quota, h.w.since, f)
 	switch used, fast := c.tally.used(&c.quota, f); {
 	case used > 1 && fast:
 		return &m.Fast, true
@@ -171,7 +169,7 @@ func (h *hidden) decide(c *caller, x *sess, d *mail.Delivery) (a *answer, tried 
 		return &m.Over, true
 	}
 	if m.Scoped > 0 && d.Tenant == loud {
-		h.voice.count(&h.domain, h.since())
+		h.voice.count(&h.domain, h.w.since, f)
 		if used, _ := h.voice.used(&h.domain, f); used > 1 {
 			return &m.Domain, true
 		}

@@ -69,12 +69,13 @@ type tally struct {
 	seconds [60]int // of the last minute
 	minute  int     // sum of them
 	now     int64
-	hour    int
+	hour    float64 // the part of the hour's quota: each message counts by what was allowed when it came
 	hours   int64
 }
 
-// count adds one message at a moment since the beginning.
-func (t *tally) count(q *quota, since time.Duration) {
+// count adds one message at a moment since the beginning, when the quotas' factor is f. A quota that goes down makes
+// what was borne before no offence.
+func (t *tally) count(q *quota, since time.Duration, f float64) {
 	sec := int64(since / time.Second)
 	if sec-t.now > 60 {
 		t.now = sec - 60
@@ -90,15 +91,15 @@ func (t *tally) count(q *quota, since time.Duration) {
 	}
 	t.seconds[sec%60]++
 	t.minute++
-	t.hour++
+	if q.hour > 0 {
+		t.hour += 1 / (q.hour * f)
+	}
 }
 
 // used is how much of a quota was used: 1 is all of it. fast tells whether it is the second's.
 func (t *tally) used(q *quota, f float64) (share float64, fast bool) {
 	share = float64(t.minute) / (q.minute * f)
-	if q.hour > 0 {
-		share = max(share, float64(t.hour)/(q.hour*f))
-	}
+	share = max(share, t.hour)
 	if q.second > 0 {
 		if s := float64(t.seconds[t.now%60]) / math.Ceil(q.second*f); s > share {
 			return s, true

@@ -20,8 +20,8 @@ type world struct {
 	rng   *rand.Rand
 	now   time.Time
 	start time.Time
+	since time.Duration // from start to now
 	todo  agenda
-	order int
 	steps int
 	fault error
 
@@ -124,26 +124,23 @@ func (q deferred) Settle(s mail.Settlement, done func(error)) {
 
 // step lets the next thing happen; false when nothing will.
 func (w *world) step() bool {
-	if len(w.todo) == 0 {
+	if len(w.todo.heap) == 0 {
 		return false
 	}
-	e := w.todo.pop()
-	if e.at.After(w.now) {
-		w.now = e.at
+	at, do := w.todo.pop()
+	if at > w.since {
+		w.since, w.now = at, w.start.Add(at)
 	}
-	if w.now.Sub(w.start) > w.cfg.Script+w.cfg.Limit {
+	if w.since > w.cfg.Script+w.cfg.Limit {
 		w.fail(fmt.Errorf("not settled %s after the script", w.cfg.Limit))
 		return false
 	}
 	w.steps++
-	e.do()
+	do()
 	return true
 }
 
-func (w *world) after(d time.Duration, f func()) {
-	w.order++
-	w.todo.push(event{at: w.now.Add(d), order: w.order, do: f})
-}
+func (w *world) after(d time.Duration, f func()) { w.todo.push(w.since+d, f) }
 
 // later is after, for something that dies with the node.
 func (w *world) later(d time.Duration, f func()) {

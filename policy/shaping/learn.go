@@ -23,6 +23,7 @@ const (
 	firstTry   = 0.004            // growth a minute, to begin with; doubles with every calm time
 	bestTry    = 0.2              // … and at most
 	reaction   = 3 * time.Second  // answers to what was under way when the pace was cut count once
+	hush       = 10 * time.Second // without a message after the second objection in a row: what it counts must run out first
 	leastPace  = 0.2              // messages a second: whoever objects to so few does not mean the pace
 	mostPace   = 10_000           // a pace that binds nobody
 	firstSteps = time.Minute      // the pace doubles in that time until the first objection, where it starts low
@@ -413,6 +414,7 @@ func (m *Machine) object(now time.Time, o *mail.Outcome) {
 	if m.l.Fixed {
 		return
 	}
+	before := m.k.objected
 	switch {
 	case o.Stage > mail.StageEHLO:
 		m.k.object(now, m.Pace())
@@ -421,8 +423,12 @@ func (m *Machine) object(now time.Time, o *mail.Outcome) {
 	}
 	m.because(o)
 	m.repace(now)
-	if m.k.exhausted() && m.messages.size > 0 {
+	switch {
+	case m.messages.size == 0:
+	case m.k.exhausted():
 		m.messages.level = min(m.messages.level, 0)
+	case m.k.struck > 1 && m.k.objected.After(before):
+		m.messages.level = min(m.messages.level, -hush.Seconds()*m.messages.rate)
 	}
 }
 

@@ -86,6 +86,7 @@ type Machine struct {
 	weight  int           // of signals lately
 	pauses  int           // blocks without a success since: the pause has doubled that often
 	probing bool          // the one probe is out
+	turn    time.Time     // promised to the connection that last asked for messages in vain
 	old     int           // slots out since before the block
 	refusal Reason
 
@@ -181,6 +182,9 @@ func (m *Machine) Renew(now time.Time, want int) (messages int, until time.Time)
 	}
 	left, r, again := m.left(now, want)
 	if left == 0 {
+		if r == Rate {
+			again = m.promise(again)
+		}
 		return 0, m.refuse(r, again)
 	}
 	messages = min(want, left, m.perSlot())
@@ -440,6 +444,19 @@ func (m *Machine) left(now time.Time, want int) (int, Reason, time.Time) {
 		}
 	}
 	return n, NotRefused, time.Time{}
+}
+
+// turnMost is how far ahead of the pace a connection that asks in vain is sent.
+const turnMost = 10 * time.Second
+
+// promise tells each connection that asks in vain another moment, from next on, at which the pace will have left
+// something: else all of them come at the first, and all but one in vain.
+func (m *Machine) promise(next time.Time) time.Time {
+	m.turn = m.turn.Add(time.Duration(max(0.1, 1/m.messages.rate)*float64(time.Second)) + time.Microsecond) // never a moment too early
+	if m.turn.Before(next) || m.turn.Sub(next) > turnMost {
+		m.turn = next
+	}
+	return m.turn
 }
 
 func earlier(a, b time.Time) time.Time {

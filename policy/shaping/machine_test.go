@@ -364,3 +364,32 @@ func TestSignalsToBlock(t *testing.T) {
 		})
 	}
 }
+
+// Connections that ask in vain come back one after the other as the pace leaves them something, and none does in vain.
+func TestEachConnectionHasItsTurn(t *testing.T) {
+	m := NewMachine(Limits{Connections: 4, Rate: 2})
+	now := noon
+	for range 4 { // which begins with two messages' worth
+		if slots, _, _ := m.Grant(now, 1); slots != 1 {
+			t.Fatal("no connection")
+		}
+		now = now.Add(500 * time.Millisecond)
+	}
+	var turns []time.Time
+	for len(turns) < 4 {
+		if n, until := m.Renew(now, 1); n == 0 {
+			turns = append(turns, until)
+		}
+	}
+	for i, at := range turns {
+		if i > 0 && at.Sub(turns[i-1]) < 500*time.Millisecond {
+			t.Errorf("connection %d is told to come %s after the one before", i, at.Sub(turns[i-1]))
+		}
+		if n, _ := m.Renew(at, 1); n != 1 {
+			t.Errorf("connection %d came when it was told to, and got %d", i, n)
+		}
+	}
+	if n, until := m.Renew(turns[3], 1); n > 0 || until.Sub(turns[3]) > time.Second {
+		t.Errorf("an old promise holds up the next by %s", until.Sub(turns[3]))
+	}
+}
