@@ -173,22 +173,22 @@ func (s *Shipper) SetCandidates(names []string) { s.event(candidates{slices.Clon
 // It copies what it needs and waits only while the window is full of frames that a standby has yet to acknowledge, so
 // at most for Patience and a little. A frame of more than MaxPayload is never held by anybody.
 func (s *Shipper) Ship(ops []Op, outcomes int) (n uint64) {
-	s.mu.Lock()
-	n = s.win.next
-	raw := s.win.buffer()
-	s.mu.Unlock()
 	size := headerSize
 	for i := range ops {
 		size += ops[i].size()
 	}
-	raw = beginBlock(slices.Grow(raw, size))
+	s.mu.Lock()
+	n = s.win.next
+	raw := s.win.buffer(size)
+	s.mu.Unlock()
+	raw = beginBlock(raw)
 	for i := range ops {
 		raw = appendOp(raw, &ops[i])
 	}
 	endBlock(raw, kindFrame, s.cfg.Epoch, n)
 
 	s.mu.Lock()
-	for !s.closed && !s.core.fenced && !s.win.room(len(raw), s.core.pinned()) {
+	for !s.closed && !s.core.fenced && !s.win.room(cap(raw), s.core.pinned()) {
 		s.room.Wait()
 	}
 	s.outcomes += uint64(outcomes)
@@ -207,13 +207,16 @@ func (s *Shipper) Ship(ops []Op, outcomes int) (n uint64) {
 func (s *Shipper) WhenHeld(n uint64, done func(exposed bool, err error)) {
 	w := waiter{n: n, held: done}
 	s.mu.Lock()
-	if exposed, err, ready := s.ready(&w); ready && !s.busy && s.holds.empty() {
+	exposed, err, ready := s.ready(&w)
+	if ready && !s.busy && s.holds.empty() {
 		s.mu.Unlock()
 		done(exposed, err)
 		return
 	}
 	s.holds.put(w)
-	s.poke()
+	if ready { // else whoever ends the wait wakes the loop
+		s.poke()
+	}
 	s.mu.Unlock()
 }
 
@@ -226,13 +229,16 @@ func (s *Shipper) WhenSettled(n uint64, done func(error)) {
 	if f := s.win.get(n); f != nil {
 		w.outcomes = f.outcomes
 	}
-	if _, err, ready := s.ready(&w); ready && !s.busy && s.settles.empty() {
+	_, err, ready := s.ready(&w)
+	if ready && !s.busy && s.settles.empty() {
 		s.mu.Unlock()
 		done(err)
 		return
 	}
 	s.settles.put(w)
-	s.poke()
+	if ready {
+		s.poke()
+	}
 	s.mu.Unlock()
 }
 

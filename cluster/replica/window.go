@@ -4,12 +4,13 @@ package replica
 // standby whose connection broke goes on where it was. Not safe for concurrent use.
 type window struct {
 	limit  int // octets
-	bytes  int
+	bytes  int    // that the frames' buffers take
 	next   uint64 // number of the next frame
 	frames []*frame
 	begin  int // of the ring in frames
 	count  int
 	spare  [][]byte
+	turn   int // of spare: replaced next
 }
 
 // frame is an encoded block, and what it settles.
@@ -21,18 +22,21 @@ type frame struct {
 }
 
 const (
-	spareFrames = 8
+	spareFrames = 16
 	spareSize   = 1 << 20 // larger buffers are left to the collector of garbage
 )
 
-// buffer returns an empty buffer for the next frame.
-func (w *window) buffer() []byte {
-	if n := len(w.spare); n > 0 {
-		b := w.spare[n-1]
-		w.spare = w.spare[:n-1]
-		return b[:0]
+// buffer returns an empty buffer that a frame of size fits in: one that is spare and not much too large, for the window
+// counts what its buffers take; else a new one.
+func (w *window) buffer(size int) []byte {
+	for i, b := range w.spare {
+		if cap(b) >= size && cap(b) <= 2*size {
+			last := len(w.spare) - 1
+			w.spare[i], w.spare = w.spare[last], w.spare[:last]
+			return b[:0]
+		}
 	}
-	return make([]byte, 0, 64<<10)
+	return make([]byte, 0, size+size/4)
 }
 
 // low is the number of the oldest frame kept; next where there is none.
@@ -46,19 +50,29 @@ func (w *window) get(n uint64) *frame {
 	return w.frames[(w.begin+int(n-w.low()))%len(w.frames)]
 }
 
-// room tells whether a frame of size fits, after frames below pinned made room.
+// room tells whether a frame whose buffer takes size fits, after frames below pinned made room.
 func (w *window) room(size int, pinned uint64) bool {
 	for w.count > 0 && w.bytes+size > w.limit && w.low() < pinned {
 		f := w.frames[w.begin]
 		w.frames[w.begin] = nil
 		w.begin = (w.begin + 1) % len(w.frames)
 		w.count--
-		w.bytes -= len(f.raw)
-		if f.readers == 0 && len(w.spare) < spareFrames && cap(f.raw) <= spareSize {
-			w.spare = append(w.spare, f.raw)
+		w.bytes -= cap(f.raw)
+		if f.readers == 0 && cap(f.raw) <= spareSize {
+			w.keep(f.raw)
 		}
 	}
 	return w.count == 0 || w.bytes+size <= w.limit
+}
+
+// keep has b used again, in place of another where there are enough: the sizes follow those of the frames.
+func (w *window) keep(b []byte) {
+	if len(w.spare) < spareFrames {
+		w.spare = append(w.spare, b)
+		return
+	}
+	w.spare[w.turn] = b
+	w.turn = (w.turn + 1) % spareFrames
 }
 
 // push appends frame next.
@@ -72,6 +86,6 @@ func (w *window) push(f *frame) {
 	}
 	w.frames[(w.begin+w.count)%len(w.frames)] = f
 	w.count++
-	w.bytes += len(f.raw)
+	w.bytes += cap(f.raw)
 	w.next++
 }

@@ -89,7 +89,8 @@ func (w *Wire) greet(raw net.Conn, from netip.AddrPort) {
 	// The deadline covers the answer, which HandshakeContext does not; the context covers Close.
 	_ = raw.SetDeadline(clock.Wall().Add(w.cfg.HandshakeTimeout))
 
-	t := tls.Server(raw, w.serverTLS())
+	below := &gather{Conn: raw}
+	t := tls.Server(below, w.serverTLS())
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		w.complain("member not let in", from, err)
@@ -115,7 +116,7 @@ func (w *Wire) greet(raw net.Conn, from netip.AddrPort) {
 		w.complain("member wants what is not served", from, fmt.Errorf("%s: %w", peer.Name, ErrUnserved))
 		return
 	}
-	c := &Conn{Conn: t, wire: w, peer: peer, proto: proto}
+	c := &Conn{Conn: t, below: below, wire: w, peer: peer, proto: proto}
 	if writeAnswer(t, answer{verdict: welcome}) != nil || !w.keep(c) {
 		_ = raw.Close()
 		return

@@ -107,7 +107,8 @@ func (w *Wire) introduce(ctx context.Context, raw net.Conn, protos []string) (*C
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	t := tls.Client(raw, w.creds.Load().client(append(slices.Clone(protos), protoNone)))
+	below := &gather{Conn: raw}
+	t := tls.Client(below, w.creds.Load().client(append(slices.Clone(protos), protoNone)))
 	if err := t.HandshakeContext(ctx); err != nil {
 		return nil, sayWho(err)
 	}
@@ -136,7 +137,7 @@ func (w *Wire) introduce(ctx context.Context, raw net.Conn, protos []string) (*C
 		return nil, context.Cause(ctx)
 	}
 	_ = raw.SetDeadline(time.Time{})
-	return &Conn{Conn: t, wire: w, peer: peer, proto: proto}, nil
+	return &Conn{Conn: t, below: below, wire: w, peer: peer, proto: proto}, nil
 }
 
 // sayWho tells a certificate that we do not take from one of ours that the peer does not take.

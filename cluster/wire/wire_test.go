@@ -145,6 +145,57 @@ func TestListener(t *testing.T) {
 	m[1].Listener(wire.Raft) // the name is free again
 }
 
+// Blocks of many records arrive whole, from two writers at once too, and Close does not wait for a peer that takes nothing.
+func TestLargeBlocks(t *testing.T) {
+	m := wiretest.Members(t, "n1", "n2")
+	release := make(chan struct{})
+	m[1].Handle("echo/1", echo("echo/1"))
+	m[1].Handle("deaf/1", func(_ wire.Peer, c net.Conn) { <-release; c.Close() })
+	defer close(release)
+	c, _, _ := mustDial(t, m[0], m[1], "echo/1")
+	mustRead(t, c, len("n1 echo/1\n"))
+	const size, blocks = 300_000, 10
+	var writing sync.WaitGroup
+	for _, letter := range []byte("ab") {
+		writing.Go(func() {
+			for range blocks {
+				if n, err := c.Write(bytes.Repeat([]byte{letter}, size)); n != size || err != nil {
+					t.Errorf("wrote %d octets: %v", n, err)
+				}
+			}
+		})
+	}
+	got := mustRead(t, c, 2*blocks*size)
+	writing.Wait()
+	if n := strings.Count(got, "a"); n != blocks*size || strings.Count(got, "b") != n {
+		t.Errorf("%d octets of a", n)
+	}
+	c, _, _ = mustDial(t, m[0], m[1], "deaf/1")
+	wrote, stuck := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			if _, err := c.Write(make([]byte, 1<<20)); err != nil {
+				stuck <- err
+				return
+			}
+			wrote <- struct{}{}
+		}
+	}()
+	for full := false; !full; { // until nothing is taken any more
+		select {
+		case <-wrote:
+		case <-time.After(300 * time.Millisecond):
+			full = true
+		}
+	}
+	begun := time.Now()
+	_ = c.Close()
+	<-stuck
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("closing took %s", took)
+	}
+}
+
 // A removed member is refused in both directions although its certificate is in order, and its open connections are cut.
 func TestRefuseAndCut(t *testing.T) {
 	m := wiretest.Members(t, "n1", "n2", "n3")
