@@ -119,6 +119,20 @@ func seatsOf(r *raft.Raft) []seat {
 	return seats
 }
 
+// Voters names the members whose majority agrees on something; nil while this member takes no part.
+func (c *Cluster) Voters() (names []string) {
+	e := c.engine.Load()
+	if e == nil {
+		return nil
+	}
+	for _, s := range seatsOf(e.raft) {
+		if s.voter {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
 // address returns where a member is reached: gossip knows best, then raft's configuration, then the ledger.
 func (c *Cluster) address(name string) (string, bool) {
 	if name == c.cfg.Name {

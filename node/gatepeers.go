@@ -98,8 +98,8 @@ func (n gatePeers) Closed(ctx context.Context, name string) (list []gate.Gate, e
 const stale = 3 * time.Second
 
 // Lease implements Peers: a lease counts from when this node saw its last renewal in the book. While this node does not
-// hear what is agreed on, every other member may hold one.
-func (n gatePeers) Lease(name string) time.Duration {
+// hear what is agreed on, every other member may hold one, unless those that are left are too few to agree without it.
+func (n gatePeers) Lease(name string, gone map[string]time.Duration) time.Duration {
 	terms := cluster.DefaultTerms()
 	whole := terms.TTL + terms.Margin
 	m := n.member.Load()
@@ -107,7 +107,7 @@ func (n gatePeers) Lease(name string) time.Duration {
 		return whole
 	}
 	if contact, lag := m.agreed.Staleness(); contact+lag > stale {
-		return whole
+		return max(0, whole-unled(m.agreed.Voters(), n.cfg.Node.Name, contact, gone))
 	}
 	left := time.Duration(0)
 	for _, l := range m.book.State().Lineages() {
@@ -116,6 +116,26 @@ func (n gatePeers) Lease(name string) time.Duration {
 		}
 	}
 	return left
+}
+
+// unled is for how long nothing can have been agreed on, so no lease renewed, that self has not heard of: contact is how
+// long ago it heard a leader. Whoever granted a lease since did so without self and without those that are gone, and
+// these must not be missing in a majority. 0 where the others may have one.
+func unled(voters []string, self string, contact time.Duration, gone map[string]time.Duration) time.Duration {
+	able, since := 0, contact
+	for _, v := range voters {
+		away, is := gone[v]
+		switch {
+		case is:
+			since = min(since, away)
+		case v != self:
+			able++
+		}
+	}
+	if len(voters) == 0 || able > len(voters)/2 {
+		return 0
+	}
+	return since
 }
 
 // Silent implements Peers.

@@ -48,8 +48,9 @@ type Peers interface {
 	Confirm(ctx context.Context, member string, g gate.Gate) (Standing, error)
 	// Discard has a member discard what g.Discard says, and tells how many deliveries that were.
 	Discard(ctx context.Context, member string, g gate.Gate) (int, error)
-	// Lease is how long a member may still send as far as this node can know; 0 = it has stopped by itself.
-	Lease(member string) time.Duration
+	// Lease is how long a member may still send as far as this node can know; 0 = it has stopped by itself. gone says for
+	// how long nothing has listened at the addresses of others: they agree on nothing since.
+	Lease(member string, gone map[string]time.Duration) time.Duration
 	// Silent is since when a member has not been heard of; 0 = it is heard.
 	Silent(member string) time.Duration
 	// Closed has a member tell which gates are closed there.
@@ -239,6 +240,7 @@ func (s *gates) gather(ctx context.Context, g gate.Gate) (service.GroupStanding,
 	standings, nodes := make([]Standing, len(names)), make([]service.GroupNode, len(names))
 	errs := make([]error, len(names))
 	var all sync.WaitGroup
+	var away absence
 	for i, name := range names {
 		all.Go(func() {
 			if name == "" {
@@ -247,7 +249,7 @@ func (s *gates) gather(ctx context.Context, g gate.Gate) (service.GroupStanding,
 				nodes[i].Confirmed = standings[i].Confirmed
 				return
 			}
-			standings[i], nodes[i] = s.ask(ctx, name, g)
+			standings[i], nodes[i] = s.ask(ctx, name, g, &away)
 		})
 	}
 	all.Wait()
@@ -257,28 +259,57 @@ func (s *gates) gather(ctx context.Context, g gate.Gate) (service.GroupStanding,
 	return sum(standings, nodes), nil
 }
 
+// absence is since when members were refused a connection in one stop, shared by those who ask them.
+type absence struct {
+	mu    sync.Mutex
+	since map[string]time.Time
+}
+
+// note takes how a question to a member ended, and tells whether its process is taken to be gone.
+func (a *absence) note(name string, err error) (gone bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		delete(a.since, name)
+		return false
+	}
+	if a.since == nil {
+		a.since = map[string]time.Time{}
+	}
+	if a.since[name].IsZero() {
+		a.since[name] = clock.Wall()
+	}
+	return clock.Since(a.since[name]) >= goneAfter
+}
+
+// gone lists for how long the members are away whose processes are taken to be gone.
+func (a *absence) gone() map[string]time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	gone := map[string]time.Duration{}
+	for name, since := range a.since {
+		if away := clock.Since(since); away >= goneAfter {
+			gone[name] = away
+		}
+	}
+	return gone
+}
+
 // ask asks one member until it has answered, or sends no more for certain, or ctx ends. It sends no more once its lease
 // has run out, or when nothing listens at its address any more: what tells even where no majority is left to know of
 // leases. A member that listens later hears of this gate before it sends (hear).
-func (s *gates) ask(ctx context.Context, name string, g gate.Gate) (Standing, service.GroupNode) {
-	var refused time.Time
+func (s *gates) ask(ctx context.Context, name string, g gate.Gate, away *absence) (Standing, service.GroupNode) {
 	for {
 		try, cancel := context.WithTimeout(ctx, confirmTry)
 		st, err := s.peers.Confirm(try, name, g)
 		cancel()
 		n := service.GroupNode{Name: name, Confirmed: err == nil && st.Confirmed}
+		gone := away.note(name, err)
 		if err == nil {
 			return st, n
 		}
 		n.MissingFor = max(s.peers.Silent(name), time.Millisecond)
-		switch {
-		case !errors.Is(err, syscall.ECONNREFUSED):
-			refused = time.Time{}
-		case refused.IsZero():
-			refused = clock.Wall()
-		}
-		gone := !refused.IsZero() && clock.Since(refused) >= goneAfter
-		if n.Lapsed = gone || s.peers.Lease(name) <= 0; n.Lapsed {
+		if n.Lapsed = gone || s.peers.Lease(name, away.gone()) <= 0; n.Lapsed {
 			return Standing{}, n
 		}
 		again := time.NewTimer(confirmPause)

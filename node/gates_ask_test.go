@@ -27,8 +27,10 @@ func (p *onePeer) Confirm(ctx context.Context, _ string, _ gate.Gate) (Standing,
 }
 func (p *onePeer) Discard(context.Context, string, gate.Gate) (int, error) { return 0, nil }
 func (p *onePeer) Closed(context.Context, string) ([]gate.Gate, error)     { return nil, nil }
-func (p *onePeer) Lease(string) time.Duration                              { return p.lease - clock.Since(p.begin) }
-func (p *onePeer) Silent(string) time.Duration                             { return clock.Since(p.begin) }
+func (p *onePeer) Lease(string, map[string]time.Duration) time.Duration {
+	return p.lease - clock.Since(p.begin)
+}
+func (p *onePeer) Silent(string) time.Duration { return clock.Since(p.begin) }
 
 // TestAskUntilAnsweredOrLapsed: a stop waits for a member until it has answered, or can send no more (E2).
 func TestAskUntilAnsweredOrLapsed(t *testing.T) {
@@ -70,7 +72,7 @@ func TestAskUntilAnsweredOrLapsed(t *testing.T) {
 				s.peers = p
 				ctx, cancel := context.WithTimeout(context.Background(), stopWait)
 				defer cancel()
-				st, node := s.ask(ctx, "n2", gate.Gate{Group: "g", Closed: true})
+				st, node := s.ask(ctx, "n2", gate.Gate{Group: "g", Closed: true}, &absence{})
 				took := clock.Since(p.begin)
 				if node.Confirmed != row.confirmed || node.Lapsed != row.lapsed || took < row.least || took > row.most {
 					t.Errorf("after %v: %+v", took, node)
@@ -82,4 +84,52 @@ func TestAskUntilAnsweredOrLapsed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestUnled: for how long nobody can have agreed on anything without this member.
+func TestUnled(t *testing.T) {
+	const s = time.Second
+	type gone = map[string]time.Duration
+	three, five := []string{"n1", "n2", "n3"}, []string{"n1", "n2", "n3", "n4", "n5"}
+	for _, row := range []struct {
+		name    string
+		voters  []string
+		contact time.Duration
+		gone    gone
+		want    time.Duration
+	}{
+		{"cut off from both", three, 9 * s, nil, 0},
+		{"one is gone", three, 9 * s, gone{"n2": 4 * s}, 4 * s},
+		{"one was gone before a leader was heard last", three, 4 * s, gone{"n2": 9 * s}, 4 * s},
+		{"both are gone", three, 9 * s, gone{"n2": 4 * s, "n3": 5 * s}, 4 * s},
+		{"who is gone has no vote", three, 9 * s, gone{"w": 4 * s}, 0},
+		{"one of four others", five, 9 * s, gone{"n2": 4 * s}, 0},
+		{"two of four others", five, 9 * s, gone{"n2": 4 * s, "n3": 6 * s}, 4 * s},
+		{"the voters are not known", nil, 9 * s, gone{"n2": 4 * s}, 0},
+	} {
+		if got := unled(row.voters, "n1", row.contact, row.gone); got != row.want {
+			t.Errorf("%s: %s, want %s", row.name, got, row.want)
+		}
+	}
+}
+
+// TestAbsence: who refused once may be restarting, who refused for a while is gone, and who answers is not.
+func TestAbsence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a absence
+		refused := fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
+		if a.note("n2", refused) || len(a.gone()) != 0 {
+			t.Error("gone at once")
+		}
+		time.Sleep(goneAfter)
+		if !a.note("n2", refused) || a.gone()["n2"] != goneAfter {
+			t.Errorf("not gone: %v", a.gone())
+		}
+		if a.note("n3", errors.New("timeout")) || len(a.gone()) != 1 {
+			t.Errorf("a member that does not answer is gone: %v", a.gone())
+		}
+		if a.note("n2", nil) || len(a.gone()) != 0 {
+			t.Errorf("gone although it answered: %v", a.gone())
+		}
+	})
 }

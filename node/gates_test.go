@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -232,4 +233,26 @@ func TestStopWithoutMajority(t *testing.T) {
 	}
 	mustBecome(t, "resumed by the majority", func() bool { return n3.group("resume", "campaign", "", nil) == 200 })
 	sink.mustGet(t, 2)
+}
+
+// TestStopWithOneGoneAndOneHanging: nothing listens any more where one member was, and another takes connections and says
+// nothing. It cannot renew a lease without the one that is gone or the one that asks, so the stop waits for its lease only.
+func TestStopWithOneGoneAndOneHanging(t *testing.T) {
+	trio := newTrio(t, startReceiver(t, "127.0.0.1:0", nil))
+	n1, n2, n3 := trio[0], trio[1], trio[2]
+	n2.stop()
+	n3.stop()
+	hanging, err := net.Listen("tcp", n3.cfg.Cluster.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hanging.Close()
+	var st stopped
+	begin := time.Now()
+	if status := n1.group("stop", "campaign", "", &st); status != 200 || st.State != "stopped" || len(st.Nodes) != 3 {
+		t.Fatalf("stop: %d %+v", status, st)
+	}
+	if took := time.Since(begin); took < 4*time.Second || took > 12*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
 }

@@ -3,7 +3,7 @@ package replica
 // window keeps the latest frames: those somebody has yet to acknowledge, and as many older ones as fit, so that a
 // standby whose connection broke goes on where it was. Not safe for concurrent use.
 type window struct {
-	limit  int // octets
+	limit  int    // octets
 	bytes  int    // that the frames' buffers take
 	next   uint64 // number of the next frame
 	frames []*frame
