@@ -5,14 +5,15 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/destination"
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/gate"
 	"github.com/ekiden-mta/ekiden/storage/stats"
 )
 
 type numberService struct{ *Node }
 
-// Counters implements service.Numbers. Of a tenant's mail to one domain, what is in delivery or was deferred is not known
-// by tenant: it is that of the domain, as far as the tenant has as much.
+// Counters implements service.Numbers. The gauges are counted from events, as the counts are, so that groups and domains
+// add up to the whole, and a restart changes nothing; only what is in delivery is the actors' to know.
 func (n numberService) Counters(_ context.Context, q service.CounterQuery) ([]service.CounterBucket, error) {
 	e, err := n.running()
 	if err != nil {
@@ -29,39 +30,21 @@ func (n numberService) Counters(_ context.Context, q service.CounterQuery) ([]se
 		return out, nil
 	}
 	last := &out[len(out)-1].Counters // the gauges are of now: they stand in the newest bucket
-	if q.Tenant == "" && q.Group == "" {
-		e.standing(last, q)
-		return out, nil
-	}
+	var standing destination.GroupStanding
+	standing.Flight, standing.Again = e.actors.Destinations().Flight(func(d *mail.Delivery) bool {
+		return !d.Own && wanted(q.Tenant, d.Tenant) && wanted(q.Group, d.Group) && (q.Group != "" || wanted(q.Domain, d.Domain))
+	})
 	total := e.store.Counters().Buckets(stats.Total, of, n.clock.Now())[0].Counts
-	k := gate.Key{Tenant: q.Tenant, Group: q.Group}
-	standing := standingOf(e.actors.Destinations().Groups(), k)
-	if q.Group == "" && q.Domain != "" {
-		standing = destination.GroupStanding{}
-		for _, s := range e.actors.Destinations().Snapshot(q.Domain) {
-			standing.Flight, standing.Retrying = standing.Flight+s.Flight, standing.Retrying+s.Retrying
-		}
-	}
 	gauges(last, &total, standing)
-	if q.Group != "" || q.Domain == "" {
-		last[service.Undelivered] += int64(parkedOf(e.store.Parked().Groups, k))
+	switch parked := e.store.Parked(); {
+	case q.Group != "" || q.Domain == "" && q.Tenant != "":
+		last[service.Undelivered] += int64(parkedOf(parked.Groups, gate.Key{Tenant: q.Tenant, Group: q.Group}))
+	case q.Domain == "":
+		last[service.Undelivered] += int64(parked.Deliveries)
+	case q.Tenant == "":
+		last[service.Undelivered] += int64(parked.Domains[q.Domain])
 	}
 	return out, nil
-}
-
-// standing fills in the first three counters of a domain, or of all.
-func (e *engine) standing(c *service.Counters, q service.CounterQuery) {
-	for _, s := range e.actors.Destinations().Snapshot(q.Domain) {
-		c[service.Undelivered] += int64(s.Waiting - s.Retrying)
-		c[service.Retry] += int64(s.Retrying)
-		c[service.InDelivery] += int64(s.Flight)
-	}
-	parked := e.store.Parked()
-	if q.Domain != "" {
-		c[service.Undelivered] += int64(parked.Domains[q.Domain])
-	} else {
-		c[service.Undelivered] += int64(parked.Deliveries)
-	}
 }
 
 // standingOf adds up what stands under k, of all tenants where k names none.
@@ -72,7 +55,7 @@ func standingOf(all map[gate.Key]destination.GroupStanding, k gate.Key) destinat
 	var sum destination.GroupStanding
 	for have, s := range all {
 		if have.Group == k.Group {
-			sum.Flight, sum.Retrying = sum.Flight+s.Flight, sum.Retrying+s.Retrying
+			sum.Flight, sum.Again = sum.Flight+s.Flight, sum.Again+s.Again
 			if s.LastSent.After(sum.LastSent) {
 				sum.LastSent = s.LastSent
 			}
@@ -94,11 +77,11 @@ func parkedOf(all map[gate.Key]int, k gate.Key) (n int) {
 	return n
 }
 
-// gauges fills in the first three counters: all that has no final outcome, and of that what is in delivery or was deferred.
+// gauges fills in the first three counters: all that has no final outcome, and of that what is in delivery or was put off.
 func gauges(c *service.Counters, total *stats.Counts, s destination.GroupStanding) {
-	left := total.Left()
+	left := max(0, total.Left())
 	c[service.InDelivery] = min(int64(s.Flight), left)
-	c[service.Retry] = min(int64(s.Retrying), left-c[service.InDelivery])
+	c[service.Retry] = min(max(0, total.Retrying()-int64(s.Again)), left-c[service.InDelivery])
 	c[service.Undelivered] = left - c[service.InDelivery] - c[service.Retry]
 }
 

@@ -118,11 +118,10 @@ func (n *Node) scrape() http.Handler {
 func (n *Node) queueDeliveries(report func(string, float64)) {
 	var waiting, retrying, flight int
 	if e := n.engine.Load(); e != nil {
-		for _, s := range e.actors.Destinations().Snapshot("") {
-			flight += s.Flight
-			retrying += s.Retrying
-		}
-		// The store knows the sum; what an actor has not told yet counts as waiting, and so does what is brought home.
+		var again int
+		flight, again = e.actors.Destinations().Flight(nil)
+		retrying = max(0, int(e.store.Counters().Retrying())-again)
+		// The store knows the sum; what is brought home waits as well.
 		waiting = max(0, e.store.Waiting()-flight-retrying) + e.store.Parked().Deliveries
 	} else {
 		waiting = int(n.parting.Load())

@@ -12,12 +12,10 @@ import (
 // groupsMost bounds how many groups are told apart; what belongs to others is not counted.
 const groupsMost = 10_000
 
-// groups counts by tenant and delivery group what was deferred and has no final outcome, since the node started; under
-// the empty group all of a tenant. A mail that is delivered at once never comes here.
+// groups remembers when each delivery group last sent.
 type groups struct {
-	mu       sync.Mutex
-	retrying map[gate.Key]int
-	last     map[gate.Key]time.Time // when a final dot was last sent
+	mu   sync.Mutex
+	last map[gate.Key]time.Time // when a final dot was last sent
 }
 
 // sent notes the dot of d.
@@ -52,73 +50,64 @@ func (g *groups) lastSent(k gate.Key) (last time.Time) {
 	return last
 }
 
-// add counts n more where d belongs; a count never falls below zero, as it would for what was deferred before the start.
-func (g *groups) add(d *mail.Delivery, n int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.retrying == nil {
-		g.retrying = map[gate.Key]int{}
-	}
-	g.count(gate.Key{Tenant: d.Tenant}, n)
-	if d.Group != "" {
-		g.count(gate.Key{Tenant: d.Tenant, Group: d.Group}, n)
-	}
-}
-
-func (g *groups) count(k gate.Key, n int) {
-	have, known := g.retrying[k]
-	switch {
-	case have+n <= 0:
-		delete(g.retrying, k)
-	case known:
-		g.retrying[k] = have + n
-	case len(g.retrying) < groupsMost:
-		g.retrying[gate.Key{Tenant: strings.Clone(k.Tenant), Group: strings.Clone(k.Group)}] = have + n
-	}
-}
-
 // GroupStanding is how much of a tenant's mail, or of a delivery group of it, this node has in its hands.
 type GroupStanding struct {
 	Flight   int       // in delivery, or waiting for their outcome to be durable
-	Retrying int       // deferred at least once since this node started
+	Again    int       // of these, such as were put off before
 	LastSent time.Time // when a final dot was last sent since this node started; zero = never
 }
 
-// Groups tells of every tenant, under the empty group, and of every group that has any.
+// Groups tells of every tenant, under the empty group, and of every group that has any. The engine's own mail is nobody's.
 func (r *Registry) Groups() map[gate.Key]GroupStanding {
 	out := map[gate.Key]GroupStanding{}
 	g := &r.env.groups
 	g.mu.Lock()
-	for k, n := range g.retrying {
-		out[k] = GroupStanding{Retrying: n}
-	}
 	for k, t := range g.last {
-		s := out[k]
-		s.LastSent = t
-		out[k] = s
+		out[k] = GroupStanding{LastSent: t}
 	}
 	g.mu.Unlock()
-	r.each(func(e *entry) {
-		b := e.outbox
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		for _, p := range b.flight {
-			d := &p.Job.Delivery
-			fly(out, gate.Key{Tenant: d.Tenant}, d)
-			if d.Group != "" {
-				fly(out, gate.Key{Tenant: d.Tenant, Group: d.Group}, d)
-			}
+	fly := func(k gate.Key, again int) {
+		s := out[k]
+		s.Flight, s.Again = s.Flight+1, s.Again+again
+		out[k] = s
+	}
+	r.flight(func(d *mail.Delivery) {
+		if d.Own {
+			return
+		}
+		again := 0
+		if d.Attempts > 0 {
+			again = 1
+		}
+		fly(gate.Key{Tenant: d.Tenant}, again)
+		if d.Group != "" {
+			fly(gate.Key{Tenant: d.Tenant, Group: d.Group}, again)
 		}
 	})
 	return out
 }
 
-// fly counts a delivery in flight.
-func fly(out map[gate.Key]GroupStanding, k gate.Key, d *mail.Delivery) {
-	s := out[k]
-	s.Flight++
-	if d.Attempts > 0 && s.Retrying > 0 { // it is in delivery now
-		s.Retrying--
-	}
-	out[k] = s
+// Flight tells how many deliveries are in delivery, or wait for their outcome to be durable, and how many of these were put
+// off before. meant says which count, with a lock held; nil = all.
+func (r *Registry) Flight(meant func(*mail.Delivery) bool) (flight, again int) {
+	r.flight(func(d *mail.Delivery) {
+		if meant != nil && !meant(d) {
+			return
+		}
+		if flight++; d.Attempts > 0 {
+			again++
+		}
+	})
+	return flight, again
+}
+
+func (r *Registry) flight(f func(*mail.Delivery)) {
+	r.each(func(e *entry) {
+		b := e.outbox
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, p := range b.flight {
+			f(&p.Job.Delivery)
+		}
+	})
 }

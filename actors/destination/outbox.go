@@ -34,7 +34,6 @@ type Outbox struct {
 	disk    disk
 	nextDue time.Time // earliest due time on disk that lies ahead, as far as known; zero = none
 	total   int       // deliveries without a final outcome, memory and disk
-	retries int       // of these, such as were deferred before
 	clean   int       // of these, cleaning mail that came since the destination is in memory
 	held    bool      // deliveries were passed over because a gate or tenant is closed
 	purge   *purge    // deliveries of a stopped group are being discarded

@@ -237,7 +237,6 @@ type Standing struct {
 	Waiting  int    // deliveries without a final outcome that are not in delivery, memory and disk
 	InMemory int    // of these, such as are in the window
 	Flight   int    // in delivery, or waiting for their outcome to be durable
-	Retrying int    // deferred at least once since this node started
 	Sessions int
 	Asked    int
 	NextDue  time.Time // of what lies ahead on disk; zero = nothing or unknown
@@ -261,7 +260,7 @@ func (r *Registry) Snapshot(d mail.Domain) []Standing {
 func (b *Outbox) Standing() Standing {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Standing{Domain: b.domain, Tenant: b.dest.Tenant, Status: b.status, Flight: len(b.flight), Retrying: max(0, b.retries), Cleaning: b.clean, NextDue: b.nextDue}
+	s := Standing{Domain: b.domain, Tenant: b.dest.Tenant, Status: b.status, Flight: len(b.flight), Cleaning: b.clean, NextDue: b.nextDue}
 	for _, f := range b.shelves {
 		s.InMemory += len(f.waiting)
 		slowed, urgent := f.kinds()

@@ -74,12 +74,6 @@ func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
 		return
 	}
 	d := &p.Job.Delivery
-	switch first := d.Attempts == 0; {
-	case first && next != nil:
-		b.env.groups.add(d, 1)
-	case !first && next == nil:
-		b.env.groups.add(d, -1)
-	}
 	b.mu.Lock()
 	b.land(p)
 	if b.disk.loading {
@@ -94,13 +88,7 @@ func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
 		if d.Cleaning {
 			b.clean = max(0, b.clean-1)
 		}
-		if d.Attempts > 0 {
-			b.retries--
-		}
 	} else {
-		if d.Attempts == 0 {
-			b.retries++
-		}
 		tell = b.setNextDue(next.Due)
 	}
 	b.mu.Unlock()

@@ -19,6 +19,7 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/storage/seal"
+	"github.com/ekiden-mta/ekiden/storage/stats"
 )
 
 // killEnv names the directory in which the test binary, started again, works until it is killed.
@@ -93,18 +94,19 @@ func workUntilKilled(dir string) error {
 				say("P %d %d %s\n", a.ID.Seq, len(to), hex.EncodeToString(sum[:]))
 				for j := range a.Deliveries {
 					d := &a.Deliveries[j]
-					m := delivered(d, s.cfg.Clock.Now())
-					switch rand.IntN(4) {
+					switch rand.IntN(5) {
 					case 0: // stays
 						continue
-					case 1: // is deferred first
-						next := *d
-						next.Due = next.Due.Add(time.Minute)
-						if wait(func(done func(error)) { s.Settle(mail.Settlement{Delivery: d, Next: &next}, done) }) != nil {
+					case 1, 2: // is deferred first, and then stays or not
+						m := putOff(d, s.cfg.Clock.Now(), d.Due.Add(time.Minute))
+						if wait(func(done func(error)) { s.Settle(m, done) }) != nil {
 							return
 						}
-						m.Delivery = &next
+						if d = m.Next; i%2 == 0 {
+							continue
+						}
 					}
+					m := delivered(d, s.cfg.Clock.Now())
 					say("s %d\n", d.Seq)
 					if wait(func(done func(error)) { s.Settle(m, done) }) != nil {
 						return
@@ -231,12 +233,16 @@ func (l *ledger) run(t *testing.T, dir string, lines int, env ...string) {
 func (l *ledger) check(t *testing.T, r *rig, round int) {
 	t.Helper()
 	found := map[mail.Seq]bool{}
+	again := map[mail.Domain]int64{}
 	for i := range 4 {
 		for _, d := range r.scan(mail.Domain(fmt.Sprintf("d%d.example.jp", i)), Cursor{}, far(r.cfg.Clock.Now()), 1<<30) {
 			if found[d.Seq] {
 				t.Errorf("round %d: delivery %d is there twice", round, d.Seq)
 			}
 			found[d.Seq] = true
+			if d.Attempts > 0 {
+				again[d.Domain]++
+			}
 			body, err := r.Body(d.Message)
 			if err != nil {
 				t.Errorf("round %d: body of %d: %v", round, d.Seq, err)
@@ -256,10 +262,34 @@ func (l *ledger) check(t *testing.T, r *rig, round int) {
 			t.Errorf("round %d: %d is lost", round, seq)
 		}
 	}
+	l.count(t, r, round, again)
 	if len(found) != r.Waiting() {
 		t.Errorf("round %d: scanned %d, waiting %d", round, len(found), r.Waiting())
 	}
 	if r.damaged.Load() != 0 || r.Events().Damaged() != 0 {
 		t.Errorf("round %d: damaged records", round)
+	}
+}
+
+// count compares the counters with what the queue holds: what waits, and what of it was put off before, by domain; and asks
+// for the same from a rebuild (requirements R60, R62).
+func (l *ledger) count(t *testing.T, r *rig, round int, again map[mail.Domain]int64) {
+	t.Helper()
+	for _, when := range []string{"as found", "counted anew"} {
+		var sum int64
+		for i := range 4 {
+			d := mail.Domain(fmt.Sprintf("d%d.example.jp", i))
+			c := r.Counters().Buckets(stats.Total, stats.Of{Domain: d}, r.cfg.Clock.Now())[0].Counts
+			if sum += c.Retrying(); c.Retrying() != again[d] {
+				t.Errorf("round %d, %s: %s: %d put off before, the queue has %d", round, when, d, c.Retrying(), again[d])
+			}
+		}
+		if r.Counters().Retrying() != sum || r.Counters().Left() != int64(r.Waiting()) || round > 0 && sum == 0 {
+			t.Errorf("round %d, %s: %d put off before of %d, by domain %d of %d", round, when, r.Counters().Retrying(),
+				r.Counters().Left(), sum, r.Waiting())
+		}
+		if found, err := r.Rebuild(t.Context()); err != nil || !found.Same {
+			t.Fatalf("round %d, %s: rebuild found %+v, %v", round, when, found, err)
+		}
 	}
 }

@@ -146,7 +146,11 @@ func TestRenew(t *testing.T) {
 			if handed != total || now[stats.HandedOver] != uint64(total) || now.Left() != 0 || r.Waiting() != 0 {
 				t.Errorf("%d handed over in the log, counted %v; %d wait", handed, now, r.Waiting())
 			}
-			if now[stats.HandedOver] = 0; now != counted {
+			if counted.Retrying() == 0 || now.Retrying() != 0 {
+				t.Errorf("%d were put off before, and %d are that wait", counted.Retrying(), now.Retrying())
+			}
+			now[stats.HandedOver], now[stats.DeferredEnded] = 0, counted[stats.DeferredEnded]
+			if now != counted {
 				t.Errorf("counted %v, before %v", now, counted)
 			}
 			if v, err := r.Meta("gates"); string(v) != "closed" || err != nil {

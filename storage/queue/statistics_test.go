@@ -41,6 +41,9 @@ func (r *rig) work(rnd *rand.Rand, n int) {
 		a.Deliveries[0].Group, a.Events[0].Group = group, group
 		r.put(a)
 		d := a.Deliveries[0]
+		for range rnd.IntN(3) {
+			d = r.later(d, d.Due.Add(time.Minute))
+		}
 		m := delivered(&d, r.cfg.Clock.Now())
 		m.Event.Tenant, m.Event.Group, m.Event.Taken = tenant, group, a.Events[0].At
 		if rnd.IntN(4) == 0 {

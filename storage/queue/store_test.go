@@ -132,7 +132,7 @@ func wait(f func(done func(error))) error {
 
 func delivered(d *mail.Delivery, now time.Time) mail.Settlement {
 	return mail.Settlement{Delivery: d, Event: mail.Event{At: now, Kind: mail.EventDelivered, Message: d.Message,
-		Delivery: d.Seq, Tenant: d.Tenant, Group: d.Group, From: d.From, To: d.To, Domain: d.Domain, Attempt: 1,
+		Delivery: d.Seq, Tenant: d.Tenant, Group: d.Group, From: d.From, To: d.To, Domain: d.Domain, Attempt: d.Attempts + 1,
 		Receiver: "example", Stage: mail.StageDot, Reply: smtp.Reply{Code: 250, Text: "2.0.0 Ok: queued as 5C3AE1"},
 		Source: netip.MustParseAddr("127.0.0.2"), Remote: netip.MustParseAddrPort("192.0.2.25:25"), MX: "mx.example.net"}}
 }
@@ -147,16 +147,21 @@ func (r *rig) settle(d mail.Delivery) {
 // later defers d to due.
 func (r *rig) later(d mail.Delivery, due time.Time) mail.Delivery {
 	r.t.Helper()
-	next := d
-	next.Due = due
-	next.Attempts++
-	m := mail.Settlement{Delivery: &d, Next: &next, Event: mail.Event{At: r.cfg.Clock.Now(), Kind: mail.EventDeferred,
-		Message: d.Message, Delivery: d.Seq, To: d.To, Domain: d.Domain, Stage: mail.StageRcpt, Next: due,
-		Reply: smtp.Reply{Code: 450, Text: "busy"}}}
+	m := putOff(&d, r.cfg.Clock.Now(), due)
 	if err := wait(func(done func(error)) { r.Settle(m, done) }); err != nil {
 		r.t.Fatalf("defer: %v", err)
 	}
-	return next
+	return *m.Next
+}
+
+// putOff is what an attempt at d leaves behind that its receiver had no time for.
+func putOff(d *mail.Delivery, now, due time.Time) mail.Settlement {
+	next := *d
+	next.Due = due
+	next.Attempts++
+	return mail.Settlement{Delivery: d, Next: &next, Event: mail.Event{At: now, Kind: mail.EventDeferred, Attempt: next.Attempts,
+		Message: d.Message, Delivery: d.Seq, Tenant: d.Tenant, Group: d.Group, From: d.From, To: d.To, Domain: d.Domain,
+		Stage: mail.StageRcpt, Next: due, Reply: smtp.Reply{Code: 450, Text: "busy"}}}
 }
 
 func (r *rig) scan(d mail.Domain, c Cursor, until time.Time, n int) []mail.Delivery {

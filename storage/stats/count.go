@@ -23,6 +23,10 @@ const (
 	TakenOver  // accepted by another node, waiting here since; not among the twelve
 	HandedOver // accepted or taken over here, waiting at another node since; not among the twelve
 
+	// Counter 2 is the difference of these two: a state that can be counted from events, and is right after a restart.
+	Deferred      // deliveries that were tried and put off for the first time, or taken over as such
+	DeferredEnded // of these, such as got their final outcome, or wait at another node since
+
 	Counters // how many there are
 )
 
@@ -39,6 +43,10 @@ func (c *Counts) Finished() uint64 {
 func (c *Counts) Left() int64 {
 	return int64(c[Accepted]+c[TakenOver]) - int64(c.Finished()+c[HandedOver])
 }
+
+// Retrying returns how many of those that wait here were tried and put off before: counter 2, and what of it is in delivery
+// just now.
+func (c *Counts) Retrying() int64 { return int64(c[Deferred]) - int64(c[DeferredEnded]) }
 
 func (c *Counts) isZero() bool { return *c == Counts{} }
 
@@ -96,4 +104,21 @@ func countersOf(e *mail.Event) (outcome, trouble Counter) {
 		}
 	}
 	return outcome, trouble
+}
+
+// redeliveryOf tells whether an event makes its delivery one that was put off before, or ends one. Either is seen from the
+// event alone: Attempt counts the transactions, and where the event tells of one, that one as well.
+func redeliveryOf(e *mail.Event) Counter {
+	before := e.Attempt
+	if e.Stage != mail.StageNone && before > 0 {
+		before--
+	}
+	switch {
+	case e.Kind == mail.EventTakenOver && before > 0,
+		e.Kind == mail.EventDeferred && before == 0 && e.Attempt > 0:
+		return Deferred
+	case before > 0 && (e.Kind == mail.EventHandedOver || e.Kind.IsFinal()):
+		return DeferredEnded
+	}
+	return none
 }

@@ -63,7 +63,63 @@ func TestCounters(t *testing.T) {
 func randomEvent(r *rand.Rand, at time.Time) mail.Event {
 	return mail.Event{At: at, Kind: mail.EventKind(1 + r.IntN(6)), Stage: mail.Stage(r.IntN(10)),
 		Status: []mail.Status{0, 1, 2, 3, 7, 12}[r.IntN(6)], Reply: smtp.Reply{Code: 400 + r.IntN(200)},
-		Group: []string{"", "g1", "g2"}[r.IntN(3)], Domain: mail.Domain(fmt.Sprintf("d%d.example", r.IntN(5)))}
+		Attempt: uint16(r.IntN(3)), Group: []string{"", "g1", "g2"}[r.IntN(3)], Domain: mail.Domain(fmt.Sprintf("d%d.example", r.IntN(5)))}
+}
+
+// TestRetrying tells lives of a delivery, and whether it is scheduled for redelivery afterwards (counter 2 of R60).
+func TestRetrying(t *testing.T) {
+	accepted := mail.Event{Kind: mail.EventAccepted}
+	tried := func(attempt uint16) mail.Event {
+		return mail.Event{Kind: mail.EventDeferred, Stage: mail.StageRcpt, Attempt: attempt}
+	}
+	ended := func(kind mail.EventKind, stage mail.Stage, attempt uint16) mail.Event {
+		return mail.Event{Kind: kind, Stage: stage, Attempt: attempt}
+	}
+	for _, c := range []struct {
+		name string
+		life []mail.Event
+		want int64
+	}{
+		{"waits", []mail.Event{accepted}, 0},
+		{"delivered at once", []mail.Event{accepted, ended(mail.EventDelivered, mail.StageDot, 1)}, 0},
+		{"put off", []mail.Event{accepted, tried(1)}, 1},
+		{"put off often", []mail.Event{accepted, tried(1), tried(2), tried(3)}, 1},
+		{"put off as often as is counted", []mail.Event{accepted, tried(1), tried(1<<16 - 1), tried(1<<16 - 1)}, 1},
+		{"put off and delivered", []mail.Event{accepted, tried(1), ended(mail.EventDelivered, mail.StageDot, 2)}, 0},
+		{"put off and expired", []mail.Event{accepted, tried(1), ended(mail.EventFailed, mail.StageNone, 1)}, 0},
+		{"put off and refused", []mail.Event{accepted, tried(1), ended(mail.EventFailed, mail.StageRcpt, 2)}, 0},
+		{"put off and discarded", []mail.Event{accepted, tried(1), ended(mail.EventDiscarded, mail.StageNone, 1)}, 0},
+		{"put off and suppressed", []mail.Event{accepted, tried(1), ended(mail.EventSuppressed, mail.StageNone, 1)}, 0},
+		{"put off and handed over", []mail.Event{accepted, tried(1), ended(mail.EventHandedOver, mail.StageNone, 1)}, 0},
+		{"never tried and handed over", []mail.Event{accepted, ended(mail.EventHandedOver, mail.StageNone, 0)}, 0},
+		{"taken over", []mail.Event{ended(mail.EventTakenOver, mail.StageNone, 0)}, 0},
+		{"taken over after attempts", []mail.Event{ended(mail.EventTakenOver, mail.StageNone, 2)}, 1},
+		{"put off there, and here again", []mail.Event{ended(mail.EventTakenOver, mail.StageNone, 2), tried(3)}, 1},
+		{"put off by ourselves", []mail.Event{accepted, {Kind: mail.EventDeferred}}, 0},
+		{"put off by ourselves again", []mail.Event{accepted, tried(1), {Kind: mail.EventDeferred, Attempt: 1}}, 1},
+		{"bounced late", []mail.Event{accepted, tried(1), ended(mail.EventDelivered, mail.StageDot, 2),
+			{Kind: mail.EventBounced, Attempt: 2}}, 0},
+		{"address blocked", []mail.Event{{Kind: mail.EventBlocked, Attempt: 3}}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table, own := New(Config{}), New(Config{})
+			for _, e := range c.life {
+				e.At, e.Tenant, e.Group, e.Domain = time.Unix(1e9, 0), "shop", "g", "d.example"
+				table.Add(&e)
+				e.Own = true
+				own.Add(&e)
+			}
+			for _, of := range []Of{{}, {Tenant: "shop"}, {Group: "g"}, {Domain: "d.example"}} {
+				total := table.Buckets(Total, of, time.Unix(1e9, 0))[0].Counts
+				if got := total.Retrying(); got != c.want {
+					t.Errorf("%+v: %d, want %d", of, got, c.want)
+				}
+			}
+			if total := own.Buckets(Total, Of{}, time.Unix(1e9, 0))[0].Counts; !total.isZero() || own.Retrying() != c.want {
+				t.Errorf("our own: %d, want %d; %v among the customers'", own.Retrying(), c.want, total)
+			}
+		})
+	}
 }
 
 // TestBruteForce compares every window of every name with a count over all events, under a clock that only goes on, and
@@ -118,7 +174,7 @@ func brute(all []mail.Event, u Unit, start time.Time, group string, domain mail.
 			continue
 		}
 		a, b := countersOf(e)
-		for _, n := range []Counter{a, b} {
+		for _, n := range []Counter{a, b, redeliveryOf(e)} {
 			if n != none {
 				c[n]++
 			}

@@ -190,29 +190,34 @@ func (t *Table) breakdowns() []*names { return []*names{&t.tenants, &t.groups, &
 // the counts are of what customers sent.
 func (t *Table) Add(e *mail.Event) {
 	outcome, trouble := countersOf(e)
+	again := redeliveryOf(e)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e.Own {
-		if outcome != none {
-			t.own[outcome]++
-			t.dirty = true
+		for _, c := range [...]Counter{outcome, again} {
+			if c != none {
+				t.own[c]++
+				t.dirty = true
+			}
 		}
 		return
 	}
 	if t.days.add(e) {
 		t.dirty = true
 	}
-	if outcome == none && trouble == none {
+	if outcome == none && trouble == none && again == none {
 		return
 	}
 	t.dirty = true
 	at := max(e.At.Unix(), 0)
 	t.all.add(at, outcome)
 	t.all.add(at, trouble)
+	t.all.add(at, again)
 	for _, s := range [...]*series{t.tenants.find(name{e.Tenant, ""}, at), t.groups.find(name{e.Tenant, e.Group}, at),
 		t.domains.find(name{e.Tenant, string(e.Domain)}, at)} {
 		s.add(at, outcome)
 		s.add(at, trouble)
+		s.add(at, again)
 	}
 }
 
@@ -268,6 +273,13 @@ func (t *Table) Left() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.all.total.Left() + t.own.Left()
+}
+
+// Retrying returns how many of the deliveries that wait here were put off before, bounces and all.
+func (t *Table) Retrying() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.all.total.Retrying() + t.own.Retrying()
 }
 
 // Of says which counts are wanted: of one tenant or all, and there of one group, or one domain, or everything. Both at
