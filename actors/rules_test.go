@@ -3,9 +3,11 @@ package actors_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,6 +87,59 @@ func TestBlockedSourceLeavesTheOthers(t *testing.T) { // R43, R67
 				t.Errorf("%s stands %v to %s", s.Source, r.State, r.Receiver)
 			}
 		}
+	}
+}
+
+// What is greylisted comes again from the source it came from, since a receiver that greylists would not know another;
+// from another where its own is blocked, rather than not at all.
+func TestGreylistedMailKeepsItsSource(t *testing.T) {
+	grey := &mail.Advice{Rule: "any/greylisted", Action: mail.ActSameSource}
+	for _, blocked := range []bool{false, true} {
+		t.Run(fmt.Sprintf("blocked=%v", blocked), func(t *testing.T) {
+			b := newBed(t, func(c *actors.Config) {
+				c.Sources = map[string][]netip.Addr{"default": fourSources}
+			})
+			var mu sync.Mutex
+			var shut atomic.Bool
+			from := map[mail.Seq][]netip.Addr{}
+			first := map[netip.Addr]int{}
+			b.courier.Connect = func(t protocol.Trip) mail.Outcome {
+				if shut.Load() && t.Source == fourSources[0] {
+					return mail.Outcome{Result: mail.Deferred, Stage: mail.StageGreeting, Reply: smtp.Reply{Code: 421}}
+				}
+				return mail.Outcome{}
+			}
+			b.courier.Answer = func(t protocol.Trip, j *mail.Job) mail.Outcome {
+				mu.Lock()
+				defer mu.Unlock()
+				seq := j.Delivery.Seq
+				from[seq] = append(from[seq], t.Source)
+				if len(from[seq]) > 1 {
+					return mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot, Source: t.Source}
+				}
+				first[t.Source]++
+				return mail.Outcome{Result: mail.Deferred, Stage: mail.StageRcpt, Scope: mail.ScopeRecipient, Source: t.Source,
+					Reply: smtp.Reply{Code: 450}, Advice: grey}
+			}
+			b.submit(400, many(40))
+			b.until(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(from) == 400 })
+			shut.Store(blocked)
+			b.clock.Advance(time.Minute)
+			b.until(t, func() bool {
+				b.clock.Advance(100 * time.Millisecond)
+				return b.queue.Finals() == 400
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			if len(first) != len(fourSources) {
+				t.Errorf("first attempts from %v only, want all four", first)
+			}
+			for seq, as := range from {
+				if len(as) != 2 || as[0] != as[1] && !(blocked && as[0] == fourSources[0]) {
+					t.Errorf("delivery %d was sent from %v", seq, as)
+				}
+			}
+		})
 	}
 }
 

@@ -44,12 +44,13 @@ type Outbox struct {
 }
 
 // shelf is the part of the window that belongs to one pool, and in it to cleaning mail, to a speed filter, to what is
-// under a speed cap, or to all other mail.
+// under a speed cap, to what was greylisted from one source, or to all other mail.
 type shelf struct {
 	pool     string
 	cleaning bool          // cleaning mail goes at a slower pace of its own (requirements R24, R49)
 	speed    *filter.Speed // and so does what a filter matches (R40); nil = none does
 	bound    string        // speed cap of its mail, but for one of all mail's (R57); "" = none
+	source   netip.Addr    // greylisted mail's, which is to come again from there; the zero Addr = any
 	waiting  window
 	sessions int
 	asked    int
@@ -237,12 +238,12 @@ func (b *Outbox) shelf(d *mail.Delivery) int {
 	}
 	cleaning := b.cleans(d)
 	for i, s := range b.shelves {
-		if s.pool == d.Pool && s.cleaning == cleaning && sameFilter(s.speed, speed) && s.bound == bound {
+		if s.pool == d.Pool && s.cleaning == cleaning && sameFilter(s.speed, speed) && s.bound == bound && s.source == d.Source {
 			s.speed = speed
 			return i
 		}
 	}
-	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: cleaning, speed: speed, bound: bound})
+	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: cleaning, speed: speed, bound: bound, source: d.Source})
 	return len(b.shelves) - 1
 }
 

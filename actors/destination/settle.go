@@ -1,6 +1,7 @@
 package destination
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
@@ -34,9 +35,22 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 			next.Attempts++
 		}
 		next.InDoubt = next.InDoubt || o.InDoubt
+		next.Source = comesFrom(d, &o)
 		s.Next, s.Event.Next = &next, next.Due
 	}
 	b.env.Queue.Settle(s, b.durable(p, s.Next, b.watched(&s, done)))
+}
+
+// comesFrom is where a deferred delivery is to be tried again from. Whoever greylists knows a sender by its address: from
+// another it would be a stranger again. An answer to the recipient that says something else is over with that.
+func comesFrom(d *mail.Delivery, o *mail.Outcome) netip.Addr {
+	switch {
+	case o.Advice != nil && o.Advice.Action == mail.ActSameSource:
+		return o.Source
+	case o.Stage >= mail.StageRcpt && !o.Reply.IsZero():
+		return noSource
+	}
+	return d.Source
 }
 
 // durable is what the store calls once a settlement is safe.

@@ -3,7 +3,9 @@ package destination
 import (
 	"net/netip"
 	"slices"
+	"time"
 
+	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
@@ -87,13 +89,30 @@ func (m *Machine) limitsOf(s *Shelf) *shaping.Limits {
 	return &l
 }
 
-// candidates are the sources that a shelf's mail may use.
-func (m *Machine) candidates(s *Shelf) []netip.Addr {
+// candidates are the sources that a shelf's mail may use. What was greylisted waits for its own, unless that is gone or
+// cannot send for now: a source never stops what others can carry (R43).
+func (m *Machine) candidates(now time.Time, s *Shelf) []netip.Addr {
 	all := m.env.Sources(s.Pool)
+	if i := slices.Index(all, s.Source); s.Source.IsValid() && i >= 0 && m.sends(now, s.Source, m.limitsOf(s)) {
+		return all[i : i+1]
+	}
 	if s.Speed != nil && s.Speed.Sources > 0 && s.Speed.Sources < len(all) {
 		return all[:s.Speed.Sources]
 	}
 	return all
+}
+
+// sends tells whether a source sends at all at the moment, though perhaps not more.
+func (m *Machine) sends(now time.Time, a netip.Addr, l *shaping.Limits) bool {
+	if l == nil || m.env.Suspensions.match(now, m.domain, m.Receiver(), a, nil) != nil {
+		return false
+	}
+	switch o := m.origin(a, l.Lane); o.reason {
+	case protocol.ReasonNone, protocol.ReasonSlots, protocol.ReasonRate:
+		return true
+	default:
+		return !now.Before(o.until)
+	}
 }
 
 // most is how many sessions n sources may have for a shelf.

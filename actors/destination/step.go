@@ -146,7 +146,7 @@ func (m *Machine) onTroubled(now time.Time, t *protocol.Troubled, v *View) {
 	} else if s.Asked > 0 {
 		return
 	}
-	for _, a := range m.candidates(&v.Shelves[t.Shelf]) {
+	for _, a := range m.candidates(now, &v.Shelves[t.Shelf]) {
 		if m.serves(now, a, lane) {
 			return
 		}
@@ -343,7 +343,7 @@ func (m *Machine) ask(now time.Time, v *View, lost bool) {
 			continue
 		}
 		wants = true
-		sources := m.candidates(s)
+		sources := m.candidates(now, s)
 		most := m.most(s, len(sources))
 		want := min(max(m.env.deserves(s.Ready, s.Sessions), m.extra(now, s)), most)
 		if want > s.Sessions+s.Asked {
@@ -483,7 +483,7 @@ func (m *Machine) again(now time.Time, v *View) {
 		if s.Sessions == 0 || l == nil {
 			continue
 		}
-		for _, a := range m.candidates(s) {
+		for _, a := range m.candidates(now, s) {
 			o := m.origin(a, l.Lane)
 			if o.next.IsZero() {
 				continue

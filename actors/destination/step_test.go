@@ -126,6 +126,8 @@ func setView(t *testing.T, v *View, kv string, now time.Time) {
 		v.Flight = n
 	case "sessions":
 		s.Sessions = n
+	case "source":
+		s.Source = netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})
 	case "asked":
 		s.Asked = n
 	case "low":

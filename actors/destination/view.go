@@ -1,6 +1,7 @@
 package destination
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
@@ -24,6 +25,7 @@ type Shelf struct {
 	Pool            string
 	Cleaning        bool
 	Speed           *filter.Speed // whose mail it is; nil = no filter's
+	Source          netip.Addr    // it is to come from, where that serves; the zero Addr = any
 	Tenant          string        // of the first in line
 	Moved           time.Time     // when a session last came for more
 	Until           time.Time     // a speed cap lets nothing begin before; zero = none does
@@ -45,7 +47,7 @@ func (b *Outbox) Look(now time.Time, v *View) {
 	v.Shelves = v.Shelves[:0]
 	v.Ready, v.Retry = 0, b.env.Retry
 	for _, s := range b.shelves {
-		w := Shelf{Pool: s.pool, Cleaning: s.cleaning, Speed: s.speed, Ready: len(s.waiting), Sessions: s.sessions, Asked: s.asked, Moved: s.moved}
+		w := Shelf{Pool: s.pool, Cleaning: s.cleaning, Speed: s.speed, Source: s.source, Ready: len(s.waiting), Sessions: s.sessions, Asked: s.asked, Moved: s.moved}
 		if len(s.waiting) > 0 {
 			d := &s.waiting[0].p.Job.Delivery
 			w.Tenant = d.Tenant

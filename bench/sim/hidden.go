@@ -33,9 +33,15 @@ type hidden struct {
 	domain quota // of the loud sender
 	voice  tally // its
 	seen   map[netip.Addr]*caller
-	grey   map[mail.Seq]time.Time // greylisted: when first seen
+	grey   map[mail.Seq]visit // greylisted
 
 	result *PaceResult
+}
+
+// visit is where and when mail was first seen.
+type visit struct {
+	from netip.Addr
+	at   time.Time
 }
 
 // caller is what it knows of one source.
@@ -50,7 +56,7 @@ type caller struct {
 }
 
 func newHidden(w *world, m *Model, rules *bounce.Rules, rng *rand.Rand) *hidden {
-	h := &hidden{w: w, m: m, rules: rules, course: newCourse(rng), seen: map[netip.Addr]*caller{}, grey: map[mail.Seq]time.Time{}}
+	h := &hidden{w: w, m: m, rules: rules, course: newCourse(rng), seen: map[netip.Addr]*caller{}, grey: map[mail.Seq]visit{}}
 	first := newQuota(m, rng)
 	for i, a := range w.addrs {
 		q := first // one receiver thinks much the same of all sources of one sender, and not quite
@@ -174,18 +180,30 @@ func (h *hidden) decide(c *caller, x *sess, d *mail.Delivery) (a *answer, tried 
 			return &m.Domain, true
 		}
 	}
-	if first, known := h.grey[d.Seq]; known {
-		if now.Sub(first) >= greyFor {
-			delete(h.grey, d.Seq)
-			return nil, true
-		}
-		return greylisted(), true
-	}
-	if m.Grey > 0 && d.Attempts == 0 && h.w.rng.Float64() < m.Grey {
-		h.grey[d.Seq] = now
-		return greylisted(), true
+	if m.Grey > 0 {
+		return h.greylist(x.trip.Source, d), true
 	}
 	return nil, true
+}
+
+// greylist is the answer to mail that it may not know yet, nil = taken. From another source it is mail that was never seen.
+func (h *hidden) greylist(from netip.Addr, d *mail.Delivery) *answer {
+	first, known := h.grey[d.Seq]
+	switch {
+	case known && first.from != from:
+		h.result.Strayed++
+		h.grey[d.Seq] = visit{from, h.w.now}
+		return greylisted()
+	case known && h.w.now.Sub(first.at) < greyFor:
+		return greylisted()
+	case known:
+		delete(h.grey, d.Seq)
+	case d.Attempts == 0 && h.w.rng.Float64() < h.m.Grey:
+		h.grey[d.Seq] = visit{from, h.w.now}
+		h.result.Greylisted++
+		return greylisted()
+	}
+	return nil
 }
 
 // greyFor is how long a message must wait that is greylisted.

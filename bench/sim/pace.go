@@ -33,6 +33,8 @@ type PaceResult struct {
 	Slowed      int // … and slowed down others'
 	Exceeded    int // limits of our own that were exceeded
 	QuietStarts int // messages begun in quiet hours
+	Greylisted  int // messages …
+	Strayed     int // … that came again from another source, which the receiver does not know: its own could not connect
 	Steps       int
 	Err         error // what must never happen
 }

@@ -18,7 +18,7 @@ const (
 // Report puts runs together, receiver by receiver in the order they first come, and tells whether all goals are met.
 func Report(out io.Writer, runs []PaceResult) (met bool, err error) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "receiver\truns\tquota used\tworst\tworst source\trefused\tworst\tblocks/source/day\tworst\tscoped\tslowed\texceeded\tin quiet hours\t")
+	fmt.Fprintln(w, "receiver\truns\tquota used\tworst\tworst source\trefused\tworst\tblocks/source/day\tworst\tscoped\tslowed\texceeded\tin quiet hours\tgreylisted\tstrayed\t")
 	met = true
 	var names []string
 	for i := range runs {
@@ -35,15 +35,16 @@ func Report(out io.Writer, runs []PaceResult) (met bool, err error) {
 				blocks = append(blocks, r.BlocksADay())
 				sum.Scoped, sum.Slowed = sum.Scoped+r.Scoped, sum.Slowed+r.Slowed
 				sum.Exceeded, sum.QuietStarts = sum.Exceeded+r.Exceeded, sum.QuietStarts+r.QuietStarts
+				sum.Greylisted, sum.Strayed = sum.Greylisted+r.Greylisted, sum.Strayed+r.Strayed
 			}
 		}
 		slices.Sort(used)
 		slices.Sort(refused)
 		slices.Sort(blocks)
 		mid, last := len(used)/2, len(used)-1
-		fmt.Fprintf(w, "%s\t%d\t%.1f %%\t%.1f %%\t%.1f %%\t%.2f %%\t%.2f %%\t%.2f\t%.2f\t%d\t%d\t%d\t%d\t\n", name, len(used), 100*used[mid],
+		fmt.Fprintf(w, "%s\t%d\t%.1f %%\t%.1f %%\t%.1f %%\t%.2f %%\t%.2f %%\t%.2f\t%.2f\t%d\t%d\t%d\t%d\t%d\t%d\t\n", name, len(used), 100*used[mid],
 			100*used[0], 100*slices.Min(least), 100*refused[mid], 100*refused[last], blocks[mid], blocks[last], sum.Scoped, sum.Slowed,
-			sum.Exceeded, sum.QuietStarts)
+			sum.Exceeded, sum.QuietStarts, sum.Greylisted, sum.Strayed)
 		met = met && used[mid] >= LeastUsedMedian && used[0] >= LeastUsed && refused[last] < MostRefused && blocks[last] <= MostBlocks &&
 			sum.Slowed+sum.Exceeded+sum.QuietStarts == 0
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
@@ -27,8 +28,9 @@ const (
 	flagAPIData
 	flagApart // it waits in its tenant's part of the queue
 	flagList  // its recipient can leave a list
+	flagSource
 
-	allFlags = flagList<<1 - 1
+	allFlags = flagSource<<1 - 1
 )
 
 // appendDelivery appends the record of d, as plaintext. Seq, Priority and Due are repeated from the key: a record that
@@ -43,7 +45,7 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 		{d.InDoubt, flagInDoubt}, {d.Shared, flagShared}, {d.Message.Lineage != own, flagForeign},
 		{d.Domain != d.To.Domain(), flagDomain}, {d.Own, flagOwn}, {d.Quiet != "", flagQuiet},
 		{!d.Taken.IsZero(), flagTaken}, {d.User != "", flagUser}, {d.APIData != "", flagAPIData}, {d.Apart, flagApart},
-		{d.List != "", flagList},
+		{d.List != "", flagList}, {d.Source.IsValid(), flagSource},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -85,6 +87,9 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 	}
 	if flags&flagList != 0 {
 		dst = record.AppendString(dst, d.List)
+	}
+	if flags&flagSource != 0 {
+		dst = record.AppendString(dst, string(d.Source.AsSlice()))
 	}
 	return dst
 }
@@ -128,6 +133,12 @@ func parseDelivery(s string, own mail.Lineage) (d mail.Delivery, err error) {
 	}
 	if flags&flagList != 0 {
 		d.List = r.String()
+	}
+	if flags&flagSource != 0 {
+		var ok bool
+		if d.Source, ok = netip.AddrFromSlice([]byte(r.String())); !ok {
+			r.Fail()
+		}
 	}
 	d.Cleaning, d.Reserved = flags&flagCleaning != 0, flags&flagReserved != 0
 	d.EightBit, d.UTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0

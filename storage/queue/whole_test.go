@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -119,6 +120,8 @@ func FuzzDelivery(f *testing.F) {
 	d.Quiet = "2100-0800@Asia/Tokyo"
 	f.Add(appendDelivery(nil, &d, 7))
 	d.Domain, d.Message.Lineage, d.Shared, d.Attempts = "route.example", 8, true, 65535
+	f.Add(appendDelivery(nil, &d, 7))
+	d.Source = netip.MustParseAddr("192.0.2.1")
 	f.Add(appendDelivery(nil, &d, 7))
 	f.Add([]byte{})
 	f.Add([]byte{deliveryVersion, 0xff, 0xff, 0xff})
