@@ -55,7 +55,7 @@ const (
 )
 
 // Divide has the node share what sources have together with other nodes. now is the clock of shares; lack is called, and
-// must not block, when a lane could use more than it has. It is called before the first source begins.
+// must not block, when a lane could use more than it has, and when it has given up what is too much. It is called before the first source begins.
 func (t *Totals) Divide(begin func() Share, now func() time.Duration, lack func()) {
 	t.begin, t.now, t.lack = begin, now, lack
 }
@@ -105,7 +105,7 @@ func (t *Totals) full(lane string) bool {
 	return x != nil && x.used >= t.may(x)
 }
 
-// give counts one less; ended tells that it was one that had to go.
+// give counts one less; ended tells that it was one that had to go: another node waits to hear of it.
 func (t *Totals) give(lane string, ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -113,10 +113,21 @@ func (t *Totals) give(lane string, ended bool) {
 	x.used--
 	if ended {
 		x.ending--
+		if x.share != nil {
+			t.lack()
+		}
 	}
 	if x.used <= 0 && x.share == nil {
 		delete(t.lanes, lane)
 	}
+}
+
+// taken tells whether the node has any connection of a lane.
+func (t *Totals) taken(lane string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.lanes[lane]
+	return x != nil && x.used > 0
 }
 
 // end tells whether one more connection of a lane has to go, and counts it.
@@ -175,9 +186,10 @@ func (b *Book) share(l *lane) (name string, ok bool) {
 }
 
 // crowded is for a lane whose sources have as many connections together as they may. Whoever has some of them serves who
-// waits in turn; the others send away who asks, so that he asks those.
+// waits in turn; the others send away who asks, so that he asks those. Where the node has none, who asks waits: its share
+// may come at any moment.
 func (b *Book) crowded(now time.Time, l *lane) {
-	if l.open == 0 {
+	if l.open == 0 && b.cfg.Totals.taken(laneName(l.limits)) {
 		b.refuseAll(l, protocol.ReasonSlots, now.Add(totalAgain))
 		return
 	}

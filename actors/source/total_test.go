@@ -48,11 +48,9 @@ func TestShareOfTheCluster(t *testing.T) {
 		t.Fatalf("without a share %d began, and the lack was told %d times", len(ss), *lacked)
 	}
 	demand(Demand{"r", 3, 0, 3})
-	totals.Fill("r", *now, 3)
-
-	ss := started(b.Step(testStart, askFor(x, 3, l, "k")))
+	ss := fill(3)
 	if len(ss) != 3 {
-		t.Fatalf("%d of 3 began", len(ss))
+		t.Fatalf("%d of 3 began when there was a share", len(ss))
 	}
 	*now += totalWants
 	demand(Demand{"r", 3, 3, 3})
@@ -72,7 +70,11 @@ func TestShareOfTheCluster(t *testing.T) {
 		}
 	}
 	demand(Demand{"r", 3, 3, 3}) // nobody else may have them yet
+	before := *lacked
 	b.Step(testStart, protocol.Reported{Session: ss[1].ID})
+	if *lacked != before+1 {
+		t.Errorf("that one has gone was told %d times", *lacked-before)
+	}
 	demand(Demand{"r", 3, 2, 2})
 	if fill(1); ss[0].quit.Load() {
 		t.Error("the last one, which is its share, was told to end")
