@@ -166,6 +166,44 @@ func TestRetriesUntilLifetimeEnds(t *testing.T) { // R46
 	}
 }
 
+// TestMessagesThatCannotBeRead: a damaged one fails at once, and that says nothing about its address; one that the store
+// cannot read just now is delivered later, and nothing is counted as an attempt that was none.
+func TestMessagesThatCannotBeRead(t *testing.T) {
+	b := newBed(t, nil)
+	damaged, busy := b.job("one.example"), b.job("one.example")
+	var well atomic.Bool
+	b.queue.Unread = func(id mail.MessageID) error {
+		switch {
+		case id == damaged.Delivery.Message:
+			return fmt.Errorf("read: %w", mail.ErrDamaged)
+		case !well.Load():
+			return errors.New("store is busy")
+		}
+		return nil
+	}
+	for _, j := range []mail.Job{damaged, busy} {
+		b.queue.Put(j.Body, j.Delivery)
+	}
+	b.Recover(mail.Destination{Domain: "one.example"}, 2, b.clock.Now())
+	b.settle(t, 1)
+	e, _ := b.queue.Final(damaged.Delivery.Seq)
+	if e.Kind != mail.EventFailed || e.Attempt != 0 || !e.NoSuppress {
+		t.Errorf("damaged: ended as %v after %d attempts, says nothing of the address: %v", e.Kind, e.Attempt, e.NoSuppress)
+	}
+	for range 5 {
+		b.clock.Advance(2 * time.Minute)
+		b.until(t, func() bool { st := b.Destinations().Snapshot("one.example"); return len(st) == 1 && st[0].Flight == 0 })
+	}
+	well.Store(true)
+	b.until(t, func() bool {
+		b.clock.Advance(5 * time.Second)
+		return b.queue.Finals() == 2
+	})
+	if e, _ := b.queue.Final(busy.Delivery.Seq); e.Kind != mail.EventDelivered || e.Attempt != 1 {
+		t.Errorf("busy: ended as %v after %d attempts", e.Kind, e.Attempt)
+	}
+}
+
 func TestSuspension(t *testing.T) {
 	b := newBed(t, nil)
 	s := destination.Suspension{Domain: "one.example", Reason: "complaints", Author: "root"}

@@ -25,6 +25,9 @@ type MessageID struct {
 	Seq     Seq
 }
 
+// ErrDamaged is reported for what was stored and is not as it was written. It must never be delivered.
+var ErrDamaged = errors.New("damaged on disk")
+
 // ErrMessageID is reported for a text that is not 24 hex digits.
 var ErrMessageID = errors.New("message id must be 24 hexadecimal digits")
 

@@ -20,6 +20,7 @@ import (
 type Queue struct {
 	Manual bool // settlements wait for Commit
 	Fail   error
+	Unread func(mail.MessageID) error // why the body of a message cannot be read; nil where it can
 
 	mu      sync.Mutex
 	by      map[mail.Destination]map[mail.Seq]mail.Delivery
@@ -121,6 +122,11 @@ func (q *Queue) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
 func (q *Queue) Body(id mail.MessageID) ([]byte, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.Unread != nil {
+		if err := q.Unread(id); err != nil {
+			return nil, err
+		}
+	}
 	b, ok := q.bodies[id]
 	if !ok {
 		return nil, errors.New("no such message")

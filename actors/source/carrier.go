@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -135,13 +136,18 @@ func (c *carrier) Next(wait time.Duration) *mail.Job {
 	}
 }
 
-// fetch reads the body where it is not in memory. A message that cannot be read is deferred: the store may recover.
+// fetch reads the body where it is not in memory. A message that cannot be read is deferred: the store may recover. One
+// that is damaged never will; its sender is told at once instead of at the end of its lifetime.
 func (c *carrier) fetch(now time.Time, p *protocol.Parcel) *mail.Job {
 	box := c.s.box
 	if err := box.Fetch(p); err != nil {
 		c.run.Log.Error("message could not be read", "message", p.Job.Delivery.Message.String(), "error", err)
-		box.Settle(now, p, mail.Outcome{Result: mail.Deferred, Stage: mail.StageNone, Status: mail.StatusOther,
-			Detail: "message could not be read from the store", At: now}, c.s.Receiver(), nil)
+		o := mail.Outcome{Result: mail.Deferred, Stage: mail.StageNone, Status: mail.StatusOther,
+			Detail: "message could not be read from the store", At: now, Advice: &mail.Advice{NoSuppress: true}}
+		if errors.Is(err, mail.ErrDamaged) {
+			o.Result = mail.Failed
+		}
+		box.Settle(now, p, o, c.s.Receiver(), nil)
 		return nil
 	}
 	if slices.ContainsFunc(c.load, func(l load) bool { return l.cleared }) {

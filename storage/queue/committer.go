@@ -182,12 +182,11 @@ func (s *Store) write(batch []*request) error {
 			return err
 		}
 	}
-	if err := txn.Commit(); err != nil {
+	if err := s.commitTxn(txn); err != nil {
 		return err
 	}
 	c.newKeys = c.newKeys[:0]
-	// A failed sync of the value log is only logged by Badger, before Commit returns: see logger.
-	return s.Err()
+	return nil
 }
 
 // set and delete change a record in the transaction and note it for the standbys.

@@ -75,7 +75,7 @@ var (
 	// ErrNoBody: the message has no body stored, because its last delivery was settled.
 	ErrNoBody = errors.New("message body is not stored")
 	// ErrTampered: a record does not open or is not what its place says. It must never be delivered.
-	ErrTampered = errors.New("stored record is damaged")
+	ErrTampered = fmt.Errorf("stored record: %w", mail.ErrDamaged)
 	// ErrNewer: the store was written by a later version. Nothing in it was touched.
 	ErrNewer = errors.New("written by a newer version of ekiden; run that, or an empty data directory")
 )

@@ -182,3 +182,31 @@ func TestClosed(t *testing.T) {
 		t.Errorf("waiting %d", r.Waiting())
 	}
 }
+
+// TestLostValues lets Badger report, while a value log is being collected, that one could not be synced. It must not go
+// on to delete what it has moved there: its writer stays where it is, and neither who commits nor who closes waits for it.
+func TestLostValues(t *testing.T) {
+	r := newRig(t)
+	r.put(r.message("x", "a@x.example.jp"))
+	r.collecting.Store(true)
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		r.db.Opts().Logger.Errorf("Error while curlf sync: %v\n", errors.New("no space left on device"))
+	}()
+	<-r.stuck
+	if err := wait(func(done func(error)) { r.Put(r.message("y", "b@x.example.jp"), done) }); !errors.Is(err, ErrFailed) {
+		t.Errorf("put: %v, want ErrFailed", err)
+	}
+	if err := r.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("close: %v, want ErrFailed", err)
+	}
+	select {
+	case <-wrote:
+		t.Error("the writer went on")
+	default:
+	}
+	if err := r.db.Close(); err != nil { // nothing of it is stuck in this test
+		t.Error(err)
+	}
+}

@@ -79,7 +79,10 @@ func (s *Store) collectLogs() int {
 		if s.space.free.Load() < s.space.least.Load() {
 			return n
 		}
-		if err := s.db.RunValueLogGC(collectGarbage); err != nil {
+		s.collecting.Store(true)
+		err := s.db.RunValueLogGC(collectGarbage)
+		s.collecting.Store(false)
+		if err != nil {
 			if !errors.Is(err, badger.ErrNoRewrite) && !errors.Is(err, badger.ErrRejected) {
 				s.log.Warn("value log collection", "err", err)
 			}

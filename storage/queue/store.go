@@ -63,12 +63,16 @@ type Store struct {
 
 	life    sync.RWMutex // held for reading while somebody reads the database
 	ended   bool         // under life
-	once    sync.Once
+	once    sync.Once    // of Close
+	sticky  sync.Once
 	closing chan struct{}
 	drained chan struct{} // closed by the committer
+	stuck   chan struct{} // closed once a goroutine of Badger never goes on: see keepCollected
 	tasks   sync.WaitGroup
-	watch   *fileWatch
-	written int64 // bytes per synced record, from the self-test
+
+	collecting atomic.Bool // a value log is being rewritten
+	watch      *fileWatch
+	written    int64 // bytes per synced record, from the self-test
 }
 
 const (
@@ -110,7 +114,7 @@ func openStore(cfg Config) (*Store, error) {
 		cfg.Ballast = defaultBallast
 	}
 	s := &Store{cfg: cfg, log: cfg.Log, ring: cfg.Ring, names: domainNames{ring: cfg.Ring},
-		closing: make(chan struct{}), drained: make(chan struct{})}
+		closing: make(chan struct{}), drained: make(chan struct{}), stuck: make(chan struct{})}
 	s.stats = s.newStats(kindDay)
 	s.unheld.by = map[mail.Seq]struct{}{}
 	s.index.by, s.bookings.by = map[destination]*lane{}, map[booking]int{}
@@ -176,7 +180,7 @@ func (s *Store) options() badger.Options {
 		WithMemTableSize(memTableSize).WithNumMemtables(3).WithNumCompactors(2).
 		WithNumLevelZeroTables(levelZeroTables).WithNumLevelZeroTablesStall(20).WithBaseTableSize(1 << 20).
 		WithCompression(options.None).WithBlockCacheSize(0).WithIndexCacheSize(indexCache).
-		WithMetricsEnabled(false).WithLogger(&logger{log: s.log, fail: s.fail})
+		WithMetricsEnabled(false).WithLogger(&logger{log: s.log, fail: s.fail, lost: s.keepCollected})
 }
 
 // restoreKeys gives the ring the data keys that lie in the store.
@@ -346,16 +350,28 @@ func (s *Store) Close() error {
 		s.inbox.refuse(ErrClosed)
 		close(s.closing)
 		<-s.drained
-		s.tasks.Wait()
+		idle := make(chan struct{})
+		go func() {
+			s.tasks.Wait()
+			close(idle)
+		}()
+		select {
+		case <-idle:
+		case <-s.stuck:
+		}
 		err = s.closeFiles()
 	})
 	return err
 }
 
-// closeFiles undoes openStore. Nobody works on the files any more.
+// closeFiles undoes openStore. Nobody works on the files any more, unless Badger is stuck: then it stays open, and what
+// it still wants to write must not be written.
 func (s *Store) closeFiles() error {
 	s.stopWatching()
 	s.events.Close()
+	if s.isStuck() {
+		return fmt.Errorf("close store: left open: %w", s.Err())
+	}
 	s.life.Lock()
 	s.ended = true
 	s.life.Unlock()
