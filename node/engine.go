@@ -310,24 +310,33 @@ func (e *engine) close(ctx context.Context) error {
 // lastNotes is how long the last look at what sources learned may take to be written.
 const lastNotes = 2 * time.Second
 
-// failedClose is how long a failed store may take to close.
+// failedClose is how long a database may take to close on a disk that fails.
 const failedClose = time.Second
 
-// closeStore closes the store. One that has failed is left behind where it does not close in time: the database tries
-// to write what it holds in memory until the disk takes it. The log has all of it that was ever acknowledged.
+// closeStore closes the store.
 func (e *engine) closeStore() error {
 	if e.store.Err() == nil {
 		return e.store.Close()
 	}
-	closed := make(chan error, 1)
-	go func() { closed <- e.store.Close() }()
+	abandon(e.store.Close)
+	return nil
+}
+
+// abandon closes what lies on a disk that has failed, and leaves it behind where it does not close in time: a database
+// tries to write what it holds in memory until the disk takes it. Its log has all of it that was ever acknowledged. What
+// close says is known: the disk has failed.
+func abandon(close func() error) {
+	closed := make(chan struct{}, 1)
+	go func() {
+		_ = close()
+		closed <- struct{}{}
+	}()
 	patience := time.NewTimer(failedClose)
 	defer patience.Stop()
 	select {
-	case <-closed: // what it says is known: it has failed
+	case <-closed:
 	case <-patience.C:
 	}
-	return nil
 }
 
 // keepCertificate serves the pair made at the first start, which lies sealed in the store, unless the operator gave one.

@@ -362,10 +362,14 @@ func (n *Node) Stop(ctx context.Context) error {
 	n.mu.Unlock()
 	n.watchers.Wait()
 	n.mu.Lock()
+	failed := false
 	if e := n.engine.Swap(nil); e != nil {
 		err = errors.Join(err, e.close(ctx))
+		failed = e.store.Err() != nil
 	}
-	if m := n.member.Swap(nil); m != nil {
+	if m := n.member.Swap(nil); m != nil && failed { // its ledger lies on the same disk
+		abandon(m.close)
+	} else if m != nil {
 		err = errors.Join(err, m.close())
 	}
 	n.mu.Unlock()
