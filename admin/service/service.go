@@ -237,8 +237,8 @@ type CounterBucket struct {
 type Queue struct {
 	Name    string
 	Waiting int64
-	Slowed  int64 // of Waiting, such as is cleaned by itself: its tenant's lists are unclean (D2)
-	Urgent  int64 // of Waiting, such as was raised above bulk mail (R35)
+	Slowed  int64 // of Waiting and in memory, such as is cleaned by itself: its tenant's lists are unclean (D2)
+	Urgent  int64 // of Waiting and in memory, such as was raised above bulk mail (R35); of a backlog on disk it is the part in sight
 	Warming int64 // sources that a warm-up plan limits there (R149)
 }
 
