@@ -23,6 +23,12 @@ func newTrio(t *testing.T, sink *receiver) []*rig {
 
 func newTrioWith(t *testing.T, sink *receiver, settings string) []*rig {
 	t.Helper()
+	return newTrioOf(t, to(sink), settings)
+}
+
+// newTrioOf starts members whose node files end with delivery.
+func newTrioOf(t *testing.T, delivery, settings string) []*rig {
+	t.Helper()
 	pki := filepath.Join(t.TempDir(), "pki")
 	names := []string{"n1", "n2", "n3"}
 	if err := wire.Init(pki, names); err != nil {
@@ -48,7 +54,7 @@ keys: {unseal: [peer, recovery-code]}
 settings: settings.yaml
 testing: {enabled: true}
 cluster: {address: "%s", join: ["%s"], expect: 3, standbys: 1, tls: {ca: "%[4]s/ca.crt", cert: "%[4]s/%[1]s.crt", key: "%[4]s/%[1]s.key"}}
-`, name, at[i], strings.Join(at, `", "`), pki) + to(sink)
+`, name, at[i], strings.Join(at, `", "`), pki) + delivery
 		if err := os.WriteFile(filepath.Join(r.dir, "settings.yaml"), []byte(settings), 0o600); err != nil {
 			t.Fatal(err)
 		}
