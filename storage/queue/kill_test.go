@@ -3,6 +3,7 @@ package queue
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +21,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/storage/events"
 	"github.com/ekiden-mta/ekiden/storage/seal"
 	"github.com/ekiden-mta/ekiden/storage/stats"
 )
@@ -27,6 +31,9 @@ const killEnv = "EKIDEN_QUEUE_KILL_DIR"
 
 // reclaimEnv makes that child reclaim disk space all the while.
 const reclaimEnv = "EKIDEN_QUEUE_KILL_RECLAIM"
+
+// purgeEnv makes that child delete the log and the data keys of the days before, so many days from now, all the while.
+const purgeEnv = "EKIDEN_QUEUE_KILL_PURGE"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(killEnv); dir != "" {
@@ -57,7 +64,10 @@ func workUntilKilled(dir string) error {
 	if err != nil {
 		return err
 	}
-	s, err := Open(Config{Dir: dir, Ring: seal.NewRing(root), Clock: &clock.Clock{}, MinFree: 1, Ballast: -1})
+	var now clock.Clock
+	days, purges := strconv.Atoi(os.Getenv(purgeEnv))
+	now.Advance(time.Duration(days) * 24 * time.Hour)
+	s, err := Open(Config{Dir: dir, Ring: seal.NewRing(root), Clock: &now, MinFree: 1, Ballast: -1})
 	if err != nil {
 		return err
 	}
@@ -77,6 +87,9 @@ func workUntilKilled(dir string) error {
 				}
 			}
 		})
+	}
+	if purges == nil {
+		wg.Go(func() { purgeUntilKilled(s) })
 	}
 	for w := range 16 {
 		wg.Go(func() {
@@ -118,6 +131,21 @@ func workUntilKilled(dir string) error {
 	}
 	wg.Wait()
 	return s.Err()
+}
+
+// purgeUntilKilled deletes what is of earlier days, and the data keys that nothing needs then, and has every round sealed
+// under a key of its own.
+func purgeUntilKilled(s *Store) {
+	ctx := context.Background()
+	for s.Err() == nil {
+		if err := s.Purge(ctx, Retention{Before: s.cfg.Clock.Now()}); err != nil {
+			fmt.Fprintln(os.Stderr, "purge:", err)
+		}
+		if _, err := s.PurgeDataKeys(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "purge data keys:", err)
+		}
+		s.cfg.Ring.Retire()
+	}
 }
 
 // ledger is what the child was told, kept by the parent.
@@ -192,6 +220,54 @@ func TestKill(t *testing.T) {
 	}
 	r.open()
 	t.Logf("%d messages, %d deliveries settled, %d left", len(l.bodies), len(l.settled), r.Waiting())
+}
+
+// TestKillWhilePurging kills a store that deletes data keys: nothing that is left needs one that went.
+func TestKillWhilePurging(t *testing.T) {
+	rounds := 8
+	if testing.Short() {
+		rounds = 3
+	}
+	r := newRig(t)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l := ledger{map[mail.Seq]string{}, map[mail.Seq]mail.Seq{}, map[mail.Seq]bool{}, map[mail.Seq]bool{}}
+	gone, before := 0, map[uint32]bool{}
+	for round := range rounds {
+		l.run(t, r.cfg.Dir, 50+rand.IntN(1000), fmt.Sprintf("%s=%d", purgeEnv, round))
+		r.open()
+		l.check(t, r, round)
+		ids, err := r.dataKeys()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id := range before {
+			if !slices.Contains(ids, id) {
+				gone++
+			}
+		}
+		before = map[uint32]bool{}
+		for _, id := range ids {
+			before[id] = true
+		}
+		lines := 0
+		if err := r.Events().Search(t.Context(), events.Query{}, func(mail.Event, events.Cursor) bool { lines++; return true }); err != nil {
+			t.Fatal(err)
+		}
+		if r.damaged.Load() != 0 || r.Events().Damaged() != 0 || lines == 0 {
+			t.Fatalf("round %d: %d records and %d blocks do not open, %d lines do", round, r.damaged.Load(), r.Events().Damaged(), lines)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r.cfg.Clock.Advance(24 * time.Hour)
+	}
+	t.Logf("%d messages, %d data keys went, %d are left", len(l.bodies), gone, len(before))
+	if gone == 0 {
+		t.Error("no data key went: nothing was tried")
+	}
+	r.open()
 }
 
 // run lets a child work and kills it after so many lines.
