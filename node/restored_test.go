@@ -110,3 +110,79 @@ func TestRestoredDirectory(t *testing.T) {
 		}
 	}
 }
+
+// spoil flips an octet in the middle of the copy that a member, which is stopped, has of a queue.
+func (r *rig) spoil(queue string) {
+	r.Helper()
+	segments, err := filepath.Glob(filepath.Join(r.dir, "data", "replica", queue, "*.seg*"))
+	if err != nil || len(segments) == 0 {
+		r.Fatalf("no copy of %s: %v", queue, err)
+	}
+	path := segments[len(segments)-1]
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		r.Fatal(err)
+	}
+	raw[len(raw)/2] ^= 1
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// TestRestoredWithoutCompleteCopy: a backup is put back, and the only copy that is ahead of it is damaged. Nothing of the
+// backup is sent, and the member says what to do; the operator gives the queue to the copy, which sends what can be read.
+func TestRestoredWithoutCompleteCopy(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", nil)
+	trio := newTrio(t, sink)
+	n1 := trio[0]
+	n1.session().mustSend(text(fmt.Sprintf("X-KAEDE-Appoint: %d\n", n1.now()+600)), "delivered-since@a.test")
+	n1.stop()
+	old := n1.backup()
+	n1.start()
+	n1.takesMail()
+	queue := n1.members()["n1"].Lineages[0].ID
+	n1.advance(11 * time.Minute)
+	sink.mustGet(t, 1)
+	n1.atRest()
+	n1.stop()
+	var others []*rig
+	for _, r := range trio[1:] {
+		if _, err := os.Stat(filepath.Join(r.dir, "data", "replica", queue)); err == nil {
+			r.stop()
+			r.spoil(queue)
+			others = append(others, r)
+		}
+	}
+	n1.restore(old)
+	code := trio[0].code + trio[1].code + trio[2].code // one of them founded the cluster
+	for _, r := range append(others, n1) {
+		r.start()
+		if status := r.unseal(code); status != 200 { // there is no majority that could give the key
+			t.Fatalf("unseal %s: %d", r.cfg.Node.Name, status)
+		}
+	}
+	stuck := func() bool {
+		return slices.ContainsFunc(n1.status().Reasons, func(x struct{ Code, Detail string }) bool {
+			return x.Code == "restored" && strings.Contains(x.Detail, "ekiden cluster takeover n1 --force")
+		})
+	}
+	if !becomes(30*time.Second, stuck) || n1.call("GET", "/readyz", nil, nil) == 200 {
+		t.Fatalf("n1 says of itself: %+v; of its queue: %+v", n1.status(), n1.members())
+	}
+	n1.advance(11 * time.Minute) // past the time of what lies in the backup
+	if a := n1.dial().reply(); a[0] != '4' {
+		t.Errorf("n1 takes mail: %s", a)
+	}
+	if status := n1.call("POST", adminPath+"Takeover", map[string]any{"node": "n1", "force": true, "statement": "n1 is powered off"}, nil); status != 200 {
+		t.Fatalf("takeover: %d", status)
+	}
+	n1.takesMail()
+	for _, l := range n1.members()["n1"].Lineages {
+		if l.ID == queue {
+			t.Errorf("n1 serves the queue %s that it has an old copy of", queue)
+		}
+	}
+	if n := sink.tried("delivered-since@a.test"); n != 1 {
+		t.Errorf("what was delivered since the backup was sent %d times", n)
+	}
+}
