@@ -77,7 +77,7 @@ cluster: {address: "%s", join: ["%s"], expect: 3, standbys: 1, tls: {ca: "%[4]s/
 func (r *rig) takesMail() {
 	r.Helper()
 	if !becomes(40*time.Second, func() bool { return r.call("GET", "/readyz", nil, nil) == 200 && r.covered() }) {
-		r.Fatalf("%s does not come to take mail: %+v", r.cfg.Node.Name, r.members())
+		r.Fatalf("%s does not come to take mail: it says %+v, of the members %+v", r.cfg.Node.Name, r.status(), r.members())
 	}
 }
 

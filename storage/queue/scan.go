@@ -228,13 +228,28 @@ func openDelivery(ring *seal.Ring, l mail.Lineage, sealed []byte, seq mail.Seq) 
 	return parseDelivery(string(plain), l)
 }
 
+// readTries is how often a body is read before it is called damaged: collection may move a value and delete its log
+// between the look-up and the read, Badger hides that, and a new transaction sees the new place.
+const readTries = 3
+
 // Body returns the message's bytes. ErrNoBody tells that its last delivery was settled, ErrTampered that it is damaged
-// and must not be delivered.
-func (s *Store) Body(m mail.MessageID) ([]byte, error) {
+// and must not be delivered; with any other error it may be read another time.
+func (s *Store) Body(m mail.MessageID) (body []byte, err error) {
 	if !s.enter() {
 		return nil, ErrClosed
 	}
 	defer s.leave()
+	for range readTries {
+		if body, err = s.readBody(m); !errors.Is(err, ErrTampered) {
+			return body, err
+		}
+	}
+	s.damaged.Add(1)
+	s.log.Error("body damaged", "message", m.String())
+	return nil, err
+}
+
+func (s *Store) readBody(m mail.MessageID) ([]byte, error) {
 	var sealed []byte
 	err := s.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(appendMessageKey(nil, kindBody, s.lineage, m))
@@ -248,16 +263,9 @@ func (s *Store) Body(m mail.MessageID) ([]byte, error) {
 		return nil, ErrNoBody
 	}
 	if err != nil {
-		s.damaged.Add(1)
-		return nil, fmt.Errorf("%w: read body: %w", ErrTampered, err)
+		return nil, fmt.Errorf("read body: %w", err)
 	}
-	body, err := s.openMessage(kindBody, m, sealed)
-	if err != nil {
-		s.damaged.Add(1)
-		s.log.Error("body damaged", "message", m.String())
-		return nil, err
-	}
-	return body, nil
+	return s.openMessage(kindBody, m, sealed)
 }
 
 // bodySize estimates what a body takes, 0 where it is not there.

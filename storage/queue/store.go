@@ -83,7 +83,8 @@ const (
 
 // schema is the format of what a store holds. It is told at every start, so that a version that would take newer records
 // for damaged ones refuses the store instead. 1: the mail of all tenants to a domain is one part of the queue. 2: each
-// tenant's is one of its own; what was stored before stays where it is until it is settled.
+// tenant's is one of its own; what was stored before stays where it is until it is settled. It is not raised for what
+// was added since, as long as nothing has been released that would not know it.
 const schema = 2
 
 // Open opens the store in cfg.Dir, or makes one. After a crash it takes up where the last commit ended.
