@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type formation struct {
 	node *Node
 	wire *wire.Wire
 
+	session string // a secret of this process: by it a lost answer can be given again (see unseal.AskKey)
+
 	fresh bool      // the node had no keys when it started: it asks members whatever its providers are
 	begun time.Time // when it began to look
 
@@ -42,7 +45,7 @@ const (
 )
 
 func newFormation(n *Node, w *wire.Wire) *formation {
-	f := &formation{node: n, wire: w, known: map[string]bool{}, told: map[string]bool{}}
+	f := &formation{node: n, wire: w, session: rand.Text(), known: map[string]bool{}, told: map[string]bool{}}
 	f.learn(n.cfg.Cluster.Join)
 	return f
 }
@@ -281,7 +284,7 @@ func (f *formation) receive(ctx context.Context, own unseal.Status, m unseal.Sta
 	if err != nil {
 		return false
 	}
-	share, err := unseal.AskKey(c, own, clock.Wall())
+	share, err := unseal.AskKey(c, own, f.session, clock.Wall())
 	if err == nil {
 		id, decodeErr := decodeStore(share.Store)
 		err = errors.Join(decodeErr, f.node.vault.Receive(ctx, &seal.Share{Key: share.Key, Store: id, Recovery: share.Recovery, InForce: share.InForce}))

@@ -33,7 +33,7 @@ func (k keeper) Recovery() []byte {
 const releaseWait = 5 * time.Second
 
 // Release implements unseal.Member.
-func (k keeper) Release(peer unseal.Status) (*unseal.Share, error) {
+func (k keeper) Release(peer unseal.Status, session string) (*unseal.Share, error) {
 	m := k.member.Load()
 	if m == nil {
 		return nil, errors.New("sealed, or not part of the agreement yet")
@@ -45,12 +45,12 @@ func (k keeper) Release(peer unseal.Status) (*unseal.Share, error) {
 			return nil, fmt.Errorf("no quorum: %w", err)
 		}
 	}
-	ok, why := unseal.Release(m.facts(peer.Name))
+	ok, why := unseal.Release(m.facts(peer.Name, session))
 	k.log.Warn("a member asked for the root key", "member", peer.Name, "given", ok, "why", why)
 	if !ok {
 		return nil, errors.New(why)
 	}
-	if err := m.noteRelease(ctx, peer.Name, why); err != nil {
+	if err := m.noteRelease(ctx, peer.Name, session, why); err != nil {
 		return nil, err
 	}
 	return shared(k.vault.Share())
@@ -67,7 +67,7 @@ func (k keeper) Next(peer unseal.Status) (*unseal.Share, error) {
 	if err := m.caughtUp(ctx); err != nil {
 		return nil, fmt.Errorf("no quorum: %w", err)
 	}
-	ok, why := unseal.HandOver(m.facts(peer.Name))
+	ok, why := unseal.HandOver(m.facts(peer.Name, ""))
 	if t := m.turn(); ok && (t.Next != 0 && !t.Holds() || uint64(peer.InUse) > t.Held) {
 		ok, why = false, "this member does not hold the next root key"
 	}
@@ -92,6 +92,9 @@ func shared(share *seal.Share, err error) (*unseal.Share, error) {
 // metaReleased is the name under which the book keeps when a member was last given the key.
 func metaReleased(name string) string { return "key released to " + name }
 
+// metaSession is the name under which the book keeps to which session of a member that was.
+func metaSession(name string) string { return "session of the key released to " + name }
+
 // metaAdmitted is the name under which the book keeps when an operator last admitted a member.
 func metaAdmitted(name string) string { return "admitted " + name }
 
@@ -115,8 +118,8 @@ func (f *firstMembers) has(name string) bool {
 	return seen
 }
 
-// facts collects what Release must know of the member that asks.
-func (m *member) facts(name string) unseal.Facts {
+// facts collects what Release must know of the member that asks in a session.
+func (m *member) facts(name, session string) unseal.Facts {
 	now := m.node.clock.Now()
 	f := unseal.Facts{Admitted: -1}
 	s := m.book.State()
@@ -128,7 +131,9 @@ func (m *member) facts(name string) unseal.Facts {
 		f.Admitted = now.Sub(at)
 	}
 	if at, ok := m.metaTime(metaReleased(name)); ok {
-		f.Given = !m.lastSeen(name).After(at)
+		to, known := s.Meta(metaSession(name))
+		again := known && session != "" && string(to.Data) == session // the answer was lost
+		f.Given = !m.lastSeen(name).After(at) && !again
 	}
 	for _, a := range m.alive() {
 		f.Alive = f.Alive || a.Name == name
@@ -155,7 +160,7 @@ func (m *member) metaTime(name string) (time.Time, bool) {
 
 // noteRelease writes into the book that the key is given, before it is. While the cluster is being founded there is no
 // quorum to write with: then the founder itself remembers, and the others write when they can.
-func (m *member) noteRelease(ctx context.Context, name, why string) error {
+func (m *member) noteRelease(ctx context.Context, name, session, why string) error {
 	if first := m.node.firstMembers.Load(); first != nil && m.forming() && first.names[name] {
 		go func() { // ends with its context
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -164,7 +169,11 @@ func (m *member) noteRelease(ctx context.Context, name, why string) error {
 		}()
 		return nil
 	}
-	if err := m.putTime(ctx, metaReleased(name)); err != nil {
+	err := m.putMeta(ctx, metaSession(name), []byte(session))
+	if err == nil {
+		err = m.putTime(ctx, metaReleased(name))
+	}
+	if err != nil {
 		return fmt.Errorf("the release could not be noted: %w", err)
 	}
 	return m.note(ctx, "unseal", name, why)
@@ -188,7 +197,11 @@ func (m *member) putTime(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	r, err := m.propose(ctx, &ledger.PutMeta{Signed: m.stamp(), Name: name, Base: ledger.Any, Data: at})
+	return m.putMeta(ctx, name, at)
+}
+
+func (m *member) putMeta(ctx context.Context, name string, data []byte) error {
+	r, err := m.propose(ctx, &ledger.PutMeta{Signed: m.stamp(), Name: name, Base: ledger.Any, Data: data})
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ type Facts struct {
 	Removed bool          // it was removed: locked out for good
 	Alive   bool          // its last session is not known to be dead
 	Renewed time.Duration // since its last renewal
-	Given   bool          // the key was given since that renewal already
+	Given   bool          // the key was given since that renewal already, to another session than the one that asks
 
 	Forming  time.Duration // since the cluster was founded
 	Missing  int           // members still expected of the first ones

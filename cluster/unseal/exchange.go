@@ -14,6 +14,8 @@ import (
 const (
 	maxFrame = 64 << 10
 	patience = 10 * time.Second
+	// maxSession is how long the name of a session may be, in octets.
+	maxSession = 64
 )
 
 // ErrRefused is the answer of a member that does not give the key; its text says why.
@@ -21,7 +23,8 @@ var ErrRefused = errors.New("the key was not given")
 
 // ask is what goes over the wire first.
 type ask struct {
-	Do string `json:"do"` // "status", "recovery", "key" or "next"
+	Do      string `json:"do"`                // "status", "recovery", "key" or "next"
+	Session string `json:"session,omitempty"` // of "key": see AskKey
 	Status
 }
 
@@ -45,8 +48,9 @@ type Share struct {
 // Member answers for a node.
 type Member interface {
 	Status() Status
-	// Release returns the share for the peer that asks, or why it is not given. The release is in the audit log by then.
-	Release(peer Status) (*Share, error)
+	// Release returns the share for the peer that asks in a session, or why it is not given. The release is in the audit
+	// log by then.
+	Release(peer Status, session string) (*Share, error)
 	// Next returns the root key that follows the one the peer holds, sealed under that one; else as Release.
 	Next(peer Status) (*Share, error)
 	// Recovery returns the file that the recovery code opens, nil while there is none. It is as good as public.
@@ -70,7 +74,11 @@ func Serve(name string, c net.Conn, m Member, now func() time.Time) error {
 	case "recovery":
 		out.Recovery = m.Recovery()
 	case "key", "next":
-		give := m.Release
+		if len(q.Session) > maxSession {
+			out.Refused = "the name of the session is too long"
+			break
+		}
+		give := func(peer Status) (*Share, error) { return m.Release(peer, q.Session) }
 		if q.Do == "next" {
 			give = m.Next
 		}
@@ -92,28 +100,29 @@ func Serve(name string, c net.Conn, m Member, now func() time.Time) error {
 
 // AskStatus asks the member at the other end of c about its keys.
 func AskStatus(c net.Conn, own Status, now time.Time) (Status, error) {
-	out, err := exchange(c, ask{"status", own}, now)
+	out, err := exchange(c, ask{Do: "status", Status: own}, now)
 	return out.Status, err
 }
 
 // AskRecovery asks for the file that the recovery code opens.
 func AskRecovery(c net.Conn, own Status, now time.Time) ([]byte, error) {
-	out, err := exchange(c, ask{"recovery", own}, now)
+	out, err := exchange(c, ask{Do: "recovery", Status: own}, now)
 	return out.Recovery, err
 }
 
-// AskKey asks for the root key. ErrRefused where it is not given. The caller wipes the share's key.
-func AskKey(c net.Conn, own Status, now time.Time) (*Share, error) {
-	return askShare(c, "key", own, now)
+// AskKey asks for the root key. ErrRefused where it is not given. The caller wipes the share's key. session is a secret
+// that only this process knows: a key is given once, and by the session it can be given again to whom the answer was lost.
+func AskKey(c net.Conn, own Status, session string, now time.Time) (*Share, error) {
+	return askShare(c, ask{Do: "key", Session: session, Status: own}, now)
 }
 
 // AskNext asks for the root key that follows the one of own.Version; it comes sealed under that one. Else as AskKey.
 func AskNext(c net.Conn, own Status, now time.Time) (*Share, error) {
-	return askShare(c, "next", own, now)
+	return askShare(c, ask{Do: "next", Status: own}, now)
 }
 
-func askShare(c net.Conn, what string, own Status, now time.Time) (*Share, error) {
-	out, err := exchange(c, ask{what, own}, now)
+func askShare(c net.Conn, q ask, now time.Time) (*Share, error) {
+	out, err := exchange(c, q, now)
 	switch {
 	case err != nil:
 		return nil, err

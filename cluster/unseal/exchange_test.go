@@ -18,7 +18,7 @@ func (m *member) Status() Status {
 	return Status{Name: "n1", Address: "127.0.0.1:1", State: StateUnsealed, Store: "s", Known: []string{"127.0.0.1:2"}}
 }
 
-func (m *member) Release(peer Status) (*Share, error) {
+func (m *member) Release(peer Status, _ string) (*Share, error) {
 	if m.asked = peer; m.refusal != nil {
 		return nil, m.refusal
 	}
@@ -26,7 +26,7 @@ func (m *member) Release(peer Status) (*Share, error) {
 }
 
 func (m *member) Next(peer Status) (*Share, error) {
-	s, err := m.Release(peer)
+	s, err := m.Release(peer, "")
 	if err == nil {
 		s.InForce = true
 	}
@@ -62,7 +62,7 @@ func TestExchange(t *testing.T) {
 	if err != nil || s.State != StateUnsealed || len(s.Known) != 1 {
 		t.Fatalf("status %+v, %v", s, err)
 	}
-	share, err := AskKey(dial(t, m), own, time.Now())
+	share, err := AskKey(dial(t, m), own, "s", time.Now())
 	if err != nil || len(share.Key) != 32 || share.Store != "s" || string(share.Recovery) != "file" {
 		t.Fatalf("share %+v, %v", share, err)
 	}
@@ -76,7 +76,7 @@ func TestExchange(t *testing.T) {
 		t.Fatalf("recovery %q, %v", file, err)
 	}
 	m.refusal = errors.New("gone for too long")
-	if _, err := AskKey(dial(t, m), own, time.Now()); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "gone for too long") {
+	if _, err := AskKey(dial(t, m), own, "s", time.Now()); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "gone for too long") {
 		t.Fatalf("refusal: %v", err)
 	}
 }
