@@ -57,7 +57,7 @@ type Config struct {
 	Rand   func() float64 // in [0,1), safe for concurrent use
 	Log    *slog.Logger
 
-	Window     int           // deliveries in memory per destination and pool; default 1024
+	Window     int           // deliveries in memory per destination, pool and kind of mail; sources that greylisted mail waits for share it; default 1024
 	BodyBudget int64         // octets of bodies in memory over all destinations; default 64 MiB
 	Quantum    int           // messages of one destination's turn on a shared connection; default 100
 	Lookups    int           // resolutions at once; default 256

@@ -41,7 +41,7 @@ type Env struct {
 	// Counters are told what happens; required.
 	Counters *Counters
 
-	Window  int                           // deliveries in memory per destination and pool
+	Window  int                           // deliveries in memory per destination, pool and kind of mail; sources that greylisted mail waits for share it
 	Batch   int                           // deliveries per scan
 	PerSlot int                           // waiting deliveries that justify one more session
 	AskFor  time.Duration                 // how long an ask waits in line

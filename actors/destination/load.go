@@ -80,7 +80,7 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 			continue
 		}
 		s := b.shelves[b.shelf(d)]
-		if len(s.waiting) >= 2*b.env.Window {
+		if len(s.waiting) >= 2*s.share {
 			s.skipped = true
 			continue
 		}

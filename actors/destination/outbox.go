@@ -25,7 +25,7 @@ type Outbox struct {
 	tell   func(any)
 
 	mu      sync.Mutex
-	shelves []*shelf           // one per pool, mostly one
+	shelves []*shelf           // one per pool and kind of mail, mostly one
 	flight  []*protocol.Parcel // taken and not yet durably settled; Parcel.Index is the place
 	told    bool               // an Arrived or Drained is on its way to the actor
 	full    bool               // the actor cannot get more sessions, however much waits
@@ -51,6 +51,7 @@ type shelf struct {
 	speed    *filter.Speed // and so does what a filter matches (R40); nil = none does
 	bound    string        // speed cap of its mail, but for one of all mail's (R57); "" = none
 	source   netip.Addr    // greylisted mail's, which is to come again from there; the zero Addr = any
+	share    int           // of the window: all of it, but for what sources of a pool divide among them
 	waiting  window
 	sessions int
 	asked    int
@@ -184,9 +185,9 @@ const parcelCost = 1024
 // to disk only where it is larger than that.
 func (b *Outbox) room(s *shelf, d *mail.Delivery, paid bool) bool {
 	if b.disk.more || b.disk.loading {
-		return d.Priority > b.disk.top && len(s.waiting) < 2*b.env.Window
+		return d.Priority > b.disk.top && len(s.waiting) < 2*s.share
 	}
-	return paid || len(s.waiting) < b.env.Window
+	return paid || len(s.waiting) < s.share
 }
 
 // keepOut notes that d is due and on disk only.
@@ -237,14 +238,31 @@ func (b *Outbox) shelf(d *mail.Delivery) int {
 		speed, bound = t.Speed(d.Tenant, d.To, b.hosts), t.Bound(d.Tenant, d.Composition)
 	}
 	cleaning := b.cleans(d)
+	source, share := b.env.pinned(d)
 	for i, s := range b.shelves {
-		if s.pool == d.Pool && s.cleaning == cleaning && sameFilter(s.speed, speed) && s.bound == bound && s.source == d.Source {
-			s.speed = speed
+		if s.pool == d.Pool && s.cleaning == cleaning && sameFilter(s.speed, speed) && s.bound == bound && s.source == source {
+			s.speed, s.share = speed, share
 			return i
 		}
 	}
-	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: cleaning, speed: speed, bound: bound, source: d.Source})
+	b.shelves = append(b.shelves, &shelf{pool: d.Pool, cleaning: cleaning, speed: speed, bound: bound, source: source, share: share})
 	return len(b.shelves) - 1
+}
+
+// mostShares is into how many parts the window is divided at most: with less for each, every scan would bring little.
+const mostShares = 8
+
+// pinned is the source that d waits for because it was greylisted there, unless its pool has that no more, and how much
+// of the window that mail has: the sources of a pool share one. Other mail waits for any source, and has all.
+func (e *Env) pinned(d *mail.Delivery) (netip.Addr, int) {
+	if !d.Source.IsValid() {
+		return noSource, e.Window
+	}
+	pool := e.Sources(d.Pool)
+	if !slices.Contains(pool, d.Source) {
+		return noSource, e.Window
+	}
+	return d.Source, max(e.Window/min(len(pool), mostShares), 2)
 }
 
 // bulk is the largest priority of mail that may be slowed down because of its tenant's lists: what was raised above it is
@@ -275,7 +293,7 @@ func (b *Outbox) low() bool {
 	}
 	room := len(b.shelves) == 0
 	for _, s := range b.shelves {
-		if len(s.waiting) >= b.env.Window/2 {
+		if len(s.waiting) >= s.share/2 {
 			continue
 		}
 		room = true
@@ -412,7 +430,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 		p = x
 		break
 	}
-	if len(s.waiting) < b.env.Window/2 && !b.told && !b.quiet && (b.disk.more || s.skipped) && b.low() {
+	if len(s.waiting) < s.share/2 && !b.told && !b.quiet && (b.disk.more || s.skipped) && b.low() {
 		b.told, tell = true, true
 	}
 	return p, time.Time{}, dead, tell

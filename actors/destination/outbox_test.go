@@ -25,7 +25,8 @@ func TestOutboxAgainstModel(t *testing.T) {
 		q := actorstest.NewQueue(false)
 		q.Manual = true
 		env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{},
-			Budget: &Budget{Limit: 40}, Window: window, Batch: 4, Gates: &gate.Table{}}
+			Budget: &Budget{Limit: 40}, Window: window, Batch: 4, Gates: &gate.Table{},
+			Sources: func(string) []netip.Addr { return twoSources }}
 		env.Defaults()
 		b := NewOutbox(toA, env, func(any) {})
 		now := time.Unix(1_800_000_000, 0)
@@ -40,7 +41,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 		}
 		var running *scan
 		out := map[mail.Seq]bool{}
-		joined := false
+		joined := map[int]bool{}
 		word := gate.Gate{Group: "g"}
 		toggle := func() {
 			if word.Version++; word.Closed {
@@ -61,20 +62,21 @@ func TestOutboxAgainstModel(t *testing.T) {
 				seq++
 				d := mail.Delivery{Seq: seq, Message: mail.MessageID{Lineage: 1, Seq: seq}, Domain: "a.example", Due: now,
 					Expires: now.Add(time.Hour), RetryEvery: time.Minute, Priority: []uint8{50, 90}[rapid.IntRange(0, 1).Draw(t, "priority")],
-					Group: []string{"", "g"}[rapid.IntRange(0, 1).Draw(t, "group")]}
+					Group:  []string{"", "g"}[rapid.IntRange(0, 1).Draw(t, "group")],
+					Source: []netip.Addr{{}, twoSources[0], twoSources[1], netip.MustParseAddr("192.0.2.9")}[rapid.IntRange(0, 3).Draw(t, "source")]}
 				q.Put([]byte("0123456789"), d)
 				offers = append(offers, mail.Job{Delivery: d, Body: []byte("0123456789")})
 			}
 		}
 		take := func() bool {
-			if len(b.shelves) == 0 {
-				return false
+			var p *protocol.Parcel
+			for i := 0; i < len(b.shelves) && p == nil; i++ {
+				if !joined[i] {
+					b.Join(i)
+					joined[i] = true
+				}
+				p, _ = b.Take(now, i, netip.Addr{}, "r")
 			}
-			if !joined {
-				b.Join(0)
-				joined = true
-			}
-			p, _ := b.Take(now, 0, netip.Addr{}, "r")
 			if p == nil {
 				return false
 			}
@@ -179,10 +181,17 @@ func TestOutboxAgainstModel(t *testing.T) {
 					b.Return(p)
 				}
 			}
+			pinned := 0
 			for _, s := range b.shelves {
 				if len(s.waiting) > 2*window+4 {
 					t.Fatalf("%d deliveries in a window of %d", len(s.waiting), window)
 				}
+				if s.source.IsValid() {
+					pinned += len(s.waiting)
+				}
+			}
+			if pinned > 2*window+4 || len(b.shelves) > 3 {
+				t.Fatalf("%d deliveries wait for their sources in a window of %d, %d shelves", pinned, window, len(b.shelves))
 			}
 		}
 		if word.Closed {
@@ -215,6 +224,66 @@ func TestOutboxAgainstModel(t *testing.T) {
 			t.Errorf("something is left behind: %+v", s)
 		}
 	})
+}
+
+var twoSources = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
+
+// What was greylisted waits for its source in a window that the pool's sources share; what belongs to none of them any
+// more waits with the rest.
+func TestGreylistedMailSharesAWindow(t *testing.T) {
+	const window, many = 16, 300
+	q := actorstest.NewQueue(false)
+	pool := twoSources
+	env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{}, Budget: &Budget{},
+		Window: window, Batch: many, Sources: func(string) []netip.Addr { return pool }}
+	env.Defaults()
+	b := NewOutbox(toA, env, func(any) {})
+	now := time.Unix(1_800_000_000, 0)
+	from := append(twoSources[:2:2], netip.MustParseAddr("192.0.2.9"), netip.Addr{})
+	for i := range many {
+		q.Put([]byte("x"), mail.Delivery{Seq: mail.Seq(i + 1), Message: mail.MessageID{Seq: mail.Seq(i + 1)}, Domain: toA.Domain, Due: now,
+			Expires: now.Add(time.Hour), Source: from[i%len(from)]})
+	}
+	b.Recover(many, time.Time{})
+	load := func() {
+		if l, ok := b.BeginLoad(now); ok {
+			ds, next, more, due, err := q.Scan(toA, l.Cursor, l.Until, l.N)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Merge(now, ds, next, more, due)
+		}
+	}
+	load()
+	held := map[netip.Addr]int{}
+	for _, s := range b.shelves {
+		held[s.source] += len(s.waiting)
+	}
+	if len(b.shelves) != 3 || held[from[0]] != window || held[from[1]] != window || held[netip.Addr{}] != 2*window {
+		t.Errorf("%d shelves hold %v of a window of %d", len(b.shelves), held, window)
+	}
+	pool = twoSources[:1] // mail of the other goes from anywhere from now on
+	b.Sort(nil)
+	for _, s := range b.shelves {
+		if s.source == from[1] && len(s.waiting) > 0 || s.source == from[0] && len(s.waiting) != window {
+			t.Errorf("%d wait for %s, the pool is %v", len(s.waiting), s.source, pool)
+		}
+	}
+	sent := 0
+	for v := (View{}); q.Left("") > 0; { // nothing stays out of reach
+		before := sent
+		for i := range b.shelves {
+			for p, _ := b.Take(now, i, netip.Addr{}, "r"); p != nil; p, _ = b.Take(now, i, netip.Addr{}, "r") {
+				b.Settle(now, p, mail.Outcome{Result: mail.Delivered}, "r", nil)
+				sent++
+			}
+		}
+		if b.Look(now, &v); v.Low {
+			load()
+		} else if sent == before {
+			t.Fatalf("%d of %d sent, %d are left", sent, many, q.Left(""))
+		}
+	}
 }
 
 func TestPriorityOvertakes(t *testing.T) { // R35

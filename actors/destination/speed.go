@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
@@ -48,11 +47,11 @@ func (b *Outbox) sort() {
 	}
 }
 
-// filtered tells whether any shelf is a filter's or a cap's, so that an edit of those may concern it.
+// filtered tells whether any shelf is a filter's, a cap's or a source's, so that an edit of those may concern it.
 func (b *Outbox) filtered() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.shelves, func(s *shelf) bool { return s.speed != nil || s.bound != "" })
+	return slices.ContainsFunc(b.shelves, func(s *shelf) bool { return s.speed != nil || s.bound != "" || s.source.IsValid() })
 }
 
 // bySpeed is what a receiver bears of the mail of a filter.
@@ -90,29 +89,19 @@ func (m *Machine) limitsOf(s *Shelf) *shaping.Limits {
 }
 
 // candidates are the sources that a shelf's mail may use. What was greylisted waits for its own, unless that is gone or
-// cannot send for now: a source never stops what others can carry (R43).
+// has refused for now: a source never stops what others can carry (R43). One whose pace leaves something within half a
+// minute does not refuse.
 func (m *Machine) candidates(now time.Time, s *Shelf) []netip.Addr {
 	all := m.env.Sources(s.Pool)
-	if i := slices.Index(all, s.Source); s.Source.IsValid() && i >= 0 && m.sends(now, s.Source, m.limitsOf(s)) {
-		return all[i : i+1]
-	}
 	if s.Speed != nil && s.Speed.Sources > 0 && s.Speed.Sources < len(all) {
-		return all[:s.Speed.Sources]
+		all = all[:s.Speed.Sources]
+	}
+	if i := slices.Index(all, s.Source); s.Source.IsValid() && i >= 0 {
+		if l := m.limitsOf(s); l != nil && m.serves(now, s.Source, l.Lane) {
+			return all[i : i+1]
+		}
 	}
 	return all
-}
-
-// sends tells whether a source sends at all at the moment, though perhaps not more.
-func (m *Machine) sends(now time.Time, a netip.Addr, l *shaping.Limits) bool {
-	if l == nil || m.env.Suspensions.match(now, m.domain, m.Receiver(), a, nil) != nil {
-		return false
-	}
-	switch o := m.origin(a, l.Lane); o.reason {
-	case protocol.ReasonNone, protocol.ReasonSlots, protocol.ReasonRate:
-		return true
-	default:
-		return !now.Before(o.until)
-	}
 }
 
 // most is how many sessions n sources may have for a shelf.

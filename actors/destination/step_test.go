@@ -14,6 +14,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
@@ -128,6 +129,8 @@ func setView(t *testing.T, v *View, kv string, now time.Time) {
 		s.Sessions = n
 	case "source":
 		s.Source = netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})
+	case "sources": // that a filter leaves
+		s.Speed = &filter.Speed{Name: "f", Sources: n}
 	case "asked":
 		s.Asked = n
 	case "low":
@@ -170,7 +173,13 @@ func message(t *testing.T, f []string, now time.Time) any {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return protocol.Refused{Source: src(1), Reason: protocol.ReasonBlocked, Until: now.Add(d)}
+		r := protocol.Refused{Source: src(1), Reason: protocol.ReasonBlocked, Until: now.Add(d)}
+		if len(f) > 3 && f[3] == "rate" {
+			r.Reason = protocol.ReasonRate
+		} else if len(f) > 3 && f[3] == "slots" {
+			r.Reason = protocol.ReasonSlots
+		}
+		return r
 	case "Troubled":
 		return protocol.Troubled{Source: src(1), Report: protocol.Report{Outcome: mail.Outcome{Result: mail.Deferred, Stage: mail.StageConnect, Detail: "connection refused"}}}
 	}

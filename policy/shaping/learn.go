@@ -23,7 +23,7 @@ const (
 	firstTry   = 0.004            // growth a minute, to begin with; doubles with every calm time
 	bestTry    = 0.2              // … and at most
 	reaction   = 3 * time.Second  // answers to what was under way when the pace was cut count once
-	hush       = 10 * time.Second // without a message after the second objection in a row: what it counts must run out first
+	hush       = 10 * time.Second // in which no new messages are granted after the second objection in a row: what it counts must run out first
 	leastPace  = 0.2              // messages a second: whoever objects to so few does not mean the pace
 	mostPace   = 10_000           // a pace that binds nobody
 	firstSteps = time.Minute      // the pace doubles in that time until the first objection, where it starts low
@@ -338,7 +338,7 @@ func (m *Machine) PerConnection() int {
 // Cause tells why the receiver is slowed or blocked; zero where it is open or nobody said why.
 func (m *Machine) Cause() Cause { return m.cause }
 
-// repace fits the bucket to the pace in force.
+// repace fits the bucket to the pace in force. A silence that is under way stays as long as it is, whatever the pace.
 func (m *Machine) repace(now time.Time) {
 	p := m.Pace()
 	if p == m.messages.rate {
@@ -347,6 +347,9 @@ func (m *Machine) repace(now time.Time) {
 	m.messages.refill(now)
 	if m.messages.size == 0 {
 		m.messages.at = now
+	}
+	if m.messages.level < 0 && m.messages.rate > 0 {
+		m.messages.level *= p / m.messages.rate
 	}
 	m.messages.rate, m.messages.size = p, 0
 	if p > 0 {
@@ -425,8 +428,8 @@ func (m *Machine) object(now time.Time, o *mail.Outcome) {
 	m.repace(now)
 	switch {
 	case m.messages.size == 0:
-	case m.k.exhausted():
-		m.messages.level = min(m.messages.level, 0)
+	case m.k.exhausted(): // its pace is silence enough
+		m.messages.level = 0
 	case m.k.struck > 1 && m.k.objected.After(before):
 		m.messages.level = min(m.messages.level, -hush.Seconds()*m.messages.rate)
 	}

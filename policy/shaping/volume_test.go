@@ -54,6 +54,43 @@ func TestTrickle(t *testing.T) {
 	}
 }
 
+// The silence after objections lasts as long as it is meant to, though the pace goes down while it does.
+func TestSilenceEnds(t *testing.T) {
+	backoff := &mail.Advice{Rule: "r/busy", Action: mail.ActBackoff}
+	limit := &mail.Advice{Rule: "r/limit", Action: mail.ActLimit, Rate: 0.1, For: time.Hour}
+	tests := []struct {
+		name     string
+		advice   []*mail.Advice // four seconds apart
+		from, to time.Duration  // after the last, when the next message is granted
+	}{
+		{"two objections", []*mail.Advice{backoff, backoff}, hush, hush + time.Second},
+		{"three objections", []*mail.Advice{backoff, backoff, backoff}, hush, trickle},
+		{"four objections", []*mail.Advice{backoff, backoff, backoff, backoff}, trickle, 2 * trickle},
+		{"a rule's limit after two", []*mail.Advice{backoff, backoff, limit}, hush - 4*time.Second, hush - 4*time.Second + 11*time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m, now := NewMachine(Limits{Connections: 1, Rate: 10, BlockPause: time.Minute}), noon
+			run(&m, &now, 10*time.Minute, fine)
+			for i, a := range tt.advice {
+				if i > 0 {
+					now = now.Add(4 * time.Second)
+				}
+				m.Observe(now, slower(a), true)
+			}
+			last := now
+			for ; now.Sub(last) < time.Hour; now = now.Add(time.Second / 10) {
+				if _, n, _ := m.Grant(now, 1); n > 0 {
+					break
+				}
+			}
+			if d := now.Sub(last); d < tt.from || d > tt.to {
+				t.Errorf("the next message is granted %s after the last objection, want %s to %s", d, tt.from, tt.to)
+			}
+		})
+	}
+}
+
 // After a night without mail the pace begins at half of what was borne, and comes back.
 func TestPaceRestartsWithCare(t *testing.T) {
 	m, now := NewMachine(Limits{Connections: 1, Rate: 20, BlockPause: time.Minute}), noon
