@@ -49,7 +49,7 @@ type Peers interface {
 	// Discard has a member discard what g.Discard says, and tells how many deliveries that were.
 	Discard(ctx context.Context, member string, g gate.Gate) (int, error)
 	// Lease is how long a member may still send as far as this node can know; 0 = it has stopped by itself. gone says for
-	// how long nothing has listened at the addresses of others: they agree on nothing since.
+	// how long nothing had listened at the addresses of others when they were asked last: they agreed on nothing then.
 	Lease(member string, gone map[string]time.Duration) time.Duration
 	// Silent is since when a member has not been heard of; 0 = it is heard.
 	Silent(member string) time.Duration
@@ -259,36 +259,43 @@ func (s *gates) gather(ctx context.Context, g gate.Gate) (service.GroupStanding,
 	return sum(standings, nodes), nil
 }
 
-// absence is since when members were refused a connection in one stop, shared by those who ask them.
+// absence is which members refused a connection in one stop, shared by those who ask them.
 type absence struct {
-	mu    sync.Mutex
-	since map[string]time.Time
+	mu      sync.Mutex
+	refused map[string]span
 }
+
+// span is from the first to the last of what came without a break.
+type span struct{ first, last time.Time }
 
 // note takes how a question to a member ended, and tells whether its process is taken to be gone.
 func (a *absence) note(name string, err error) (gone bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		delete(a.since, name)
+		delete(a.refused, name)
 		return false
 	}
-	if a.since == nil {
-		a.since = map[string]time.Time{}
+	if a.refused == nil {
+		a.refused = map[string]span{}
 	}
-	if a.since[name].IsZero() {
-		a.since[name] = clock.Wall()
+	now := clock.Wall()
+	of := span{first: now, last: now}
+	if before, is := a.refused[name]; is {
+		of.first = before.first
 	}
-	return clock.Since(a.since[name]) >= goneAfter
+	a.refused[name] = of
+	return of.last.Sub(of.first) >= goneAfter
 }
 
-// gone lists for how long the members are away whose processes are taken to be gone.
+// gone lists for how long members had been away when they refused last, whose processes are taken to be gone. Who has
+// not refused just now is left out: it may be back.
 func (a *absence) gone() map[string]time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	gone := map[string]time.Duration{}
-	for name, since := range a.since {
-		if away := clock.Since(since); away >= goneAfter {
+	for name, of := range a.refused {
+		if away := of.last.Sub(of.first); away >= goneAfter && clock.Since(of.last) <= 2*confirmPause {
 			gone[name] = away
 		}
 	}
@@ -297,28 +304,51 @@ func (a *absence) gone() map[string]time.Duration {
 
 // ask asks one member until it has answered, or sends no more for certain, or ctx ends. It sends no more once its lease
 // has run out, or when nothing listens at its address any more: what tells even where no majority is left to know of
-// leases. A member that listens later hears of this gate before it sends (hear).
+// leases. A member that listens later hears of this gate before it sends (hear); what it may grant others by then is seen
+// by watch, which goes on until ctx ends.
 func (s *gates) ask(ctx context.Context, name string, g gate.Gate, away *absence) (Standing, service.GroupNode) {
-	for {
-		try, cancel := context.WithTimeout(ctx, confirmTry)
-		st, err := s.peers.Confirm(try, name, g)
-		cancel()
+	for left := confirmTry; ; {
+		st, gone, err := s.try(ctx, name, g, away, left)
 		n := service.GroupNode{Name: name, Confirmed: err == nil && st.Confirmed}
-		gone := away.note(name, err)
 		if err == nil {
 			return st, n
 		}
 		n.MissingFor = max(s.peers.Silent(name), time.Millisecond)
-		if n.Lapsed = gone || s.peers.Lease(name, away.gone()) <= 0; n.Lapsed {
+		if gone {
+			go s.watch(ctx, name, g, away)
+		} else {
+			left = s.peers.Lease(name, away.gone())
+		}
+		if n.Lapsed = gone || left <= 0; n.Lapsed || !pause(ctx) {
 			return Standing{}, n
 		}
-		again := time.NewTimer(confirmPause)
-		select {
-		case <-ctx.Done():
-			again.Stop()
-			return Standing{}, n
-		case <-again.C:
-		}
+	}
+}
+
+// try puts g to a member once, for no longer than its lease is left: what ends then needs no answer.
+func (s *gates) try(ctx context.Context, name string, g gate.Gate, away *absence, left time.Duration) (Standing, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(confirmTry, left))
+	defer cancel()
+	st, err := s.peers.Confirm(ctx, name, g)
+	return st, away.note(name, err), err
+}
+
+// watch looks whether a member that is gone stays away: the leases of others count on it.
+func (s *gates) watch(ctx context.Context, name string, g gate.Gate, away *absence) {
+	for gone := true; gone && pause(ctx); {
+		_, gone, _ = s.try(ctx, name, g, away, confirmTry)
+	}
+}
+
+// pause waits until it is time for another question, and tells whether ctx lets it be asked.
+func pause(ctx context.Context) bool {
+	again := time.NewTimer(confirmPause)
+	defer again.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-again.C:
+		return true
 	}
 }
 

@@ -57,7 +57,7 @@ func TestAskUntilAnsweredOrLapsed(t *testing.T) {
 	}{
 		{"answers", func(context.Context) (Standing, error) { return still, nil }, time.Minute, true, false, service.GroupStopped, 0, 0},
 		{"has a dot on its way", func(context.Context) (Standing, error) { return Standing{Held: 3}, nil }, time.Minute, false, false, service.GroupStopping, 0, 0},
-		{"hangs until its lease ends", hangs, 11 * time.Second, false, true, service.GroupStopped, 11 * time.Second, 14 * time.Second},
+		{"hangs until its lease ends", hangs, 11500 * time.Millisecond, false, true, service.GroupStopped, 11500 * time.Millisecond, 12 * time.Second},
 		{"refuses until its lease ends", refused, 5 * time.Second, false, true, service.GroupStopped, 5 * time.Second, 6 * time.Second},
 		{"is dead", refused, 0, false, true, service.GroupStopped, 0, 0},
 		{"is gone, and nobody knows of its lease", gone, time.Hour, false, true, service.GroupStopped, goneAfter, goneAfter + confirmPause},
@@ -80,6 +80,68 @@ func TestAskUntilAnsweredOrLapsed(t *testing.T) {
 				sum := sum([]Standing{{Confirmed: true, Held: 1}, st}, []service.GroupNode{{Name: "n1", Confirmed: true}, node})
 				if sum.State != row.state || sum.Held != 1+st.Held {
 					t.Errorf("all in all %+v, want %s", sum, row.state)
+				}
+			})
+		})
+	}
+}
+
+// cutOff are two others where nobody has heard of a leader: n2 does as back says once its process may be up again, n3
+// takes connections and says nothing.
+type cutOff struct {
+	onePeer
+	down time.Duration // from begin
+	back func(ctx context.Context) (Standing, error)
+}
+
+func (p *cutOff) Confirm(ctx context.Context, name string, _ gate.Gate) (Standing, error) {
+	switch {
+	case name == "n3":
+		<-ctx.Done()
+		return Standing{}, ctx.Err()
+	case clock.Since(p.begin) < p.down:
+		return Standing{}, syscall.ECONNREFUSED
+	}
+	return p.back(ctx)
+}
+
+func (p *cutOff) Lease(_ string, gone map[string]time.Duration) time.Duration {
+	return p.lease - unled([]string{"n1", "n2", "n3"}, "n1", time.Hour, gone)
+}
+
+// TestAskWhileAnotherComesBack: who was gone for a while and is back may grant a member a lease that this node does not
+// hear of, so the stop waits for that member's answer.
+func TestAskWhileAnotherComesBack(t *testing.T) {
+	hangs := func(ctx context.Context) (Standing, error) { <-ctx.Done(); return Standing{}, ctx.Err() }
+	answers := func(context.Context) (Standing, error) { return Standing{Confirmed: true}, nil }
+	for _, row := range []struct {
+		name   string
+		down   time.Duration
+		back   func(context.Context) (Standing, error)
+		lapsed bool
+		least  time.Duration
+	}{
+		{"stays away", time.Hour, nil, true, 9 * time.Second},
+		{"is back and answers", 1500 * time.Millisecond, answers, false, stopWait},
+		{"is back and hangs", 1500 * time.Millisecond, hangs, false, stopWait},
+		{"is back late", 8900 * time.Millisecond, hangs, false, stopWait},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &cutOff{onePeer{begin: clock.Wall(), lease: 9 * time.Second}, row.down, row.back}
+				s := newGates(nil)
+				s.peers = p
+				ctx, cancel := context.WithTimeout(context.Background(), stopWait)
+				defer cancel()
+				var away absence
+				go func() {
+					if _, n2 := s.ask(ctx, "n2", gate.Gate{Group: "g", Closed: true}, &away); !n2.Lapsed {
+						t.Errorf("n2 was down: %+v", n2)
+					}
+				}()
+				_, n3 := s.ask(ctx, "n3", gate.Gate{Group: "g", Closed: true}, &away)
+				if took := clock.Since(p.begin); n3.Lapsed != row.lapsed || took < row.least || took > row.least+time.Second {
+					t.Errorf("after %v: %+v", took, n3)
 				}
 			})
 		})
@@ -127,6 +189,13 @@ func TestAbsence(t *testing.T) {
 		}
 		if a.note("n3", errors.New("timeout")) || len(a.gone()) != 1 {
 			t.Errorf("a member that does not answer is gone: %v", a.gone())
+		}
+		time.Sleep(2*confirmPause + 1)
+		if len(a.gone()) != 0 {
+			t.Errorf("gone although nobody has looked since: %v", a.gone())
+		}
+		if !a.note("n2", refused) || len(a.gone()) != 1 {
+			t.Errorf("back although it refused again: %v", a.gone())
 		}
 		if a.note("n2", nil) || len(a.gone()) != 0 {
 			t.Errorf("gone although it answered: %v", a.gone())

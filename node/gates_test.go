@@ -252,7 +252,7 @@ func TestStopWithOneGoneAndOneHanging(t *testing.T) {
 	if status := n1.group("stop", "campaign", "", &st); status != 200 || st.State != "stopped" || len(st.Nodes) != 3 {
 		t.Fatalf("stop: %d %+v", status, st)
 	}
-	if took := time.Since(begin); took < 4*time.Second || took > 12*time.Second {
+	if took := time.Since(begin); took < 4*time.Second || took > 12*time.Second { // the lease lasts 9 s
 		t.Errorf("the stop took %s", took)
 	}
 }
