@@ -73,6 +73,13 @@ func (d *turnstile) most() int {
 	return d.peak
 }
 
+// made counts the connections there ever were.
+func (d *turnstile) made() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.connections
+}
+
 // between counts the messages that began from a time on, and the most of them within a second.
 func (d *turnstile) between(from, to time.Time) (n, busiest int) {
 	d.mu.Lock()
@@ -104,7 +111,8 @@ func TestLimitOfTheClusterIsUsed(t *testing.T) {
 		limit    = 2 * int(time.Second/interval)
 	)
 	var door turnstile
-	trio := newTrioWith(t, startReceiver(t, "127.0.0.1:0", door.pass), `tenants:
+	sink := startReceiver(t, "127.0.0.1:0", door.pass)
+	trio := newTrioWith(t, sink, `tenants:
   - name: shop
     compositions: [{name: main, networks: [127.0.0.0/8]}]
     speed: [{name: two, patterns: [".+@slow\\.test"], connections: 2, interval: 100ms, fixed: true}]
@@ -113,7 +121,8 @@ func TestLimitOfTheClusterIsUsed(t *testing.T) {
 	for i, r := range trio {
 		c := r.session()
 		load.Go(func() {
-			for k := range limit * 30 { // each has enough for the whole limit
+			// Each is left with enough for the whole limit, however long this takes; but a machine that is far too slow ends.
+			for k := 0; k < min(limit*30+sink.count(), limit*90); k++ {
 				c.mustSend(text(""), fmt.Sprintf("u%d-%d@slow.test", i, k))
 			}
 		})
@@ -121,14 +130,14 @@ func TestLimitOfTheClusterIsUsed(t *testing.T) {
 	mustBecome(t, "the limit is in use", func() bool {
 		now := time.Now()
 		n, _ := door.between(now.Add(-time.Second), now)
-		return n >= limit*9/10
+		return n >= limit*8/10
 	})
 	load.Wait()
 	from := time.Now()
 	time.Sleep(window) // what is measured is what happens meanwhile
 	n, busiest := door.between(from, from.Add(window))
 	possible := limit * int(window/time.Second)
-	t.Logf("%d of %d messages (%.1f %%), %d in the busiest second, %d connections in all", n, possible, 100*float64(n)/float64(possible), busiest, door.connections)
+	t.Logf("%d of %d messages (%.1f %%), %d in the busiest second, %d connections in all", n, possible, 100*float64(n)/float64(possible), busiest, door.made())
 	if n > possible+limit {
 		t.Errorf("%d messages, %d are the limit", n, possible)
 	}

@@ -170,15 +170,29 @@ func TestLargeBlocks(t *testing.T) {
 	if n := strings.Count(got, "a"); n != blocks*size || strings.Count(got, "b") != n {
 		t.Errorf("%d octets of a", n)
 	}
-	c, _, _ = mustDial(t, m[0], m[1], "deaf/1")
-	wrote, stuck := make(chan struct{}), make(chan error, 1)
+	var took [3]time.Duration // a machine with other work may be slow; what waits for TLS's 5 s always does
+	for i := range took {
+		c, _, _ := mustDial(t, m[0], m[1], "deaf/1")
+		if took[i] = closeStuck(c); took[i] < 4*time.Second {
+			return
+		}
+	}
+	t.Errorf("closing took %s", took)
+}
+
+// closeStuck measures how long it takes to close a connection whose peer takes nothing any more.
+func closeStuck(c net.Conn) time.Duration {
+	wrote, enough, stuck := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(stuck)
 		for {
 			if _, err := c.Write(make([]byte, 1<<20)); err != nil {
-				stuck <- err
 				return
 			}
-			wrote <- struct{}{}
+			select {
+			case wrote <- struct{}{}:
+			case <-enough:
+			}
 		}
 	}()
 	for full := false; !full; { // until nothing is taken any more
@@ -188,12 +202,11 @@ func TestLargeBlocks(t *testing.T) {
 			full = true
 		}
 	}
+	close(enough)
 	begun := time.Now()
 	_ = c.Close()
 	<-stuck
-	if took := time.Since(begun); took > 3*time.Second {
-		t.Errorf("closing took %s", took)
-	}
+	return time.Since(begun)
 }
 
 // A removed member is refused in both directions although its certificate is in order, and its open connections are cut.
