@@ -49,6 +49,7 @@ const (
 // Level 0 may hold more tables than Badger's defaults, and there is one level below it up to baseLevelSize (some 13 million
 // suppressions): names are spread over the whole key range, so each compaction of an import rewrites what lies below, once
 // for every level. With levels of 64 MB, 640 MB and so on an import took a third more processor time.
+// A book made with those goes on with the level it has above the last one, which drains only once it has baseLevelSize.
 func bookOptions(path string, log *logger) badger.Options {
 	o := badger.DefaultOptions(path).
 		WithSyncWrites(true).WithDetectConflicts(false).WithNumVersionsToKeep(1).
