@@ -88,7 +88,7 @@ func (c *simCommand) pace(ctx context.Context, io *streams) error {
 	}
 	models := sim.Models()
 	runs := make([]sim.PaceResult, len(models)*c.Runs)
-	defer debug.SetGCPercent(debug.SetGCPercent(400)) // little lives, and much is made
+	defer debug.SetGCPercent(debug.SetGCPercent(1600)) // little lives and much is made: a week of all models takes half a GB
 	var next atomic.Int64
 	var cores sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
