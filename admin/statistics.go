@@ -115,7 +115,7 @@ type outcomeJSON struct {
 	Date        string          `json:"date"`
 	Source      string          `json:"source"`      // FROM domain
 	Destination string          `json:"destination"` // the carrier's domain; "pc" for everybody else
-	Cleaning    string          `json:"cleaning"`    // "cleaning"; "--" for other mail
+	Cleaning    string          `json:"cleaning"`    // how much was sent so; "--" for other mail (E-45)
 	Success     uint64          `json:"success"`
 	NG          uint64          `json:"ng"`
 	Rate        json.RawMessage `json:"rate"` // percent
@@ -129,7 +129,7 @@ func outcomeRows(lines []statistics.Outcome, total statistics.Outcome) []outcome
 	for _, o := range lines {
 		row := outcomeJSON{o.Span, o.Source, o.Destination, "--", o.Success, o.NG, json.RawMessage(o.Rate())}
 		if o.Cleaning {
-			row.Cleaning = "cleaning"
+			row.Cleaning = strconv.FormatUint(o.Success+o.NG, 10)
 		}
 		out = append(out, row)
 	}

@@ -147,3 +147,13 @@ func (b *book) queueOf(d mail.Domain) string {
 	}
 	return "pc"
 }
+
+// extraQueues names the queues beyond the classic ones that receivers' rules count by themselves (D1), in their order.
+func (b *book) extraQueues() (extra []string) {
+	for _, r := range b.now.Load().rules.All() {
+		if q := r.Queue; q != "" && !slices.Contains(classicQueues[:], q) && !slices.Contains(extra, q) {
+			extra = append(extra, q)
+		}
+	}
+	return extra
+}

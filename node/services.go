@@ -141,9 +141,34 @@ func (n nodeService) Drain(context.Context) error {
 	return nil
 }
 
-// queueNames are the rows of requirement R63 in its order.
-var queueNames = [...]string{"docomo", "ezweb", "softbank", "disney", "vodafone", "pc", "docomo_cleaning",
-	"ezweb_cleaning", "softbank_cleaning", "disney_cleaning", "vodafone_cleaning", "pc_cleaning"}
+// classicQueues are the rows of requirement R63 in its order; those of cleaning mail follow in the same.
+var classicQueues = [...]string{"docomo", "ezweb", "softbank", "disney", "vodafone", "pc"}
+
+// queueRows is the view of R63: the twelve rows, and two for each extra group that a receiver's rule counts by itself (D1).
+type queueRows struct {
+	rows []service.Queue
+	at   map[string][2]*service.Queue // by the queue's name: its normal row and the one of cleaning mail
+}
+
+func newQueueRows(extra []string) queueRows {
+	q := queueRows{rows: make([]service.Queue, 0, 2*(len(classicQueues)+len(extra))), at: map[string][2]*service.Queue{}}
+	add := func(names ...string) {
+		n := len(q.rows)
+		for _, suffix := range [...]string{"", "_cleaning"} {
+			for _, name := range names {
+				q.rows = append(q.rows, service.Queue{Name: name + suffix})
+			}
+		}
+		for i, name := range names {
+			q.at[name] = [2]*service.Queue{&q.rows[n+i], &q.rows[n+len(names)+i]}
+		}
+	}
+	add(classicQueues[:]...)
+	for _, name := range extra {
+		add(name)
+	}
+	return q
+}
 
 // Queues implements service.Numbers. Cleaning mail from before a restart stands in its carrier's normal row.
 func (n numberService) Queues(context.Context) ([]service.Queue, error) {
@@ -151,41 +176,37 @@ func (n numberService) Queues(context.Context) ([]service.Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]service.Queue, len(queueNames))
-	for i, name := range queueNames {
-		out[i].Name = name
-	}
-	const cleaning = len(queueNames) / 2
+	q := newQueueRows(n.book.extraQueues())
 	for _, s := range e.actors.Destinations().Snapshot("") {
-		if i := slices.Index(queueNames[:], n.book.queueOf(s.Domain)); i >= 0 {
+		if row, ok := q.at[n.book.queueOf(s.Domain)]; ok {
 			all := s.Waiting + s.Flight
 			slow := min(s.Cleaning+s.Slowed, all)
-			out[i].Waiting += int64(all - slow)
-			out[i].Urgent += int64(s.Urgent)
-			out[i+cleaning].Waiting += int64(slow)
-			out[i+cleaning].Slowed += int64(min(s.Slowed, slow))
+			row[0].Waiting += int64(all - slow)
+			row[0].Urgent += int64(s.Urgent)
+			row[1].Waiting += int64(slow)
+			row[1].Slowed += int64(min(s.Slowed, slow))
 		}
 	}
 	for d, parked := range e.store.Parked().Domains {
-		if i := slices.Index(queueNames[:], n.book.queueOf(d)); i >= 0 {
-			out[i].Waiting += int64(parked)
+		if row, ok := q.at[n.book.queueOf(d)]; ok {
+			row[0].Waiting += int64(parked)
 		}
 	}
-	warming(out, e.actors.Sources().Snapshot())
-	return out, nil
+	q.warming(e.actors.Sources().Snapshot())
+	return q.rows, nil
 }
 
 // warming counts in the rows the sources that a plan limits at a row's receiver, each once.
-func warming(rows []service.Queue, sources []source.Report) {
+func (q queueRows) warming(sources []source.Report) {
 	for _, s := range sources {
-		at := map[int]bool{}
+		at := map[*service.Queue]bool{}
 		for _, r := range s.Receivers {
-			if i := slices.Index(queueNames[:], r.Queue); i >= 0 && r.WarmMost > 0 && r.Lane == "" {
-				at[i] = true
+			if row, ok := q.at[r.Queue]; ok && r.WarmMost > 0 && r.Lane == "" {
+				at[row[0]] = true
 			}
 		}
-		for i := range at {
-			rows[i].Warming++
+		for row := range at {
+			row.Warming++
 		}
 	}
 }

@@ -108,7 +108,7 @@ func TestStatistics(t *testing.T) {
 			"date:total,queued:7,succeeded:4,failed:2,blocked:1,valid:6,bounced:0,error_rate:33.3,delivery_rate:66.7,warning:true")
 		r.mustLines(when+", results", r.statistics("view=results&tenant=shop&from=2026/03/01&to=2026/03/02"),
 			"date:2026/03/01,source:shop.test,destination:docomo.ne.jp,cleaning:--,success:2,ng:1,rate:33.3",
-			"date:2026/03/01,source:shop.test,destination:docomo.ne.jp,cleaning:cleaning,success:1,ng:0,rate:0",
+			"date:2026/03/01,source:shop.test,destination:docomo.ne.jp,cleaning:1,success:1,ng:0,rate:0",
 			"date:2026/03/01,source:shop.test,destination:pc,cleaning:--,success:1,ng:1,rate:50.0",
 			"date:total,source:,destination:,cleaning:--,success:4,ng:2,rate:33.3")
 		r.mustLines(when+", the other's", r.statistics("view=results&domain=other.test&by=month&from=20260301&to=20260302"),

@@ -4,19 +4,18 @@ import (
 	"testing"
 
 	"github.com/ekiden-mta/ekiden/actors/source"
-	"github.com/ekiden-mta/ekiden/admin/service"
 )
 
 // A source that a plan limits counts once in the row of its receivers, and not for what it sends apart.
 func TestWarmingSourcesAreCounted(t *testing.T) {
-	rows := make([]service.Queue, len(queueNames))
-	warming(rows, []source.Report{
+	q := newQueueRows(nil)
+	q.warming([]source.Report{
 		{Receivers: []source.Standing{{Queue: "docomo", WarmMost: 20}, {Queue: "pc", WarmMost: 20}, {Queue: "pc", WarmMost: 28}}},
 		{Receivers: []source.Standing{{Queue: "docomo"}, {Queue: "pc", WarmMost: 20}, {Queue: "ezweb", Lane: "cleaning", WarmMost: 20}}},
 	})
 	for i, want := range map[int]int64{0: 1, 1: 0, 5: 2} {
-		if rows[i].Warming != want {
-			t.Errorf("%s: %d sources, want %d", queueNames[i], rows[i].Warming, want)
+		if row := q.rows[i]; row.Warming != want {
+			t.Errorf("%s: %d sources, want %d", row.Name, row.Warming, want)
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (c statsResultsCmd) Run(a *app) error {
 	for _, o := range append(lines, total) {
 		cleaning := "--"
 		if o.Cleaning {
-			cleaning = "cleaning"
+			cleaning = count(o.Success + o.NG)
 		}
 		rows = append(rows, []string{o.Span, o.Source, o.Destination, cleaning, count(o.Success), count(o.NG), o.Rate()})
 	}
