@@ -91,11 +91,12 @@ func (n *Node) openEngine() error {
 		return errors.Join(err, e.store.Close())
 	}
 	e.divide(m)
-	e.done.Go(func() { e.watchDisk() })
+	e.mindDisk()
+	e.every(time.Second, e.mindDisk)
 	e.done.Go(func() { e.remember(n, e.notes) })
 	e.done.Go(func() { n.learn(e.life, e) })
-	e.done.Go(func() { n.watchProgress(e) })
-	e.done.Go(func() { e.network.watch(n, e) })
+	e.every(progressEvery, func() { n.mindProgress(e) })
+	e.every(networkEvery, func() { e.network.write(n, e) }) // close writes the rest
 	n.engine.Store(e)
 	if n.handed.Load() {
 		e.hooks.Use(n.hooks()) // what it has to tell
@@ -268,19 +269,24 @@ func (e *engine) recover() error {
 	return nil
 }
 
-// watchDisk knows whether there is room, without a system call per message.
-func (e *engine) watchDisk() {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		e.full.Store(e.store.Usage().Full)
-		select {
-		case <-e.life.Done():
-			return
-		case <-tick.C:
+// every does something each time a pause is over until the engine ends; close waits for it.
+func (e *engine) every(pause time.Duration, do func()) {
+	e.done.Go(func() {
+		tick := time.NewTicker(pause)
+		defer tick.Stop()
+		for {
+			select {
+			case <-e.life.Done():
+				return
+			case <-tick.C:
+				do()
+			}
 		}
-	}
+	})
 }
+
+// mindDisk knows whether there is room, without a system call per message.
+func (e *engine) mindDisk() { e.full.Store(e.store.Usage().Full) }
 
 // close ends delivery, then the store. What was not finished stays queued.
 func (e *engine) close(ctx context.Context) error {

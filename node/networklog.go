@@ -59,20 +59,6 @@ func (x *networkLog) write(n *Node, e *engine) {
 	}
 }
 
-// watch writes until the engine ends; close writes the rest.
-func (x *networkLog) watch(n *Node, e *engine) {
-	tick := time.NewTicker(networkEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-e.life.Done():
-			return
-		case <-tick.C:
-			x.write(n, e)
-		}
-	}
-}
-
 // soleTenant is whose the whole network log is where there is one tenant only.
 func (n *Node) soleTenant() string {
 	if t := n.book.now.Load().index.Settings.Tenants; len(t) == 1 {

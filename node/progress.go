@@ -44,19 +44,10 @@ func (o *overdue) list() []service.Overdue {
 // logGap is what waits by the event log, less what the queue holds: 0 at rest.
 func (e *engine) logGap() int64 { return e.store.Counters().Left() - int64(e.store.Waiting()) }
 
-// watchProgress looks at the queue every minute.
-func (n *Node) watchProgress(e *engine) {
-	tick := time.NewTicker(progressEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-e.life.Done():
-			return
-		case <-tick.C:
-		}
-		if err := n.lookForOverdue(e.life, e); err != nil && e.life.Err() == nil {
-			n.log.Warn("the queue could not be looked through for mail without progress", "error", err)
-		}
+// mindProgress looks at the queue.
+func (n *Node) mindProgress(e *engine) {
+	if err := n.lookForOverdue(e.life, e); err != nil && e.life.Err() == nil {
+		n.log.Warn("the queue could not be looked through for mail without progress", "error", err)
 	}
 }
 
