@@ -81,6 +81,10 @@ type Config struct {
 	MinQuorum int           // 0: DefaultMinQuorum
 	Log       *slog.Logger  // nil: nowhere
 
+	// Regain is called before a lease that does not hold is valid, or valid again: what the others decided while this member
+	// was silent, it must know by then. The lease counts from before it, so it has to be short. May be nil.
+	Regain func(context.Context)
+
 	Clock *clock.Clock // product time, for what the leader proposes of its own; nil: the machine's
 	Boot  *clock.Boot  // the clock of leases; nil: the machine's
 	// OnFail is called once when this member can take part no more: the process is to be restarted. May be nil.

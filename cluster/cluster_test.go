@@ -85,6 +85,9 @@ type member struct {
 	c    *Cluster
 	sick *sickDisk
 	up   atomic.Bool
+
+	regained atomic.Int32           // calls of Config.Regain
+	regain   atomic.Pointer[func()] // what it does besides
 }
 
 // marks answers for standbys.
@@ -207,7 +210,7 @@ func (m *member) start() error {
 	}
 	c, err := Open(Config{Name: m.name, Address: m.address, Dir: filepath.Join(m.dir, "raft"), Wire: w, Ledger: book, Box: box,
 		Role: m.role, Alive: func() []Live { return m.h.alive(m.name) }, Standbys: &m.h.marks, Terms: m.terms, Boot: &m.boot,
-		DeadAfter: m.dead, Log: log, stable: 100 * time.Millisecond,
+		DeadAfter: m.dead, Regain: m.regains, Log: log, stable: 100 * time.Millisecond,
 		wrapDisk: func(d disk) disk { m.sick = &sickDisk{disk: d}; return m.sick }})
 	if err != nil {
 		return err
@@ -219,6 +222,13 @@ func (m *member) start() error {
 	m.wire, m.book, m.c = w, book, c
 	m.up.Store(true)
 	return nil
+}
+
+func (m *member) regains(context.Context) {
+	m.regained.Add(1)
+	if f := m.regain.Load(); f != nil {
+		(*f)()
+	}
 }
 
 // stop ends a member as a shut-down would; its disk stays.

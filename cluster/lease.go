@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,6 +194,9 @@ func (c *Cluster) renewOnce(held []*Lease) bool {
 	over := make(map[ledger.LineageEpoch]bool, len(stale))
 	for _, s := range stale {
 		over[s] = true
+	}
+	if c.cfg.Regain != nil && slices.ContainsFunc(held, func(l *Lease) bool { return !over[l.LineageEpoch] && !l.Valid() }) {
+		c.cfg.Regain(c.ctx)
 	}
 	for _, l := range held {
 		if over[l.LineageEpoch] {

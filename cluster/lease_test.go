@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,6 +149,35 @@ func TestLeaseEndsWhileSuspended(t *testing.T) {
 	owner.boot.Advance(shortTerms().TTL) // as after a suspension of the machine
 	if lease.Valid() {
 		t.Error("the lease outlived a suspension")
+	}
+}
+
+// TestRegainBeforeAnEndedLease: a member that was silent hears what the others decided before its lease holds again, and
+// only then.
+func TestRegainBeforeAnEndedLease(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 3).withTerms(shortTerms())
+	h.mustFound()
+	owner := h.others(h.mustLeader())[0]
+	lease, _ := h.mustOwn(owner)
+	first := owner.regained.Load()
+	if first == 0 {
+		t.Error("nothing was asked before the lease held for the first time")
+	}
+	<-time.After(3 * shortTerms().Renew)
+	if n := owner.regained.Load(); n != first {
+		t.Errorf("asked %d times while the lease held", n-first)
+	}
+	var early atomic.Bool
+	look := func() { early.Store(lease.Valid()) }
+	owner.regain.Store(&look)
+	owner.boot.Advance(shortTerms().TTL) // it slept: the others may not count on its lease any more
+	eventually(t, 5*time.Second, "the lease to hold again", lease.Valid)
+	if owner.regained.Load() == first {
+		t.Error("the lease held again and nothing was asked")
+	}
+	if early.Load() {
+		t.Error("the lease held before the answers were in")
 	}
 }
 

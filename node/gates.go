@@ -104,8 +104,8 @@ func (s *gates) restore(e *engine) error {
 	return nil
 }
 
-// hear asks the other members which gates are closed, before this node sends anything: they may have closed some while
-// there was no majority to write it down. Who does not answer within a second is not waited for.
+// hear asks the other members which gates are closed, before this node sends anything, or anything more after its lease had
+// ended: they may have closed some while there was no majority to write it down. Who does not answer within a second is not waited for.
 func (s *gates) hear(ctx context.Context) {
 	if s.peers == nil {
 		return

@@ -125,7 +125,7 @@ func (m *member) openWire(c *cluster.Config) (err error) {
 	if n.role() == cluster.RoleWitness {
 		return nil
 	}
-	c.Standbys = m.peers
+	c.Standbys, c.Regain = m.peers, n.gates.hear
 	if m.copies, err = replica.Open(replica.StoreConfig{Dir: filepath.Join(n.cfg.Node.Data, replicaDir), Cluster: n.wire.ClusterID(), Log: n.log, Allow: m.mayShip}); err != nil {
 		return fmt.Errorf("node: open copies of other queues: %w", err)
 	}
