@@ -39,6 +39,7 @@ func (n *Node) exportNumbers() {
 		}
 		return 0
 	})
+	n.metrics.Alarms.From(n.alarms.report)
 	n.metrics.QueueDeliveries.From(n.queueDeliveries)
 	n.metrics.AutoCleaning.From(func(tell func(string, float64)) {
 		if e := n.engine.Load(); e != nil {

@@ -41,6 +41,7 @@ type Node struct {
 	metrics *metrics.Set
 	numbers *numbers
 	hits    hits // of rules about answers
+	alarms  alarms
 	leavers leavers
 	sentLog service.Log        // of all members
 	counted service.Statistics // of all members
@@ -97,6 +98,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 		metrics: metrics.New(o.Version), stopped: make(chan struct{}), code: o.Code}
 	n.life, n.end = context.WithCancel(context.Background())
 	n.numbers = &numbers{set: n.metrics}
+	n.alarms.node = n
 	n.door.holds = n.holds
 	n.gates = newGates(n)
 	if n.inCluster() {

@@ -50,6 +50,7 @@ func (n *Node) status() service.Status {
 	if told := n.restored.Load(); told != nil {
 		s.Notices = append(s.Notices, service.Reason{Code: "restored", Detail: *told})
 	}
+	s.Notices = append(s.Notices, n.alarms.notices()...)
 	for _, r := range s.Reasons {
 		switch r.Code {
 		case "sealed":

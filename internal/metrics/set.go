@@ -98,6 +98,9 @@ type Set struct {
 	Compliance *Counters2
 	// AutoCleaning is how many tenants' bulk mail goes as cleaning mail because of unknown users, by receiver.
 	AutoCleaning Readings
+	// Alarms is how many alarms stand, by name, and AlarmsRaised counts those that began.
+	Alarms       Readings
+	AlarmsRaised *Counters1
 	// WebhookPosts counts posts to webhooks and WebhookEvents the events in them, by result: posted, failed (to be tried
 	// again), dropped.
 	WebhookPosts, WebhookEvents *Counters1
@@ -152,6 +155,8 @@ func New(version string) *Set {
 		RuleHits:        b.counters1("rule_hits_total", "Answers of receivers, by the rule that knew them.", "rule"),
 		Compliance:      b.counters2("compliance_total", "Faults found in messages at submission.", "fault", "action"),
 		AutoCleaning:    b.readings("auto_cleaning", "Tenants whose bulk mail is slowed down because of unknown users.", "receiver"),
+		Alarms:          b.readings("alarms", "Alarms that stand: something that somebody should look at.", "alarm"),
+		AlarmsRaised:    b.counters1("alarms_total", "Alarms that began.", "alarm"),
 		WebhookPosts:    b.counters1("webhook_posts_total", "Posts to webhooks by result.", "result"),
 		WebhookEvents:   b.counters1("webhook_events_total", "Events in posts to webhooks by result.", "result"),
 		WebhookLagSeconds: b.reading("webhook_lag_seconds",
