@@ -36,7 +36,6 @@ type engine struct {
 	intake  *intake.Intake
 	bounces *bouncer
 	hooks   *webhook.Poster
-	full    atomic.Bool // the disk is short
 
 	senders  *standing.Book     // how those of mail stand in the DNS
 	resolver *delivery.Resolver // for probes, beside the actors'
@@ -91,8 +90,6 @@ func (n *Node) openEngine() error {
 		return errors.Join(err, e.store.Close())
 	}
 	e.divide(m)
-	e.mindDisk()
-	e.every(time.Second, e.mindDisk)
 	e.done.Go(func() { e.remember(n, e.notes) })
 	e.done.Go(func() { n.learn(e.life, e) })
 	e.every(progressEvery, func() { n.mindProgress(e) })
@@ -284,9 +281,6 @@ func (e *engine) every(pause time.Duration, do func()) {
 		}
 	})
 }
-
-// mindDisk knows whether there is room, without a system call per message.
-func (e *engine) mindDisk() { e.full.Store(e.store.Usage().Full) }
 
 // close ends delivery, then the store. What was not finished stays queued.
 func (e *engine) close(ctx context.Context) error {

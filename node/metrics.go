@@ -64,7 +64,26 @@ func (n *Node) exportNumbers() {
 		}
 		return 0
 	})
+	n.exportStore()
 	n.exportCluster()
+}
+
+// exportStore lets /metrics read how the disk stands.
+func (n *Node) exportStore() {
+	n.metrics.StoreBytes.From(func(tell func(string, float64)) {
+		if e := n.engine.Load(); e != nil {
+			u := e.store.Usage()
+			tell("used", float64(u.Disk))
+			tell("live", float64(u.Live))
+			tell("free", float64(u.Free))
+		}
+	})
+	n.metrics.DamagedRecords.From(func() float64 {
+		if e := n.engine.Load(); e != nil {
+			return float64(e.store.Usage().Damaged)
+		}
+		return 0
+	})
 }
 
 // exportCluster lets /metrics read what only a member of a cluster has to tell.

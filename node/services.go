@@ -94,7 +94,7 @@ func (n *Node) reasons() []service.Reason {
 	if e != nil && e.degraded.Load() && n.cfg.Cluster.Shortfall == shortfallStrict {
 		out = append(out, service.Reason{Code: "degraded", Detail: "too few standbys hold copies of the queue"})
 	}
-	if e != nil && e.full.Load() {
+	if e != nil && e.store.Full() {
 		out = append(out, service.Reason{Code: "disk", Detail: "free space is below the threshold"})
 	}
 	return out

@@ -57,6 +57,11 @@ type Set struct {
 	StoreCommitSeconds Histogram
 	// ShipSeconds is the time from a record's commit to its acknowledgement by the standbys.
 	ShipSeconds Histogram
+	// StoreBytes is what the queue's directory takes (used), what of it waits or is about what waits (live, estimated), and
+	// what the file system has left (free), in octets.
+	StoreBytes Readings
+	// DamagedRecords are records and event blocks that did not open since the start: 0 on a sound disk.
+	DamagedRecords Reading
 	// SuppressionLookups counts look-ups of recipients in the suppression lists.
 	SuppressionLookups Counter
 	// RaftApplyLagSeconds is how far this node's ledger is behind what is agreed.
@@ -131,6 +136,8 @@ func New(version string) *Set {
 		SlotsRefused:        b.counters1("slots_refused_total", "Asks for slots refused.", "reason"),
 		StoreCommitSeconds:  b.histogram("store_commit_seconds", "Time of a commit of the store, sync included."),
 		ShipSeconds:         b.histogram("ship_seconds", "Time until standbys acknowledged a record."),
+		StoreBytes:          b.readings("store_bytes", "Octets of the queue's directory and file system.", "kind"),
+		DamagedRecords:      b.reading("damaged_records", "Records that did not open since the start; 0 on a sound disk."),
 		SuppressionLookups:  b.counter("suppression_lookups_total", "Look-ups in the suppression lists."),
 		RaftApplyLagSeconds: b.reading("raft_apply_lag_seconds", "How far the ledger is behind what is agreed."),
 		TakeoversOpen:       b.reading("takeovers_open", "Queues of other members being taken over."),

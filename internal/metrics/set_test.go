@@ -60,7 +60,11 @@ func TestTheContractsNames(t *testing.T) {
 	s.WebhookPosts.With("posted").Inc()
 	s.WebhookEvents.With("posted").Add(100)
 	s.WebhookLagSeconds.From(func() float64 { return 2 })
+	s.StoreBytes.From(func(tell func(string, float64)) { tell("free", 5e9) })
+	s.DamagedRecords.From(func() float64 { return 0 })
 	mustShow(t, mustScrape(t, s),
+		`ekiden_store_bytes{kind="free"} 5e+09`,
+		"ekiden_damaged_records 0",
 		"ekiden_accepted_total 3",
 		`ekiden_outcomes_total{outcome="delivered",receiver="docomo"} 1`,
 		"ekiden_in_doubt_total 1",

@@ -210,6 +210,9 @@ type Usage struct {
 	WrittenEach int64  // bytes that one synced record of 1 KB cost in the self-test at start, 0 = not known
 }
 
+// Full tells whether Put is refused for want of space. It costs one load.
+func (s *Store) Full() bool { return s.space.low.Load() }
+
 // Usage looks at the directory, so it is for once a second rather than for every message.
 func (s *Store) Usage() Usage {
 	u := Usage{Free: s.space.free.Load(), Full: s.space.low.Load(), Damaged: s.damaged.Load() + s.events.Damaged(),
