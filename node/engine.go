@@ -46,6 +46,7 @@ type engine struct {
 	reports reports
 	overdue overdue
 	lists   lists // how clean those of tenants are
+	lates   lates
 	network networkLog
 
 	shipping *shipping // nil where the queue is not copied
@@ -93,6 +94,7 @@ func (n *Node) openEngine() error {
 	e.done.Go(func() { e.remember(n, e.notes) })
 	e.done.Go(func() { n.learn(e.life, e) })
 	e.every(progressEvery, func() { n.mindProgress(e) })
+	e.every(lateEvery, func() { e.lates.judge(n, e) })
 	e.every(networkEvery, func() { e.network.write(n, e) }) // close writes the rest
 	n.engine.Store(e)
 	if n.handed.Load() {
@@ -190,7 +192,7 @@ func (n *Node) assembleEngine(e *engine) error {
 		return fmt.Errorf("node: assemble intake: %w", err)
 	}
 	e.hooks = n.assembleHooks(e)
-	if err := e.lists.restore(e); err != nil {
+	if err := errors.Join(e.lists.restore(e), e.lates.restore(e)); err != nil {
 		return err
 	}
 	if m := n.member.Load(); m != nil {
@@ -289,7 +291,9 @@ func (e *engine) close(ctx context.Context) error {
 	e.done.Wait()
 	if e.store.Err() == nil {
 		e.network.write(e.bounces.node, e)
+		e.lates.judge(e.bounces.node, e)
 		last, cancel := context.WithTimeout(context.Background(), lastNotes)
+		e.lates.keep(last, e.bounces.node, e)
 		err = errors.Join(err, e.notes.write(last))
 		cancel()
 	}

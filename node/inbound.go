@@ -203,6 +203,9 @@ func (n *Node) record(e *engine, c concern, r *report.Report, data []byte) error
 		e.bounces.stored(a.With...)
 	}
 	n.metrics.LateReports.With(ev.Receiver).Inc()
+	if ev.Kind == mail.EventBounced {
+		e.lates.reported(n, ev.Receiver)
+	}
 	return nil
 }
 

@@ -44,6 +44,7 @@ func (s *Settings) Fill() {
 		s.Pools = append(s.Pools, Pool{Name: DefaultName, Warmup: "none"})
 	}
 	s.SpeedCap.fill()
+	s.Alarms.fill()
 	for i := range s.Receivers.Rules {
 		if !s.Receivers.Rules[i].OnlyReplies() {
 			set(&s.Receivers.Rules[i].Queue, "pc")
@@ -102,6 +103,11 @@ func (s *SpeedCap) fill() {
 	if s.Messages > 0 {
 		set(&s.Per, Duration(time.Second))
 	}
+}
+
+func (a *Alarms) fill() {
+	set(&a.LateBounces, 3)
+	set(&a.LateBouncesLeast, 10)
 }
 
 // set gives *p the default where it holds its zero value.

@@ -17,6 +17,7 @@ const (
 	KindWarmups      = "warmups"
 	KindAllow        = "allow"
 	KindSpeedCap     = "speed_cap"
+	KindAlarms       = "alarms"
 	KindOrder        = "order" // its names are the kinds whose objects are not in the order of their names
 )
 
@@ -60,6 +61,10 @@ func parts(s *Settings) []part {
 	}
 	if s.SpeedCap.Messages > 0 {
 		out = append(out, part{KindSpeedCap, "", &s.SpeedCap})
+	}
+	var usual Alarms
+	if usual.fill(); s.Alarms != usual {
+		out = append(out, part{KindAlarms, "", &s.Alarms})
 	}
 	for _, kind := range [...]string{KindTenant, KindPool, KindAccount} {
 		var names []string
@@ -113,6 +118,8 @@ func Join(objects []Object) (*Settings, error) {
 			err = json.Unmarshal(o.Data, &s.Allow)
 		case KindSpeedCap:
 			err = json.Unmarshal(o.Data, &s.SpeedCap)
+		case KindAlarms:
+			err = json.Unmarshal(o.Data, &s.Alarms)
 		case KindOrder:
 			var names []string
 			err = json.Unmarshal(o.Data, &names)

@@ -15,6 +15,13 @@ type Settings struct {
 	Accounts     []Account     `yaml:"accounts,omitempty" json:"accounts,omitempty"`
 	SpeedCap     SpeedCap      `yaml:"speed_cap,omitempty" json:"speed_cap,omitempty"` // of all mail, over all members
 	Warmups      []Warmup      `yaml:"warmups,omitempty" json:"warmups,omitempty"`
+	Alarms       Alarms        `yaml:"alarms,omitempty" json:"alarms,omitempty"`
+}
+
+// Alarms is from what on somebody should look.
+type Alarms struct {
+	LateBounces      int `yaml:"late_bounces,omitempty" json:"late_bounces,omitempty"`             // percent of what a receiver took within a day (N17); default 3, -1 = never
+	LateBouncesLeast int `yaml:"late_bounces_least,omitempty" json:"late_bounces_least,omitempty"` // and so many at least; default 10
 }
 
 // Tenant is a customer.

@@ -50,6 +50,10 @@ func (s *Settings) check(lines Lines) Errors {
 		}
 	}
 	c.speedCap(&s.SpeedCap, "speed_cap")
+	if s.Alarms.LateBounces != -1 {
+		c.between(s.Alarms.LateBounces, "alarms.late_bounces", 1, 99)
+	}
+	c.between(s.Alarms.LateBouncesLeast, "alarms.late_bounces_least", 1, 1_000_000)
 	accounts := unique{c: c, seen: map[string]bool{}}
 	for i, a := range s.Accounts {
 		accounts.add(a.Name, at("accounts", i)+".name")

@@ -1,0 +1,165 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/bounce"
+)
+
+// Figures of late bounces.
+const (
+	alarmLate    = "late_bounces"
+	metaLate     = "late-bounces" // counts, in the store
+	lateMost     = 5_000          // receivers that are looked at; beyond them those without reports make place
+	lateKept     = 40             // of which so many outlive a restart: those with reports, then the largest
+	lateEvery    = time.Minute
+	lateKeptEach = 60               // looks: a crash forgets an hour, of mail and of reports alike
+	lateLasts    = 10 * time.Minute // an alarm that is not raised again ends
+)
+
+// lates watches which receivers report failures of what they had taken (requirement N17). Each member judges by what it
+// sent and heard itself.
+type lates struct {
+	mu   sync.Mutex
+	all  map[string]*bounce.Late
+	seen map[string]int64 // of the node's numbers: how many a receiver had taken at the last look
+	look int
+}
+
+// reported counts a failure that was told after the mail had been taken, and judges the receiver.
+func (x *lates) reported(n *Node, receiver string) {
+	x.mu.Lock()
+	x.sample(n, receiver, n.numbers.tally(receiver)[mail.EventDelivered].Load())
+	l := x.of(receiver)
+	l.Count(n.clock.Now(), 0, 1)
+	sum := l.Sum(n.clock.Now())
+	x.mu.Unlock()
+	alarmLates(n, receiver, sum)
+}
+
+// sample counts what a receiver has taken since the last look; x is locked.
+func (x *lates) sample(n *Node, receiver string, taken int64) {
+	if x.seen == nil {
+		x.seen = map[string]int64{}
+	}
+	if more := taken - x.seen[receiver]; more > 0 {
+		x.of(receiver).Count(n.clock.Now(), more, 0)
+		x.seen[strings.Clone(receiver)] = taken
+	}
+}
+
+// alarmLates raises or lowers the alarm of a receiver.
+func alarmLates(n *Node, receiver string, s bounce.LateHour) {
+	limits := n.book.now.Load().index.Settings.Alarms
+	if limits.LateBounces < 0 || !s.Alarms(limits.LateBounces, limits.LateBouncesLeast) {
+		n.alarms.lower(alarmLate, receiver)
+		return
+	}
+	n.alarms.raise(alarm{Name: alarmLate, About: receiver, Lasts: lateLasts, Text: fmt.Sprintf(
+		"%s reported %d failures within a day after it had taken the mail (%d taken): its 250 means little", receiver, s.Reported, s.Taken)})
+}
+
+// of finds or makes the counts of a receiver; x is locked.
+func (x *lates) of(receiver string) *bounce.Late {
+	if l := x.all[receiver]; l != nil {
+		return l
+	}
+	if x.all == nil {
+		x.all = map[string]*bounce.Late{}
+	}
+	if len(x.all) >= lateMost {
+		maps.DeleteFunc(x.all, func(_ string, l *bounce.Late) bool {
+			for _, h := range l.Hours {
+				if h.Reported > 0 {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	l := &bounce.Late{}
+	x.all[strings.Clone(receiver)] = l
+	return l
+}
+
+// judge counts what was taken since the last look, and raises or lowers the alarm of each receiver.
+func (x *lates) judge(n *Node, e *engine) {
+	now := n.clock.Now()
+	x.mu.Lock()
+	n.numbers.receivers.Range(func(name, count any) bool {
+		if receiver := name.(string); receiver != "" {
+			x.sample(n, receiver, count.(*tally)[mail.EventDelivered].Load())
+		}
+		return true
+	})
+	sums := map[string]bounce.LateHour{}
+	for receiver, l := range x.all {
+		sums[receiver] = l.Sum(now)
+		if len(l.Hours) == 0 {
+			delete(x.all, receiver)
+		}
+	}
+	x.look++
+	keep := x.look%lateKeptEach == 0
+	x.mu.Unlock()
+	for receiver, s := range sums {
+		alarmLates(n, receiver, s)
+	}
+	if keep {
+		x.keep(e.life, n, e)
+	}
+}
+
+// keep writes the counts to the store.
+func (x *lates) keep(ctx context.Context, n *Node, e *engine) {
+	type row struct {
+		receiver string
+		sum      bounce.LateHour
+	}
+	x.mu.Lock()
+	var rows []row
+	for receiver, l := range x.all {
+		rows = append(rows, row{receiver, l.Sum(n.clock.Now())})
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(b.sum.Reported, a.sum.Reported), cmp.Compare(b.sum.Taken, a.sum.Taken), cmp.Compare(a.receiver, b.receiver))
+	})
+	kept := map[string]*bounce.Late{}
+	for _, r := range rows[:min(len(rows), lateKept)] {
+		kept[r.receiver] = x.all[r.receiver]
+	}
+	raw, err := json.Marshal(kept)
+	x.mu.Unlock()
+	if err == nil {
+		err = e.keep(ctx, metaLate, raw)
+	}
+	if err != nil && e.life.Err() == nil {
+		n.log.Warn("counts of late bounces are not on disk", "error", err)
+	}
+}
+
+// restore reads the counts of before a restart.
+func (x *lates) restore(e *engine) error {
+	raw, err := e.store.Meta(metaLate)
+	if err != nil {
+		return fmt.Errorf("node: read late bounces: %w", err)
+	}
+	all := map[string]*bounce.Late{}
+	if raw == nil || json.Unmarshal(raw, &all) != nil { // of another release: it is counted anew
+		return nil
+	}
+	maps.DeleteFunc(all, func(_ string, l *bounce.Late) bool { return l == nil })
+	x.mu.Lock()
+	x.all = all
+	x.mu.Unlock()
+	return nil
+}
