@@ -57,7 +57,8 @@ type Live struct {
 	Role    Role
 }
 
-// Standbys asks a member how far its copy of a lineage goes: the highest sequence number it has on disk.
+// Standbys asks a member how far its copy of a lineage goes: the highest sequence number it has on disk. It is an error where
+// it does not answer, or has no copy that a queue can go on from, whatever the ledger says.
 type Standbys interface {
 	HighWater(ctx context.Context, member string, l mail.Lineage) (uint64, error)
 }

@@ -183,7 +183,7 @@ func (c *Cluster) bestStandby(ctx context.Context, want takeover) (member string
 		select {
 		case a := <-answers:
 			if a.err != nil {
-				c.log.Debug("standby does not answer", "member", a.member, "err", a.err)
+				c.log.Debug("standby cannot take over", "member", a.member, "err", a.err)
 			} else if !found || a.mark > mark || a.mark == mark && a.member < member {
 				member, mark, found = a.member, a.mark, true
 			}

@@ -55,6 +55,7 @@ type engine struct {
 	degraded atomic.Bool              // fewer standbys than asked for
 	untold   atomic.Pointer[[]string] // standbys that the book has to be told of
 	outdated atomic.Pointer[string]   // why this queue waits although it is this node's: see compare
+	accepted atomic.Bool              // an operator has this node go on all the same
 
 	life context.Context // ends when the engine is closed
 	end  context.CancelFunc

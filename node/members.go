@@ -11,6 +11,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/cluster"
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/cluster/replica"
 )
 
 type memberService struct{ *Node }
@@ -123,6 +124,14 @@ func (n memberService) Takeover(ctx context.Context, node string, force bool, au
 			return nil, fmt.Errorf("%w: %s renews its lease or lost it a moment ago; its standbys take over by themselves", service.ErrRefused, node)
 		}
 		heir, err := m.heir(ctx, l)
+		if err != nil && node == n.cfg.Node.Name && n.accept(l.Lineage) {
+			if _, err := m.command(ctx, &ledger.Note{Signed: m.by(author), Action: "takeover", Subject: fmt.Sprintf("%08x/%d", uint32(l.Lineage), l.Epoch),
+				Detail: "no copy is left: its owner goes on with the old data directory it has"}); err != nil {
+				return nil, err
+			}
+			out = append(out, lineageOf(l))
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -140,25 +149,21 @@ func (n memberService) Takeover(ctx context.Context, node string, force bool, au
 	return out, nil
 }
 
-// heir is the member that holds the best copy of a queue: a full one before all others, then the one that is furthest.
+// heir is the member that holds the best copy of a queue: a complete one before all others, then the one that is furthest.
 func (m *member) heir(ctx context.Context, l ledger.Lineage) (string, error) {
-	best, high := "", uint64(0)
+	best, of := "", replica.State{}
 	for _, a := range m.alive() {
 		if a.Name == l.Owner || a.Role == witnessRole {
 			continue
 		}
 		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
-		at, err := m.peers.HighWater(ask, a.Name, l.Lineage)
+		st, err := m.peers.copyAt(ask, a.Name, l.Lineage)
 		cancel()
-		full := slices.ContainsFunc(l.Standbys, func(s ledger.Standby) bool { return s.Node == a.Name && s.Full })
-		if err != nil || at == 0 && !full {
+		if err != nil || st.Run == 0 {
 			continue
 		}
-		if full {
-			return a.Name, nil
-		}
-		if best == "" || at > high {
-			best, high = a.Name, at
+		if best == "" || st.Full && !of.Full || st.Full == of.Full && st.High > of.High {
+			best, of = a.Name, st
 		}
 	}
 	if best == "" {

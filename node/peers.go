@@ -223,11 +223,24 @@ func (m *member) address() string {
 	return m.node.advertised()
 }
 
-// HighWater implements cluster.Standbys.
+// HighWater implements cluster.Standbys. What the book calls full may have lost its disk since: that is no copy to go on with.
 func (p *peers) HighWater(ctx context.Context, name string, l mail.Lineage) (uint64, error) {
-	if name == p.node.cfg.Node.Name {
-		return p.member.copies.HighWater(l), nil
+	st, err := p.copyAt(ctx, name, l)
+	switch {
+	case err != nil:
+		return 0, err
+	case st.Run == 0:
+		return 0, errors.New("its copy is gone")
+	case st.Damaged:
+		return 0, errors.New("its copy is damaged")
 	}
-	st, err := (&replica.Remote{Dialer: p.shipping(), Member: name, Cluster: p.node.wire.ClusterID(), Lineage: l}).State(ctx)
-	return st.High, err
+	return st.High, nil
+}
+
+// copyAt tells what a member has of a queue.
+func (p *peers) copyAt(ctx context.Context, name string, l mail.Lineage) (replica.State, error) {
+	if name == p.node.cfg.Node.Name {
+		return p.member.copies.State(l), nil
+	}
+	return (&replica.Remote{Dialer: p.shipping(), Member: name, Cluster: p.node.wire.ClusterID(), Lineage: l}).State(ctx)
 }

@@ -19,20 +19,23 @@ import (
 // A data directory that was put back from a backup holds mail that was delivered since and lacks mail that was accepted
 // since. Where the queue has another owner by now, the book tells. Where it has not, because all happened within a lease or
 // no standby was there to take over, the standbys tell: they hold frames of this queue that the store never committed. Then
-// the queue is theirs, and nothing of this store is sent.
+// the queue is theirs, and nothing of this store is sent. And the book tells how far the queue was some seconds before, also
+// where no standby answers.
 
-// errOutdated: the store is behind copies of its queue, and none of those is complete.
-var errOutdated = errors.New("the data directory is older than the copies of its queue at other members")
+// errOutdated: the store is behind its queue, and no complete copy of that can be had.
+var errOutdated = errors.New("the data directory is older than its queue was, by the copies or by the book")
 
 const (
 	compareWait  = 5 * time.Second // for standbys that the book names; whoever restarts with this node is there by then
 	comparePause = 250 * time.Millisecond
 	outdatedWait = 2 * time.Second // between looks for a complete copy
+	markEvery    = 10 * time.Second
+	markWait     = time.Second
 )
 
-// compare tells whether the store has all that its standbys have, by the frames they got. It gives the queue to the best
-// copy where it has not, and returns errTaken then. Standbys that do not answer within compareWait are not waited for: the
-// owner must be able to serve without them.
+// compare tells whether the store has all that its standbys have, by the frames they got, and all that the book knows of.
+// It gives the queue to the best copy where it has not, and returns errTaken then. Standbys that do not answer within
+// compareWait are not waited for where the book knows of nothing more: the owner must be able to serve without them.
 func (e *engine) compare(ctx context.Context, m *member, of ledger.LineageEpoch) error {
 	begun := clock.Wall()
 	for {
@@ -40,15 +43,17 @@ func (e *engine) compare(ctx context.Context, m *member, of ledger.LineageEpoch)
 		if heir, most := ahead(copies, e.store.Shipped()); most != "" {
 			return e.giveBack(ctx, m, of, heir, most, copies)
 		}
-		e.outdated.Store(nil)
 		v, _ := m.book.State().Lineage(of.Lineage)
 		silent := slices.DeleteFunc(slices.Clone(v.Standbys), func(s ledger.Standby) bool { _, ok := copies[s.Node]; return ok })
-		if len(silent) == 0 {
-			return nil
-		}
-		if clock.Since(begun) > compareWait {
-			m.node.log.Warn("the queue was not compared with a copy: its standby does not answer. Should this data directory be an old one, mail is sent twice",
-				"lineage", fmt.Sprintf("%08x", uint32(of.Lineage)), "standby", silent[0].Node)
+		if len(silent) == 0 || clock.Since(begun) > compareWait {
+			if at := m.marked(metaShipped(of.Lineage)); at > e.store.Shipped() && !e.accepted.Load() {
+				return e.behind(ctx, m, of, at)
+			}
+			e.outdated.Store(nil)
+			if len(silent) > 0 {
+				m.node.log.Warn("the queue was not compared with a copy: its standby does not answer. Should this data directory lack the last seconds, mail is sent twice",
+					"lineage", fmt.Sprintf("%08x", uint32(of.Lineage)), "standby", silent[0].Node)
+			}
 			return nil
 		}
 		select {
@@ -107,15 +112,7 @@ func (e *engine) giveBack(ctx context.Context, m *member, of ledger.LineageEpoch
 		text := fmt.Sprintf("this data directory is older than the copy of its queue %s at %s, which is not complete: nothing is sent. "+
 			"Stop this node and put the right directory back, or give the queue to the copy with: ekiden cluster takeover %s --force",
 			name, most, n.cfg.Node.Name)
-		if was := e.outdated.Swap(&text); was == nil {
-			n.log.Error(text, "lineage", name, "shipped", e.store.Shipped(), "held", copies[most].High)
-		}
-		n.mindDoor()
-		select {
-		case <-time.After(outdatedWait):
-		case <-ctx.Done():
-		}
-		return errOutdated
+		return e.stand(ctx, n, text, "lineage", name, "shipped", e.store.Shipped(), "held", copies[most].High)
 	}
 	n.log.Error("this data directory is older than the copies of its queue: it was put back from a backup, or lost what it had written. "+
 		"Nothing of it is sent; the queue goes to the member with the best copy, and this node begins an empty one",
@@ -133,6 +130,51 @@ func (e *engine) giveBack(ctx context.Context, m *member, of ledger.LineageEpoch
 	n.restored.Store(&told)
 	return errTaken
 }
+
+// behind says that the book knows more of the queue than the store has, and that no copy does.
+func (e *engine) behind(ctx context.Context, m *member, of ledger.LineageEpoch, at uint64) error {
+	name := fmt.Sprintf("%08x", uint32(of.Lineage))
+	text := fmt.Sprintf("this data directory is older than its queue %s was, and no copy of that answers: nothing is sent. Start its standbys, or stop this "+
+		"node and put the right directory back. If both are lost for good, send what is here, of which some was delivered already, with: "+
+		"ekiden cluster takeover %s --force", name, m.node.cfg.Node.Name)
+	return e.stand(ctx, m.node, text, "lineage", name, "shipped", e.store.Shipped(), "known", at)
+}
+
+// stand waits a while with a store that must not be used as it is, and tells why.
+func (e *engine) stand(ctx context.Context, n *Node, why string, args ...any) error {
+	if was := e.outdated.Swap(&why); was == nil {
+		n.log.Error(why, args...)
+	}
+	n.mindDoor()
+	select {
+	case <-time.After(outdatedWait):
+	case <-ctx.Done():
+	}
+	return errOutdated
+}
+
+// accept has this node go on with a directory that is behind its queue, because an operator says so. It tells whether there
+// was anything to accept.
+func (n *Node) accept(l mail.Lineage) bool {
+	e := n.engine.Load()
+	return e != nil && e.store.Lineage() == l && e.outdated.Load() != nil && !e.accepted.Swap(true)
+}
+
+// markShipped notes in the book how far the queue is, where that has changed.
+func (e *engine) markShipped(m *member) {
+	l, at := e.store.Lineage(), e.store.Shipped()
+	if e.shipping == nil || at <= m.marked(metaShipped(l)) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(e.life, markWait)
+	defer cancel()
+	if err := m.mark(ctx, metaShipped(l), at); err != nil {
+		m.node.log.Debug("the book does not know how far the queue is", "error", err)
+	}
+}
+
+// metaShipped is the name in the book of the last frame that the owner of a queue was known to have committed.
+func metaShipped(l mail.Lineage) string { return fmt.Sprintf("shipped/%08x", uint32(l)) }
 
 // Names in the book. Both keep a directory that was put back from bringing home what was brought home, or covered, since.
 func metaCovered(l mail.Lineage) string { return fmt.Sprintf("covered/%08x", uint32(l)) }

@@ -186,3 +186,57 @@ func TestRestoredWithoutCompleteCopy(t *testing.T) {
 		t.Errorf("what was delivered since the backup was sent %d times", n)
 	}
 }
+
+// TestRestoredWithoutAnyCopy: a backup is put back while no standby answers. The book knows that the queue was further:
+// nothing of the backup is sent until an operator says that it is all there is.
+func TestRestoredWithoutAnyCopy(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", nil)
+	trio := newTrio(t, sink)
+	n1 := trio[0]
+	n1.session().mustSend(text(fmt.Sprintf("X-KAEDE-Appoint: %d\n", n1.now()+600)), "delivered-since@a.test")
+	n1.stop()
+	old := n1.backup()
+	n1.start()
+	n1.takesMail()
+	queue := n1.members()["n1"].Lineages[0].ID
+	n1.advance(11 * time.Minute)
+	sink.mustGet(t, 1)
+	n1.atRest()
+	n1.stop()
+	for _, r := range trio[1:] { // whoever has a copy loses it; both vote
+		r.stop()
+		if err := os.RemoveAll(filepath.Join(r.dir, "data", "replica", queue)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n1.restore(old)
+	code := trio[0].code + trio[1].code + trio[2].code
+	for _, r := range []*rig{trio[1], trio[2], n1} {
+		r.start()
+		if status := r.unseal(code); status != 200 {
+			t.Fatalf("unseal %s: %d", r.cfg.Node.Name, status)
+		}
+	}
+	stuck := func() bool {
+		return slices.ContainsFunc(n1.status().Reasons, func(x struct{ Code, Detail string }) bool {
+			return x.Code == "restored" && strings.Contains(x.Detail, "no copy of that answers")
+		})
+	}
+	if !becomes(30*time.Second, stuck) || n1.call("GET", "/readyz", nil, nil) == 200 {
+		t.Fatalf("n1 says of itself: %+v; of its queue: %+v", n1.status(), n1.members())
+	}
+	n1.advance(11 * time.Minute)
+	if a := n1.dial().reply(); a[0] != '4' {
+		t.Errorf("n1 takes mail: %s", a)
+	}
+	if n := sink.tried("delivered-since@a.test"); n != 1 {
+		t.Errorf("what was delivered since the backup was sent %d times", n)
+	}
+	if status := n1.call("POST", adminPath+"Takeover", map[string]any{"node": "n1", "force": true, "statement": "n1 is powered off"}, nil); status != 200 {
+		t.Fatalf("takeover: %d", status)
+	}
+	n1.takesMail()
+	if got := n1.members()["n1"].Lineages; len(got) != 1 || got[0].ID != queue {
+		t.Errorf("n1 goes on with %+v", got)
+	}
+}

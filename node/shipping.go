@@ -75,7 +75,8 @@ func (n *Node) ships() bool { return n.wire != nil && n.cfg.Cluster.Standbys > 0
 // startShipping begins to ship the queue under the epoch that is this node's now.
 func (e *engine) startShipping(m *member, l mail.Lineage, epoch uint64) error {
 	n := m.node
-	first, err := e.store.NumberFrames(e.life, uint64(clock.Wall().UnixMicro()))
+	after := max(uint64(clock.Wall().UnixMicro()), m.marked(metaShipped(l))+2) // also where an old directory goes on
+	first, err := e.store.NumberFrames(e.life, after)
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
