@@ -56,7 +56,7 @@ func bookOptions(path string, log *logger) badger.Options {
 		WithValueThreshold(1 << 20).WithValueLogFileSize(valueLogSize).
 		WithMemTableSize(memTableSize).WithNumMemtables(3).WithNumCompactors(2).WithBaseTableSize(tableSize).
 		WithCompression(options.None).WithBlockCacheSize(0).WithIndexCacheSize(indexCache).
-		WithNumLevelZeroTables(8).WithNumLevelZeroTablesStall(24).WithBaseLevelSize(baseLevelSize).
+		WithNumLevelZeroTables(16).WithNumLevelZeroTablesStall(40).WithBaseLevelSize(baseLevelSize).
 		WithMetricsEnabled(false).WithLogger(log)
 	o.TableSizeMultiplier = 1
 	return o
