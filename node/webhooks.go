@@ -29,7 +29,7 @@ func (n *Node) hooks() []webhook.Hook {
 		for _, w := range t.Webhooks {
 			for _, kind := range w.Events {
 				out = append(out, webhook.Hook{Tenant: t.Name, URL: w.URL, Type: kind, Form: w.Format == "form", Secret: w.Secret,
-					APIKey: w.APIKey, Bearer: w.Bearer, Statuses: strings.Join(w.Statuses, ","), Zone: w.Zone})
+					Second: w.SecondSecret, Published: w.Version == 1, APIKey: w.APIKey, Bearer: w.Bearer, Statuses: strings.Join(w.Statuses, ","), Zone: w.Zone})
 			}
 		}
 	}

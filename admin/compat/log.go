@@ -134,7 +134,7 @@ func (c *call) deliveries() (*answer, error) {
 	return out, c.search(q, f, func(e, accepted *mail.Event) {
 		d := DeliveryOf(e, accepted, c.user.Zone)
 		if c.version == 1 {
-			out.list = append(out.list, d.first())
+			out.list = append(out.list, d.First())
 			return
 		}
 		out.list = append(out.list, d)

@@ -39,8 +39,8 @@ type Delivery struct {
 	APIData    string `json:"apiData" xml:"apiData"`
 }
 
-// first is the record as version 1 of the API had it: without From, Return-Path and reference data.
-func (d *Delivery) first() any {
+// First is the record as version 1 of the API had it: without From, Return-Path and reference data.
+func (d *Delivery) First() any {
 	return struct {
 		Created      string `json:"created" xml:"created"`
 		EnvelopeFrom string `json:"envelopeFrom" xml:"envelopeFrom"`

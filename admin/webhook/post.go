@@ -67,13 +67,16 @@ type message struct {
 	Type        string            `json:"event_type"`
 	Sequence    uint64            `json:"sequence"` // of the posts of this node to this hook: 1, 2, 3 …
 	Node        string            `json:"node"`
+	First       uint64            `json:"first_event"` // numbers of the first and the last event in the tenant's log at the node
+	Last        uint64            `json:"last_event"`
+	Cursor      string            `json:"cursor"` // behind the last event: GET /v1/events goes on there
 	Composition string            `json:"server_composition"`
 	APIKey      string            `json:"api_key,omitempty"`
 	Events      []json.RawMessage `json:"event"`
 }
 
-// encode returns the body and its type.
-func (m *message) encode(form bool) (body []byte, kind string, err error) {
+// encode returns the body and its type. published leaves out of a form what only ekiden posts.
+func (m *message) encode(form, published bool) (body []byte, kind string, err error) {
 	if !form {
 		body, err = json.Marshal(m)
 		return body, "application/json", err
@@ -82,8 +85,14 @@ func (m *message) encode(form bool) (body []byte, kind string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	v := url.Values{"event_type": {m.Type}, "sequence": {strconv.FormatUint(m.Sequence, 10)}, "node": {m.Node},
-		"server_composition": {m.Composition}, "event": {string(list)}}
+	v := url.Values{"event_type": {m.Type}, "server_composition": {m.Composition}, "event": {string(list)}}
+	if !published {
+		v.Set("sequence", strconv.FormatUint(m.Sequence, 10))
+		v.Set("node", m.Node)
+		v.Set("first_event", strconv.FormatUint(m.First, 10))
+		v.Set("last_event", strconv.FormatUint(m.Last, 10))
+		v.Set("cursor", m.Cursor)
+	}
 	if m.APIKey != "" {
 		v.Set("api_key", m.APIKey)
 	}
@@ -92,7 +101,7 @@ func (m *message) encode(form bool) (body []byte, kind string, err error) {
 
 // post returns nil once the receiver has taken m. id is the same whenever the same post is said again.
 func (p *poster) post(ctx context.Context, h *Hook, id string, m *message) error {
-	body, kind, err := m.encode(h.Form)
+	body, kind, err := m.encode(h.Form, h.Published)
 	if err != nil {
 		return fmt.Errorf("webhook: encode: %w", err)
 	}
@@ -113,7 +122,11 @@ func (p *poster) post(ctx context.Context, h *Hook, id string, m *message) error
 	req.Header.Set("Webhook-Id", id)
 	req.Header.Set("Webhook-Timestamp", at)
 	if h.Secret != "" {
-		req.Header.Set("Webhook-Signature", sign(h.Secret, id, at, body))
+		signature := sign(h.Secret, id, at, body)
+		if h.Second != "" {
+			signature += " " + sign(h.Second, id, at, body)
+		}
+		req.Header.Set("Webhook-Signature", signature)
 	}
 	resp, err := p.client.Do(req)
 	if shown := (*url.Error)(nil); errors.As(err, &shown) {

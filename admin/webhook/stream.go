@@ -45,7 +45,8 @@ type progress struct {
 type item struct {
 	composition string
 	record      json.RawMessage
-	at          int64 // UNIX milliseconds
+	at          int64  // UNIX milliseconds
+	number      uint64 // of the event, in the tenant's log
 	position    string
 }
 
@@ -210,10 +211,13 @@ func (s *stream) item(ctx context.Context, e *mail.Event, position string) (item
 	case Blocks:
 		record = compat.BlockingOf(e, s.zone)
 	default:
-		record = compat.DeliveryOf(e, head, s.zone)
+		d := compat.DeliveryOf(e, head, s.zone)
+		if record = &d; s.hook.Published {
+			record = d.First()
+		}
 	}
 	raw, err := json.Marshal(record)
-	return item{composition: head.Composition, record: raw, at: e.At.UnixMilli(), position: position}, err
+	return item{composition: head.Composition, record: raw, at: e.At.UnixMilli(), number: e.Sequence, position: position}, err
 }
 
 // errEnded says that the log has nothing more to tell, for the reason that Follow returned.

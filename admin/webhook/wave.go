@@ -130,10 +130,10 @@ func (s *stream) posts(wave []item) (out []*message) {
 			if i < 0 {
 				i = len(out) - first
 				out = append(out, &message{Type: s.hook.Type, Sequence: s.now.Sequence + uint64(len(out)) + 1, Node: s.p.c.Node,
-					Composition: it.composition, APIKey: s.hook.APIKey, Events: []json.RawMessage{}})
+					Composition: it.composition, APIKey: s.hook.APIKey, First: it.number, Events: []json.RawMessage{}})
 			}
 			m := out[first+i]
-			m.Events = append(m.Events, it.record)
+			m.Events, m.Last, m.Cursor = append(m.Events, it.record), it.number, it.position
 		}
 	}
 	return out

@@ -30,15 +30,17 @@ const (
 
 // Hook says where events of one type of one tenant go.
 type Hook struct {
-	Tenant   string
-	URL      string // https; http where Config.Plain
-	Type     string // one of the types above
-	Form     bool   // form-encoded, not JSON
-	Secret   string // signs the posts (Standard Webhooks); "" = no signature
-	APIKey   string // the field api_key; "" = none
-	Bearer   string // the Authorization header; "" = none but what the URL holds
-	Statuses string // statuses of deliveries that are posted, separated by commas; "" = all
-	Zone     string // of the times in the records; "" = the zone of the process
+	Tenant    string
+	URL       string // https; http where Config.Plain
+	Type      string // one of the types above
+	Form      bool   // form-encoded, not JSON
+	Published bool   // version 1 of B7.1: only its fields, and deliveries as version 1 of B3 has them
+	Secret    string // signs the posts (Standard Webhooks); "" = no signature
+	Second    string // signs them as well, while receivers change from one to the other; "" = there is none
+	APIKey    string // the field api_key; "" = none
+	Bearer    string // the Authorization header; "" = none but what the URL holds
+	Statuses  string // statuses of deliveries that are posted, separated by commas; "" = all
+	Zone      string // of the times in the records; "" = the zone of the process
 }
 
 // name is what the hook's progress is kept under. Secrets and forms may change without beginning anew.

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -369,8 +371,8 @@ func TestRecords(t *testing.T) {
 func TestFormAndSignature(t *testing.T) {
 	r, to := newRig(t), startReceiver(t, nil)
 	secret := "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-	r.poster.Use([]Hook{{Tenant: "shop", URL: to.URL, Type: Deliveries, Form: true, Secret: secret, APIKey: "k", Bearer: "b"}})
-	r.log.add(accepted(0, 2)...)
+	r.poster.Use([]Hook{{Tenant: "shop", URL: to.URL, Type: Deliveries, Form: true, Secret: secret, Second: "another", APIKey: "k", Bearer: "b"}})
+	r.log.add(numbered(11, accepted(0, 2))...)
 	p := to.next(t)
 	form, err := url.ParseQuery(p.body)
 	if err != nil {
@@ -385,12 +387,53 @@ func TestFormAndSignature(t *testing.T) {
 		t.Errorf("form %v, head %v", form, p.head)
 	}
 	id, at := p.head.Get("webhook-id"), p.head.Get("webhook-timestamp")
-	if id == "" || p.head.Get("webhook-signature") != sign(secret, id, at, []byte(p.body)) {
+	if id == "" || p.head.Get("webhook-signature") != sign(secret, id, at, []byte(p.body))+" "+sign("another", id, at, []byte(p.body)) {
 		t.Errorf("head %v", p.head)
+	}
+	for name, want := range map[string]string{"sequence": "1", "node": "n1", "first_event": "11", "last_event": "12", "cursor": "00000002"} {
+		if form.Get(name) != want {
+			t.Errorf("%s is %q, want %q", name, form.Get(name), want)
+		}
 	}
 	// The example of the specification's reference libraries.
 	if got := sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", []byte(`{"test": 2432232314}`)); got != "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=" {
 		t.Errorf("signature of the example: %s", got)
+	}
+}
+
+// numbered gives events the numbers of a log from first on.
+func numbered(first uint64, list []mail.Event) []mail.Event {
+	for i := range list {
+		list[i].Sequence = first + uint64(i)
+	}
+	return list
+}
+
+// TestPublishedFields: version 1 posts a form of what the compatible service posts, and nothing else (requirement B7.1).
+func TestPublishedFields(t *testing.T) {
+	r, to := newRig(t), startReceiver(t, nil)
+	r.poster.Use([]Hook{{Tenant: "shop", URL: to.URL, Type: Deliveries, Form: true, Published: true, APIKey: "k"}})
+	r.log.add(accepted(0, 1)...)
+	form, err := url.ParseQuery(to.next(t).body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Sorted(maps.Keys(form)); !slices.Equal(got, []string{"api_key", "event", "event_type", "server_composition"}) {
+		t.Errorf("fields %v", got)
+	}
+	if got := form.Get("event"); !strings.HasPrefix(got, `[{"created":`) || !strings.Contains(got, `"envelopeTo":"rcpt0@a.test"`) || strings.Contains(got, "apiData") {
+		t.Errorf("records of version 1: %s", got)
+	}
+}
+
+// TestGaps: posts tell where their events stand in the tenant's log, so that a receiver that lost one knows where to read on.
+func TestGaps(t *testing.T) {
+	r, to := newRig(t), startReceiver(t, nil)
+	r.poster.Use([]Hook{{Tenant: "shop", URL: to.URL, Type: Deliveries}})
+	r.log.add(numbered(5, accepted(0, 150))...)
+	a, b := to.next(t), to.next(t)
+	if a.First != 5 || a.Last != 104 || a.Cursor != "00000100" || b.First != 105 || b.Last != 154 || b.Cursor != "00000150" {
+		t.Errorf("%d to %d, cursor %s; %d to %d, cursor %s", a.First, a.Last, a.Cursor, b.First, b.Last, b.Cursor)
 	}
 }
 

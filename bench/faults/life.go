@@ -41,6 +41,7 @@ type life struct {
 	ledger   string
 	record   string
 	hooks    *hooks.Receiver // nil = none
+	told     hooks.Verdict   // of all runs until now
 	close    func()
 }
 

@@ -65,6 +65,10 @@ func (t *Tenant) fill() {
 	}
 	for i := range t.Webhooks {
 		w := &t.Webhooks[i]
+		set(&w.Version, 2)
+		if w.Version == 1 {
+			set(&w.Format, "form")
+		}
 		set(&w.Format, "json")
 		if w.Events == nil {
 			w.Events = []string{"deliveries", "bounces", "blocks"}

@@ -281,5 +281,5 @@ func shown(s string) string {
 
 // isSecret tells of keys whose values are never shown.
 func isSecret(tag string) bool {
-	return tag == "secret" || tag == "secret_hash" || tag == "api_key" || tag == "bearer"
+	return tag == "secret" || tag == "second_secret" || tag == "secret_hash" || tag == "api_key" || tag == "bearer"
 }

@@ -213,6 +213,9 @@ type Webhook struct {
 	Format string   `yaml:"format,omitempty" json:"format,omitempty"`
 	Secret string   `yaml:"secret,omitempty" json:"secret,omitempty"` // signs the posts: whsec_ and base64 of the key, or any text
 
+	SecondSecret string `yaml:"second_secret,omitempty" json:"second_secret,omitempty"` // signs them as well, while receivers change over
+	Version      int    `yaml:"version,omitempty" json:"version,omitempty"`             // 2 (default), or 1: a form of the published fields (B7.1)
+
 	APIKey   string   `yaml:"api_key,omitempty" json:"api_key,omitempty"`   // told in each post (B7.1)
 	Bearer   string   `yaml:"bearer,omitempty" json:"bearer,omitempty"`     // Authorization; BASIC stands in the address
 	Statuses []string `yaml:"statuses,omitempty" json:"statuses,omitempty"` // of deliveries: queued, succeeded, failed, deferred; empty: all

@@ -191,6 +191,13 @@ func (c *checker) tenant(t *Tenant, path string) {
 			c.fail(p+".url", fmt.Sprintf("%q is no http or https address", w.URL))
 		}
 		c.oneOf(w.Format, p+".format", "json", "form")
+		c.between(w.Version, p+".version", 1, 2)
+		if w.Version == 1 && w.Format == "json" {
+			c.fail(p+".format", "version 1 posts forms; write form, or version: 2")
+		}
+		if w.SecondSecret != "" && w.Secret == "" {
+			c.fail(p+".secret", "a second secret needs a first")
+		}
 		if len(w.Events) == 0 {
 			c.fail(p+".events", "at least one of deliveries, bounces, blocks is needed")
 		}
