@@ -206,29 +206,39 @@ func (m *mirror) standings(reports []source.Report) {
 			ip = r.Source.String()
 		}
 		for _, s := range r.Receivers {
+			whole := pair{s.Receiver, ip}
+			// Until a probe has succeeded nobody knows that the block is over. It is one of all kinds of mail.
+			m.block(whole, s.State == shaping.Blocked || s.State == shaping.Probing)
+			seen[whole] = true
 			if s.Lane != "" {
 				s.Receiver += " " + s.Lane
 			}
 			p := pair{s.Receiver, ip}
 			seen[p] = true
-			// Until a probe has succeeded nobody knows that the block is over.
-			m.set(p, s.Connections, s.State == shaping.Blocked || s.State == shaping.Probing)
+			m.set(p, s.Connections)
 		}
 	}
 	for p := range m.connections {
 		if !seen[p] {
-			m.set(p, 0, false)
+			m.set(p, 0)
 			delete(m.connections, p)
+		}
+	}
+	for p := range m.blocked {
+		if !seen[p] {
+			m.block(p, false)
 			delete(m.blocked, p)
 		}
 	}
 }
 
-func (m *mirror) set(p pair, connections int, blocked bool) {
-	set := m.node.metrics
-	set.Connections.With(p.receiver, p.source).Add(connections - m.connections[p])
+func (m *mirror) set(p pair, connections int) {
+	m.node.metrics.Connections.With(p.receiver, p.source).Add(connections - m.connections[p])
 	m.connections[p] = connections
-	g := set.Blocks.With(p.receiver, p.source)
+}
+
+func (m *mirror) block(p pair, blocked bool) {
+	g := m.node.metrics.Blocks.With(p.receiver, p.source)
 	switch {
 	case blocked && !m.blocked[p]:
 		g.Inc()

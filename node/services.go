@@ -202,7 +202,7 @@ func (q queueRows) warming(sources []source.Report) {
 	for _, s := range sources {
 		at := map[*service.Queue]bool{}
 		for _, r := range s.Receivers {
-			if row, ok := q.at[r.Queue]; ok && r.WarmMost > 0 && r.Lane == "" {
+			if row, ok := q.at[r.Queue]; ok && r.WarmMost > 0 {
 				at[row[0]] = true
 			}
 		}

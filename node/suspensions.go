@@ -280,7 +280,8 @@ func (n gateService) Suspensions(context.Context) ([]service.Suspension, error) 
 	}
 	for _, report := range e.actors.Sources().Snapshot() {
 		for i := range report.Receivers {
-			if r := &report.Receivers[i]; r.State == shaping.Blocked {
+			r := &report.Receivers[i]
+			if known := i > 0 && r.Receiver == report.Receivers[i-1].Receiver; r.State == shaping.Blocked && !known { // a block is all its lanes'
 				out = append(out, n.block(report.Source, r))
 			}
 		}

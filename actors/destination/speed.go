@@ -97,7 +97,7 @@ func (m *Machine) candidates(now time.Time, s *Shelf) []netip.Addr {
 		all = all[:s.Speed.Sources]
 	}
 	if i := slices.Index(all, s.Source); s.Source.IsValid() && i >= 0 {
-		if l := m.limitsOf(s); l != nil && m.serves(now, s.Source, l.Lane) {
+		if l := m.limitsOf(s); l != nil && m.serves(now, s.Source, l.Kind.Name) {
 			return all[i : i+1]
 		}
 	}
@@ -107,9 +107,9 @@ func (m *Machine) candidates(now time.Time, s *Shelf) []netip.Addr {
 // most is how many sessions n sources may have for a shelf.
 func (m *Machine) most(s *Shelf, n int) int {
 	l := m.limitsOf(s)
-	most := l.Connections * n
-	if l.Total > 0 {
-		most = min(most, l.Total)
+	most := l.Most() * n
+	if l.Kind.Total > 0 {
+		most = min(most, l.Kind.Total)
 	}
 	if s.Useful > 0 {
 		most = min(most, s.Useful)

@@ -118,7 +118,7 @@ func (m *Machine) onTroubled(now time.Time, t *protocol.Troubled, v *View) {
 	if t.Shelf < len(v.Shelves) {
 		s := &v.Shelves[t.Shelf]
 		if l := m.limitsOf(s); l != nil {
-			lane = l.Lane
+			lane = l.Kind.Name
 		}
 		if s.Speed.Routed() {
 			own = t.Shelf
@@ -400,14 +400,14 @@ func (m *Machine) extra(now time.Time, s *Shelf) int {
 }
 
 // stuckAfter is how long sessions may take for one message before they are no use to the others.
-func (m *Machine) stuckAfter(s *Shelf) time.Duration { return stuckAfter + m.limitsOf(s).Interval }
+func (m *Machine) stuckAfter(s *Shelf) time.Duration { return stuckAfter + m.limitsOf(s).Every() }
 
 // askSources spreads an ask for n sessions over the candidates that serve, beginning with the one whose turn it is. It
 // tells how many it asked for, and else what binds the candidate that serves first.
 func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip.Addr, n int) (int, origin) {
 	var first origin
 	serving := 0
-	lane := m.limitsOf(s).Lane
+	lane := m.limitsOf(s).Kind.Name
 	for _, a := range sources {
 		if m.serves(now, a, lane) {
 			serving++
@@ -447,7 +447,7 @@ func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want 
 	}
 	m.do(e)
 	s.Asked += want
-	if o := m.origin(a, l.Lane); !o.next.IsZero() {
+	if o := m.origin(a, l.Kind.Name); !o.next.IsZero() {
 		o.next = time.Time{}
 		o.tries++
 	}
@@ -484,7 +484,7 @@ func (m *Machine) again(now time.Time, v *View) {
 			continue
 		}
 		for _, a := range m.candidates(now, s) {
-			o := m.origin(a, l.Lane)
+			o := m.origin(a, l.Kind.Name)
 			if o.next.IsZero() {
 				continue
 			}

@@ -54,7 +54,7 @@ type Ask struct {
 // Refused says that a source will not serve before Until. Source -> destination, instead of a grant.
 type Refused struct {
 	Source netip.Addr
-	Lane   string // which of the receiver's limits it is about, see shaping.Limits
+	Lane   string // which kind of mail it is about, see shaping.Kind
 	Reason Reason
 	Until  time.Time
 }

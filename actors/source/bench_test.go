@@ -14,11 +14,15 @@ import (
 // free is a controller that grants whatever is asked for and learns nothing.
 type free struct{ *shaping.Machine }
 
-func (free) Grant(now time.Time, want int) (int, int, time.Time) { return 1, want, now.Add(time.Hour) }
-func (free) Renew(now time.Time, want int) (int, time.Time)      { return want, now.Add(time.Hour) }
-func (free) Release(time.Time, int, int)                         {}
-func (free) Observe(time.Time, mail.Outcome, bool)               {}
-func (free) Pace() float64                                       { return 0 }
+func (free) Grant(now time.Time, want int, _ *shaping.Lane) (int, int, time.Time) {
+	return 1, want, now.Add(time.Hour)
+}
+func (free) Renew(now time.Time, want int, _ *shaping.Lane) (int, time.Time) {
+	return want, now.Add(time.Hour)
+}
+func (free) Release(time.Time, int, int, *shaping.Lane)           {}
+func (free) Observe(time.Time, mail.Outcome, bool, *shaping.Lane) {}
+func (free) Pace() float64                                        { return 0 }
 
 // endless is an outbox with one parcel, again and again.
 type endless struct {
@@ -43,6 +47,7 @@ func BenchmarkController(b *testing.B) {
 		{"route", shaping.Relay(mail.Host{Name: "relay.example", Port: 25}), false},
 		{"pace", shaping.Limits{Receiver: "r", Connections: 10, PerConnection: 50, Rate: 1e6}, false},
 		{"learning", carrier, false},
+		{"filtered", carrier.Filtered("t/f", 5, time.Microsecond, false), false},
 	} {
 		b.Run(row.name, func(b *testing.B) {
 			book := newBook(0)

@@ -31,10 +31,11 @@ func (x *Sources) Borrow(ctx context.Context, source netip.Addr, limits *shaping
 		l := b.lane(now, limits)
 		slots, messages, until := 0, 0, time.Time{}
 		if !b.stopping {
-			slots, messages, until = l.control.Grant(now, 1)
+			slots, messages, until = l.to.control.Grant(now, 1, l.own)
 		}
 		if slots > 0 {
 			l.open++
+			l.to.open++
 			l.loans++
 			b.mu.Unlock()
 			return &Loan{sources: x, book: b, lane: l, left: messages, until: until}, nil
@@ -55,10 +56,10 @@ func (n *Loan) Next(ctx context.Context) bool {
 			return true
 		}
 		n.book.mu.Lock()
-		n.lane.control.Release(now, 0, n.left)
+		n.lane.to.control.Release(now, 0, n.left, n.lane.own)
 		var until time.Time
-		n.left, until = n.lane.control.Renew(now, 1)
-		refusal := n.lane.control.Refusal()
+		n.left, until = n.lane.to.control.Renew(now, 1, n.lane.own)
+		refusal := n.lane.to.control.Refusal()
 		n.book.mu.Unlock()
 		if n.left > 0 {
 			n.until = until
@@ -86,11 +87,10 @@ func (n *Loan) Return() {
 	w := n.sources.warden(n.book.source)
 	now := n.sources.run.Clock.Now()
 	n.book.mu.Lock()
-	n.lane.open--
 	n.lane.loans--
-	n.lane.control.Release(now, 1, n.left)
+	n.book.release(now, n.lane, n.left)
 	n.left = 0
-	n.book.dispatch(now, n.lane)
+	n.book.dispatch(now, n.lane.to)
 	effects := n.book.flush()
 	n.book.mu.Unlock()
 	w.act(effects)

@@ -16,49 +16,58 @@ const (
 	keepMost = 100_000        // receivers a source remembers; names come from foreign DNS
 )
 
-// warm puts a plan in force for a lane. A static route leads to a relay of the operator's: nothing is new to that.
-func (l *lane) warm(now time.Time, p *shaping.Plan) {
-	l.plan = p
-	if strings.HasPrefix(l.receiver, "route:") {
+// warm puts a plan in force for a receiver. A static route leads to a relay of the operator's: nothing is new to that.
+func (r *receiver) warm(now time.Time, p *shaping.Plan) {
+	r.plan = p
+	if strings.HasPrefix(r.name, "route:") {
 		p = nil
 	}
-	l.control.Warm(now, p)
+	r.control.Warm(now, p)
 }
 
-// remind tells a new lane what is known of its receiver: from this source, else from another.
-func (b *Book) remind(now time.Time, l *lane) {
-	l.warm(now, b.plan)
-	if y, ok := b.kept[laneName(l.limits)]; ok {
-		delete(b.kept, laneName(l.limits))
-		l.control.Recall(now, y)
-		if l.watch.Store(watchFor); y.Until > 0 {
+// remind tells a new controller what is known of its receiver: from this source, else from another.
+func (b *Book) remind(now time.Time, r *receiver) {
+	r.warm(now, b.plan)
+	if y, ok := b.kept[r.name]; ok {
+		delete(b.kept, r.name)
+		r.control.Recall(now, y)
+		if r.watch.Store(watchFor); y.Until > 0 {
 			return
 		}
 	}
-	if y, ok := b.cfg.Hints.of(laneName(l.limits)); ok {
-		l.control.Hint(now, y)
+	if y, ok := b.cfg.Hints.of(r.name); ok {
+		r.control.Hint(now, y)
 	}
 }
 
-// Forget drops the lanes that nobody has used for a while, and keeps what they learned.
+// Forget drops the receivers and lanes that nobody has used for a while, and keeps what they learned.
 func (b *Book) Forget(now time.Time, after time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.order = slices.DeleteFunc(b.order, func(l *lane) bool {
-		state, _ := l.control.State()
-		if l.open > 0 || l.waiting > 0 || state == shaping.Blocked || state == shaping.Probing || now.Sub(l.used) < after {
+	b.order = slices.DeleteFunc(b.order, func(r *receiver) bool {
+		if state, _ := r.control.State(); state == shaping.Blocked || state == shaping.Probing {
 			return false
 		}
-		b.keep(laneName(l.limits), l.control.Remember(now))
-		delete(b.lanes, laneName(l.limits))
+		r.lanes = slices.DeleteFunc(r.lanes, func(l *lane) bool {
+			if l.open > 0 || l.waiting > 0 || now.Sub(l.used) < after {
+				return false
+			}
+			b.keep(l.limits.Lane(), l.own.Remember())
+			return true
+		})
+		if len(r.lanes) > 0 {
+			return false
+		}
+		b.keep(r.name, r.control.Remember(now))
+		delete(b.by, r.name)
 		return true
 	})
 	maps.DeleteFunc(b.kept, func(_ string, y shaping.Memory) bool { return stale(now, &y) })
 }
 
-func (b *Book) keep(receiver string, y shaping.Memory) {
+func (b *Book) keep(name string, y shaping.Memory) {
 	if y != (shaping.Memory{}) && len(b.kept) < keepMost {
-		b.kept[receiver] = y
+		b.kept[name] = y
 	}
 }
 
@@ -68,14 +77,22 @@ func stale(now time.Time, y *shaping.Memory) bool {
 	return y.Plan == 0 && y.Objected < old && y.Until < old && int64(y.Day) < now.Unix()/86400
 }
 
-// Memories returns all that the source knows of its receivers, by name.
+// Memories returns all that the source knows of its receivers, by name, and of the caps of kinds of mail, by lane.
 func (b *Book) Memories(now time.Time) map[string]shaping.Memory {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	out := maps.Clone(b.kept)
-	for _, l := range b.order {
-		if y := l.control.Remember(now); y != (shaping.Memory{}) {
-			out[laneName(l.limits)] = y
+	put := func(name string, y shaping.Memory) {
+		if y != (shaping.Memory{}) {
+			out[name] = y
+		}
+	}
+	for _, r := range b.order {
+		put(r.name, r.control.Remember(now))
+		for _, l := range r.lanes {
+			if l.own != nil {
+				put(l.limits.Lane(), l.own.Remember())
+			}
 		}
 	}
 	return out
@@ -86,7 +103,7 @@ func (b *Book) Remind(now time.Time, all map[string]shaping.Memory) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for receiver, y := range all {
-		if _, ok := b.lanes[receiver]; !ok && !stale(now, &y) {
+		if _, ok := b.by[receiver]; !ok && !stale(now, &y) {
 			b.keep(receiver, y)
 		}
 	}

@@ -18,11 +18,11 @@ func learn(b *Book, now time.Time, l *shaping.Limits) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	lane := b.lane(now, l)
-	slots, _, _ := lane.control.Grant(now, 10_000)
-	lane.control.Grant(now, 10_000) // the pace holds mail back
-	lane.control.Release(now, slots, 0)
-	lane.control.Observe(now, mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Scope: mail.ScopeSource,
-		Reply: smtp.Reply{Code: 451, Text: "too fast"}, Advice: &mail.Advice{Action: mail.ActBackoff}}, true)
+	slots, _, _ := lane.to.control.Grant(now, 10_000, nil)
+	lane.to.control.Grant(now, 10_000, nil) // the pace holds mail back
+	lane.to.control.Release(now, slots, 0, nil)
+	lane.to.control.Observe(now, mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Scope: mail.ScopeSource,
+		Reply: smtp.Reply{Code: 451, Text: "too fast"}, Advice: &mail.Advice{Action: mail.ActBackoff}}, true, nil)
 }
 
 func TestIdleReceiverIsRemembered(t *testing.T) {
@@ -134,8 +134,8 @@ func TestIdlePairIsSmall(t *testing.T) {
 	}
 	each := float64(heap()-before) / (sources * receivers)
 	for _, b := range books {
-		if len(b.kept) != receivers || len(b.lanes) != 0 {
-			t.Fatalf("%d remembered, %d lanes", len(b.kept), len(b.lanes))
+		if len(b.kept) != receivers || len(b.by) != 0 {
+			t.Fatalf("%d remembered, %d lanes", len(b.kept), len(b.by))
 		}
 	}
 	if each > most {

@@ -68,17 +68,17 @@ const (
 func (s *Session) Trip(b *Book) protocol.Trip {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := s.road.lane.limits
+	l := s.road.lane
 	var domain mail.Domain
 	if box := cmp.Or(s.nextBox, s.box); box != nil {
 		domain = box.Domain()
 	}
-	return protocol.Trip{Domain: domain, Source: b.source, Route: s.road.route, Receiver: l.Receiver, PerConnection: s.road.lane.control.PerConnection(),
-		SessionTime: l.SessionTime, Interval: l.Interval, TLS: l.TLS}
+	return protocol.Trip{Domain: domain, Source: b.source, Route: s.road.route, Receiver: l.to.name, PerConnection: l.to.control.PerConnection(),
+		SessionTime: l.limits.SessionTime, Interval: l.limits.Every(), TLS: l.limits.TLS}
 }
 
 // Receiver names whom the session talks to.
-func (s *Session) Receiver() string { return s.road.lane.receiver }
+func (s *Session) Receiver() string { return s.road.lane.to.name }
 
 // Wake wakes the session's goroutine.
 func (s *Session) Wake() { s.waker.Wake() }
@@ -187,7 +187,12 @@ func (b *Book) advance(now time.Time, s *Session, dry, block bool) (v Verdict, a
 		return Busy, at, true
 	}
 	s.turn, s.since = 0, now
+	if !dry {
+		l.charge()
+	}
 	switch {
+	case l.due(now, dry):
+		return End, at, false // another kind of mail has its turn
 	case l.waiting > 0 && s.road.trim(now):
 		a := s.road.take()
 		b.assign(s, &a)
@@ -211,16 +216,16 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 		return Busy, time.Time{}, true
 	}
 	if s.left > 0 {
-		l.control.Release(now, 0, s.left)
+		l.to.control.Release(now, 0, s.left, l.own)
 		s.left = 0
 	}
 	want := b.cfg.Quantum
-	if pace := l.control.Pace(); pace > 0 { // who sends at a pace holds little, so that the others have their share
-		want = max(1, min(want, int(pace/float64(4*max(l.open, 1)))))
+	if pace := l.own.Pace(l.to.control.Pace()); pace > 0 { // who sends at a pace holds little, so that the others have their share
+		want = max(1, min(want, int(pace/float64(4*max(l.to.open, 1)))))
 	}
-	n, until := l.control.Renew(now, want)
+	n, until := l.to.control.Renew(now, want, l.own)
 	if n == 0 {
-		if l.control.Refusal() == shaping.Rate && until.Sub(now) < b.cfg.Patience {
+		if l.to.control.Refusal() == shaping.Rate && until.Sub(now) < b.cfg.Patience {
 			return Hold, until, false
 		}
 		return End, until, false
@@ -233,7 +238,8 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 func (b *Book) otherRoad(now time.Time, l *lane, own *road) bool {
 	for _, r := range l.busy {
 		if r != own && r.trim(now) {
-			return l.open >= l.control.Connections() || l.limits.Total > 0 && b.cfg.Totals.full(laneName(l.limits))
+			return l.to.open >= l.to.control.Connections() || l.open >= l.own.Connections(l.open+1) ||
+				l.limits.Kind.Total > 0 && b.cfg.Totals.full(l.limits.Lane())
 		}
 	}
 	return false
@@ -292,10 +298,10 @@ func (s *Session) Outbox() (protocol.Outbox, int) { return s.box, s.shelf }
 func (b *Book) Settled(now time.Time, s *Session, o *mail.Outcome) []Effect {
 	l := s.road.lane
 	delivered := o.Result == mail.Delivered
-	if delivered {
-		l.served.Store(now.UnixNano())
+	if delivered && !l.limits.Kind.Fixed {
+		l.to.served.Store(now.UnixNano())
 	}
-	if delivered && l.watch.Load() <= 0 {
+	if delivered && l.to.watch.Load() <= 0 {
 		return nil
 	}
 	if s.answered = !delivered; s.answered {

@@ -21,13 +21,13 @@ import (
 // Controller is what is left of a receiver's limits for one source: pure, and never called concurrently.
 // *shaping.Machine is one with static limits; one that learns fits behind the same methods.
 type Controller interface {
-	// Grant asks for connections for want messages; with 0 slots Refusal says why, and until when to ask again.
-	Grant(now time.Time, want int) (slots, messages int, until time.Time)
+	// Grant asks for connections for want messages of a lane; with 0 slots Refusal says why, and until when to ask again.
+	Grant(now time.Time, want int, x *shaping.Lane) (slots, messages int, until time.Time)
 	// Renew asks for more messages on a connection that is out.
-	Renew(now time.Time, want int) (messages int, until time.Time)
+	Renew(now time.Time, want int, x *shaping.Lane) (messages int, until time.Time)
 	// Release gives slots back, and messages that were not begun.
-	Release(now time.Time, slots, unused int)
-	Observe(now time.Time, o mail.Outcome, connected bool)
+	Release(now time.Time, slots, unused int, x *shaping.Lane)
+	Observe(now time.Time, o mail.Outcome, connected bool, x *shaping.Lane)
 	Served(at time.Time) // mail was delivered then; Observe hears of successes only after trouble
 	// What may be now: connections, messages on each and a second (0 = no bound), and why it is less than the limits.
 	Connections() int
@@ -51,25 +51,29 @@ var _ Controller = (*shaping.Machine)(nil)
 // runs dry must find its next destination without a message. The actor owns its life: asks and ends of sessions go
 // through it.
 //
-//	lane (receiver): controller, slots ──┬── road (route key): asks in line, idle sessions
-//	                                     └── road …
+//	receiver: controller, slots ──┬── lane (kind of mail): its own limits ──┬── road (route key): asks in line, idle sessions
+//	                              └── lane …                                └── road …
+//
+// What a receiver sees is one source, whatever kind of mail that sends: blocks, connections, caps, warm-up and what was
+// learned are the receiver's; what an operator set for a kind of mail lies below that, and a grant needs both.
 //
 // A destination's turn on a session lasts Quantum messages, or turnLife, while others wait in the lane; then it goes to
 // the end of the line of its tenant, and the next tenant has its turn. So a receiver shared by 10,000 small domains serves
 // each, and a tenant with many of them, or with millions of messages, no faster than one with a few (requirement N11).
+// Lanes share a receiver's connections in the same way, by turns: see lane.due.
 type Book struct {
 	source   netip.Addr
 	cfg      *Config
 	counters *Counters
 
 	mu       sync.Mutex
-	lanes    map[string]*lane
-	order    []*lane             // as they were met: what is done to all is done in this order
+	by       map[string]*receiver
+	order    []*receiver         // as they were met: what is done to all is done in this order
 	live     map[uint64]*Session // a slot is one of these
 	lastID   uint64
 	stopping bool
 	plan     *shaping.Plan             // of warm-up, nil = none
-	kept     map[string]shaping.Memory // by receiver, of lanes that are gone
+	kept     map[string]shaping.Memory // by receiver, or lane: of those that are gone
 	effects  []Effect
 }
 
@@ -112,22 +116,35 @@ type Counters struct {
 	Lost     atomic.Int64                   // sessions whose courier failed
 }
 
-// lane is one receiver.
+// receiver is one receiver, and what is left of what it bears of all kinds of mail together.
+type receiver struct {
+	name    string
+	limits  *shaping.Limits // without regard to its kind of mail
+	control Controller
+	lanes   []*lane // as they were met
+	open    int     // sessions and loans
+	plan    *shaping.Plan
+	alarm   time.Time
+	round   float64      // how far the turns of the lanes have come
+	watch   atomic.Int32 // successes still to be told to the controller; see Settled
+	served  atomic.Int64 // when mail was last delivered, Unix nanoseconds
+}
+
+// lane is one kind of mail to a receiver.
 type lane struct {
-	receiver string
-	limits   *shaping.Limits
-	control  Controller
-	open     int // sessions and loans
-	loans    int
-	plan     *shaping.Plan
-	waiting  int // asks in line on all roads
-	roads    map[string]*road
-	all      []*road
-	busy     []*road // with asks in line, in the order of their turns
-	alarm    time.Time
-	used     time.Time    // last ask or end of a session
-	watch    atomic.Int32 // successes still to be told to the controller; see Settled
-	served   atomic.Int64 // when mail was last delivered, Unix nanoseconds
+	to      *receiver
+	limits  *shaping.Limits
+	own     *shaping.Lane // what an operator set for the kind; nil = nothing
+	open    int           // sessions and loans
+	loans   int
+	waiting int // asks in line on all roads
+	roads   map[string]*road
+	all     []*road
+	busy    []*road   // with asks in line, in the order of their turns
+	turns   float64   // it has had; see due
+	held    bool      // has been in dispatch's hand in vain
+	crowded bool      // it might open a connection now if the receiver bore one more
+	used    time.Time // last ask or end of a session
 }
 
 // road is one set of hosts: sessions on it serve every destination with the same route key.
@@ -167,7 +184,7 @@ type Effect struct {
 
 // NewBook returns the book of source, invalid for "the system chooses".
 func NewBook(source netip.Addr, cfg *Config, counters *Counters) *Book {
-	return &Book{source: source, cfg: cfg, counters: counters, lanes: map[string]*lane{}, live: map[uint64]*Session{},
+	return &Book{source: source, cfg: cfg, counters: counters, by: map[string]*receiver{}, live: map[uint64]*Session{},
 		kept: map[string]shaping.Memory{}}
 }
 

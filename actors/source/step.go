@@ -1,7 +1,6 @@
 package source
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -21,13 +20,15 @@ func (b *Book) Step(now time.Time, msg any) []Effect {
 	case protocol.Reported:
 		b.reported(now, msg)
 	case protocol.Ticked:
-		for _, l := range b.order {
-			b.tick(now, l)
+		for _, r := range b.order {
+			b.tick(now, r)
 		}
 	case protocol.Reshared:
-		for _, l := range b.order {
-			b.keepShare(l)
-			b.dispatch(now, l)
+		for _, r := range b.order {
+			for _, l := range r.lanes {
+				b.keepShare(l)
+			}
+			b.dispatch(now, r)
 		}
 	case protocol.Restarted:
 		b.recover(now)
@@ -47,29 +48,69 @@ func (b *Book) flush() []Effect {
 
 func (b *Book) do(e Effect) { b.effects = append(b.effects, e) }
 
-// lane finds or makes the lane of a receiver. New limits of the same receiver take effect with a fresh controller that
-// is told of the slots in use; connections that were opened under the old ones end with their present transaction.
+// lane finds or makes the lane of a kind of mail to a receiver.
 func (b *Book) lane(now time.Time, limits *shaping.Limits) *lane {
-	l, ok := b.lanes[laneName(limits)]
-	if !ok {
-		l = &lane{receiver: limits.Receiver, limits: limits, control: b.cfg.Controller(*limits), roads: map[string]*road{}, used: now}
-		b.lanes[laneName(limits)] = l
-		b.order = append(b.order, l)
-		b.remind(now, l)
-		return l
-	}
-	l.used = now
-	if l.limits != limits && *l.limits != *limits {
-		l.limits, l.control, l.plan = limits, b.cfg.Controller(*limits), nil
-		for range l.open {
-			l.control.Grant(now, 1)
+	r := b.receiver(now, limits)
+	for _, l := range r.lanes {
+		if l.limits.Kind.Name == limits.Kind.Name {
+			l.used = now
+			if l.limits != limits {
+				b.relimit(l, limits)
+			}
+			return l
 		}
-		b.endAll(l)
 	}
-	if l.plan != b.plan {
-		l.warm(now, b.plan)
+	l := &lane{to: r, limits: limits, own: shaping.NewLane(limits), roads: map[string]*road{}, used: now, turns: r.round}
+	if name := limits.Lane(); l.own != nil {
+		l.own.Recall(b.kept[name])
+		delete(b.kept, name)
 	}
+	r.lanes = append(r.lanes, l)
 	return l
+}
+
+// relimit puts new limits of its kind of mail in force for a lane. Connections that were opened under the old ones end with
+// their present transaction.
+func (b *Book) relimit(l *lane, limits *shaping.Limits) {
+	same := *l.limits == *limits
+	l.limits = limits
+	if same {
+		return
+	}
+	used := l.own.Remember()
+	l.own = shaping.NewLane(limits)
+	l.own.Recall(used)
+	l.own.Resume(l.open)
+	b.endAll(func(s *Session) bool { return s.road.lane == l })
+}
+
+// receiver finds or makes a receiver. New limits take effect with a fresh controller that is told of the slots in use, and of
+// what the old one knew; connections that were opened under the old ones end with their present transaction.
+func (b *Book) receiver(now time.Time, limits *shaping.Limits) *receiver {
+	r, ok := b.by[limits.Receiver]
+	if !ok {
+		r = &receiver{name: limits.Receiver, limits: limits, control: b.cfg.Controller(*limits)}
+		b.by[r.name] = r
+		b.order = append(b.order, r)
+		b.remind(now, r)
+		return r
+	}
+	if r.limits != limits && !r.limits.SameReceiver(limits) {
+		known := r.control.Remember(now)
+		r.limits, r.control, r.plan = limits, b.cfg.Controller(*limits), nil
+		r.warm(now, b.plan)
+		r.control.Recall(now, known)
+		for _, l := range r.lanes {
+			for range l.open {
+				r.control.Grant(now, 1, nil)
+			}
+		}
+		b.endAll(func(s *Session) bool { return s.road.lane.to == r })
+	}
+	if r.plan != b.plan {
+		r.warm(now, b.plan)
+	}
+	return r
 }
 
 // end has a session end with its present transaction, at once where it waits.
@@ -78,21 +119,13 @@ func (b *Book) end(s *Session) {
 	b.do(Effect{Kind: EffectWake, Session: s})
 }
 
-// endAll has the sessions of a lane end.
-func (b *Book) endAll(l *lane) {
+// endAll has those sessions end that are concerned.
+func (b *Book) endAll(concerned func(*Session) bool) {
 	for _, id := range slices.Sorted(maps.Keys(b.live)) {
-		if s := b.live[id]; s.road.lane == l {
+		if s := b.live[id]; concerned(s) {
 			b.end(s)
 		}
 	}
-}
-
-// laneName tells the lanes of a source apart: one for each receiver and kind of mail.
-func laneName(l *shaping.Limits) string {
-	if l.Lane == "" {
-		return l.Receiver
-	}
-	return l.Receiver + " " + l.Lane
 }
 
 func (l *lane) road(key string, route *mail.Route) *road {
@@ -124,7 +157,7 @@ func (b *Book) ask(now time.Time, a protocol.Ask) {
 	}
 	if a.Want > 0 {
 		r.put(a)
-		b.dispatch(now, l)
+		b.dispatch(now, l.to)
 	}
 }
 
@@ -135,38 +168,87 @@ func (b *Book) assign(s *Session, a *protocol.Ask) {
 	b.counters.Granted.Add(1)
 }
 
-// dispatch opens connections for who waits, as far as the receiver's limits go.
-func (b *Book) dispatch(now time.Time, l *lane) {
-	for l.waiting > 0 {
-		r := l.turn(now)
-		if r == nil {
-			return
-		}
-		if b.stopping {
-			b.refuseAll(l, protocol.ReasonStopping, now.Add(b.cfg.Patience))
-			return
-		}
-		total, ok := b.share(l)
-		if !ok {
-			b.crowded(now, l)
-			return
-		}
-		slots, messages, until := l.control.Grant(now, 1)
-		if slots == 0 {
-			b.unshare(total, false)
-			b.held(now, l, until)
-			return
-		}
-		a := r.take()
-		b.lastID++
-		s := &Session{ID: b.lastID, road: r, left: messages, until: until, waker: b.cfg.NewWaker(), total: total}
-		b.live[s.ID] = s
-		l.open++
-		b.assign(s, &a)
-		r.put(a)
-		b.counters.Opened.Add(1)
-		b.do(Effect{Kind: EffectStart, Session: s})
+// dispatch opens connections for who waits, as far as the limits go: each lane in its turn.
+func (b *Book) dispatch(now time.Time, r *receiver) {
+	behind := r.round - float64(r.control.Connections()) // who rested has no more turns than that to make up for
+	for _, l := range r.lanes {
+		l.held, l.turns = false, max(l.turns, behind)
 	}
+	for {
+		var next *lane
+		for _, l := range r.lanes {
+			if l.waiting > 0 && !l.held && (next == nil || l.turns < next.turns) {
+				next = l
+			}
+		}
+		if next == nil {
+			return
+		}
+		next.held = !b.open(now, next)
+	}
+}
+
+// open opens a connection for the first who waits in a lane; false where it may not.
+func (b *Book) open(now time.Time, l *lane) bool {
+	r := l.turn(now)
+	if r == nil {
+		return false
+	}
+	if b.stopping {
+		b.refuseAll(l, protocol.ReasonStopping, now.Add(b.cfg.Patience))
+		return false
+	}
+	total, ok := b.share(l)
+	if l.crowded = false; !ok {
+		b.crowded(now, l)
+		return false
+	}
+	slots, messages, until := l.to.control.Grant(now, 1, l.own)
+	if slots == 0 {
+		l.crowded = l.to.control.Refusal() == shaping.Connections && l.open < l.own.Connections(l.open+1)
+		b.unshare(total, false)
+		b.wait(now, l, until)
+		return false
+	}
+	a := r.take()
+	b.lastID++
+	s := &Session{ID: b.lastID, road: r, left: messages, until: until, waker: b.cfg.NewWaker(), total: total}
+	b.live[s.ID] = s
+	l.open++
+	l.to.open++
+	l.charge()
+	b.assign(s, &a)
+	r.put(a)
+	b.counters.Opened.Add(1)
+	b.do(Effect{Kind: EffectStart, Session: s})
+	return true
+}
+
+// charge counts a turn of a lane, for a connection that begins or goes on. That of a kind of mail which is to have a part of
+// what there is costs as much more.
+func (l *lane) charge() {
+	l.to.round = max(l.to.round, l.turns)
+	l.turns += l.own.Share()
+}
+
+// due tells whether another lane is to have the connection of one of l's sessions: where no more may be opened, and somebody
+// waits in a lane that has fewer and had fewer turns, each held against what it is to have. idle: the session has no work.
+func (l *lane) due(now time.Time, idle bool) bool {
+	for _, o := range l.to.lanes {
+		if o == l || o.waiting == 0 || !o.crowded {
+			continue
+		}
+		fewer := o.turns < l.turns && float64(o.open)*o.own.Share() < float64(l.open)*l.own.Share()
+		if (idle || fewer) && o.asked(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// asked tells whether somebody still waits in a lane.
+func (l *lane) asked(now time.Time) bool {
+	return slices.ContainsFunc(l.busy, func(r *road) bool { return r.trim(now) })
 }
 
 // turn is the road whose asks are served next: each in turn.
@@ -219,30 +301,42 @@ func (r *road) put(a protocol.Ask) {
 	}
 }
 
-// held is when the controller grants nothing: what passes soon is waited for, the rest is refused so that the
+// wait is when the controller grants nothing: what passes soon is waited for, the rest is refused so that the
 // destinations try elsewhere.
-func (b *Book) held(now time.Time, l *lane, until time.Time) {
-	reason := reasonOf(l.control.Refusal())
+func (b *Book) wait(now time.Time, l *lane, until time.Time) {
+	reason := reasonOf(l.to.control.Refusal())
 	switch {
 	case reason == protocol.ReasonSlots || until.IsZero():
 		b.makeRoom(l)
 	case reason == protocol.ReasonRate && until.Sub(now) < b.cfg.Patience:
-		b.alarm(l, until)
+		b.alarm(l.to, until)
 	default:
 		b.refuseAll(l, reason, until)
 	}
 }
 
-// makeRoom ends an idle session of another road when asks wait for a slot. Sessions at work see for themselves at the
-// end of their turn.
+// makeRoom ends an idle session when asks of l wait for a slot: one of another road of the lane, or, where the receiver bears
+// no more, of another lane. Sessions at work see for themselves at the end of their turn.
 func (b *Book) makeRoom(l *lane) {
-	for _, r := range l.all {
-		if r.line.len() == 0 && len(r.idle) > 0 {
-			s := r.unpark()
-			b.end(s)
+	if l.makeRoom(b) || !l.crowded {
+		return
+	}
+	for _, o := range l.to.lanes {
+		if o != l && o.makeRoom(b) {
 			return
 		}
 	}
+}
+
+// makeRoom ends an idle session of a road that nobody waits on.
+func (l *lane) makeRoom(b *Book) bool {
+	for _, r := range l.all {
+		if r.line.len() == 0 && len(r.idle) > 0 {
+			b.end(r.unpark())
+			return true
+		}
+	}
+	return false
 }
 
 func (b *Book) refuseAll(l *lane, reason protocol.Reason, until time.Time) {
@@ -256,7 +350,7 @@ func (b *Book) refuseAll(l *lane, reason protocol.Reason, until time.Time) {
 func (b *Book) refuse(l *lane, a protocol.Ask, reason protocol.Reason, until time.Time) {
 	b.counters.Refused[reason].Add(int64(a.Want))
 	b.do(Effect{Kind: EffectRefuse, Outbox: a.Outbox, Shelf: a.Shelf, Want: a.Want,
-		Refused: protocol.Refused{Source: b.source, Lane: l.limits.Lane, Reason: reason, Until: until}})
+		Refused: protocol.Refused{Source: b.source, Lane: l.limits.Kind.Name, Reason: reason, Until: until}})
 }
 
 func reasonOf(r shaping.Reason) protocol.Reason {
@@ -285,28 +379,35 @@ func (b *Book) reported(now time.Time, m protocol.Reported) {
 	b.unshare(s.total, s.surplus)
 	l := s.road.lane
 	l.used = now
-	l.open--
 	s.road.forget(s)
-	l.control.Release(now, 1, s.left)
+	b.release(now, l, s.left)
 	s.left = 0
 	if o := &m.Report.Outcome; o.Result != 0 && !(s.answered && s.stage == o.Stage && s.code == o.Reply.Code) {
 		b.observe(now, l, m.Report.Outcome, m.Report.Connected)
 	}
-	b.dispatch(now, l)
+	b.dispatch(now, l.to)
 }
 
-// observe tells the controller what the receiver did, and acts when that changes how the two stand.
+// release gives a slot of a lane back, and the messages that were not begun.
+func (b *Book) release(now time.Time, l *lane, unused int) {
+	l.open--
+	l.to.open--
+	l.to.control.Release(now, 1, unused, l.own)
+}
+
+// observe tells the controller what the receiver did, and acts when that changes how the two stand: for all kinds of mail.
 func (b *Book) observe(now time.Time, l *lane, o mail.Outcome, connected bool) {
-	before, _ := l.control.State()
-	if at := l.served.Load(); at != 0 {
-		l.control.Served(time.Unix(0, at))
+	r := l.to
+	before, _ := r.control.State()
+	if at := r.served.Load(); at != 0 {
+		r.control.Served(time.Unix(0, at))
 	}
-	l.control.Observe(now, o, connected)
-	state, until := l.control.State()
+	r.control.Observe(now, o, connected, l.own)
+	state, until := r.control.State()
 	if o.Result != mail.Delivered {
-		l.watch.Store(watchFor)
+		r.watch.Store(watchFor)
 	} else if state == shaping.Open {
-		l.watch.Add(-1)
+		r.watch.Add(-1)
 	}
 	if state == before {
 		return
@@ -314,51 +415,50 @@ func (b *Book) observe(now time.Time, l *lane, o mail.Outcome, connected bool) {
 	switch state {
 	case shaping.Blocked:
 		b.counters.Blocks.Add(1)
-		b.refuseAll(l, protocol.ReasonBlocked, until)
-		for _, r := range l.all { // an idle connection to somebody who does not want us is no use
-			for s := r.unpark(); s != nil; s = r.unpark() {
-				b.end(s)
-			}
+		for _, x := range r.lanes {
+			b.refuseAll(x, protocol.ReasonBlocked, until)
 		}
-		b.alarm(l, until)
+		b.endAll(func(s *Session) bool { return s.road.lane.to == r }) // it has said that it wants nothing now
+		b.alarm(r, until)
 	case shaping.Open, shaping.Slowed:
-		b.dispatch(now, l)
+		b.dispatch(now, r)
 	}
 }
 
 // watchFor is how many successes a controller is told of after trouble; before trouble it needs none.
 const watchFor = 16
 
-// Lift ends a receiver's block before its time, for all kinds of mail; it tells whether there was one.
+// Lift ends a receiver's block before its time; it tells whether there was one.
 func (b *Book) Lift(now time.Time, receiver string) (bool, []Effect) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	found := false
-	for _, l := range b.order {
-		if state, _ := l.control.State(); l.receiver == receiver && state == shaping.Blocked {
-			found = true
-			l.control.Lift(now)
-			b.dispatch(now, l)
-		}
+	r := b.by[receiver]
+	if r == nil {
+		return false, nil
 	}
-	return found, b.flush()
+	if state, _ := r.control.State(); state != shaping.Blocked {
+		return false, nil
+	}
+	r.control.Lift(now)
+	b.dispatch(now, r)
+	return true, b.flush()
 }
 
-// tick is for a lane whose alarm went off.
-func (b *Book) tick(now time.Time, l *lane) {
-	if l.alarm.IsZero() || now.Before(l.alarm) {
+// tick is for a receiver whose alarm went off.
+func (b *Book) tick(now time.Time, r *receiver) {
+	if r.alarm.IsZero() || now.Before(r.alarm) {
 		return
 	}
-	l.alarm = time.Time{}
-	b.dispatch(now, l)
+	r.alarm = time.Time{}
+	b.dispatch(now, r)
 }
 
 // alarm has Tick called at a moment; an earlier one that is set already does as well.
-func (b *Book) alarm(l *lane, at time.Time) {
-	if at.IsZero() || (!l.alarm.IsZero() && !at.Before(l.alarm)) {
+func (b *Book) alarm(r *receiver, at time.Time) {
+	if at.IsZero() || (!r.alarm.IsZero() && !at.Before(r.alarm)) {
 		return
 	}
-	l.alarm = at
+	r.alarm = at
 	b.do(Effect{Kind: EffectAlarm, At: at})
 }
 
@@ -374,29 +474,36 @@ func (b *Book) recover(now time.Time) {
 		}
 	}
 	open := map[*lane]int{}
-	for _, l := range b.order {
-		open[l] = l.loans
-	}
 	for _, s := range b.live {
 		open[s.road.lane]++
 	}
-	for _, l := range b.order {
-		if u, ok := l.control.(interface{ Used() int }); ok && u.Used() > open[l] {
-			l.control.Release(now, u.Used()-open[l], 0)
-		}
-		l.open, l.waiting, l.busy = open[l], 0, nil
-		for _, r := range l.all {
-			l.waiting += r.line.len()
-			if r.inTurn = false; r.line.len() > 0 {
-				r.queue()
+	for _, r := range b.order {
+		b.recount(now, r, open)
+	}
+}
+
+// recount puts a receiver in order again; open is how many sessions live.
+func (b *Book) recount(now time.Time, r *receiver, open map[*lane]int) {
+	r.open = 0
+	for _, l := range r.lanes {
+		l.open, l.waiting, l.busy = open[l]+l.loans, 0, nil
+		l.own.Resume(l.open)
+		r.open += l.open
+		for _, road := range l.all {
+			l.waiting += road.line.len()
+			if road.inTurn = false; road.line.len() > 0 {
+				road.queue()
 			}
 		}
-		if at := l.alarm; !at.IsZero() {
-			l.alarm = time.Time{}
-			b.alarm(l, at)
-		}
-		b.dispatch(now, l)
 	}
+	if u, ok := r.control.(interface{ Used() int }); ok && u.Used() > r.open {
+		r.control.Release(now, u.Used()-r.open, 0, nil)
+	}
+	if at := r.alarm; !at.IsZero() {
+		r.alarm = time.Time{}
+		b.alarm(r, at)
+	}
+	b.dispatch(now, r)
 }
 
 // Stop refuses every ask from now on and ends idle sessions; the others end with their present transaction.
@@ -404,12 +511,12 @@ func (b *Book) Stop(now time.Time) []Effect {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stopping = true
-	for _, l := range b.order {
-		b.refuseAll(l, protocol.ReasonStopping, now.Add(b.cfg.Patience))
+	for _, r := range b.order {
+		for _, l := range r.lanes {
+			b.refuseAll(l, protocol.ReasonStopping, now.Add(b.cfg.Patience))
+		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(b.live)) {
-		b.end(b.live[id])
-	}
+	b.endAll(func(*Session) bool { return true })
 	return b.flush()
 }
 
@@ -418,38 +525,4 @@ func (b *Book) Live() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.live)
-}
-
-// Standing is how a source stands to one receiver.
-type Standing struct {
-	Receiver    string
-	Lane        string // see shaping.Limits
-	Queue       string // likewise
-	Connections int
-	Waiting     int // asks in line
-	State       shaping.State
-	Until       time.Time // of a block; zero = none
-	Pace        float64   // messages a second that may go now; 0 = no bound
-	Most        int       // connections that may be open now
-	Cause       shaping.Cause
-	WarmStep    int // of its warm-up plan …
-	WarmMost    int // … and what that allows in its span; 0 = it is warm
-}
-
-// Snapshot lists the receivers this source deals with, by name.
-func (b *Book) Snapshot(now time.Time) []Standing {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	out := make([]Standing, 0, len(b.lanes))
-	for _, l := range b.order {
-		state, until := l.control.State()
-		if state == shaping.Blocked && !now.Before(until) {
-			state, until = shaping.Probing, time.Time{}
-		}
-		step, most, _ := l.control.Warmup()
-		out = append(out, Standing{Receiver: l.receiver, Lane: l.limits.Lane, Queue: l.limits.Queue, Connections: l.open, Waiting: l.waiting, State: state, Until: until,
-			Pace: l.control.Pace(), Most: l.control.Connections(), Cause: l.control.Cause(), WarmStep: step, WarmMost: most})
-	}
-	slices.SortFunc(out, func(a, c Standing) int { return cmp.Compare(a.Receiver, c.Receiver) })
-	return out
 }

@@ -178,23 +178,23 @@ func (t *Totals) Fill(limit string, asked time.Duration, units int) {
 // share takes one connection out of what all sources may have of a lane. ok is false where none is left; name is what to
 // give back, "" where the lane has no such bound.
 func (b *Book) share(l *lane) (name string, ok bool) {
-	if l.limits.Total <= 0 {
+	if l.limits.Kind.Total <= 0 {
 		return "", true
 	}
-	name = laneName(l.limits)
-	return name, b.cfg.Totals.take(name, l.limits.Total)
+	name = l.limits.Lane()
+	return name, b.cfg.Totals.take(name, l.limits.Kind.Total)
 }
 
 // crowded is for a lane whose sources have as many connections together as they may. Whoever has some of them serves who
 // waits in turn; the others send away who asks, so that he asks those. Where the node has none, who asks waits: its share
 // may come at any moment.
 func (b *Book) crowded(now time.Time, l *lane) {
-	if l.open == 0 && b.cfg.Totals.taken(laneName(l.limits)) {
+	if l.open == 0 && b.cfg.Totals.taken(l.limits.Lane()) {
 		b.refuseAll(l, protocol.ReasonSlots, now.Add(totalAgain))
 		return
 	}
-	b.makeRoom(l)
-	b.alarm(l, now.Add(totalLook))
+	l.makeRoom(b)
+	b.alarm(l.to, now.Add(totalLook))
 }
 
 func (b *Book) unshare(name string, ended bool) {
@@ -205,10 +205,10 @@ func (b *Book) unshare(name string, ended bool) {
 
 // keepShare ends sessions where the node has more connections than its share of a lane, those without work first.
 func (b *Book) keepShare(l *lane) {
-	if l.limits.Total <= 0 || l.open == 0 {
+	if l.limits.Kind.Total <= 0 || l.open == 0 {
 		return
 	}
-	name := laneName(l.limits)
+	name := l.limits.Lane()
 	var list []*Session
 	for _, id := range slices.Sorted(maps.Keys(b.live)) {
 		if s := b.live[id]; s.total == name && !s.quit.Load() {

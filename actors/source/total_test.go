@@ -30,7 +30,7 @@ func divided() (b *Book, totals *Totals, now *time.Duration, lacked *int) {
 // connections first (N6).
 func TestShareOfTheCluster(t *testing.T) {
 	b, totals, now, lacked := divided()
-	l := &shaping.Limits{Receiver: "r", Connections: 5, Total: 3}
+	l := &shaping.Limits{Receiver: "r", Connections: 5, Kind: shaping.Kind{Name: "k", Total: 3}}
 	x := &box{name: "a", waiting: 10}
 	demand := func(want ...Demand) {
 		t.Helper()
@@ -40,20 +40,20 @@ func TestShareOfTheCluster(t *testing.T) {
 	}
 	fill := func(units int) (begun []*Session) {
 		t.Helper()
-		totals.Fill("r", *now, units)
+		totals.Fill("r k", *now, units)
 		return started(b.Step(testStart, protocol.Reshared{}))
 	}
 	demand()
 	if ss := started(b.Step(testStart, askFor(x, 3, l, "k"))); len(ss) != 0 || *lacked != 1 {
 		t.Fatalf("without a share %d began, and the lack was told %d times", len(ss), *lacked)
 	}
-	demand(Demand{"r", 3, 0, 3})
+	demand(Demand{"r k", 3, 0, 3})
 	ss := fill(3)
 	if len(ss) != 3 {
 		t.Fatalf("%d of 3 began when there was a share", len(ss))
 	}
 	*now += totalWants
-	demand(Demand{"r", 3, 3, 3})
+	demand(Demand{"r k", 3, 3, 3})
 	if _, v, _, _ := b.Next(testStart, ss[0], true); v != Busy {
 		t.Fatal("the first has no work")
 	}
@@ -69,18 +69,18 @@ func TestShareOfTheCluster(t *testing.T) {
 			t.Errorf("session %d: told to end %v", i, s.quit.Load())
 		}
 	}
-	demand(Demand{"r", 3, 3, 3}) // nobody else may have them yet
+	demand(Demand{"r k", 3, 3, 3}) // nobody else may have them yet
 	before := *lacked
 	b.Step(testStart, protocol.Reported{Session: ss[1].ID})
 	if *lacked != before+1 {
 		t.Errorf("that one has gone was told %d times", *lacked-before)
 	}
-	demand(Demand{"r", 3, 2, 2})
+	demand(Demand{"r k", 3, 2, 2})
 	if fill(1); ss[0].quit.Load() {
 		t.Error("the last one, which is its share, was told to end")
 	}
 	b.Step(testStart, protocol.Reported{Session: ss[2].ID})
 	b.Step(testStart, protocol.Reported{Session: ss[0].ID})
-	demand(Demand{"r", 3, 0, 0}) // given back
+	demand(Demand{"r k", 3, 0, 0}) // given back
 	demand()
 }

@@ -34,6 +34,25 @@ func (b *bucket) whole() int {
 	return int(b.level + 1e-9)
 }
 
+// fit gives the bucket another rate, 0 = no limit. A silence that is under way stays as long as it is, whatever the rate.
+func (b *bucket) fit(now time.Time, rate float64) {
+	if rate == b.rate {
+		return
+	}
+	b.refill(now)
+	if b.size == 0 {
+		b.at = now
+	}
+	if b.level < 0 && b.rate > 0 {
+		b.level *= rate / b.rate
+	}
+	b.rate, b.size = rate, 0
+	if rate > 0 {
+		b.size = max(1, rate)
+	}
+	b.level = min(b.level, b.size)
+}
+
 func (b *bucket) take(n int) {
 	if b.size > 0 {
 		b.level -= float64(n)
@@ -48,6 +67,9 @@ func (b *bucket) put(n int) {
 
 // next is when n whole tokens will be there; n fits into the bucket.
 func (b *bucket) next(now time.Time, n int) time.Time {
+	if b.size == 0 {
+		return now
+	}
 	missing := max(0, float64(n)-b.level)
 	return now.Add(time.Duration(math.Ceil(missing / b.rate * float64(time.Second))))
 }

@@ -16,20 +16,22 @@ func TestFiltered(t *testing.T) { // R40, R41
 		interval    time.Duration
 		fixed       bool
 
-		change func(*Limits)
+		most  int
+		every time.Duration
+		pace  float64
 	}{
-		{"nothing said", 0, 0, false, func(*Limits) {}},
-		{"connections", 2, 0, false, func(l *Limits) { l.Connections, l.Total = 2, 2 }},
-		{"interval", 0, 2 * time.Second, false, func(l *Limits) { l.Interval, l.Rate, l.Start = 2*time.Second, 0, 0 }},
-		{"fixed", 0, 0, true, func(l *Limits) {
-			l.Fixed, l.Rate, l.Start, l.BlockPause, l.BlockPauseMax = true, 0, 0, fixedBlockPause, fixedBlockPause
-		}},
+		{"nothing said", 0, 0, false, 5, time.Second, 3},
+		{"connections", 2, 0, false, 2, time.Second, 3},
+		{"more than the receiver bears", 20, 0, false, 5, time.Second, 3},
+		{"interval", 0, 2 * time.Second, false, 5, 2 * time.Second, 3},
+		{"fixed", 0, 0, true, 5, time.Second, 0},
 	} {
-		want := base
-		want.Lane = "speed t/f"
-		row.change(&want)
-		if got := base.Filtered("t/f", row.connections, row.interval, row.fixed); got != want {
-			t.Errorf("%s: %+v, want %+v", row.name, got, want)
+		l := base.Filtered("t/f", row.connections, row.interval, row.fixed)
+		if l.Most() != row.most || l.Every() != row.every || l.Kind.Total != row.connections || l.Lane() != "r speed t/f" || !l.SameReceiver(&base) {
+			t.Errorf("%s: %+v", row.name, l)
+		}
+		if got := NewLane(&l).Pace(base.Rate); got != row.pace {
+			t.Errorf("%s: %g a second, want %g", row.name, got, row.pace)
 		}
 	}
 }
@@ -42,11 +44,11 @@ func TestFixedLearnsNothing(t *testing.T) {
 		fixed bool
 		want  State
 	}{{false, Slowed}, {true, Open}} {
-		m := NewMachine(Limits{Receiver: "r", Connections: 2, BlockPause: time.Minute}.Filtered(
-			"t/f", 2, 100*time.Millisecond, row.fixed))
+		l := Limits{Receiver: "r", Connections: 2, BlockPause: time.Minute}.Filtered("t/f", 2, 100*time.Millisecond, row.fixed)
+		m, x := NewMachine(l), NewLane(&l)
 		now := time.Date(2026, 1, 1, 12, 30, 0, 0, time.UTC)
-		m.Grant(now, 50)
-		m.Observe(now.Add(5*time.Second), slow, true)
+		m.Grant(now, 50, x)
+		m.Observe(now.Add(5*time.Second), slow, true, x)
 		if got, _ := m.State(); got != row.want {
 			t.Errorf("fixed %t: %s, want %s", row.fixed, got, row.want)
 		}

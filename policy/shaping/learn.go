@@ -338,28 +338,11 @@ func (m *Machine) PerConnection() int {
 // Cause tells why the receiver is slowed or blocked; zero where it is open or nobody said why.
 func (m *Machine) Cause() Cause { return m.cause }
 
-// repace fits the bucket to the pace in force. A silence that is under way stays as long as it is, whatever the pace.
-func (m *Machine) repace(now time.Time) {
-	p := m.Pace()
-	if p == m.messages.rate {
-		return
-	}
-	m.messages.refill(now)
-	if m.messages.size == 0 {
-		m.messages.at = now
-	}
-	if m.messages.level < 0 && m.messages.rate > 0 {
-		m.messages.level *= p / m.messages.rate
-	}
-	m.messages.rate, m.messages.size = p, 0
-	if p > 0 {
-		m.messages.size = max(1, p)
-	}
-	m.messages.level = min(m.messages.level, m.messages.size)
-}
+// repace fits the bucket to the pace in force.
+func (m *Machine) repace(now time.Time) { m.messages.fit(now, m.Pace()) }
 
 // advised acts on what the rules say about an answer. It tells whether that was all there is to do.
-func (m *Machine) advised(now time.Time, o *mail.Outcome) bool {
+func (m *Machine) advised(now time.Time, o *mail.Outcome, learn bool) bool {
 	a := o.Advice
 	if a == nil || a.Action == mail.ActNone {
 		return false
@@ -368,22 +351,22 @@ func (m *Machine) advised(now time.Time, o *mail.Outcome) bool {
 		return a.Action == mail.ActSameSource || o.Scope != mail.ScopeConnection && o.Scope != mail.ScopeReceiver
 	}
 	if !m.often(now, a) {
-		m.object(now, o)
+		m.object(now, o, learn)
 		return true
 	}
 	switch a.Action {
 	case mail.ActSuspend:
 		m.because(o)
-		m.pause(now, a.For)
+		m.pause(now, a.For, learn)
 	case mail.ActProbe:
 		m.because(o)
 		m.k.ramp = true
-		m.pause(now, a.For)
+		m.pause(now, a.For, learn)
 	case mail.ActLimit:
 		m.because(o)
-		m.restrain(now, a)
+		m.restrain(now, a, learn)
 	case mail.ActBackoff:
-		m.object(now, o)
+		m.object(now, o, learn)
 	}
 	return true
 }
@@ -413,8 +396,8 @@ func (m *Machine) often(now time.Time, a *mail.Advice) bool {
 }
 
 // object is an answer that wants less of us, without saying how much.
-func (m *Machine) object(now time.Time, o *mail.Outcome) {
-	if m.l.Fixed {
+func (m *Machine) object(now time.Time, o *mail.Outcome, learn bool) {
+	if !learn {
 		return
 	}
 	before := m.k.objected
@@ -436,7 +419,7 @@ func (m *Machine) object(now time.Time, o *mail.Outcome) {
 }
 
 // restrain puts a limit in force. The connection's length is taken down step by step, since nobody says what it is.
-func (m *Machine) restrain(now time.Time, a *mail.Advice) {
+func (m *Machine) restrain(now time.Time, a *mail.Advice, learn bool) {
 	d := a.For
 	if d == 0 {
 		d = max(m.l.BlockPause, time.Second)
@@ -451,7 +434,7 @@ func (m *Machine) restrain(now time.Time, a *mail.Advice) {
 		}
 		return
 	}
-	if a.Rate > 0 && !m.l.Fixed {
+	if a.Rate > 0 && learn {
 		m.k.blocked(now, m.Pace(), m.served)
 	}
 	m.k.limit, m.k.until = a, now.Add(d)

@@ -13,17 +13,17 @@ import (
 // each one.
 func run(m *Machine, now *time.Time, d time.Duration, answer func(now time.Time) mail.Outcome) (sent int) {
 	end := now.Add(d)
-	slots, left, _ := m.Grant(*now, 1)
+	slots, left, _ := m.Grant(*now, 1, nil)
 	for now.Before(end) {
 		if slots == 0 {
 			*now = now.Add(100 * time.Millisecond)
-			slots, left, _ = m.Grant(*now, 1)
+			slots, left, _ = m.Grant(*now, 1, nil)
 			continue
 		}
 		if left == 0 {
-			if left, _ = m.Renew(*now, 1); left == 0 {
+			if left, _ = m.Renew(*now, 1, nil); left == 0 {
 				if r := m.Refusal(); r != Rate {
-					m.Release(*now, slots, 0)
+					m.Release(*now, slots, 0, nil)
 					slots = 0
 				}
 			}
@@ -32,10 +32,10 @@ func run(m *Machine, now *time.Time, d time.Duration, answer func(now time.Time)
 		}
 		left--
 		sent++
-		m.Observe(*now, answer(*now), true)
+		m.Observe(*now, answer(*now), true, nil)
 		*now = now.Add(20 * time.Millisecond)
 	}
-	m.Release(*now, slots, left)
+	m.Release(*now, slots, left, nil)
 	return sent
 }
 
@@ -60,12 +60,12 @@ func TestPaceIsLearned(t *testing.T) {
 	m, now := NewMachine(Limits{Connections: 1, Rate: 20, BlockPause: time.Minute}), noon
 	backoff := &mail.Advice{Rule: "r/busy", Action: mail.ActBackoff}
 	run(&m, &now, time.Minute, fine)
-	m.Observe(now, slower(backoff), true)
+	m.Observe(now, slower(backoff), true, nil)
 	near(t, "pace after an objection", m.Pace(), 17, 0.1)
 	if s, _ := m.State(); s != Slowed || m.Cause() != (Cause{"r/busy", "451 too fast"}) {
 		t.Errorf("%v because of %+v", s, m.Cause())
 	}
-	m.Observe(now.Add(time.Second), slower(backoff), true)
+	m.Observe(now.Add(time.Second), slower(backoff), true, nil)
 	near(t, "pace after an answer to what was under way", m.Pace(), 17, 0.1)
 	run(&m, &now, 5*time.Minute, fine)
 	near(t, "pace after five minutes", m.Pace(), 0.97*20, 0.1)
@@ -81,10 +81,10 @@ func TestPaceIsLearned(t *testing.T) {
 func TestPaceRestsWithoutDemand(t *testing.T) {
 	m, now := NewMachine(Limits{Connections: 1, Rate: 20, BlockPause: time.Minute}), noon
 	run(&m, &now, time.Minute, fine)
-	m.Observe(now, slower(&mail.Advice{Action: mail.ActBackoff}), true)
+	m.Observe(now, slower(&mail.Advice{Action: mail.ActBackoff}), true, nil)
 	before := m.Pace()
 	now = now.Add(8 * time.Hour)
-	m.Grant(now, 1)
+	m.Grant(now, 1, nil)
 	if m.Pace() > before*1.1 {
 		t.Errorf("the pace grew from %.2f to %.2f although nobody sent", before, m.Pace())
 	}
@@ -117,11 +117,11 @@ func TestAdvice(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := NewMachine(Limits{Connections: 5, PerConnection: 20, BlockPause: time.Minute, Fixed: tt.fixed})
-			m.Grant(noon, 100)
+			m.Grant(noon, 100, nil)
 			for range tt.times {
 				o := slower(tt.advice)
 				o.Scope = tt.scope
-				m.Observe(noon, o, true)
+				m.Observe(noon, o, true, nil)
 			}
 			state, until := m.State()
 			if state != tt.state || m.Connections() != tt.most {
@@ -139,23 +139,23 @@ func TestAdvice(t *testing.T) {
 func TestProbeByTheBook(t *testing.T) {
 	m, now := NewMachine(Limits{Connections: 5, PerConnection: 20, BlockPause: time.Minute}), noon
 	rate := slower(&mail.Advice{Rule: "google/rate-ip", Action: mail.ActProbe, For: 10 * time.Minute})
-	m.Observe(now, rate, true)
+	m.Observe(now, rate, true, nil)
 	for range 3 { // the probe fails: the pause stays the same
-		if slots, _, until := m.Grant(now, 100); slots != 0 || !until.Equal(now.Add(10*time.Minute)) {
+		if slots, _, until := m.Grant(now, 100, nil); slots != 0 || !until.Equal(now.Add(10*time.Minute)) {
 			t.Fatalf("%d connections, again at %v", slots, until)
 		}
 		now = now.Add(10 * time.Minute)
-		if slots, n, _ := m.Grant(now, 100); slots != 1 || n != 1 {
+		if slots, n, _ := m.Grant(now, 100, nil); slots != 1 || n != 1 {
 			t.Fatalf("probe of %d connections, %d messages", slots, n)
 		}
-		m.Observe(now, rate, true)
-		m.Release(now, 1, 0)
+		m.Observe(now, rate, true, nil)
+		m.Release(now, 1, 0, nil)
 	}
 	now = now.Add(10 * time.Minute)
-	m.Grant(now, 100)
+	m.Grant(now, 100, nil)
 	for most := 1; most <= 5; most++ {
-		m.Observe(now, reply(mail.StageDot, 250), true)
-		m.Grant(now, 1000)
+		m.Observe(now, reply(mail.StageDot, 250), true, nil)
+		m.Grant(now, 1000, nil)
 		if m.Used() != most {
 			t.Fatalf("%d connections after %d successes", m.Used(), most)
 		}
@@ -167,21 +167,21 @@ func TestProbeByTheBook(t *testing.T) {
 
 func TestConnectionsAreLearned(t *testing.T) {
 	m, now := NewMachine(Limits{Connections: 8, PerConnection: 10, BlockPause: time.Minute}), noon
-	m.Grant(now, 1000)
+	m.Grant(now, 1000, nil)
 	m.Served(now)
 	crowded := mail.Outcome{Result: mail.Deferred, Stage: mail.StageGreeting, Scope: mail.ScopeSource,
 		Reply: smtp.Reply{Code: 421, Text: "too many"}, Advice: &mail.Advice{Action: mail.ActBackoff}}
 	for range 4 {
-		m.Observe(now, crowded, false)
+		m.Observe(now, crowded, false, nil)
 	}
 	if m.Connections() != 6 {
 		t.Errorf("%d connections after four were turned away at once", m.Connections())
 	}
-	if n, _ := m.Renew(now, 10); n != 0 || m.Refusal() != Connections {
+	if n, _ := m.Renew(now, 10, nil); n != 0 || m.Refusal() != Connections {
 		t.Errorf("renewed %d (%q) while there are too many", n, m.Refusal())
 	}
 	now = now.Add(slotAgain)
-	m.Grant(now, 1)
+	m.Grant(now, 1, nil)
 	if m.Connections() != 7 {
 		t.Errorf("%d connections after a calm time", m.Connections())
 	}
@@ -192,12 +192,12 @@ func TestConnectionsGetShorter(t *testing.T) {
 	closed := mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Scope: mail.ScopeConnection, Detail: mail.Closed.String(),
 		Advice: &mail.Advice{Action: mail.ActLimit, PerConnection: -1, For: time.Hour}}
 	for range 2 {
-		m.Observe(now, closed, true)
+		m.Observe(now, closed, true, nil)
 	}
 	if s, _ := m.State(); m.PerConnection() != 16 || s != Open {
 		t.Errorf("%d messages on a connection, %v", m.PerConnection(), s)
 	}
-	m.Grant(now.Add(2*time.Hour), 1)
+	m.Grant(now.Add(2*time.Hour), 1, nil)
 	if m.PerConnection() != 20 {
 		t.Errorf("%d messages on a connection an hour later", m.PerConnection())
 	}

@@ -66,7 +66,8 @@ const (
 	blockAt      = 12
 )
 
-// Machine is what is left of one receiver's limits for one source. It is a pure value: copy it to try a step. What is
+// Machine is what is left of one receiver's limits for one source, whatever kind of mail that sends: a kind with limits of
+// its own comes with its Lane, and is granted what both allow. It is a pure value: copy it to try a step. What is
 // granted is debited at once and given back by Release, so that no order of calls exceeds a limit. Messages of a
 // grant may be begun until its end only; the end never passes the moment at which a cap starts anew.
 type Machine struct {
@@ -75,7 +76,8 @@ type Machine struct {
 	used    int // slots out
 	pending int // messages out: an upper bound, exact when used is 0
 
-	messages bucket
+	messages bucket // of mail that goes at the pace in force
+	all      bucket // of that and of mail whose pace is fixed: as the limits say
 	sessions bucket
 
 	day, hour allowance
@@ -112,7 +114,10 @@ func NewMachine(l Limits) Machine {
 	if p := m.Pace(); p > 0 {
 		m.messages = bucket{rate: p, size: max(1, p)}
 	}
-	m.messages.level, m.sessions.level = m.messages.size, m.sessions.size
+	if l.Rate > 0 {
+		m.all = bucket{rate: l.Rate, size: max(1, l.Rate)}
+	}
+	m.messages.level, m.all.level, m.sessions.level = m.messages.size, m.all.size, m.sessions.size
 	return m
 }
 
@@ -127,16 +132,24 @@ func (m *Machine) Refusal() Reason { return m.refusal }
 
 // Grant asks for connections to send want messages with. slots > 0: that many connections, carrying together up to
 // messages messages begun before until. slots = 0: Refusal says why, and until when to ask again; a zero until means
-// that only a Release or an Observe can help.
-func (m *Machine) Grant(now time.Time, want int) (slots, messages int, until time.Time) {
+// that only a Release or an Observe can help. x is the lane of the mail.
+func (m *Machine) Grant(now time.Time, want int, x *Lane) (slots, messages int, until time.Time) {
 	m.advance(now)
+	x.advance(now, m.Pace())
 	if want <= 0 {
 		return 0, 0, time.Time{}
 	}
 	if r, until := m.closed(); r != NotRefused {
 		return 0, 0, m.refuse(r, until)
 	}
-	free := m.Connections() - m.used
+	most, r, until := x.begins(now)
+	if most == 0 {
+		return 0, 0, m.refuse(r, until)
+	}
+	if want, r, until = x.left(now, want); want == 0 {
+		return 0, 0, m.refuse(r, until)
+	}
+	free := min(m.Connections()-m.used, most)
 	if free <= 0 {
 		return 0, 0, m.refuse(Connections, time.Time{})
 	}
@@ -150,7 +163,7 @@ func (m *Machine) Grant(now time.Time, want int) (slots, messages int, until tim
 	if free == 0 {
 		return 0, 0, m.refuse(ConnectionRate, m.sessions.next(now, 1))
 	}
-	left, r, again := m.left(now, want)
+	left, r, again := m.left(now, want, x)
 	if left == 0 {
 		return 0, 0, m.refuse(r, again)
 	}
@@ -159,15 +172,17 @@ func (m *Machine) Grant(now time.Time, want int) (slots, messages int, until tim
 	messages = min(want, slots*m.perSlot())
 	m.used += slots
 	m.sessions.take(slots)
-	m.debit(now, messages)
+	m.debit(now, messages, x)
+	x.take(slots, messages)
 	m.probing = m.state == Probing
 	m.refusal = NotRefused
 	return slots, messages, m.end(now)
 }
 
-// Renew asks for more messages on a connection that is already out. 0 messages: as with Grant.
-func (m *Machine) Renew(now time.Time, want int) (messages int, until time.Time) {
+// Renew asks for more messages on a connection of lane x that is already out. 0 messages: as with Grant.
+func (m *Machine) Renew(now time.Time, want int, x *Lane) (messages int, until time.Time) {
 	m.advance(now)
+	x.advance(now, m.Pace())
 	if want <= 0 || m.used == 0 {
 		return 0, time.Time{}
 	}
@@ -180,28 +195,37 @@ func (m *Machine) Renew(now time.Time, want int) (messages int, until time.Time)
 	if m.used > m.Connections() { // there are to be fewer
 		return 0, m.refuse(Connections, time.Time{})
 	}
-	left, r, again := m.left(now, want)
+	want, r, until := x.left(now, want)
+	if want == 0 {
+		return 0, m.refuse(r, until)
+	}
+	left, r, again := m.left(now, want, x)
 	if left == 0 {
-		if r == Rate {
+		if r == Rate && m.paced(x) {
 			again = m.promise(again)
 		}
 		return 0, m.refuse(r, again)
 	}
 	messages = min(want, left, m.perSlot())
-	m.debit(now, messages)
+	m.debit(now, messages, x)
+	x.take(0, messages)
 	m.refusal = NotRefused
 	return messages, m.end(now)
 }
 
-// Release gives slots back, and the messages that were granted but not begun.
-func (m *Machine) Release(now time.Time, slots, unusedMessages int) {
+// Release gives slots of lane x back, and the messages that were granted but not begun.
+func (m *Machine) Release(now time.Time, slots, unusedMessages int, x *Lane) {
 	m.advance(now)
+	x.release(slots, unusedMessages)
 	slots = min(max(slots, 0), m.used)
 	back := min(max(unusedMessages, 0), m.pending)
 	m.used -= slots
 	m.pending -= back
-	m.messages.put(back)
-	m.k.meter(now, -back)
+	m.all.put(back)
+	if !x.fixed() {
+		m.messages.put(back)
+		m.k.meter(now, -back)
+	}
 	m.day.credit(back, m.used == 0)
 	m.hour.credit(back, m.used == 0)
 	m.w.credit(back)
@@ -214,33 +238,35 @@ func (m *Machine) Release(now time.Time, slots, unusedMessages int) {
 	}
 }
 
-// Observe learns from an outcome. connected tells whether a session had been established when it came about.
-func (m *Machine) Observe(now time.Time, o mail.Outcome, connected bool) {
+// Observe learns from an outcome of mail of lane x. connected tells whether a session had been established when it came
+// about. From mail whose pace is fixed nothing is learned but what the receiver says in words: to stop, or how much.
+func (m *Machine) Observe(now time.Time, o mail.Outcome, connected bool, x *Lane) {
 	m.advance(now)
-	if m.state == Open && m.advised(now, &o) {
+	learn := !m.l.Fixed && !x.fixed()
+	if m.state == Open && m.advised(now, &o, learn) {
 		return
 	}
 	if !signal(o, connected) && !warned(&o) {
 		if answered(o) {
-			m.success(now, &o)
+			m.success(now, &o, learn)
 		}
 		return
 	}
 	switch m.state {
 	case Blocked: // an old connection ends; the pause runs already
 	case Probing:
-		m.block(now, meant(&o))
+		m.block(now, learn && meant(&o))
 	default:
 		// What many connections are told at once while mail went through a moment ago is one objection, not a block.
 		if m.used > 1 && now.Sub(m.k.objected) < reaction && m.k.objected.Sub(m.served) < reaction {
 			return
 		}
 		if !o.Reply.IsZero() { // without one it may be an accident of the network
-			m.object(now, &o)
+			m.object(now, &o, learn)
 		}
 		if m.weight += weight(o); m.weight >= blockAt {
 			m.because(&o)
-			m.block(now, meant(&o))
+			m.block(now, learn && meant(&o))
 		}
 	}
 }
@@ -265,9 +291,9 @@ func (m *Machine) State() (State, time.Time) {
 	return m.state, time.Time{}
 }
 
-func (m *Machine) success(now time.Time, o *mail.Outcome) {
+func (m *Machine) success(now time.Time, o *mail.Outcome, learn bool) {
 	m.weight = max(0, m.weight-1)
-	if o.Result == mail.Delivered {
+	if o.Result == mail.Delivered && learn {
 		m.served = now
 		m.k.relieved(now)
 		m.repace(now)
@@ -284,12 +310,12 @@ func (m *Machine) success(now time.Time, o *mail.Outcome) {
 }
 
 // pause blocks for as long as a rule says; zero is as long as blocks last.
-func (m *Machine) pause(now time.Time, d time.Duration) {
+func (m *Machine) pause(now time.Time, d time.Duration, learn bool) {
 	if d == 0 {
-		m.block(now, true)
+		m.block(now, learn)
 		return
 	}
-	m.shut(now, d, true)
+	m.shut(now, d, learn)
 	m.again = d
 }
 
@@ -301,10 +327,11 @@ func (m *Machine) Lift(now time.Time) {
 	}
 }
 
-// block leaves the receiver alone for a while. meant: it is us it does not want, and so fast; otherwise it may be down.
-func (m *Machine) block(now time.Time, meant bool) {
+// block leaves the receiver alone for a while. learn: it is us it does not want, and so fast; otherwise it may be down, or
+// the pace was not ours to choose.
+func (m *Machine) block(now time.Time, learn bool) {
 	if m.again > 0 && m.state == Probing { // a rule's pause does not grow
-		m.pause(now, m.again)
+		m.pause(now, m.again, learn)
 		return
 	}
 	m.again = 0
@@ -319,11 +346,11 @@ func (m *Machine) block(now time.Time, meant bool) {
 	if pause < most {
 		m.pauses++
 	}
-	m.shut(now, pause, meant)
+	m.shut(now, pause, learn)
 }
 
-func (m *Machine) shut(now time.Time, pause time.Duration, meant bool) {
-	if meant && !m.l.Fixed {
+func (m *Machine) shut(now time.Time, pause time.Duration, learn bool) {
+	if learn {
 		m.k.blocked(now, m.Pace(), m.served)
 	}
 	m.w.back()
@@ -374,6 +401,7 @@ func (m *Machine) advance(now time.Time) {
 	m.k.grow(now, &m.l)
 	m.repace(now)
 	m.messages.refill(now)
+	m.all.refill(now)
 	m.sessions.refill(now)
 	m.day.advance(now, m.pending)
 	m.hour.advance(now, m.pending)
@@ -420,15 +448,25 @@ func (m *Machine) topOfHour(now time.Time) (Reason, time.Time) {
 	return NotRefused, time.Time{}
 }
 
-// left is how many messages may be granted now, and otherwise why not and when to ask again.
-func (m *Machine) left(now time.Time, want int) (int, Reason, time.Time) {
-	n := m.messages.whole()
+// paced tells whether the mail of a lane goes at the pace in force: all but what is fixed, and that as well while the
+// receiver has said in words how much it wants.
+func (m *Machine) paced(x *Lane) bool { return !x.fixed() || m.k.limit != nil && m.k.limit.Rate > 0 }
+
+// left is how many messages of lane x may be granted now, and otherwise why not and when to ask again.
+func (m *Machine) left(now time.Time, want int, x *Lane) (int, Reason, time.Time) {
+	b, paced := &m.all, m.paced(x)
+	if paced {
+		b = &m.messages
+	}
+	n := min(b.whole(), m.all.whole())
 	// A connection for every single token would be worse than the wait for a tenth of a second's worth.
-	if least := min(want, max(1, int(m.messages.rate/10))); n < least {
-		m.k.binding = now
-		next := m.messages.next(now, least)
-		if m.k.exhausted() { // it may be over any moment
-			next = earlier(next, now.Add(trickle))
+	if least := min(want, max(1, int(b.rate/10))); n < least {
+		next := later(b.next(now, least), m.all.next(now, least))
+		if paced {
+			m.k.binding = now
+			if m.k.exhausted() { // it may be over any moment
+				next = earlier(next, now.Add(trickle))
+			}
 		}
 		return 0, Rate, next
 	}
@@ -466,6 +504,13 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 // spread is for how many waiting messages one connection is opened: where the receiver wants a pace, as many as it
 // takes on one, so that few are held.
 func (m *Machine) spread() int {
@@ -489,9 +534,12 @@ func (m *Machine) perSlot() int {
 	return perRenewal
 }
 
-func (m *Machine) debit(now time.Time, n int) {
-	m.messages.take(n)
-	m.k.meter(now, n)
+func (m *Machine) debit(now time.Time, n int, x *Lane) {
+	m.all.take(n)
+	if m.paced(x) {
+		m.messages.take(n)
+		m.k.meter(now, n)
+	}
 	m.pending += n
 	m.day.debit(n)
 	m.hour.debit(n)

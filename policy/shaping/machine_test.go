@@ -45,7 +45,7 @@ func TestGrant(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := NewMachine(tt.limits)
-			slots, messages, until := m.Grant(noon, tt.want)
+			slots, messages, until := m.Grant(noon, tt.want, nil)
 			if slots != tt.slots || messages != tt.messages {
 				t.Errorf("granted %d slots, %d messages; want %d, %d", slots, messages, tt.slots, tt.messages)
 			}
@@ -65,16 +65,16 @@ func TestRefusals(t *testing.T) {
 		reason Reason
 		again  time.Duration // from at; 0 = a release must come
 	}{
-		{"all connections out", Limits{Connections: 1}, noon, func(m *Machine, now time.Time) { m.Grant(now, 1) }, Connections, 0},
-		{"pace", Limits{Connections: 9, Rate: 2}, noon, func(m *Machine, now time.Time) { m.Grant(now, 2) }, Rate, 500 * time.Millisecond},
+		{"all connections out", Limits{Connections: 1}, noon, func(m *Machine, now time.Time) { m.Grant(now, 1, nil) }, Connections, 0},
+		{"pace", Limits{Connections: 9, Rate: 2}, noon, func(m *Machine, now time.Time) { m.Grant(now, 2, nil) }, Rate, 500 * time.Millisecond},
 		{"new connections", Limits{Connections: 2, ConnectionRate: 0.01}, noon, func(m *Machine, now time.Time) {
-			m.Grant(now, 1)
-			m.Release(now, 1, 0)
+			m.Grant(now, 1, nil)
+			m.Release(now, 1, 0, nil)
 		}, ConnectionRate, 100 * time.Second},
-		{"daily cap", Limits{Connections: 9, DailyCap: 1}, noon, func(m *Machine, now time.Time) { m.Grant(now, 1) }, DailyCap, 11*time.Hour + 30*time.Minute},
+		{"daily cap", Limits{Connections: 9, DailyCap: 1}, noon, func(m *Machine, now time.Time) { m.Grant(now, 1, nil) }, DailyCap, 11*time.Hour + 30*time.Minute},
 		{"blocked", Limits{Connections: 9, BlockPause: time.Minute}, noon, func(m *Machine, now time.Time) {
 			for range 3 {
-				m.Observe(now, reply(mail.StageGreeting, 421), false)
+				m.Observe(now, reply(mail.StageGreeting, 421), false, nil)
 			}
 		}, BlockedPause, time.Minute},
 		{"top of the hour", Limits{Receiver: "docomo", Connections: 9, TopOfHour: time.Minute}, noon.Truncate(time.Hour), func(*Machine, time.Time) {}, TopOfHour, 1},
@@ -83,7 +83,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := NewMachine(tt.limits)
 			tt.before(&m, tt.at)
-			slots, messages, until := m.Grant(tt.at, 2)
+			slots, messages, until := m.Grant(tt.at, 2, nil)
 			if slots != 0 || messages != 0 || m.Refusal() != tt.reason {
 				t.Fatalf("granted %d, %d; reason %q, want %q", slots, messages, m.Refusal(), tt.reason)
 			}
@@ -91,7 +91,7 @@ func TestRefusals(t *testing.T) {
 			case tt.again == 0 && !until.IsZero(), tt.again > 1 && !until.Equal(tt.at.Add(tt.again)):
 				t.Errorf("ask again at %v, want %v after %v", until, tt.again, tt.at)
 			case tt.again > 0:
-				if slots, _, _ := m.Grant(until, 1); slots != 1 {
+				if slots, _, _ := m.Grant(until, 1, nil); slots != 1 {
 					t.Errorf("asked again in time and refused: %q", m.Refusal())
 				}
 			}
@@ -104,21 +104,21 @@ func TestTopOfHourStaysInItsWindow(t *testing.T) {
 	hour := noon.Truncate(time.Hour)
 	for i := range 100 {
 		at := hour.Add(time.Duration(i) * time.Hour)
-		if slots, _, until := m.Grant(at, 1); slots == 0 && until.Sub(at) > time.Minute {
+		if slots, _, until := m.Grant(at, 1, nil); slots == 0 && until.Sub(at) > time.Minute {
 			t.Fatalf("%v: waits until %v", at, until)
 		}
-		m.Release(at, 1, 1)
-		if slots, _, _ := m.Grant(at.Add(time.Minute), 1); slots != 1 {
+		m.Release(at, 1, 1, nil)
+		if slots, _, _ := m.Grant(at.Add(time.Minute), 1, nil); slots != 1 {
 			t.Fatalf("%v: still waiting after a minute", at)
 		}
-		m.Release(at, 1, 1)
+		m.Release(at, 1, 1, nil)
 	}
 }
 
 func TestBlockProbeOpen(t *testing.T) {
 	m := NewMachine(Limits{Connections: 10, PerConnection: 50, BlockPause: time.Minute})
 	now := noon
-	m.Grant(now, 20) // three connections out
+	m.Grant(now, 20, nil) // three connections out
 	step := func(what string, want State) {
 		t.Helper()
 		if got, _ := m.State(); got != want {
@@ -126,44 +126,44 @@ func TestBlockProbeOpen(t *testing.T) {
 		}
 	}
 	reset := mail.Outcome{Result: mail.Deferred, Stage: mail.StageDot, Detail: "connection reset"}
-	m.Observe(now, reset, true)
-	m.Observe(now, reset, true)
+	m.Observe(now, reset, true, nil)
+	m.Observe(now, reset, true, nil)
 	step("two resets", Open)
-	m.Observe(now, reply(mail.StageRcpt, 550), true)
+	m.Observe(now, reply(mail.StageRcpt, 550), true, nil)
 	step("unknown user is no signal", Open)
-	m.Observe(now, reset, true)
+	m.Observe(now, reset, true, nil)
 	step("an answer between", Open)
-	m.Observe(now, reset, true)
+	m.Observe(now, reset, true, nil)
 	step("four resets and one answer", Blocked)
-	if n, until := m.Renew(now, 5); n != 0 || !until.Equal(now.Add(time.Minute)) {
+	if n, until := m.Renew(now, 5, nil); n != 0 || !until.Equal(now.Add(time.Minute)) {
 		t.Errorf("renewed %d until %v while blocked", n, until)
 	}
 	now = now.Add(time.Minute)
-	slots, messages, _ := m.Grant(now, 100)
+	slots, messages, _ := m.Grant(now, 100, nil)
 	step("pause over", Probing)
 	if slots != 1 || messages != 1 {
 		t.Fatalf("probe of %d slots, %d messages", slots, messages)
 	}
-	m.Release(now, 3, 0) // the old connections end; the probe is still out
-	if slots, _, _ := m.Grant(now, 100); slots != 0 || m.Refusal() != ProbeOut {
+	m.Release(now, 3, 0, nil) // the old connections end; the probe is still out
+	if slots, _, _ := m.Grant(now, 100, nil); slots != 0 || m.Refusal() != ProbeOut {
 		t.Fatalf("a second probe: %d, %q", slots, m.Refusal())
 	}
-	m.Observe(now, reply(mail.StageGreeting, 421), false)
-	m.Release(now, 1, 1)
+	m.Observe(now, reply(mail.StageGreeting, 421), false, nil)
+	m.Release(now, 1, 1, nil)
 	step("probe failed", Blocked)
 	if _, until := m.State(); !until.Equal(now.Add(2 * time.Minute)) {
 		t.Errorf("second pause ends %v", until)
 	}
 	now = now.Add(2 * time.Minute)
-	m.Grant(now, 100)
-	m.Release(now, 1, 1) // came back without an outcome
-	if slots, _, _ := m.Grant(now, 100); slots != 1 {
+	m.Grant(now, 100, nil)
+	m.Release(now, 1, 1, nil) // came back without an outcome
+	if slots, _, _ := m.Grant(now, 100, nil); slots != 1 {
 		t.Fatalf("no further probe: %q", m.Refusal())
 	}
-	m.Observe(now, reply(mail.StageDot, 250), true)
-	m.Release(now, 1, 0)
+	m.Observe(now, reply(mail.StageDot, 250), true, nil)
+	m.Release(now, 1, 0, nil)
 	step("probe succeeded", Open)
-	if slots, _, _ := m.Grant(now, 100); slots != 10 {
+	if slots, _, _ := m.Grant(now, 100, nil); slots != 10 {
 		t.Errorf("open again with %d slots", slots)
 	}
 }
@@ -199,14 +199,14 @@ func TestSignals(t *testing.T) {
 func TestDailyCapOverMidnight(t *testing.T) {
 	m := NewMachine(Limits{Connections: 2, PerConnection: 8, DailyCap: 8})
 	evening := time.Date(2026, 7, 1, 23, 59, 0, 0, time.UTC)
-	_, n, until := m.Grant(evening, 8)
+	_, n, until := m.Grant(evening, 8, nil)
 	if midnight := evening.Add(time.Minute); n != 8 || !until.Equal(midnight) {
 		t.Fatalf("granted %d until %v", n, until)
 	}
 	morning := evening.Add(2 * time.Minute)
-	_, n, _ = m.Grant(morning, 8)
-	m.Release(morning, 1, 8) // of yesterday: today's cap stays spent
-	if _, more, _ := m.Grant(morning, 8); n != 8 || more != 0 || m.Refusal() != DailyCap {
+	_, n, _ = m.Grant(morning, 8, nil)
+	m.Release(morning, 1, 8, nil) // of yesterday: today's cap stays spent
+	if _, more, _ := m.Grant(morning, 8, nil); n != 8 || more != 0 || m.Refusal() != DailyCap {
 		t.Errorf("granted %d, then %d more (%q)", n, more, m.Refusal())
 	}
 }
@@ -236,7 +236,7 @@ func TestNeverAboveALimit(t *testing.T) {
 			switch rapid.IntRange(0, 4).Draw(t, "step") {
 			case 0:
 				before, _ := m.State()
-				s, n, until := m.Grant(now, rapid.IntRange(1, 500).Draw(t, "want"))
+				s, n, until := m.Grant(now, rapid.IntRange(1, 500).Draw(t, "want"), nil)
 				if (s == 0) != (n == 0) || (s > 0) != (m.Refusal() == NotRefused) || s > 0 && !until.After(now) {
 					t.Fatalf("granted %d slots, %d messages, until %v, refusal %q", s, n, until, m.Refusal())
 				}
@@ -252,21 +252,21 @@ func TestNeverAboveALimit(t *testing.T) {
 				granted, today, sessions = granted+n, today+n, sessions+s
 			case 1:
 				if len(slots) > 0 {
-					n, _ := m.Renew(now, rapid.IntRange(1, 500).Draw(t, "renew"))
+					n, _ := m.Renew(now, rapid.IntRange(1, 500).Draw(t, "renew"), nil)
 					slots[0] += n
 					granted, today = granted+n, today+n
 				}
 			case 2:
 				if len(slots) > 0 {
 					unused := rapid.IntRange(0, slots[0]).Draw(t, "unused")
-					m.Release(now, 1, unused)
+					m.Release(now, 1, unused, nil)
 					returned += unused
 					slots = slots[1:]
 				}
 			case 3:
-				m.Observe(now, reply(mail.StageDot, 250), true)
+				m.Observe(now, reply(mail.StageDot, 250), true, nil)
 			case 4:
-				m.Observe(now, reply(mail.StageRcpt, 421), true)
+				m.Observe(now, reply(mail.StageRcpt, 421), true, nil)
 			}
 			if len(slots) > l.Connections || m.Used() != len(slots) {
 				t.Fatalf("%d connections out, machine says %d, limit %d", len(slots), m.Used(), l.Connections)
@@ -299,26 +299,26 @@ func TestPauseGrows(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m, now := NewMachine(tt.limits), noon
 			for range 2 {
-				m.Observe(now, reply(mail.StageGreeting, 421), false)
+				m.Observe(now, reply(mail.StageGreeting, 421), false, nil)
 			}
 			for i, want := range tt.want {
-				m.Observe(now, reply(mail.StageGreeting, 421), false)
-				m.Release(now, 1, 1)
+				m.Observe(now, reply(mail.StageGreeting, 421), false, nil)
+				m.Release(now, 1, 1, nil)
 				state, until := m.State()
 				if state != Blocked || until.Sub(now) != want {
 					t.Fatalf("block %d: %v for %v, want %v", i, state, until.Sub(now), want)
 				}
 				now = until
-				if slots, _, _ := m.Grant(now, 1); slots != 1 {
+				if slots, _, _ := m.Grant(now, 1, nil); slots != 1 {
 					t.Fatalf("block %d: no probe: %q", i, m.Refusal())
 				}
 			}
-			m.Observe(now, reply(mail.StageDot, 250), true)
+			m.Observe(now, reply(mail.StageDot, 250), true, nil)
 			if state, _ := m.State(); state != Open {
 				t.Fatalf("%v after a success", state)
 			}
 			for range 3 {
-				m.Observe(now, reply(mail.StageGreeting, 421), false)
+				m.Observe(now, reply(mail.StageGreeting, 421), false, nil)
 			}
 			if _, until := m.State(); until.Sub(now) != tt.want[0] {
 				t.Errorf("the pause starts at %v again", until.Sub(now))
@@ -348,9 +348,9 @@ func TestSignalsToBlock(t *testing.T) {
 			for _, success := range []bool{false, true} {
 				m, n := NewMachine(Limits{Connections: 4, BlockPause: time.Minute}), 0
 				for s, _ := m.State(); s != Blocked && n < 10; s, _ = m.State() {
-					m.Observe(noon, tt.outcome, true)
+					m.Observe(noon, tt.outcome, true, nil)
 					if n++; n == 1 && success {
-						m.Observe(noon, reply(mail.StageDot, 250), true)
+						m.Observe(noon, reply(mail.StageDot, 250), true, nil)
 					}
 				}
 				want := tt.want
@@ -370,14 +370,14 @@ func TestEachConnectionHasItsTurn(t *testing.T) {
 	m := NewMachine(Limits{Connections: 4, Rate: 2})
 	now := noon
 	for range 4 { // which begins with two messages' worth
-		if slots, _, _ := m.Grant(now, 1); slots != 1 {
+		if slots, _, _ := m.Grant(now, 1, nil); slots != 1 {
 			t.Fatal("no connection")
 		}
 		now = now.Add(500 * time.Millisecond)
 	}
 	var turns []time.Time
 	for len(turns) < 4 {
-		if n, until := m.Renew(now, 1); n == 0 {
+		if n, until := m.Renew(now, 1, nil); n == 0 {
 			turns = append(turns, until)
 		}
 	}
@@ -385,11 +385,11 @@ func TestEachConnectionHasItsTurn(t *testing.T) {
 		if i > 0 && at.Sub(turns[i-1]) < 500*time.Millisecond {
 			t.Errorf("connection %d is told to come %s after the one before", i, at.Sub(turns[i-1]))
 		}
-		if n, _ := m.Renew(at, 1); n != 1 {
+		if n, _ := m.Renew(at, 1, nil); n != 1 {
 			t.Errorf("connection %d came when it was told to, and got %d", i, n)
 		}
 	}
-	if n, until := m.Renew(turns[3], 1); n > 0 || until.Sub(turns[3]) > time.Second {
+	if n, until := m.Renew(turns[3], 1, nil); n > 0 || until.Sub(turns[3]) > time.Second {
 		t.Errorf("an old promise holds up the next by %s", until.Sub(turns[3]))
 	}
 }

@@ -27,7 +27,7 @@ func TestOwnPlan(t *testing.T) {
 	}
 	y := m.Remember(noon.AddDate(0, 0, 2))
 	next := noon.AddDate(0, 0, 3)
-	m.Grant(next, 1)
+	m.Grant(next, 1, nil)
 	if _, _, cold := m.Warmup(); cold {
 		t.Error("not warm after the last day")
 	}
@@ -43,7 +43,7 @@ func TestOwnPlan(t *testing.T) {
 	hurt.Warm(noon.AddDate(0, 0, 2), ownPlan("day", 10, 20, 40))
 	hurt.Recall(noon.AddDate(0, 0, 2), y)
 	refused := slower(&mail.Advice{Action: mail.ActSuspend, For: time.Hour})
-	hurt.Observe(noon.AddDate(0, 0, 2), refused, true)
+	hurt.Observe(noon.AddDate(0, 0, 2), refused, true, nil)
 	if step, most, _ := hurt.Warmup(); step != 1 || most != 20 {
 		t.Errorf("step %d of %d after a block, want the one before", step, most)
 	}
@@ -70,7 +70,7 @@ func TestPlanIsEdited(t *testing.T) {
 			if n, _, _ := sendAll(&m, noon); n != tt.left {
 				t.Errorf("%d more may go, want %d", n, tt.left)
 			}
-			_, _, until := m.Grant(noon, 1)
+			_, _, until := m.Grant(noon, 1, nil)
 			if want := noon.Truncate(tt.after).Add(tt.after); !until.Equal(want) {
 				t.Errorf("more at %v, want %v", until, want)
 			}

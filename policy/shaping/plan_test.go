@@ -12,19 +12,19 @@ import (
 // sendAll takes all that m gives in a span and tells how much that was and why it was no more.
 func sendAll(m *Machine, now time.Time) (sent int, why Reason, until time.Time) {
 	for {
-		slots, n, at := m.Grant(now, 1000)
+		slots, n, at := m.Grant(now, 1000, nil)
 		if slots == 0 {
 			return sent, m.Refusal(), at
 		}
 		sent += n
 		for {
-			n, _ := m.Renew(now, 1000)
+			n, _ := m.Renew(now, 1000, nil)
 			if n == 0 {
 				break
 			}
 			sent += n
 		}
-		m.Release(now, slots, 0)
+		m.Release(now, slots, 0, nil)
 	}
 }
 
@@ -75,7 +75,7 @@ func TestWarmup(t *testing.T) { // R149, N13
 			m.Warm(day(0), Plans(nil)[tt.plan])
 			for i, d := range tt.days {
 				if d > 0 {
-					m.Observe(day(d), fine(day(d)), true)
+					m.Observe(day(d), fine(day(d)), true, nil)
 				}
 				if s, _ := m.State(); s == Blocked || s == Probing { // let the probe through, which costs nothing of the day
 					m.state = Open
@@ -85,7 +85,7 @@ func TestWarmup(t *testing.T) { // R149, N13
 					t.Errorf("day %d: %d sent until %q at %v, want %d", d, n, why, until, tt.want[i])
 				}
 				if tt.bad == i {
-					m.Observe(day(d), blocked, true)
+					m.Observe(day(d), blocked, true, nil)
 				}
 			}
 		})
@@ -96,8 +96,8 @@ func TestWarmup(t *testing.T) { // R149, N13
 func TestStepsAreEarned(t *testing.T) {
 	m := NewMachine(Limits{Receiver: "r", Connections: 1})
 	m.Warm(noon, Plans(nil)[PlanSparkPost])
-	slots, n, _ := m.Grant(noon, 8)
-	m.Release(noon, slots, 0)
+	slots, n, _ := m.Grant(noon, 8, nil)
+	m.Release(noon, slots, 0, nil)
 	if step, most, ok := m.Warmup(); n == 0 || step != 0 || most != 200 || !ok {
 		t.Fatalf("%d sent at step %d of %d, %v", n, step, most, ok)
 	}
@@ -111,7 +111,7 @@ func TestMemory(t *testing.T) {
 	m, now := NewMachine(limits), noon
 	m.Warm(now, Plans(nil)[PlanSparkPost])
 	run(&m, &now, time.Minute, fine)
-	m.Observe(now, slower(&mail.Advice{Action: mail.ActBackoff}), true)
+	m.Observe(now, slower(&mail.Advice{Action: mail.ActBackoff}), true, nil)
 	used := limits.DailyCap - m.day.spent
 	y := m.Remember(now)
 	if y.Pace == 0 || y.Ceiling == 0 || y.InPeriod == 0 {
@@ -137,7 +137,7 @@ func TestMemory(t *testing.T) {
 		t.Error("another source's plan was taken up")
 	}
 
-	m.Observe(now, slower(&mail.Advice{Action: mail.ActSuspend, For: time.Hour}), true)
+	m.Observe(now, slower(&mail.Advice{Action: mail.ActSuspend, For: time.Hour}), true, nil)
 	shut := NewMachine(limits)
 	shut.Recall(now, m.Remember(now))
 	if s, until := shut.State(); s != Blocked || until.Unix() != now.Add(time.Hour).Unix() {

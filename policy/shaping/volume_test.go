@@ -45,7 +45,7 @@ func TestTrickle(t *testing.T) {
 	if n > 40 {
 		t.Errorf("%d messages in half an hour to a receiver that refuses all", n)
 	}
-	if _, _, until := m.Grant(now, 1); until.Sub(now) > trickle {
+	if _, _, until := m.Grant(now, 1, nil); until.Sub(now) > trickle {
 		t.Errorf("whoever waits is told to come in %s", until.Sub(now))
 	}
 	run(&m, &now, 10*time.Minute, fine)
@@ -76,11 +76,11 @@ func TestSilenceEnds(t *testing.T) {
 				if i > 0 {
 					now = now.Add(4 * time.Second)
 				}
-				m.Observe(now, slower(a), true)
+				m.Observe(now, slower(a), true, nil)
 			}
 			last := now
 			for ; now.Sub(last) < time.Hour; now = now.Add(time.Second / 10) {
-				if _, n, _ := m.Grant(now, 1); n > 0 {
+				if _, n, _ := m.Grant(now, 1, nil); n > 0 {
 					break
 				}
 			}
@@ -95,17 +95,17 @@ func TestSilenceEnds(t *testing.T) {
 func TestPaceRestartsWithCare(t *testing.T) {
 	m, now := NewMachine(Limits{Connections: 1, Rate: 20, BlockPause: time.Minute}), noon
 	run(&m, &now, time.Minute, fine)
-	m.Observe(now, slower(&mail.Advice{Action: mail.ActBackoff}), true)
+	m.Observe(now, slower(&mail.Advice{Action: mail.ActBackoff}), true, nil)
 	run(&m, &now, 6*time.Minute, fine)
 	near(t, "pace in the evening", m.Pace(), 19.4, 0.1)
 	y := m.Remember(now)
 	now = now.Add(8 * time.Hour)
-	m.Grant(now, 1)
+	m.Grant(now, 1, nil)
 	near(t, "pace in the morning", m.Pace(), 10, 0.1)
 	again := NewMachine(m.Limits())
 	again.Recall(now, y)
 	near(t, "pace in the morning, recalled", again.Pace(), 10, 0.1)
-	m.Release(now, m.Used(), 0)
+	m.Release(now, m.Used(), 0, nil)
 	run(&m, &now, 6*time.Minute, fine)
 	near(t, "pace a little later", m.Pace(), 19.7, 0.4)
 }
@@ -127,9 +127,9 @@ func TestNothingIsLearnedBelowALimit(t *testing.T) {
 	m, now := NewMachine(Limits{Connections: 1, Start: 5, BlockPause: time.Minute}), noon
 	m.k.ceiling, m.k.met, m.k.objected = 5, 5, now
 	run(&m, &now, 5*time.Minute, fine)
-	m.Observe(now, slower(&mail.Advice{Action: mail.ActLimit, Rate: 0.0167, Connections: 1, For: 90 * time.Minute}), true)
+	m.Observe(now, slower(&mail.Advice{Action: mail.ActLimit, Rate: 0.0167, Connections: 1, For: 90 * time.Minute}), true, nil)
 	run(&m, &now, 90*time.Minute, fine)
-	m.Grant(now, 1)
+	m.Grant(now, 1, nil)
 	if m.Pace() > 3.5 {
 		t.Errorf("pace %.2f after the limit, objected to at 5", m.Pace())
 	}

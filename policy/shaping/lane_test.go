@@ -1,0 +1,156 @@
+package shaping
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+)
+
+// kinds are all other mail, a filter's, a fixed filter's and cleaning mail to one receiver.
+func kinds(l Limits) map[string]*Lane {
+	filtered, fixed, cleaning := l.Filtered("t/f", 0, time.Second, false), l.Filtered("t/x", 0, time.Second, true), l.Cleaning()
+	return map[string]*Lane{"": NewLane(&l), "filter": NewLane(&filtered), "fixed": NewLane(&fixed), "cleaning": NewLane(&cleaning)}
+}
+
+// TestWhatAReceiverSaysHoldsForAllKinds: what one kind of mail is told, every kind is told (N4, R67).
+func TestWhatAReceiverSaysHoldsForAllKinds(t *testing.T) {
+	stop := mail.Outcome{Result: mail.Deferred, Stage: mail.StageDot, Scope: mail.ScopeSource,
+		Reply:  smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 7, Detail: 28}},
+		Advice: &mail.Advice{Action: mail.ActProbe, For: 10 * time.Minute}}
+	less := mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Scope: mail.ScopeSource, Reply: smtp.Reply{Code: 451},
+		Advice: &mail.Advice{Action: mail.ActLimit, Rate: 1. / 60, Connections: 1, For: time.Hour}}
+	for _, told := range []string{"", "filter", "fixed", "cleaning"} {
+		l := Limits{Receiver: "r", Connections: 10, BlockPause: time.Minute}
+		all := kinds(l)
+		m := NewMachine(l)
+		m.Grant(noon, 1, all[told])
+		m.Observe(noon, stop, true, all[told])
+		m.Release(noon, 1, 0, all[told])
+		for name, x := range all {
+			if n, _, until := m.Grant(noon.Add(9*time.Minute), 1, x); n > 0 || m.Refusal() != BlockedPause || !until.Equal(noon.Add(10*time.Minute)) {
+				t.Errorf("%q was told to stop: %q has %d connections, %s until %s", told, name, n, m.Refusal(), until)
+			}
+		}
+		probes := 0
+		for _, x := range all {
+			n, _, _ := m.Grant(noon.Add(11*time.Minute), 1, x)
+			probes += n
+		}
+		if probes != 1 {
+			t.Errorf("%q was told to stop: %d probes after the pause", told, probes)
+		}
+
+		all, m = kinds(l), NewMachine(l)
+		m.Grant(noon, 1, all[told])
+		m.Observe(noon, less, true, all[told])
+		for name, x := range all {
+			if n, _, _ := m.Grant(noon, 1, x); n > 0 {
+				t.Errorf("%q was told to have one connection: %q has a second", told, name)
+			}
+			m.Renew(noon, 1, x)
+			if n, _ := m.Renew(noon, 1, x); n > 0 {
+				t.Errorf("%q was told a message a minute: %q has two", told, name)
+			}
+		}
+	}
+}
+
+// TestKindsShareAReceiversLimits: connections, caps, warm-up and rate are those of all kinds together.
+func TestKindsShareAReceiversLimits(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		limits Limits
+		plan   *Plan
+		slots  int // most that may be granted
+		n      int // most messages that may be
+	}{
+		{"connections", Limits{Receiver: "r", Connections: 7}, nil, 7, 1e9},
+		{"a daily cap", Limits{Receiver: "r", Connections: 50, DailyCap: 90}, nil, 50, 90},
+		{"an hourly cap", Limits{Receiver: "r", Connections: 50, HourlyCap: 40}, nil, 50, 40},
+		{"warm-up", Limits{Receiver: "r", Connections: 50}, &Plan{Name: "p", Span: time.Hour, Steps: []int{25, 50}}, 50, 25},
+		{"a rate", Limits{Receiver: "r", Connections: 50, Rate: 30}, nil, 50, 30},
+	} {
+		all := kinds(row.limits)
+		m := NewMachine(row.limits)
+		m.Warm(noon, row.plan)
+		slots, n := 0, 0
+		for range 100 {
+			for _, x := range all {
+				s, got, _ := m.Grant(noon, 3, x)
+				more, _ := m.Renew(noon, 5, x)
+				slots, n = slots+s, n+got+more
+			}
+		}
+		if slots > row.slots || n > row.n {
+			t.Errorf("%s: %d connections and %d messages, at most %d and %d", row.name, slots, n, row.slots, row.n)
+		}
+	}
+}
+
+// TestCleaningStaysATenth: of the receiver's pace in force, its connections and its caps, also where no other mail goes.
+func TestCleaningStaysATenth(t *testing.T) {
+	l := Limits{Receiver: "r", Connections: 20, Rate: 50, DailyCap: 1000}
+	x := kinds(l)["cleaning"]
+	m := NewMachine(l)
+	slots, sent := 0, 0
+	for now := noon; now.Before(noon.Add(time.Minute)); now = now.Add(50 * time.Millisecond) {
+		s, n, _ := m.Grant(now, 1, x)
+		more, _ := m.Renew(now, 1, x)
+		slots, sent = slots+s, sent+n+more
+	}
+	if slots != 2 || sent != 100 {
+		t.Errorf("%d connections, %d messages of the day; want 2 and 100", slots, sent)
+	}
+	if n, _, until := m.Grant(noon.Add(time.Hour), 1, nil); n != 1 {
+		t.Errorf("other mail has nothing until %s", until)
+	}
+	y := m.Remember(noon)
+	own := x.Remember()
+	if y.Spent != 101 || own.Spent != 100 {
+		t.Errorf("remembered %d and %d of it", y.Spent, own.Spent)
+	}
+	next := kinds(l)["cleaning"]
+	next.Recall(own)
+	if n, _, _ := m.Grant(noon.Add(time.Hour), 1, next); n != 0 || m.Refusal() != DailyCap {
+		t.Errorf("after a restart it begins anew: %d, %s", n, m.Refusal())
+	}
+	l.DailyCap = 0
+	x, m = kinds(l)["cleaning"], NewMachine(l)
+	sent = 0
+	m.Grant(noon, 1, x)
+	for now := noon; now.Before(noon.Add(time.Minute)); now = now.Add(50 * time.Millisecond) {
+		n, _ := m.Renew(now, 1, x)
+		sent += n
+	}
+	if sent < 295 || sent > 305 {
+		t.Errorf("%d a minute at 50 a second, want a tenth", sent)
+	}
+}
+
+// TestFixedGoesAtItsOwnPace: neither does what was learned hold it back, nor does it count there; what the limits say does.
+func TestFixedGoesAtItsOwnPace(t *testing.T) {
+	l := Limits{Receiver: "r", Connections: 10, Start: 1, Rate: 40}
+	all := kinds(l)
+	m := NewMachine(l)
+	m.Grant(noon, 1, all["fixed"])
+	m.Grant(noon, 1, nil)
+	fixed, others := 0, 0
+	for now := noon; now.Before(noon.Add(10 * time.Second)); now = now.Add(20 * time.Millisecond) {
+		if now.UnixMilli()%100 == 0 { // as the operator set it
+			n, _ := m.Renew(now, 1, all["fixed"])
+			fixed += n
+		}
+		n, _ := m.Renew(now, 1, nil)
+		others += n
+	}
+	if fixed != 100 || others < 8 || others > 15 {
+		t.Errorf("%d fixed and %d others in ten seconds", fixed, others)
+	}
+	m.Observe(noon.Add(10*time.Second), mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Scope: mail.ScopeSource,
+		Reply: smtp.Reply{Code: 451}}, true, all["fixed"])
+	if s, _ := m.State(); s != Slowed || m.k.ceiling != 0 {
+		t.Errorf("%s, ceiling %g: something was learned from it", s, m.k.ceiling)
+	}
+}
