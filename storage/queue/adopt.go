@@ -20,7 +20,7 @@ type Adoption struct {
 	// Lineage is the other store's.
 	Lineage mail.Lineage
 	// Records calls each for every live record as it was shipped, in any order, until each gives an error. It is called
-	// twice. key and value are valid until each returns.
+	// twice, or three times where mail is pressing. key and value are valid until each returns.
 	Records func(each func(key, value []byte) error) error
 	// Note is what the log says of every delivery, at most 200 octets: "taken over from n1".
 	Note string
@@ -41,10 +41,17 @@ type Adopted struct {
 // arenaSize is the bytes of a block of copied records.
 const arenaSize = 1 << 20
 
+// A reservation is pressing when its time comes while a large adoption may still be under way.
+const (
+	pressingWithin = 10 * time.Minute
+	normalPriority = 50 // requirement R35
+)
+
 // Adopt stores the mail of another store, sealed anew, under numbers of this one: in the other's order of service, with
 // its message ids, attempts and lifetimes. Deliveries that may have been under way are taken like any other. It returns
 // when everything is held by standbys; where there are too few of them, mail that was promised already is exposed
-// rather than refused.
+// rather than refused. Pressing mail comes first: of a priority above normal, and reservations whose time is near, which
+// behind a million others would be minutes late.
 //
 // Every message comes with a mark in the same commit, so that after a crash, or an error, Adopt is called again and goes
 // on where it ended; AdoptDone removes the marks when nobody will. The marks are shipped, and adopted: where a store dies
@@ -59,7 +66,12 @@ func (s *Store) Adopt(ctx context.Context, a Adoption) (Adopted, error) {
 	err := p.gather()
 	if err == nil {
 		p.arrange()
-		err = p.move()
+		if p.pressing {
+			err = p.move(true)
+		}
+		if err == nil {
+			err = p.move(false)
+		}
 	}
 	if err == nil {
 		err = p.leftovers()
@@ -117,6 +129,9 @@ type adoption struct {
 	tooMany bool       // a message did not fit into one commit
 	result  Adopted
 
+	pressing bool // some entries are
+	only     bool // this pass is for pressing ones
+
 	arena   [][]byte // keys and sealed records of deliveries
 	entries []entry  // from arrange on by message and number
 	marks   *request // marks of adoptions that the other store had begun
@@ -134,6 +149,7 @@ type entry struct {
 	at      uint32   // in the arena: block
 	from    uint32   // offset in it
 	size    uint32   // of the sealed record, behind the key
+	press   bool     // it comes before the others
 }
 
 // gather is the first pass: data keys, marks and deliveries.
@@ -213,7 +229,7 @@ func (p *adoption) open(e *entry) (mail.Delivery, error) {
 // arrange finds out whose deliveries were gathered, leaves out what was adopted before, and gives numbers in the order
 // of the old ones, so that deliveries of one priority and due time keep their order.
 func (p *adoption) arrange() {
-	kept := p.entries[:0]
+	kept, now := p.entries[:0], p.s.cfg.Clock.Now()
 	for i := range p.entries {
 		e := &p.entries[i]
 		d, err := p.open(e)
@@ -224,6 +240,8 @@ func (p *adoption) arrange() {
 		}
 		e.message, e.seq, e.own = d.Message, d.Seq, 1
 		e.rank = uint64(d.Attempts)<<48 | dueOf(d.Due)
+		e.press = d.Priority > normalPriority || d.Attempts == 0 && d.Due.After(now) && d.Due.Sub(now) < pressingWithin
+		p.pressing = p.pressing || e.press
 		kept = append(kept, *e)
 	}
 	slices.SortFunc(kept, func(a, b entry) int { return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(b.rank, a.rank)) })
@@ -251,15 +269,18 @@ func (p *adoption) of(m mail.MessageID) []entry {
 	return p.entries[from:to]
 }
 
-// move is the second pass: each body brings its message.
-func (p *adoption) move() error {
+// move is the second pass, or with only the one before it: each body brings its message.
+func (p *adoption) move(only bool) error {
+	p.only = only
 	err := p.Records(func(key, value []byte) error {
 		if len(key) == 0 {
 			return p.ctx.Err()
 		}
 		switch key[0] {
 		case kindKey:
-			p.takeKey(key, value)
+			if !only {
+				p.takeKey(key, value)
+			}
 		case kindBody:
 			if err := p.take(key, value); err != nil {
 				return err
@@ -269,6 +290,9 @@ func (p *adoption) move() error {
 	})
 	p.submit(&p.keys)
 	p.submit(&p.marks)
+	if err == nil && only {
+		err = p.finish()
+	}
 	return err
 }
 
@@ -280,7 +304,7 @@ func (p *adoption) take(key, value []byte) error {
 		return nil
 	}
 	of := p.of(m)
-	if len(of) == 0 || of[0].own == 0 {
+	if len(of) == 0 || of[0].own == 0 || p.only && !slices.ContainsFunc(of, func(e entry) bool { return e.press }) {
 		return nil
 	}
 	known, err := p.known(m)

@@ -109,6 +109,38 @@ func same(t *testing.T, got, want map[mail.Domain][]mail.Delivery) {
 	}
 }
 
+// TestAdoptPressingMailFirst: what an operator raised, and reservations whose time is near, do not wait for the backlog.
+func TestAdoptPressingMailFirst(t *testing.T) {
+	dead, f := newShippingRig(t)
+	now := dead.cfg.Clock.Now()
+	pressing := map[mail.Address]bool{"urgent@a.example.jp": true, "soon@a.example.jp": true}
+	put := func(to mail.Address, priority uint8, due time.Duration) {
+		a := dead.message("body", to)
+		a.Deliveries[0].Priority, a.Deliveries[0].Due = priority, now.Add(due)
+		dead.put(a)
+	}
+	for i := range 500 {
+		put(mail.Address(fmt.Sprintf("bulk%d@a.example.jp", i)), 50, 0)
+	}
+	put("urgent@a.example.jp", 90, 0)
+	put("soon@a.example.jp", 50, time.Minute)
+	put("tomorrow@a.example.jp", 50, 24*time.Hour)
+	r, _ := newShippingRig(t)
+	a := adoptionOf(dead.Lineage(), f.standing())
+	var order []mail.Address
+	a.Offer = func(ds []mail.Delivery) {
+		for _, d := range ds {
+			order = append(order, d.To)
+		}
+	}
+	if got := r.adopt(a); got.Deliveries != 503 || got.Skipped != 0 || got.Damaged != 0 || len(order) != 503 {
+		t.Fatalf("adopted %+v, offered %d", got, len(order))
+	}
+	if !pressing[order[0]] || !pressing[order[1]] {
+		t.Errorf("the first to be offered were %s and %s", order[0], order[1])
+	}
+}
+
 // rest settles everything and checks that nothing of it stays.
 func (r *rig) rest(all map[mail.Domain][]mail.Delivery) {
 	r.t.Helper()
