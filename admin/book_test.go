@@ -150,6 +150,24 @@ func TestSettingsErrorsCrossTheRPC(t *testing.T) {
 	}
 }
 
+func (b *fakeBook) DeliveryStops(context.Context, string) ([]service.DeliveryStop, error) {
+	return []service.DeliveryStop{{Tenant: "shop", Composition: "main", RunAt: "00:00", Reasons: map[int]int{2: 1},
+		LastRun: time.Unix(1_000_000_000, 0), Stopped: 3}, {Tenant: "shop", Composition: "news", RunAt: "immediate"}}, nil
+}
+
+func TestDeliveryStopsOverHTTP(t *testing.T) {
+	f := mustFront(t, func(c *Config) { c.Services.DeliveryStops = &fakeBook{} })
+	const want = `{"delivery_stops":[{"tenant":"shop","composition":"main","run_at":"00:00","release_after_days":0,"release_disabled":false,` +
+		`"reasons":{"2":1},"last_run":"2001-09-09T01:46:40Z","stopped":3},{"tenant":"shop","composition":"news","run_at":"immediate",` +
+		`"release_after_days":0,"release_disabled":false,"reasons":{},"stopped":0}]}`
+	if a := f.call("GET", "/v1/delivery-stops?tenant=shop", "", bearer); a.status != 200 || strings.TrimSpace(a.body) != want {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	if a := mustFront(t, nil).call("GET", "/v1/delivery-stops", "", bearer); a.status != 501 {
+		t.Errorf("without: %d", a.status)
+	}
+}
+
 func TestSuppressionsOverHTTP(t *testing.T) {
 	f, b := mustBook(t)
 	tests := []struct {

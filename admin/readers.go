@@ -20,7 +20,7 @@ func readable(method, path string) (access, bool) {
 		return access{}, false
 	}
 	switch path {
-	case "/v1/counters", "/v1/reservations":
+	case "/v1/counters", "/v1/reservations", "/v1/delivery-stops":
 		return access{}, true
 	case "/v1/statistics":
 		return access{own: true}, true

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
@@ -23,15 +22,6 @@ const (
 	learnNote    = 1000 // blocks without one after which the place is noted all the same
 )
 
-// stopRule is the delivery stop of a composition (requirement R101).
-type stopRule struct {
-	composition string
-	runAt       time.Duration // since midnight
-	immediate   bool
-	release     int // days, 0 = never
-	reasons     map[int]int
-}
-
 // rulesOf derives what a tenant's settings say about its lists.
 func rulesOf(t *settings.Tenant) suppressionRules {
 	r := suppressionRules{counts: t.Exclusion.Enabled}
@@ -40,7 +30,11 @@ func rulesOf(t *settings.Tenant) suppressionRules {
 	}
 	for i := range t.Compositions {
 		c := &t.Compositions[i]
-		if c.DeliveryStop == nil || len(c.DeliveryStop.Reasons) == 0 {
+		if c.DeliveryStop == nil {
+			continue
+		}
+		r.frees = r.frees || c.DeliveryStop.ReleaseDisabled
+		if len(c.DeliveryStop.Reasons) == 0 {
 			continue
 		}
 		at, err := settings.ParseTimeOfDay(c.DeliveryStop.RunAt)
@@ -192,21 +186,6 @@ func (e *edition) release(ev *mail.Event) time.Time {
 	return ev.At.Add(o.Advice.Release)
 }
 
-// stop returns the block that the delivery stop puts an address under for what was counted, if it does.
-func (n *Node) stop(counted *ledger.Suppression, rule *stopRule) (ledger.Suppression, bool) {
-	errors := suppression.ParseErrors(counted.Reason)
-	status, ok := errors.Stopped(rule.reasons)
-	if !ok {
-		return ledger.Suppression{}, false
-	}
-	s := ledger.Suppression{Suppressed: ledger.Suppressed{Scope: ledger.Scope{List: ledger.Blocklist, Tenant: counted.Tenant},
-		Address: counted.Address}, Reason: suppression.StopReason(status, errors[status]), Evidence: counted.Evidence, Since: n.clock.Now()}
-	if rule.release > 0 {
-		s.Expires = s.Since.AddDate(0, 0, rule.release)
-	}
-	return s, true
-}
-
 // known returns an entry that counts at now, nil where there is none.
 func (m *member) known(id ledger.Suppressed, now time.Time) (*ledger.Suppression, error) {
 	s, hit, err := m.book.Suppressed(id.Address, now, id.Scope)
@@ -231,76 +210,4 @@ func (m *member) add(ctx context.Context, cmd ledger.Suppress) error {
 		}
 	}
 	return m.node.noteBlocks(mail.EventBlocked, blocked)
-}
-
-// stopDeliveries is the delivery stop's run for the tenants and compositions that due tells: whoever has errors enough
-// gets on the block list. What was counted is spent by it, so that an address that is released begins anew.
-func (n *Node) stopDeliveries(ctx context.Context, due func(*stopRule) bool) error {
-	m, err := n.agree()
-	if err != nil {
-		return err
-	}
-	for tenant, rules := range n.book.now.Load().suppression {
-		var stops []stopRule
-		for i := range rules.stops {
-			if due(&rules.stops[i]) {
-				stops = append(stops, rules.stops[i])
-			}
-		}
-		if len(stops) == 0 {
-			continue
-		}
-		if err := n.stopTenant(ctx, m, tenant, stops); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// stopTenant looks through everything counted for one tenant.
-func (n *Node) stopTenant(ctx context.Context, m *member, tenant string, stops []stopRule) error {
-	of := func(s *ledger.Suppression) bool { return s.List == ledger.Errors && s.Tenant == tenant }
-	var cursor []byte
-	for {
-		page, next, err := m.book.Suppressions(cursor, learnBatch, of)
-		if err != nil {
-			return fmt.Errorf("node: look through the errors counted: %w", err)
-		}
-		block := ledger.Suppress{Signed: m.by("")}
-		spent := &ledger.Unsuppress{Signed: m.by("")}
-		for i := range page {
-			for j := range stops {
-				if s, ok := n.stop(&page[i], &stops[j]); ok {
-					block.Add = append(block.Add, s)
-					spent.Remove = append(spent.Remove, page[i].Suppressed)
-					break
-				}
-			}
-		}
-		if err := m.add(ctx, block); err != nil {
-			return err
-		}
-		if len(spent.Remove) > 0 {
-			if _, err := m.command(ctx, spent); err != nil {
-				return err
-			}
-		}
-		if cursor = next; next == nil {
-			return nil
-		}
-	}
-}
-
-// runsBetween tells whether a time of day lies in (before, now], by the clock of the process's zone.
-func runsBetween(at time.Duration, before, now time.Time) bool {
-	for day := before.Local(); ; day = day.AddDate(0, 0, 1) {
-		y, mo, d := day.Date()
-		run := time.Date(y, mo, d, 0, 0, 0, 0, time.Local).Add(at)
-		if run.After(now) {
-			return false
-		}
-		if run.After(before) {
-			return true
-		}
-	}
 }

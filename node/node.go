@@ -58,6 +58,7 @@ type Node struct {
 	member       atomic.Pointer[member]
 	firstMembers atomic.Pointer[firstMembers] // where this process founded a cluster
 	takeovers    takeovers
+	releases     releases
 	senders      atomic.Int32           // nodes that have a queue, as the members know: they share the speed caps
 	parting      atomic.Int64           // messages that only this node has, while it gives their queue up
 	broken       atomic.Pointer[error]  // why the agreement has failed on this node
@@ -410,22 +411,30 @@ func (n *Node) watch() {
 			}
 		}
 		if now := n.clock.Now(); now.Sub(stopped) > time.Minute || now.Before(stopped) {
-			go n.stopSince(stopped, now) // it may have to wait for a majority
+			go n.keepHouse(stopped, now) // it may have to wait for a majority
 			stopped = now
 		}
 	}
 }
 
-// stopSince runs the delivery stops whose time came since before, and the batch of unsubscriptions at 00:00. The first look after a start runs none.
-func (n *Node) stopSince(before, now time.Time) {
-	if before.IsZero() || n.engine.Load() == nil {
+// keepHouse runs the delivery stops whose time came, and releases what is over, where this member does it for all; and the
+// batch of unsubscriptions at 00:00. The first look after a start runs none.
+func (n *Node) keepHouse(before, now time.Time) {
+	m := n.member.Load()
+	if before.IsZero() || n.engine.Load() == nil || m == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	due := func(r *stopRule) bool { return !r.immediate && runsBetween(r.runAt, before, now) }
-	if err := n.stopDeliveries(ctx, due); err != nil {
-		n.log.Warn("delivery stop did not run to its end", "error", err)
+	if m.keepsHouse() {
+		due, err := m.dueStops(before, now)
+		if err == nil {
+			err = n.stopDeliveries(ctx, due)
+		}
+		if err != nil {
+			n.log.Warn("delivery stop did not run to its end", "error", err)
+		}
+		n.releases.run(n)
 	}
 	if runsBetween(0, before, now) {
 		if err := n.reflectLeaving(ctx); err != nil {

@@ -26,7 +26,7 @@ const (
 
 func (n *Node) services() admin.Services {
 	return admin.Services{Node: nodeService{n}, Numbers: numberService{n}, Statistics: statisticsService{n}, Log: logService{n}, Groups: groupService{n},
-		Gates: gateService{n}, Settings: settingsService{n}, Suppressions: suppressionService{n}, Members: memberService{n},
+		Gates: gateService{n}, Settings: settingsService{n}, Suppressions: suppressionService{n}, DeliveryStops: suppressionService{n}, Members: memberService{n},
 		Keys: keyService{n}, Audit: auditService{n}, Jobs: jobService{n}, Reservations: reservationService{n}, Probes: probeService{n},
 		Replies: replyService{n}, Users: userService{n}, Links: linkService{n}}
 }
@@ -309,7 +309,10 @@ func (n jobService) RunJob(ctx context.Context, name string) error {
 	case "retention":
 		return n.purge(e)
 	case "blocklist":
-		return n.stopDeliveries(ctx, func(*stopRule) bool { return true })
+		if err := n.stopDeliveries(ctx, func(stopID, *stopRule) bool { return true }); err != nil {
+			return err
+		}
+		return n.releaseOver(ctx)
 	case "nightly":
 		err := e.workUp(ctx, n.clock.Now())
 		if err == nil {

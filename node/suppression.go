@@ -54,6 +54,7 @@ type suppressionRules struct {
 	scopes    []ledger.Scope // to ask, in order
 	threshold int            // of errors counted; 0 = they exclude nobody
 	counts    bool           // errors are counted at all
+	frees     bool           // what a delivery stop took for a reason that is disabled is released
 	stops     []stopRule     // of the tenant's compositions
 }
 

@@ -121,6 +121,9 @@ const (
 	// AdminServiceListReplyRulesProcedure is the fully-qualified name of the AdminService's
 	// ListReplyRules RPC.
 	AdminServiceListReplyRulesProcedure = "/ekiden.admin.v1.AdminService/ListReplyRules"
+	// AdminServiceListDeliveryStopsProcedure is the fully-qualified name of the AdminService's
+	// ListDeliveryStops RPC.
+	AdminServiceListDeliveryStopsProcedure = "/ekiden.admin.v1.AdminService/ListDeliveryStops"
 )
 
 // AdminServiceClient is a client for the ekiden.admin.v1.AdminService service.
@@ -171,6 +174,8 @@ type AdminServiceClient interface {
 	RebuildStatistics(context.Context, *RebuildStatisticsRequest) (*RebuildStatisticsResponse, error)
 	// Rules about what receivers answer
 	ListReplyRules(context.Context, *ListReplyRulesRequest) (*ListReplyRulesResponse, error)
+	// What stops deliveries by itself
+	ListDeliveryStops(context.Context, *ListDeliveryStopsRequest) (*ListDeliveryStopsResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the ekiden.admin.v1.AdminService service. By
@@ -388,6 +393,12 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("ListReplyRules")),
 			connect.WithClientOptions(opts...),
 		),
+		listDeliveryStops: connect.NewClient[ListDeliveryStopsRequest, ListDeliveryStopsResponse](
+			httpClient,
+			baseURL+AdminServiceListDeliveryStopsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListDeliveryStops")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -427,6 +438,7 @@ type adminServiceClient struct {
 	getStatistics      *connect.Client[GetStatisticsRequest, GetStatisticsResponse]
 	rebuildStatistics  *connect.Client[RebuildStatisticsRequest, RebuildStatisticsResponse]
 	listReplyRules     *connect.Client[ListReplyRulesRequest, ListReplyRulesResponse]
+	listDeliveryStops  *connect.Client[ListDeliveryStopsRequest, ListDeliveryStopsResponse]
 }
 
 // GetStatus calls ekiden.admin.v1.AdminService.GetStatus.
@@ -735,6 +747,15 @@ func (c *adminServiceClient) ListReplyRules(ctx context.Context, req *ListReplyR
 	return nil, err
 }
 
+// ListDeliveryStops calls ekiden.admin.v1.AdminService.ListDeliveryStops.
+func (c *adminServiceClient) ListDeliveryStops(ctx context.Context, req *ListDeliveryStopsRequest) (*ListDeliveryStopsResponse, error) {
+	response, err := c.listDeliveryStops.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the ekiden.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// Node
@@ -783,6 +804,8 @@ type AdminServiceHandler interface {
 	RebuildStatistics(context.Context, *RebuildStatisticsRequest) (*RebuildStatisticsResponse, error)
 	// Rules about what receivers answer
 	ListReplyRules(context.Context, *ListReplyRulesRequest) (*ListReplyRulesResponse, error)
+	// What stops deliveries by itself
+	ListDeliveryStops(context.Context, *ListDeliveryStopsRequest) (*ListDeliveryStopsResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -996,6 +1019,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("ListReplyRules")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListDeliveryStopsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListDeliveryStopsProcedure,
+		svc.ListDeliveryStops,
+		connect.WithSchema(adminServiceMethods.ByName("ListDeliveryStops")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/ekiden.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
@@ -1066,6 +1095,8 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceRebuildStatisticsHandler.ServeHTTP(w, r)
 		case AdminServiceListReplyRulesProcedure:
 			adminServiceListReplyRulesHandler.ServeHTTP(w, r)
+		case AdminServiceListDeliveryStopsProcedure:
+			adminServiceListDeliveryStopsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1209,4 +1240,8 @@ func (UnimplementedAdminServiceHandler) RebuildStatistics(context.Context, *Rebu
 
 func (UnimplementedAdminServiceHandler) ListReplyRules(context.Context, *ListReplyRulesRequest) (*ListReplyRulesResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ListReplyRules is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListDeliveryStops(context.Context, *ListDeliveryStopsRequest) (*ListDeliveryStopsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ListDeliveryStops is not implemented"))
 }

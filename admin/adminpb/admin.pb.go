@@ -6745,6 +6745,195 @@ func (x *KeyHolder) GetWrapped() bool {
 	return false
 }
 
+type ListDeliveryStopsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeliveryStopsRequest) Reset() {
+	*x = ListDeliveryStopsRequest{}
+	mi := &file_admin_proto_msgTypes[100]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeliveryStopsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeliveryStopsRequest) ProtoMessage() {}
+
+func (x *ListDeliveryStopsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[100]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeliveryStopsRequest.ProtoReflect.Descriptor instead.
+func (*ListDeliveryStopsRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{100}
+}
+
+func (x *ListDeliveryStopsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+type ListDeliveryStopsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stops         []*DeliveryStop        `protobuf:"bytes,1,rep,name=stops,proto3" json:"stops,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeliveryStopsResponse) Reset() {
+	*x = ListDeliveryStopsResponse{}
+	mi := &file_admin_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeliveryStopsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeliveryStopsResponse) ProtoMessage() {}
+
+func (x *ListDeliveryStopsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeliveryStopsResponse.ProtoReflect.Descriptor instead.
+func (*ListDeliveryStopsResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *ListDeliveryStopsResponse) GetStops() []*DeliveryStop {
+	if x != nil {
+		return x.Stops
+	}
+	return nil
+}
+
+// What puts addresses on a tenant's block list by what was counted against them.
+type DeliveryStop struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Tenant           string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Composition      string                 `protobuf:"bytes,2,opt,name=composition,proto3" json:"composition,omitempty"`
+	RunAt            string                 `protobuf:"bytes,3,opt,name=run_at,json=runAt,proto3" json:"run_at,omitempty"`                                                                    // HH:MM, or immediate
+	ReleaseAfterDays uint32                 `protobuf:"varint,4,opt,name=release_after_days,json=releaseAfterDays,proto3" json:"release_after_days,omitempty"`                                // 0 = never
+	ReleaseDisabled  bool                   `protobuf:"varint,5,opt,name=release_disabled,json=releaseDisabled,proto3" json:"release_disabled,omitempty"`                                     // who was stopped for a reason that is enabled no more is released
+	Reasons          map[uint32]uint32      `protobuf:"bytes,6,rep,name=reasons,proto3" json:"reasons,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // error status to occurrences
+	LastRun          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_run,json=lastRun,proto3" json:"last_run,omitempty"`                                                              // absent = not yet, or it stops at once
+	Stopped          uint32                 `protobuf:"varint,8,opt,name=stopped,proto3" json:"stopped,omitempty"`                                                                            // addresses that the last run stopped
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *DeliveryStop) Reset() {
+	*x = DeliveryStop{}
+	mi := &file_admin_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveryStop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveryStop) ProtoMessage() {}
+
+func (x *DeliveryStop) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveryStop.ProtoReflect.Descriptor instead.
+func (*DeliveryStop) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{102}
+}
+
+func (x *DeliveryStop) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DeliveryStop) GetComposition() string {
+	if x != nil {
+		return x.Composition
+	}
+	return ""
+}
+
+func (x *DeliveryStop) GetRunAt() string {
+	if x != nil {
+		return x.RunAt
+	}
+	return ""
+}
+
+func (x *DeliveryStop) GetReleaseAfterDays() uint32 {
+	if x != nil {
+		return x.ReleaseAfterDays
+	}
+	return 0
+}
+
+func (x *DeliveryStop) GetReleaseDisabled() bool {
+	if x != nil {
+		return x.ReleaseDisabled
+	}
+	return false
+}
+
+func (x *DeliveryStop) GetReasons() map[uint32]uint32 {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *DeliveryStop) GetLastRun() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastRun
+	}
+	return nil
+}
+
+func (x *DeliveryStop) GetStopped() uint32 {
+	if x != nil {
+		return x.Stopped
+	}
+	return 0
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -7258,7 +7447,23 @@ const file_admin_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12\x14\n" +
 	"\x05holds\x18\x03 \x01(\bR\x05holds\x12\x18\n" +
-	"\awrapped\x18\x04 \x01(\bR\awrapped2\xed\x17\n" +
+	"\awrapped\x18\x04 \x01(\bR\awrapped\"2\n" +
+	"\x18ListDeliveryStopsRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"P\n" +
+	"\x19ListDeliveryStopsResponse\x123\n" +
+	"\x05stops\x18\x01 \x03(\v2\x1d.ekiden.admin.v1.DeliveryStopR\x05stops\"\x8b\x03\n" +
+	"\fDeliveryStop\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12 \n" +
+	"\vcomposition\x18\x02 \x01(\tR\vcomposition\x12\x15\n" +
+	"\x06run_at\x18\x03 \x01(\tR\x05runAt\x12,\n" +
+	"\x12release_after_days\x18\x04 \x01(\rR\x10releaseAfterDays\x12)\n" +
+	"\x10release_disabled\x18\x05 \x01(\bR\x0freleaseDisabled\x12D\n" +
+	"\areasons\x18\x06 \x03(\v2*.ekiden.admin.v1.DeliveryStop.ReasonsEntryR\areasons\x125\n" +
+	"\blast_run\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\alastRun\x12\x18\n" +
+	"\astopped\x18\b \x01(\rR\astopped\x1a:\n" +
+	"\fReasonsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x012\xd9\x18\n" +
 	"\fAdminService\x12R\n" +
 	"\tGetStatus\x12!.ekiden.admin.v1.GetStatusRequest\x1a\".ekiden.admin.v1.GetStatusResponse\x12I\n" +
 	"\x06Unseal\x12\x1e.ekiden.admin.v1.UnsealRequest\x1a\x1f.ekiden.admin.v1.UnsealResponse\x12F\n" +
@@ -7296,7 +7501,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x05Probe\x12\x1d.ekiden.admin.v1.ProbeRequest\x1a\x1e.ekiden.admin.v1.ProbeResponse\x12^\n" +
 	"\rGetStatistics\x12%.ekiden.admin.v1.GetStatisticsRequest\x1a&.ekiden.admin.v1.GetStatisticsResponse\x12j\n" +
 	"\x11RebuildStatistics\x12).ekiden.admin.v1.RebuildStatisticsRequest\x1a*.ekiden.admin.v1.RebuildStatisticsResponse\x12a\n" +
-	"\x0eListReplyRules\x12&.ekiden.admin.v1.ListReplyRulesRequest\x1a'.ekiden.admin.v1.ListReplyRulesResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
+	"\x0eListReplyRules\x12&.ekiden.admin.v1.ListReplyRulesRequest\x1a'.ekiden.admin.v1.ListReplyRulesResponse\x12j\n" +
+	"\x11ListDeliveryStops\x12).ekiden.admin.v1.ListDeliveryStopsRequest\x1a*.ekiden.admin.v1.ListDeliveryStopsResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -7310,7 +7516,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 100)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
 var file_admin_proto_goTypes = []any{
 	(*Absent)(nil),                     // 0: ekiden.admin.v1.Absent
 	(*GetStatusRequest)(nil),           // 1: ekiden.admin.v1.GetStatusRequest
@@ -7412,58 +7618,62 @@ var file_admin_proto_goTypes = []any{
 	(*ListReplyRulesResponse)(nil),     // 97: ekiden.admin.v1.ListReplyRulesResponse
 	(*ReplyRule)(nil),                  // 98: ekiden.admin.v1.ReplyRule
 	(*KeyHolder)(nil),                  // 99: ekiden.admin.v1.KeyHolder
-	(*durationpb.Duration)(nil),        // 100: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 101: google.protobuf.Timestamp
+	(*ListDeliveryStopsRequest)(nil),   // 100: ekiden.admin.v1.ListDeliveryStopsRequest
+	(*ListDeliveryStopsResponse)(nil),  // 101: ekiden.admin.v1.ListDeliveryStopsResponse
+	(*DeliveryStop)(nil),               // 102: ekiden.admin.v1.DeliveryStop
+	nil,                                // 103: ekiden.admin.v1.DeliveryStop.ReasonsEntry
+	(*durationpb.Duration)(nil),        // 104: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 105: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	100, // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
+	104, // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
 	4,   // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
-	101, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	101, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	105, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	105, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
 	3,   // 4: ekiden.admin.v1.GetStatusResponse.conservation:type_name -> ekiden.admin.v1.Conservation
 	4,   // 5: ekiden.admin.v1.GetStatusResponse.notices:type_name -> ekiden.admin.v1.Reason
 	13,  // 6: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	13,  // 7: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	0,   // 8: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
-	101, // 9: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
+	105, // 9: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
 	99,  // 10: ekiden.admin.v1.Keys.members:type_name -> ekiden.admin.v1.KeyHolder
 	17,  // 11: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
 	0,   // 12: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	101, // 13: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
+	105, // 13: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
 	14,  // 14: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
 	20,  // 15: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
 	21,  // 16: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
 	0,   // 17: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	101, // 18: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
+	105, // 18: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
 	25,  // 19: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
 	24,  // 20: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
 	0,   // 21: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
-	101, // 22: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
-	101, // 23: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
-	101, // 24: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	101, // 25: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	101, // 26: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
-	101, // 27: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
-	101, // 28: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
-	100, // 29: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
+	105, // 22: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
+	105, // 23: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
+	105, // 24: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	105, // 25: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	105, // 26: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
+	105, // 27: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
+	105, // 28: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
+	104, // 29: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
 	26,  // 30: ekiden.admin.v1.Event.served:type_name -> ekiden.admin.v1.Served
-	101, // 31: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
-	101, // 32: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
+	105, // 31: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	105, // 32: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
 	25,  // 33: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
 	0,   // 34: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	31,  // 35: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
 	0,   // 36: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	14,  // 37: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
-	101, // 38: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
+	105, // 38: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
 	34,  // 39: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
-	101, // 40: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
-	100, // 41: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
+	105, // 40: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
+	104, // 41: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
 	0,   // 42: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
 	39,  // 43: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
-	101, // 44: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
-	101, // 45: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
+	105, // 44: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
+	105, // 45: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
 	39,  // 46: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	100, // 47: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
+	104, // 47: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
 	40,  // 48: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
 	0,   // 49: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
 	39,  // 50: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
@@ -7473,8 +7683,8 @@ var file_admin_proto_depIdxs = []int32{
 	51,  // 54: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
 	52,  // 55: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
 	54,  // 56: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
-	101, // 57: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
-	101, // 58: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	105, // 57: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
+	105, // 58: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
 	55,  // 59: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
 	55,  // 60: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
 	55,  // 61: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
@@ -7483,14 +7693,14 @@ var file_admin_proto_depIdxs = []int32{
 	69,  // 64: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
 	0,   // 65: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
 	70,  // 66: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	101, // 67: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	105, // 67: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
 	71,  // 68: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
 	70,  // 69: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
 	80,  // 70: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	101, // 71: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	105, // 71: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
 	83,  // 72: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
 	0,   // 73: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	101, // 74: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	105, // 74: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
 	0,   // 75: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
 	88,  // 76: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
 	91,  // 77: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
@@ -7500,80 +7710,85 @@ var file_admin_proto_depIdxs = []int32{
 	0,   // 81: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	98,  // 82: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
 	0,   // 83: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	100, // 84: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
-	1,   // 85: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	5,   // 86: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	7,   // 87: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	9,   // 88: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	11,  // 89: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	15,  // 90: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	18,  // 91: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	22,  // 92: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	27,  // 93: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	29,  // 94: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	32,  // 95: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	35,  // 96: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	37,  // 97: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	41,  // 98: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	43,  // 99: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	45,  // 100: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	47,  // 101: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	49,  // 102: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	56,  // 103: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	58,  // 104: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	60,  // 105: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	62,  // 106: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	65,  // 107: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	67,  // 108: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	72,  // 109: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	74,  // 110: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	76,  // 111: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	78,  // 112: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	81,  // 113: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
-	84,  // 114: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
-	86,  // 115: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
-	89,  // 116: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
-	93,  // 117: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
-	96,  // 118: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
-	2,   // 119: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	6,   // 120: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	8,   // 121: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	10,  // 122: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	12,  // 123: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	16,  // 124: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	19,  // 125: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	23,  // 126: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	28,  // 127: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	30,  // 128: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	33,  // 129: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	36,  // 130: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	38,  // 131: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	42,  // 132: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	44,  // 133: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	46,  // 134: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	48,  // 135: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	50,  // 136: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	57,  // 137: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	59,  // 138: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	61,  // 139: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	63,  // 140: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	66,  // 141: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	68,  // 142: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	73,  // 143: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	75,  // 144: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	77,  // 145: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	79,  // 146: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	82,  // 147: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
-	85,  // 148: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
-	87,  // 149: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
-	90,  // 150: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
-	94,  // 151: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
-	97,  // 152: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
-	119, // [119:153] is the sub-list for method output_type
-	85,  // [85:119] is the sub-list for method input_type
-	85,  // [85:85] is the sub-list for extension type_name
-	85,  // [85:85] is the sub-list for extension extendee
-	0,   // [0:85] is the sub-list for field type_name
+	104, // 84: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
+	102, // 85: ekiden.admin.v1.ListDeliveryStopsResponse.stops:type_name -> ekiden.admin.v1.DeliveryStop
+	103, // 86: ekiden.admin.v1.DeliveryStop.reasons:type_name -> ekiden.admin.v1.DeliveryStop.ReasonsEntry
+	105, // 87: ekiden.admin.v1.DeliveryStop.last_run:type_name -> google.protobuf.Timestamp
+	1,   // 88: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	5,   // 89: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	7,   // 90: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	9,   // 91: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	11,  // 92: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	15,  // 93: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	18,  // 94: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	22,  // 95: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	27,  // 96: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	29,  // 97: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	32,  // 98: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	35,  // 99: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	37,  // 100: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	41,  // 101: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	43,  // 102: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	45,  // 103: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	47,  // 104: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	49,  // 105: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	56,  // 106: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	58,  // 107: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	60,  // 108: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	62,  // 109: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	65,  // 110: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	67,  // 111: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	72,  // 112: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	74,  // 113: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	76,  // 114: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	78,  // 115: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	81,  // 116: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	84,  // 117: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	86,  // 118: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
+	89,  // 119: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
+	93,  // 120: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
+	96,  // 121: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
+	100, // 122: ekiden.admin.v1.AdminService.ListDeliveryStops:input_type -> ekiden.admin.v1.ListDeliveryStopsRequest
+	2,   // 123: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	6,   // 124: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	8,   // 125: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	10,  // 126: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	12,  // 127: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	16,  // 128: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	19,  // 129: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	23,  // 130: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	28,  // 131: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	30,  // 132: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	33,  // 133: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	36,  // 134: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	38,  // 135: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	42,  // 136: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	44,  // 137: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	46,  // 138: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	48,  // 139: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	50,  // 140: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	57,  // 141: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	59,  // 142: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	61,  // 143: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	63,  // 144: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	66,  // 145: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	68,  // 146: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	73,  // 147: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	75,  // 148: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	77,  // 149: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	79,  // 150: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	82,  // 151: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	85,  // 152: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	87,  // 153: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
+	90,  // 154: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
+	94,  // 155: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
+	97,  // 156: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
+	101, // 157: ekiden.admin.v1.AdminService.ListDeliveryStops:output_type -> ekiden.admin.v1.ListDeliveryStopsResponse
+	123, // [123:158] is the sub-list for method output_type
+	88,  // [88:123] is the sub-list for method input_type
+	88,  // [88:88] is the sub-list for extension type_name
+	88,  // [88:88] is the sub-list for extension extendee
+	0,   // [0:88] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -7596,7 +7811,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   100,
+			NumMessages:   104,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -143,6 +143,27 @@ func (h *handler) ResetErrors(ctx context.Context, req *adminpb.ResetErrorsReque
 	return &adminpb.ResetErrorsResponse{Reset_: uint32(n)}, nil
 }
 
+// ListDeliveryStops tells what stops deliveries by itself, and when it ran last.
+func (h *handler) ListDeliveryStops(ctx context.Context, req *adminpb.ListDeliveryStopsRequest) (*adminpb.ListDeliveryStopsResponse, error) {
+	if h.s.DeliveryStops == nil {
+		return nil, notYet("ListDeliveryStops", "the replicated ledger")
+	}
+	list, err := h.s.DeliveryStops.DeliveryStops(ctx, req.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	r := &adminpb.ListDeliveryStopsResponse{}
+	for _, d := range list {
+		p := &adminpb.DeliveryStop{Tenant: d.Tenant, Composition: d.Composition, RunAt: d.RunAt, ReleaseAfterDays: uint32(d.ReleaseAfterDays),
+			ReleaseDisabled: d.ReleaseDisabled, Reasons: map[uint32]uint32{}, LastRun: stamp(d.LastRun), Stopped: uint32(d.Stopped)}
+		for status, n := range d.Reasons {
+			p.Reasons[uint32(status)] = uint32(n)
+		}
+		r.Stops = append(r.Stops, p)
+	}
+	return r, nil
+}
+
 // suppression reads a row; what it leaves empty is taken from common.
 func (h *handler) suppression(p, common *adminpb.Suppression) (service.Suppression, error) {
 	first := func(a, b string) string {

@@ -72,6 +72,24 @@ type Suppressions interface {
 	Reset(ctx context.Context, tenant string, list []mail.Address, author string) (reset int, err error)
 }
 
+// DeliveryStop is what puts addresses on a tenant's block list by what was counted against them (requirement R101): its
+// settings, and its last run.
+type DeliveryStop struct {
+	Tenant, Composition string
+	RunAt               string // HH:MM, or immediate
+	ReleaseAfterDays    int    // 0 = never
+	ReleaseDisabled     bool
+	Reasons             map[int]int // error status to occurrences; a status that is missing is disabled
+	LastRun             time.Time   // zero = it has not run yet, or stops at once
+	Stopped             int         // addresses that the last run stopped
+}
+
+// DeliveryStops tells of delivery stops, the same on every node.
+type DeliveryStops interface {
+	// DeliveryStops lists those of a tenant, "" = of all, in the order of the settings.
+	DeliveryStops(ctx context.Context, tenant string) ([]DeliveryStop, error)
+}
+
 // Links are those by which recipients leave lists (requirement R104, RFC 8058).
 type Links interface {
 	// Known returns nil where the token is one of ours, else ErrNotFound or ErrSealed.

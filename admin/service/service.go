@@ -43,15 +43,17 @@ type Services struct {
 	Gates        Gates
 	Settings     Settings
 	Suppressions Suppressions
-	Members      Members
-	Keys         Keys
-	Audit        Audit
-	Jobs         Jobs
-	Reservations Reservations
-	Probes       Probes
-	Replies      Replies
-	Users        Users
-	Links        Links
+	// DeliveryStops tells of what puts addresses on block lists by itself.
+	DeliveryStops DeliveryStops
+	Members       Members
+	Keys          Keys
+	Audit         Audit
+	Jobs          Jobs
+	Reservations  Reservations
+	Probes        Probes
+	Replies       Replies
+	Users         Users
+	Links         Links
 }
 
 // Node is the node as a whole.

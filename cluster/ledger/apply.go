@@ -127,6 +127,12 @@ func (b *batch) Find(v *Suppressed) (Place, bool, error) {
 	return p, err == nil, err
 }
 
+// Read reads from what is being committed as well.
+func (b *batch) Read(p Place) (v Suppression, err error) {
+	err = b.s.get(b.txn, suppressionKey(p), v.fields)
+	return v, err
+}
+
 func (b *batch) write(w *Write) error {
 	switch {
 	case w.Audit != nil:

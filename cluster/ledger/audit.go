@@ -81,6 +81,10 @@ func (u *Unsuppress) subject() string {
 	return some(len(u.Remove), func(i int) string { return u.Remove[i].String() })
 }
 
+func (r *Release) subject() string {
+	return some(len(r.Remove), func(i int) string { return r.Remove[i].String() })
+}
+
 // String is list[tenant/filter] address.
 func (s Suppressed) String() string {
 	in := s.Tenant

@@ -45,6 +45,7 @@ const (
 	codePutMeta
 	codeNote
 	codeKeyWrapped
+	codeRelease
 )
 
 // newCommand returns an empty command of the code, and its name in the audit trail; nil where there is none.
@@ -94,6 +95,8 @@ func newCommand(code commandCode) (Command, string) {
 		return &Note{}, "note"
 	case codeKeyWrapped:
 		return &KeyWrapped{}, "key wrapped"
+	case codeRelease:
+		return &Release{}, "release"
 	}
 	return nil, ""
 }
@@ -147,6 +150,27 @@ type Unsuppress struct {
 func (*Unsuppress) code() commandCode { return codeUnsuppress }
 func (u *Unsuppress) fields(c *codec) {
 	list(c, &u.Remove, maxItems, func(c *codec, v *Suppressed) { v.fields(c) })
+}
+
+// Found is a suppression as somebody found it: one that was put there again since is another.
+type Found struct {
+	Suppressed
+	Since time.Time
+}
+
+// Release removes suppressions that have not changed since they were found, and leaves the others. Result.Removed counts
+// those that it removed. It is for whoever decides by what he has read, and not by an operator's word.
+type Release struct {
+	Signed
+	Remove []Found
+}
+
+func (*Release) code() commandCode { return codeRelease }
+func (r *Release) fields(c *codec) {
+	list(c, &r.Remove, maxItems, func(c *codec, v *Found) {
+		v.Suppressed.fields(c)
+		c.time(&v.Since)
+	})
 }
 
 // SetGate merges a copy of a gate into the book. Version 0 stands for the next one. Author and At of the gate are those

@@ -11,6 +11,8 @@ type View interface {
 	// Find names a suppression for Write, and tells whether it is there. An error is trouble of this member alone, and
 	// must end in nothing being applied.
 	Find(*Suppressed) (Place, bool, error)
+	// Read returns the suppression at a place that Find has found.
+	Read(Place) (Suppression, error)
 }
 
 // Place is the opaque name of a suppression in the store.
@@ -44,6 +46,8 @@ func Apply(v View, at Stamp, cmd Command) ([]Write, Result, error) {
 		w, r, err = suppress(v, cmd)
 	case *Unsuppress:
 		w, r, err = unsuppress(v, cmd)
+	case *Release:
+		w, r, err = release(v, cmd)
 	case *SetGate:
 		w, r = s.setGate(cmd)
 	case *Register:
@@ -190,6 +194,32 @@ func unsuppress(v View, cmd *Unsuppress) ([]Write, Result, error) {
 			return nil, Result{}, err
 		}
 		if exists && !gone[place] {
+			gone[place] = true
+			r.Removed++
+			w = append(w, Write{Place: place})
+		}
+	}
+	return w, r, nil
+}
+
+func release(v View, cmd *Release) ([]Write, Result, error) {
+	r := ok()
+	var w []Write
+	gone := map[Place]bool{}
+	for i := range cmd.Remove {
+		f := &cmd.Remove[i]
+		place, exists, err := v.Find(&f.Suppressed)
+		if err != nil {
+			return nil, Result{}, err
+		}
+		if !exists || gone[place] {
+			continue
+		}
+		now, err := v.Read(place)
+		if err != nil {
+			return nil, Result{}, err
+		}
+		if now.Since.UnixMilli() == f.Since.UnixMilli() {
 			gone[place] = true
 			r.Removed++
 			w = append(w, Write{Place: place})

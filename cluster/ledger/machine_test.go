@@ -35,6 +35,8 @@ func (p *paper) Find(v *Suppressed) (Place, bool, error) {
 	return at, found, nil
 }
 
+func (p *paper) Read(at Place) (Suppression, error) { return p.lists[at], nil }
+
 func (p *paper) apply(t interface{ Fatal(...any) }, cmd Command) ([]Write, Result) {
 	p.index++
 	before := p.state
@@ -229,6 +231,11 @@ func item(t *testing.T, cmd Command, word string) {
 	case *Unsuppress:
 		l, _ := ParseList(a)
 		cmd.Remove = append(cmd.Remove, Suppressed{Scope{List: l}, b})
+	case *Release: // list/address@since
+		l, _ := ParseList(a)
+		last := strings.LastIndexByte(b, '@')
+		n, _ := strconv.Atoi(b[last+1:])
+		cmd.Remove = append(cmd.Remove, Found{Suppressed{Scope{List: l}, b[:last]}, moment(n)})
 	default:
 		t.Fatalf("%q means nothing to %T", word, cmd)
 	}

@@ -26,7 +26,7 @@ func drawn(t *rapid.T) Command {
 	on := func() Suppressed {
 		return Suppressed{Scope{List: List(rapid.IntRange(1, 3).Draw(t, "list")), Tenant: name("tenant")}, name("address") + "@a.jp"}
 	}
-	switch code := commandCode(rapid.IntRange(1, int(codeKeyWrapped)).Draw(t, "command")); code {
+	switch code := commandCode(rapid.IntRange(1, int(codeRelease)).Draw(t, "command")); code {
 	case codePutObjects:
 		cmd := &PutObjects{Signed: by}
 		for i := range rapid.IntRange(1, 3).Draw(t, "objects") {
@@ -48,6 +48,12 @@ func drawn(t *rapid.T) Command {
 		cmd := &Unsuppress{Signed: by}
 		for range rapid.IntRange(1, 4).Draw(t, "n") {
 			cmd.Remove = append(cmd.Remove, on())
+		}
+		return cmd
+	case codeRelease:
+		cmd := &Release{Signed: by}
+		for range rapid.IntRange(1, 4).Draw(t, "n") {
+			cmd.Remove = append(cmd.Remove, Found{on(), moment(rapid.IntRange(0, 50).Draw(t, "since"))})
 		}
 		return cmd
 	case codeSetGate:

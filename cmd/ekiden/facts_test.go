@@ -117,6 +117,14 @@ func (b *book) Reset(_ context.Context, _ string, list []mail.Address, _ string)
 	return len(list), nil
 }
 
+func (b *book) DeliveryStops(_ context.Context, tenant string) ([]service.DeliveryStop, error) {
+	if tenant == "none" {
+		return nil, nil
+	}
+	return []service.DeliveryStop{{Tenant: "shop", Composition: "main", RunAt: "00:00", ReleaseAfterDays: 30, Reasons: map[int]int{5: 3, 2: 1},
+		LastRun: time.Unix(1_000_000_000, 0), Stopped: 12}, {Tenant: "shop", Composition: "news", RunAt: "immediate"}}, nil
+}
+
 // club is a cluster of three: n1 answers, n2 is lost, n3 is a witness.
 type club struct{ *book }
 

@@ -19,6 +19,7 @@ type suppressCmds struct {
 	Remove suppressRemoveCmd `cmd:"" help:"Stop suppressing addresses."`
 	Import suppressImportCmd `cmd:"" help:"Suppress the addresses of a file."`
 	Reset  suppressResetCmd  `cmd:"" help:"Forget the errors of addresses."`
+	Stops  suppressStopsCmd  `cmd:"" help:"Show what stops deliveries by itself."`
 }
 
 // placeFlags say on which list, for whose mail.

@@ -179,6 +179,7 @@ type Unsubscribe struct {
 type DeliveryStop struct {
 	RunAt            string      `yaml:"run_at,omitempty" json:"run_at,omitempty"`
 	ReleaseAfterDays int         `yaml:"release_after_days,omitempty" json:"release_after_days,omitempty"`
+	ReleaseDisabled  bool        `yaml:"release_disabled,omitempty" json:"release_disabled,omitempty"` // who was stopped for a reason that is enabled no more
 	Reasons          map[int]int `yaml:"reasons,omitempty" json:"reasons,omitempty"`
 }
 

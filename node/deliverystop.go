@@ -1,0 +1,222 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/policy/settings"
+	"github.com/ekiden-mta/ekiden/policy/suppression"
+)
+
+// The delivery stop (requirement R101) runs on one member, the one that keeps house. When it ran last stands in the
+// members' book, so whoever keeps house next goes on from there: a run that nobody was there for is made up for.
+
+// metaStops is where the members keep when delivery stops ran last.
+const metaStops = "delivery stop runs"
+
+// stopRule is the delivery stop of a composition.
+type stopRule struct {
+	composition string
+	runAt       time.Duration // since midnight
+	immediate   bool
+	release     int // days, 0 = never
+	reasons     map[int]int
+}
+
+// stopID names the delivery stop of a composition.
+type stopID struct{ Tenant, Composition string }
+
+// stopRun is a run that came to its end.
+type stopRun struct {
+	stopID
+	At      time.Time // when it began
+	Stopped int       // addresses that it put on the block list
+}
+
+// stop returns the block that the delivery stop puts an address under for what was counted, if it does.
+func (n *Node) stop(counted *ledger.Suppression, rule *stopRule) (ledger.Suppression, bool) {
+	errors := suppression.ParseErrors(counted.Reason)
+	status, ok := errors.Stopped(rule.reasons)
+	if !ok {
+		return ledger.Suppression{}, false
+	}
+	s := ledger.Suppression{Suppressed: ledger.Suppressed{Scope: ledger.Scope{List: ledger.Blocklist, Tenant: counted.Tenant},
+		Address: counted.Address}, Reason: suppression.StopReason(status, errors[status]), Evidence: counted.Evidence, Since: n.clock.Now()}
+	if rule.release > 0 {
+		s.Expires = s.Since.AddDate(0, 0, rule.release)
+	}
+	return s, true
+}
+
+// stopRuns returns the last run of each delivery stop, and the version of the list.
+func (m *member) stopRuns() (runs []stopRun, version uint64, err error) {
+	v, ok := m.book.State().Meta(metaStops)
+	if !ok {
+		return nil, 0, nil
+	}
+	if err := json.Unmarshal(v.Data, &runs); err != nil {
+		return nil, 0, fmt.Errorf("node: read runs of the delivery stop: %w", err)
+	}
+	return runs, v.Version, nil
+}
+
+// noteStops keeps that delivery stops ran, and forgets those of compositions that are no more.
+func (m *member) noteStops(ctx context.Context, done []stopRun) error {
+	for range noteTries {
+		runs, version, err := m.stopRuns()
+		if err != nil {
+			return err
+		}
+		rules := m.node.book.now.Load().suppression
+		runs = slices.DeleteFunc(runs, func(r stopRun) bool {
+			again := func(d stopRun) bool { return d.stopID == r.stopID }
+			of := func(s stopRule) bool { return s.composition == r.Composition }
+			return slices.ContainsFunc(done, again) || !slices.ContainsFunc(rules[r.Tenant].stops, of)
+		})
+		raw, err := json.Marshal(append(runs, done...))
+		if err != nil {
+			return fmt.Errorf("node: encode runs of the delivery stop: %w", err)
+		}
+		_, err = m.command(ctx, &ledger.PutMeta{Signed: m.stamp(), Name: metaStops, Base: version, Data: raw})
+		if !errors.Is(err, service.ErrConflict) { // somebody else's came first
+			return err
+		}
+	}
+	return fmt.Errorf("%w: too many runs of the delivery stop at once", service.ErrConflict)
+}
+
+// dueStops tells which delivery stops are to run at now; a stop that never ran counts from before on.
+func (m *member) dueStops(before, now time.Time) (func(id stopID, r *stopRule) bool, error) {
+	runs, _, err := m.stopRuns()
+	if err != nil {
+		return nil, err
+	}
+	last := map[stopID]time.Time{}
+	for _, r := range runs {
+		last[r.stopID] = r.At
+	}
+	return func(id stopID, r *stopRule) bool {
+		since, ran := last[id]
+		if !ran || since.After(now) { // the clock was set back
+			since = before
+		}
+		return !r.immediate && runsBetween(r.runAt, since, now)
+	}, nil
+}
+
+// stopDeliveries is the delivery stop's run for the compositions that due tells: whoever has errors enough gets on the
+// block list. What was counted is spent by it, so that an address that is released begins anew.
+func (n *Node) stopDeliveries(ctx context.Context, due func(stopID, *stopRule) bool) error {
+	m, err := n.agree()
+	if err != nil {
+		return err
+	}
+	now := n.clock.Now()
+	var done []stopRun
+	for tenant, rules := range n.book.now.Load().suppression {
+		var stops []stopRule
+		var ran []stopRun
+		for i := range rules.stops {
+			if id := (stopID{tenant, rules.stops[i].composition}); due(id, &rules.stops[i]) {
+				stops, ran = append(stops, rules.stops[i]), append(ran, stopRun{stopID: id, At: now})
+			}
+		}
+		if len(stops) == 0 {
+			continue
+		}
+		if err := n.stopTenant(ctx, m, tenant, stops, ran); err != nil {
+			return err
+		}
+		done = append(done, ran...)
+	}
+	if len(done) == 0 {
+		return nil
+	}
+	return m.noteStops(ctx, done)
+}
+
+// stopTenant looks through everything counted for one tenant, and counts in ran what each of its stops took.
+func (n *Node) stopTenant(ctx context.Context, m *member, tenant string, stops []stopRule, ran []stopRun) error {
+	of := func(s *ledger.Suppression) bool { return s.List == ledger.Errors && s.Tenant == tenant }
+	var cursor []byte
+	for {
+		page, next, err := m.book.Suppressions(cursor, learnBatch, of)
+		if err != nil {
+			return fmt.Errorf("node: look through the errors counted: %w", err)
+		}
+		block := ledger.Suppress{Signed: m.by("")}
+		spent := &ledger.Unsuppress{Signed: m.by("")}
+		for i := range page {
+			for j := range stops {
+				if s, ok := n.stop(&page[i], &stops[j]); ok {
+					block.Add = append(block.Add, s)
+					spent.Remove = append(spent.Remove, page[i].Suppressed)
+					ran[j].Stopped++
+					break
+				}
+			}
+		}
+		if err := m.add(ctx, block); err != nil {
+			return err
+		}
+		if len(spent.Remove) > 0 {
+			if _, err := m.command(ctx, spent); err != nil {
+				return err
+			}
+		}
+		if cursor = next; next == nil {
+			return nil
+		}
+	}
+}
+
+// runsBetween tells whether a time of day lies in (before, now], by the clock of the process's zone.
+func runsBetween(at time.Duration, before, now time.Time) bool {
+	for day := before.Local(); ; day = day.AddDate(0, 0, 1) {
+		y, mo, d := day.Date()
+		run := time.Date(y, mo, d, 0, 0, 0, 0, time.Local).Add(at)
+		if run.After(now) {
+			return false
+		}
+		if run.After(before) {
+			return true
+		}
+	}
+}
+
+// DeliveryStops implements service.DeliveryStops.
+func (n suppressionService) DeliveryStops(_ context.Context, tenant string) ([]service.DeliveryStop, error) {
+	m, err := n.agree()
+	if err != nil {
+		return nil, err
+	}
+	runs, _, err := m.stopRuns()
+	if err != nil {
+		return nil, err
+	}
+	out := []service.DeliveryStop{}
+	for _, k := range n.book.now.Load().index.Members() {
+		if k.Composition.DeliveryStop == nil || tenant != "" && tenant != k.Tenant.Name {
+			continue
+		}
+		out = append(out, deliveryStop(stopID{k.Tenant.Name, k.Composition.Name}, k.Composition.DeliveryStop, runs))
+	}
+	return out, nil
+}
+
+func deliveryStop(id stopID, s *settings.DeliveryStop, runs []stopRun) service.DeliveryStop {
+	out := service.DeliveryStop{Tenant: id.Tenant, Composition: id.Composition, RunAt: s.RunAt,
+		ReleaseAfterDays: s.ReleaseAfterDays, ReleaseDisabled: s.ReleaseDisabled, Reasons: s.Reasons}
+	for _, r := range runs {
+		if r.stopID == id {
+			out.LastRun, out.Stopped = r.At, r.Stopped
+		}
+	}
+	return out
+}

@@ -1,0 +1,141 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/cluster"
+	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/suppression"
+)
+
+// Figures of releases.
+const (
+	releaseEvery = time.Hour
+	releaseBatch = 500 // entries of one proposal: leases are renewed between two
+)
+
+// releasePatience bounds one look through the lists: ten million entries take half a minute.
+const releasePatience = 10 * time.Minute
+
+// keepsHouse tells whether this member does what one does for all: the leader; where a witness leads, which has no log to
+// write events to, the first by name of the other members that gossip sees.
+func (m *member) keepsHouse() bool {
+	if m.agreed.Alone() || m.agreed.Leads() {
+		return true
+	}
+	alive, leader := m.alive(), m.agreed.Leader()
+	if !slices.ContainsFunc(alive, func(a cluster.Live) bool { return a.Name == leader && a.Role == witnessRole }) {
+		return false
+	}
+	return !slices.ContainsFunc(alive, func(a cluster.Live) bool { return a.Role != witnessRole && a.Name < m.node.cfg.Node.Name })
+}
+
+// releases remembers when the lists were looked through for what is over.
+type releases struct {
+	mu      sync.Mutex // held while somebody looks
+	at      time.Time
+	edition *edition
+}
+
+// run looks where an hour is over, or the settings have changed and somebody's say that what was disabled is released.
+func (x *releases) run(n *Node) {
+	if !x.mu.TryLock() {
+		return
+	}
+	defer x.mu.Unlock()
+	now, e := n.clock.Now(), n.book.now.Load()
+	frees := func(r suppressionRules) bool { return r.frees }
+	changed := e != x.edition && slices.ContainsFunc(slices.Collect(maps.Values(e.suppression)), frees)
+	if !changed && now.Sub(x.at) < releaseEvery && !now.Before(x.at) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(n.life, releasePatience)
+	defer cancel()
+	if err := n.releaseOver(ctx); err != nil && n.life.Err() == nil {
+		n.log.Warn("what is over on the lists is released later", "error", err)
+		return
+	}
+	x.at, x.edition = now, e
+}
+
+// releaseOver takes off the lists what has expired, and, where a tenant's settings say so, what its delivery stop took for
+// a reason that is enabled no more (requirement R101). What leaves a block list is an event, like a release by hand.
+func (n *Node) releaseOver(ctx context.Context) error {
+	m, err := n.agree()
+	if err != nil {
+		return err
+	}
+	now, rules := n.clock.Now(), n.book.now.Load().suppression
+	over := func(s *ledger.Suppression) bool {
+		return !s.Live(now) || s.List == ledger.Blocklist && s.Tenant != "" && rules[s.Tenant].disabled(s.Reason)
+	}
+	var cursor []byte
+	for {
+		page, next, err := m.book.Suppressions(cursor, releaseBatch, over)
+		if err != nil {
+			return fmt.Errorf("node: look through the lists: %w", err)
+		}
+		if err := m.release(ctx, page); err != nil {
+			return err
+		}
+		if cursor = next; next == nil {
+			return nil
+		}
+	}
+}
+
+// disabled tells whether an entry's reason is one of the delivery stop's that the tenant has enabled no more, and wants to
+// be released.
+func (r suppressionRules) disabled(reason string) bool {
+	status, _ := suppression.ParseStopReason(reason)
+	if !r.frees || status == mail.StatusNone {
+		return false
+	}
+	for i := range r.stops {
+		if r.stops[i].reasons[int(status)] > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// release proposes to take entries off their lists, unless they were put there anew since they were read.
+func (m *member) release(ctx context.Context, page []ledger.Suppression) error {
+	if len(page) == 0 {
+		return nil
+	}
+	cmd := &ledger.Release{Signed: m.stamp()}
+	for i := range page {
+		cmd.Remove = append(cmd.Remove, ledger.Found{Suppressed: page[i].Suppressed, Since: page[i].Since})
+	}
+	r, err := m.command(ctx, cmd)
+	if err != nil {
+		return err
+	}
+	m.node.log.Info("suppressions are over", "entries", r.Removed)
+	gone := map[string][]ledger.Suppression{} // by tenant
+	for i := range page {
+		if page[i].List != ledger.Blocklist || page[i].Tenant == "" {
+			continue
+		}
+		if int(r.Removed) < len(page) { // somebody else was at it: whoever still stands there was not released
+			known, hit, err := m.book.Suppressed(page[i].Address, page[i].Since, page[i].Scope)
+			if err != nil || hit && known.Since.Equal(page[i].Since) || r.Removed == 0 {
+				continue
+			}
+		}
+		gone[page[i].Tenant] = append(gone[page[i].Tenant], page[i])
+	}
+	for _, list := range gone {
+		if err := m.node.noteBlocks(mail.EventReleased, list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
