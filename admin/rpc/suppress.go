@@ -179,8 +179,11 @@ func (h *handler) suppression(p, common *adminpb.Suppression) (service.Suppressi
 		s.Expires = instant(common.GetExpires())
 	}
 	var err error
-	s.Place, err = service.ParsePlace(first(p.GetList(), common.GetList()), first(p.GetTenant(), common.GetTenant()),
-		first(p.GetFilter(), common.GetFilter()))
+	tenant := first(p.GetTenant(), common.GetTenant())
+	if p.GetList() == service.BlackBox { // a row that says so means no tenant's
+		tenant = p.GetTenant()
+	}
+	s.Place, err = service.ParsePlace(first(p.GetList(), common.GetList()), tenant, first(p.GetFilter(), common.GetFilter()))
 	if err != nil {
 		return s, err
 	}

@@ -78,6 +78,18 @@ const pageScan = 50_000
 // Suppressions returns up to limit suppressions that match, in an order of no meaning, and a cursor for the next page,
 // which is nil at the end. A page may be short or empty and yet not be the last. Expired ones are included.
 func (s *Store) Suppressions(cursor []byte, limit int, match func(*Suppression) bool) (page []Suppression, next []byte, err error) {
+	next, err = s.EachSuppression(cursor, func(v *Suppression, _ []byte) bool {
+		if match(v) {
+			page = append(page, *v)
+		}
+		return len(page) < limit
+	})
+	return page, next, err
+}
+
+// EachSuppression calls f for suppressions behind a cursor, each with the cursor behind it, until f returns false or enough
+// were looked at, and returns where to go on; nil at the end. f must be quick, and keep no part of the cursor it is given.
+func (s *Store) EachSuppression(cursor []byte, f func(v *Suppression, at []byte) bool) (next []byte, err error) {
 	err = s.read(func(txn *badger.Txn) error {
 		looked := 0
 		return s.scan(txn, []byte{byte(KindSuppression)}, cursor, func(key, plain []byte) (bool, error) {
@@ -85,17 +97,14 @@ func (s *Store) Suppressions(cursor []byte, limit int, match func(*Suppression) 
 			if err := decode(string(plain), v.fields); err != nil {
 				return false, err
 			}
-			if match(&v) {
-				page = append(page, v)
-			}
-			if looked++; len(page) < limit && looked < pageScan {
+			if looked++; f(&v, key) && looked < pageScan {
 				return true, nil
 			}
 			next = append([]byte(nil), key...)
 			return false, nil
 		})
 	})
-	return page, next, err
+	return next, err
 }
 
 // fill adds everything that lies in the store to its filter.

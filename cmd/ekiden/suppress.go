@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"strconv"
@@ -42,10 +43,13 @@ type suppressListCmd struct {
 	Address string `arg:"" optional:"" help:"A part of the address."`
 	List    string `help:"Only blackbox, blocklist, unsubscribe; or errors: what was counted against addresses; or leaving: who asked to be unsubscribed." placeholder:"LIST"`
 	Tenant  string `help:"Only this tenant." placeholder:"NAME"`
+	Format  string `help:"table, json (one object per line), or csv: what suppress import reads." enum:"table,json,csv" default:"table"`
 }
 
 func (suppressListCmd) Help() string {
-	return "Example: ekiden suppress list example.jp --list blocklist\n\nWith --json, one object per line."
+	return "Example: ekiden suppress list example.jp --list blocklist\n\n" +
+		"With --json, one object per line. Lists move to another cluster so:\n" +
+		"ekiden suppress list --format csv > lists.csv, and there: ekiden suppress import -f lists.csv"
 }
 
 // suppressRow has fixed widths: nobody knows how long the list is.
@@ -57,8 +61,26 @@ func (c suppressListCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if !a.json {
+	var show func(*adminpb.Suppression) error
+	switch {
+	case a.json || c.Format == "json":
+		show = func(s *adminpb.Suppression) error { return printProto(a.out, s) }
+	case c.Format == "csv" && (c.List == service.Errors || c.List == service.Leaving):
+		return badUsage(fmt.Errorf("--list %s: it is counted by the engine and cannot be imported; take table or json", c.List))
+	case c.Format == "csv":
+		out := csv.NewWriter(a.out)
+		defer out.Flush()
+		show = func(s *adminpb.Suppression) error { return out.Write(rowOf(s)) }
+		if err := out.Write(rowColumns()); err != nil {
+			return err
+		}
+	default:
 		fmt.Fprintf(a.out, suppressRow, "ADDRESS", "LIST", "TENANT", "FILTER", "SINCE", "EXPIRES", "REASON")
+		show = func(s *adminpb.Suppression) error {
+			_, err := fmt.Fprintf(a.out, suppressRow, printable(s.Address), s.List, printable(s.Tenant), printable(s.Filter),
+				moment(s.Since), moment(s.Expires), printable(s.Reason))
+			return err
+		}
 	}
 	req := &adminpb.ListSuppressionsRequest{Address: c.Address, List: c.List, Tenant: c.Tenant, Limit: logPage}
 	for {
@@ -67,13 +89,7 @@ func (c suppressListCmd) Run(a *app) error {
 			return err
 		}
 		for _, s := range r.Suppressions {
-			if a.json {
-				err = printProto(a.out, s)
-			} else {
-				_, err = fmt.Fprintf(a.out, suppressRow, printable(s.Address), s.List, printable(s.Tenant), printable(s.Filter),
-					moment(s.Since), moment(s.Expires), printable(s.Reason))
-			}
-			if err != nil {
+			if err := show(s); err != nil {
 				return err
 			}
 		}

@@ -37,6 +37,33 @@ func rowColumns() []string {
 	return []string{"address", "list", "tenant", "filter", "reason", "expires"}
 }
 
+// quoted are the beginnings of a cell of a CSV that a spreadsheet would take for a formula (threat T19), and the mark itself
+// that is set before them.
+const quoted = "'=+-@\t\r"
+
+// rowOf is s as a row of rowColumns, which next reads as it was.
+func rowOf(s *adminpb.Suppression) []string {
+	expires := ""
+	if s.Expires != nil {
+		expires = s.Expires.AsTime().UTC().Format(time.RFC3339)
+	}
+	cells := []string{s.Address, s.List, s.Tenant, s.Filter, s.Reason, expires}
+	for i, c := range cells {
+		if c != "" && strings.ContainsRune(quoted, rune(c[0])) || i == 0 && strings.HasPrefix(c, "#") {
+			cells[i] = "'" + c
+		}
+	}
+	return cells
+}
+
+// unquoted is a cell of a CSV without the mark of rowOf.
+func unquoted(c string) string {
+	if rest, ok := strings.CutPrefix(c, "'"); ok && rest != "" && strings.ContainsRune(quoted+"#", rune(rest[0])) {
+		return rest
+	}
+	return c
+}
+
 func newRowReader(r io.Reader, comma bool) *rowReader {
 	if !comma {
 		s := bufio.NewScanner(r)
@@ -119,6 +146,9 @@ func (r *rowReader) row(cells []string) (*adminpb.Suppression, error) {
 	}
 	s := &adminpb.Suppression{}
 	for i, c := range cells {
+		if r.csv != nil {
+			c = unquoted(c)
+		}
 		c = strings.TrimSpace(strings.ToValidUTF8(c, "\ufffd"))
 		switch r.columns[i] {
 		case "address":
