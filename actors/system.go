@@ -43,6 +43,8 @@ type Config struct {
 	Gates    *gate.Table             // which delivery groups are stopped; nil = none; see Destinations().Gated
 	// Suppressed tells why an address gets no mail of a tenant, or of one of its lists; nil = every address does.
 	Suppressed func(tenant, list string, to mail.Address) (mail.Suppression, bool)
+	// Doubt is what becomes of mail whose final dot was never answered; nil = it is sent again.
+	Doubt func(tenant, group string) mail.Doubt
 	// QuietHours is when nothing is sent to a domain; nil = never.
 	QuietHours func(mail.Domain) schedule.Hours
 	// Traffic is what tenants want of the way their mail is sent, at the moment; nil = nothing, ever.
@@ -139,7 +141,7 @@ func New(cfg Config) (*System, error) {
 	s.sources = source.NewSources(s.actors, s.dispatch, source.Config{Quantum: cfg.Quantum, Controller: cfg.Controller}, run, &s.counters.Source)
 	s.sources.Hook = cfg.OnSource
 	s.env = &destination.Env{
-		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, QuietHours: cfg.QuietHours, Traffic: cfg.Traffic, Share: cfg.Share, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
+		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, Doubt: cfg.Doubt, QuietHours: cfg.QuietHours, Traffic: cfg.Traffic, Share: cfg.Share, Suspensions: &destination.Suspensions{}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
 		Held: cfg.Held, Cleans: cfg.Cleans,
 	}

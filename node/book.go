@@ -29,6 +29,7 @@ type edition struct {
 	inbound     map[mail.Domain]*settings.Member // whose return addresses a domain holds
 	replies     *bounce.Rules
 	suppression map[string]suppressionRules // by tenant
+	doubts      map[string]settings.InDoubt // what becomes of mail in doubt, by tenant
 	unclean     map[string]int              // percent of unknown users above which a tenant's bulk mail is slowed down
 }
 
@@ -83,10 +84,11 @@ func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint
 	}
 	e := &edition{index: index, rules: rules, grants: map[*settings.Member]smtpd.Grant{}, nets: sources,
 		number: number, parts: parts, suppression: map[string]suppressionRules{}, bounces: map[string]settings.Bounce{},
-		unclean: map[string]int{},
+		unclean: map[string]int{}, doubts: map[string]settings.InDoubt{},
 		inbound: map[mail.Domain]*settings.Member{}, replies: replies}
 	for i := range s.Tenants {
 		e.suppression[s.Tenants[i].Name] = rulesOf(&s.Tenants[i])
+		e.doubts[s.Tenants[i].Name] = s.Tenants[i].InDoubt
 		e.unclean[s.Tenants[i].Name] = max(0, s.Tenants[i].CleaningAbove)
 		e.bounces[s.Tenants[i].Name] = s.Tenants[i].Bounce
 	}
@@ -103,6 +105,19 @@ func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint
 	}
 	b.now.Store(e)
 	return nil
+}
+
+// doubt is what becomes of mail of a tenant's delivery group whose final dot was never answered (N3).
+func (b *book) doubt(tenant, group string) mail.Doubt {
+	s := b.now.Load().doubts[tenant]
+	policy := s.Policy
+	for _, g := range s.Groups {
+		if g.Name == group {
+			policy = g.Policy
+		}
+	}
+	way, _ := mail.ParseDoubt(policy)
+	return way
 }
 
 // ByNetwork implements smtpd.Directory.

@@ -167,10 +167,14 @@ func (n *Node) assembleEngine(e *engine) error {
 		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds, Suppressed: n.suppressed,
 		QuietHours: func(d mail.Domain) schedule.Hours { return n.book.now.Load().index.QuietHours(d) },
 		Share:      func() int { return int(n.senders.Load()) },
+		Doubt:      n.book.doubt,
 		Traffic:    func() *filter.Traffic { return n.book.now.Load().index.Traffic() },
 		Settled: func(s *mail.Settlement, err error) {
 			if err == nil {
 				n.numbers.settled(s)
+				if s.Event.InDoubt {
+					n.log.Warn("delivery in doubt", "message", s.Event.Message, "receiver", s.Event.Receiver, "detail", s.Event.Detail)
+				}
 				e.lists.settled(n, e, s)
 			}
 		},

@@ -88,10 +88,12 @@ func (r *receiver) serve(c net.Conn) {
 	now := &session{client: client}
 	r.note(func() { r.sessions = append(r.sessions, now) })
 	defer r.note(func() { now.ended = true })
+	gone := false
 	say := func(stage, arg, ok string) bool {
 		a := r.answer(stage, arg)
 		if a == reset {
 			_ = c.(*net.TCPConn).SetLinger(0)
+			gone = true
 			return false
 		}
 		if a == "" {
@@ -134,7 +136,9 @@ func (r *receiver) serve(c net.Conn) {
 				r.messages = append(r.messages, m)
 				r.mu.Unlock()
 			}
-			say("dot", m.to, "250 taken")
+			if say("dot", m.to, "250 taken"); gone {
+				return
+			}
 		case line == "QUIT":
 			say("quit", "", "221 bye")
 			return

@@ -73,6 +73,10 @@ func (n *Node) waiting(e *engine, ev *mail.Event, d *mail.Delivery) service.Wait
 		w.Binding, w.Detail = "gate", fmt.Sprintf("delivery group %s is stopped since %s by %s", g.Group, g.Since.Format(time.RFC3339), g.Author)
 		return w
 	}
+	if w.Delivery.InDoubt && n.book.doubt(ev.Tenant, ev.Group) == mail.DoubtHold {
+		w.Binding, w.Until, w.Detail = "in_doubt", w.Delivery.Expires, "it may have arrived: held until in_doubt says otherwise, or its lifetime ends"
+		return w
+	}
 	suspended, until, quiet := e.actors.Destinations().Binds(&w.Delivery, w.Receiver)
 	switch {
 	case suspended != nil && (until.IsZero() || until.After(due)):

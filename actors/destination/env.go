@@ -22,6 +22,8 @@ type Env struct {
 	// Suppressed tells why an address gets no mail of a tenant, or of one of its lists; nil = every address does. It is asked when a delivery is
 	// taken and before its final dot, because the address may be suppressed while it waits.
 	Suppressed func(tenant, list string, to mail.Address) (mail.Suppression, bool)
+	// Doubt is what becomes of mail whose final dot was never answered; nil = it is sent again. It is asked for such mail only.
+	Doubt func(tenant, group string) mail.Doubt
 	// QuietHours is when nothing is sent to a domain; nil = never. What a delivery carries comes on top.
 	QuietHours func(mail.Domain) schedule.Hours
 	// Traffic is what tenants want of the way their mail is sent, at the moment; nil = nothing, ever.
@@ -73,8 +75,10 @@ func (e *Env) IsHalted() bool { return e.halted.Load() }
 // and nothing ends.
 func (e *Env) leased() bool { return e.Lease == nil || e.Lease() }
 
-// stopped tells whether d's delivery group is.
-func (e *Env) stopped(d *mail.Delivery) bool { return e.Gates.Closed(d.Tenant, d.Group) }
+// stopped tells whether d's delivery group is, or d is in doubt and to be held.
+func (e *Env) stopped(d *mail.Delivery) bool {
+	return e.Gates.Closed(d.Tenant, d.Group) || d.InDoubt && e.Doubt != nil && e.Doubt(d.Tenant, d.Group) == mail.DoubtHold
+}
 
 // discards tells whether d is to end as interrupted.
 func (e *Env) discards(d *mail.Delivery) bool {

@@ -15,7 +15,9 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 	if o.At.IsZero() {
 		o.At = now
 	}
+	given := b.env.doubt(d, &o)
 	s := mail.Settlement{Delivery: d, Event: event(d, &o, receiver)}
+	s.Event.NoSuppress = s.Event.NoSuppress || given
 	p.Dot.Store(protocol.NoDot)
 	if o.InDoubt {
 		b.env.Counters.InDoubt.Add(1)
@@ -39,6 +41,21 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 		s.Next, s.Event.Next = &next, next.Due
 	}
 	b.env.Queue.Settle(s, b.durable(p, s.Next, b.watched(&s, done)))
+}
+
+// doubt decides about an outcome that is in doubt, and writes the decision into its words. True where the delivery is given
+// up: that says nothing about its address.
+func (e *Env) doubt(d *mail.Delivery, o *mail.Outcome) (given bool) {
+	if !o.InDoubt || e.Doubt == nil {
+		return false
+	}
+	way := e.Doubt(d.Tenant, d.Group)
+	o.Detail += ": " + way.String()
+	if way != mail.DoubtGiveUp {
+		return false
+	}
+	o.Result, o.Status = mail.Failed, mail.StatusOther
+	return true
 }
 
 // comesFrom is where a deferred delivery is to be tried again from. Whoever greylists knows a sender by its address: from

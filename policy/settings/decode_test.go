@@ -152,6 +152,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"secret hash too dear", inComposition(`users: [{name: u, secret_hash: "argon2id:$argon2id$v=19$m=99999999,t=3,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA"}]`), 5, "tenants[0].compositions[0].users[0].secret_hash", "m="},
 		{"user twice", inComposition("users:\n  - {name: u, secret_hash: " + hash + "}\n  - {name: u, secret_hash: " + hash + "}"), 7, "tenants[0].compositions[0].users[1].name", "exists already"},
 		{"reasons", inComposition("delivery_stop: {reasons: {10: 1}}"), 5, "tenants[0].compositions[0].delivery_stop.reasons.10", "1 to 9, or 99"},
+		{"in doubt", "tenants: [{name: shop, in_doubt: {groups: [{name: a, policy: lose}]}, compositions: [{name: main}]}]\n", 1, "tenants[0].in_doubt.groups[0].policy", "retry, hold, give_up"},
 		{"reasons key", inComposition("delivery_stop: {reasons: {two: 1}}"), 5, "tenants[0].compositions[0].delivery_stop.reasons.two", "must be a number"},
 		{"source address", "tenants:\n  - {name: a, compositions: [{name: c}]}\npools:\n  - {name: p, sources: [192.0.2.300]}", 4, "pools[0].sources[0]", "no IP address"},
 		{"speed connections", "tenants:\n  - name: a\n    compositions: [{name: c}]\n    speed: [{name: s, patterns: [x], connections: 101}]", 4, "tenants[0].speed[0].connections", "1 to 100"},

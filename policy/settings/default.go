@@ -58,6 +58,7 @@ func (t *Tenant) fill() {
 	set(&t.RetentionDays, 40)
 	set(&t.CleaningAbove, 10)
 	set(&t.Compliance, "off")
+	set(&t.InDoubt.Policy, "retry")
 	set(&t.Alignment, "off")
 	t.SpeedCap.fill()
 	for i := range t.Compositions {

@@ -33,7 +33,8 @@ type Tenant struct {
 	RetentionDays int           `yaml:"retention_days,omitempty" json:"retention_days,omitempty"` // 1-90, default 40
 	CleaningAbove int           `yaml:"cleaning_above,omitempty" json:"cleaning_above,omitempty"` // percent of unknown users (D2); default 10, -1 = never
 	Compliance    string        `yaml:"compliance,omitempty" json:"compliance,omitempty"`         // off (default), warn, refuse (N19)
-	Alignment     string        `yaml:"alignment,omitempty" json:"alignment,omitempty"`           // likewise: what the DNS says of the sender (N19)
+	InDoubt       InDoubt       `yaml:"in_doubt,omitempty" json:"in_doubt,omitempty"`
+	Alignment     string        `yaml:"alignment,omitempty" json:"alignment,omitempty"` // likewise: what the DNS says of the sender (N19)
 	SourceIPQuota int           `yaml:"source_ip_quota,omitempty" json:"source_ip_quota,omitempty"`
 	Compositions  []Composition `yaml:"compositions" json:"compositions"`
 	Speed         []Speed       `yaml:"speed,omitempty" json:"speed,omitempty"`
@@ -70,6 +71,18 @@ type Bounce struct {
 	Format    string `yaml:"format,omitempty" json:"format,omitempty"` // classic (default), dsn, none
 	To        string `yaml:"to,omitempty" json:"to,omitempty"`
 	OwnDomain bool   `yaml:"own_domain,omitempty" json:"own_domain,omitempty"`
+}
+
+// InDoubt says what becomes of mail whose final dot was never answered (N3): retry, hold or give_up.
+type InDoubt struct {
+	Policy string         `yaml:"policy,omitempty" json:"policy,omitempty"` // default retry
+	Groups []InDoubtGroup `yaml:"groups,omitempty" json:"groups,omitempty"`
+}
+
+// InDoubtGroup is what holds for one delivery group in place of InDoubt.Policy.
+type InDoubtGroup struct {
+	Name   string `yaml:"name" json:"name"`
+	Policy string `yaml:"policy" json:"policy"`
 }
 
 // Exclusion is error-address management (R100).

@@ -159,6 +159,7 @@ func (c *checker) tenant(t *Tenant, path string) {
 	c.between(t.Exclusion.Threshold, path+".exclusion.threshold", 1, 99)
 	c.between(t.RetentionDays, path+".retention_days", 1, 90)
 	c.oneOf(t.Compliance, path+".compliance", "off", "warn", "refuse")
+	c.inDoubt(&t.InDoubt, path+".in_doubt")
 	c.oneOf(t.Alignment, path+".alignment", "off", "warn", "refuse")
 	if t.CleaningAbove != -1 {
 		c.between(t.CleaningAbove, path+".cleaning_above", 1, 99)
@@ -275,4 +276,17 @@ func ParseNetwork(s string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%q maps IPv4 into IPv6; write the IPv4 network", s)
 	}
 	return p.Masked(), nil
+}
+
+func (c *checker) inDoubt(d *InDoubt, path string) {
+	c.oneOf(d.Policy, path+".policy", "retry", "hold", "give_up")
+	seen := map[string]bool{}
+	for i, g := range d.Groups {
+		p := at(path+".groups", i)
+		if g.Name == "" || seen[g.Name] {
+			c.fail(p+".name", "must name a delivery group, each once")
+		}
+		seen[g.Name] = true
+		c.oneOf(g.Policy, p+".policy", "retry", "hold", "give_up")
+	}
 }
