@@ -7,6 +7,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/intake"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/mail/directive"
 	"github.com/ekiden-mta/ekiden/mail/report"
 	"github.com/ekiden-mta/ekiden/policy/bounce"
 	"github.com/ekiden-mta/ekiden/policy/schedule"
@@ -33,7 +34,7 @@ func (b *bouncer) about(ev *mail.Event, composition string) *mail.Accepted {
 	if !ok || how.Format == "none" {
 		return nil
 	}
-	f := report.Failure{To: ev.To, Domain: ev.Domain, Notify: cmp.Or(mail.Address(how.To), ev.From), Host: b.node.cfg.Node.Hostname,
+	f := report.Failure{To: ev.To, Domain: ev.Domain, Notify: b.notify(&how, ev), Host: b.node.cfg.Node.Hostname,
 		At: b.node.clock.Now().Truncate(time.Millisecond), Accepted: ev.Message.Seq.Time()}
 	if f.Notify.Check() != nil {
 		return nil
@@ -57,6 +58,21 @@ func (b *bouncer) about(ev *mail.Event, composition string) *mail.Accepted {
 		body = f.Classic()
 	}
 	return b.accepted(&f, id, ev, m, composition, body)
+}
+
+// notify is who hears of a failure: the tenant's own address for that, else the Return-Path header that was submitted,
+// where the tenant wants that one, it is a mail address and the message is still there, else the envelope sender (E-17).
+func (b *bouncer) notify(how *settings.Bounce, ev *mail.Event) mail.Address {
+	if how.To != "" || !how.ReturnPath {
+		return cmp.Or(mail.Address(how.To), ev.From)
+	}
+	if body, err := b.store.Body(ev.Message); err == nil {
+		a := mail.Address(directive.Mailbox(directive.Find(body, "Return-Path")))
+		if a != "" && a.Check() == nil {
+			return a
+		}
+	}
+	return ev.From
 }
 
 // ownDomain is what a tenant that does not want to write in a carrier's name calls the sender's (E-18).

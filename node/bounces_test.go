@@ -122,6 +122,21 @@ func TestNotifications(t *testing.T) {
 		}
 		r.atRest()
 	})
+	t.Run("return path", func(t *testing.T) {
+		sink := startReceiver(t, "127.0.0.1:0", refuses)
+		r := newRigWith(t, to(sink), "", with("{return_path: true}"))
+		for rcpt, header := range map[string]string{"gone@a.test": "Return-Path: <lists@shop.test>\n", "gone@b.test": "", "gone@c.test": "Return-Path: <>\n"} {
+			r.session().mustSend(text(header), rcpt)
+			want := "sender@shop.test"
+			if rcpt == "gone@a.test" {
+				want = "lists@shop.test"
+			}
+			if m := sink.bounceOf(t, rcpt); m.to != want || !strings.Contains(m.data, "To: "+want+"\r\n") {
+				t.Errorf("%s: told %s: %s", rcpt, m.to, m.data)
+			}
+		}
+		r.atRest()
+	})
 	t.Run("none", func(t *testing.T) {
 		sink := startReceiver(t, "127.0.0.1:0", refuses)
 		r := newRigWith(t, to(sink), "", with("{format: none}"))

@@ -68,9 +68,10 @@ type Composition struct {
 
 // Bounce says how failures are told to the tenant.
 type Bounce struct {
-	Format    string `yaml:"format,omitempty" json:"format,omitempty"` // classic (default), dsn, none
-	To        string `yaml:"to,omitempty" json:"to,omitempty"`
-	OwnDomain bool   `yaml:"own_domain,omitempty" json:"own_domain,omitempty"`
+	Format     string `yaml:"format,omitempty" json:"format,omitempty"` // classic (default), dsn, none
+	To         string `yaml:"to,omitempty" json:"to,omitempty"`
+	OwnDomain  bool   `yaml:"own_domain,omitempty" json:"own_domain,omitempty"`
+	ReturnPath bool   `yaml:"return_path,omitempty" json:"return_path,omitempty"` // to the Return-Path header that was submitted (E-17)
 }
 
 // InDoubt says what becomes of mail whose final dot was never answered (N3): retry, hold or give_up.
