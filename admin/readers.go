@@ -45,7 +45,7 @@ func authorOf(r *http.Request) string {
 	return author
 }
 
-// readers lets the operator make a call, and the API users who may: with name and key as BASIC, over HTTPS or on this
+// readers lets the operator make a call, and the API users who may: with name and key as BASIC, or a token of the tenant, over HTTPS or on this
 // machine, ten calls at a time.
 func (s *Server) readers(c route) http.Handler {
 	operator := s.guard.operator(c.serve)
@@ -54,7 +54,7 @@ func (s *Server) readers(c route) http.Handler {
 		return operator
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, _, basic := r.BasicAuth(); !basic {
+		if _, _, basic := r.BasicAuth(); !basic && !s.compat.HasToken(r) {
 			operator.ServeHTTP(w, r)
 			return
 		}

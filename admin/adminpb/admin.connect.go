@@ -124,6 +124,14 @@ const (
 	// AdminServiceListDeliveryStopsProcedure is the fully-qualified name of the AdminService's
 	// ListDeliveryStops RPC.
 	AdminServiceListDeliveryStopsProcedure = "/ekiden.admin.v1.AdminService/ListDeliveryStops"
+	// AdminServiceCreateTokenProcedure is the fully-qualified name of the AdminService's CreateToken
+	// RPC.
+	AdminServiceCreateTokenProcedure = "/ekiden.admin.v1.AdminService/CreateToken"
+	// AdminServiceListTokensProcedure is the fully-qualified name of the AdminService's ListTokens RPC.
+	AdminServiceListTokensProcedure = "/ekiden.admin.v1.AdminService/ListTokens"
+	// AdminServiceRevokeTokenProcedure is the fully-qualified name of the AdminService's RevokeToken
+	// RPC.
+	AdminServiceRevokeTokenProcedure = "/ekiden.admin.v1.AdminService/RevokeToken"
 )
 
 // AdminServiceClient is a client for the ekiden.admin.v1.AdminService service.
@@ -176,6 +184,10 @@ type AdminServiceClient interface {
 	ListReplyRules(context.Context, *ListReplyRulesRequest) (*ListReplyRulesResponse, error)
 	// What stops deliveries by itself
 	ListDeliveryStops(context.Context, *ListDeliveryStopsRequest) (*ListDeliveryStopsResponse, error)
+	// Tokens of tenants, for their HTTP APIs
+	CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error)
+	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
+	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the ekiden.admin.v1.AdminService service. By
@@ -399,6 +411,24 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("ListDeliveryStops")),
 			connect.WithClientOptions(opts...),
 		),
+		createToken: connect.NewClient[CreateTokenRequest, CreateTokenResponse](
+			httpClient,
+			baseURL+AdminServiceCreateTokenProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("CreateToken")),
+			connect.WithClientOptions(opts...),
+		),
+		listTokens: connect.NewClient[ListTokensRequest, ListTokensResponse](
+			httpClient,
+			baseURL+AdminServiceListTokensProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListTokens")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeToken: connect.NewClient[RevokeTokenRequest, RevokeTokenResponse](
+			httpClient,
+			baseURL+AdminServiceRevokeTokenProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RevokeToken")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -439,6 +469,9 @@ type adminServiceClient struct {
 	rebuildStatistics  *connect.Client[RebuildStatisticsRequest, RebuildStatisticsResponse]
 	listReplyRules     *connect.Client[ListReplyRulesRequest, ListReplyRulesResponse]
 	listDeliveryStops  *connect.Client[ListDeliveryStopsRequest, ListDeliveryStopsResponse]
+	createToken        *connect.Client[CreateTokenRequest, CreateTokenResponse]
+	listTokens         *connect.Client[ListTokensRequest, ListTokensResponse]
+	revokeToken        *connect.Client[RevokeTokenRequest, RevokeTokenResponse]
 }
 
 // GetStatus calls ekiden.admin.v1.AdminService.GetStatus.
@@ -756,6 +789,33 @@ func (c *adminServiceClient) ListDeliveryStops(ctx context.Context, req *ListDel
 	return nil, err
 }
 
+// CreateToken calls ekiden.admin.v1.AdminService.CreateToken.
+func (c *adminServiceClient) CreateToken(ctx context.Context, req *CreateTokenRequest) (*CreateTokenResponse, error) {
+	response, err := c.createToken.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListTokens calls ekiden.admin.v1.AdminService.ListTokens.
+func (c *adminServiceClient) ListTokens(ctx context.Context, req *ListTokensRequest) (*ListTokensResponse, error) {
+	response, err := c.listTokens.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeToken calls ekiden.admin.v1.AdminService.RevokeToken.
+func (c *adminServiceClient) RevokeToken(ctx context.Context, req *RevokeTokenRequest) (*RevokeTokenResponse, error) {
+	response, err := c.revokeToken.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the ekiden.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// Node
@@ -806,6 +866,10 @@ type AdminServiceHandler interface {
 	ListReplyRules(context.Context, *ListReplyRulesRequest) (*ListReplyRulesResponse, error)
 	// What stops deliveries by itself
 	ListDeliveryStops(context.Context, *ListDeliveryStopsRequest) (*ListDeliveryStopsResponse, error)
+	// Tokens of tenants, for their HTTP APIs
+	CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error)
+	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
+	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -1025,6 +1089,24 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("ListDeliveryStops")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceCreateTokenHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceCreateTokenProcedure,
+		svc.CreateToken,
+		connect.WithSchema(adminServiceMethods.ByName("CreateToken")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListTokensHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListTokensProcedure,
+		svc.ListTokens,
+		connect.WithSchema(adminServiceMethods.ByName("ListTokens")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceRevokeTokenHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceRevokeTokenProcedure,
+		svc.RevokeToken,
+		connect.WithSchema(adminServiceMethods.ByName("RevokeToken")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/ekiden.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceGetStatusProcedure:
@@ -1097,6 +1179,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListReplyRulesHandler.ServeHTTP(w, r)
 		case AdminServiceListDeliveryStopsProcedure:
 			adminServiceListDeliveryStopsHandler.ServeHTTP(w, r)
+		case AdminServiceCreateTokenProcedure:
+			adminServiceCreateTokenHandler.ServeHTTP(w, r)
+		case AdminServiceListTokensProcedure:
+			adminServiceListTokensHandler.ServeHTTP(w, r)
+		case AdminServiceRevokeTokenProcedure:
+			adminServiceRevokeTokenHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1244,4 +1332,16 @@ func (UnimplementedAdminServiceHandler) ListReplyRules(context.Context, *ListRep
 
 func (UnimplementedAdminServiceHandler) ListDeliveryStops(context.Context, *ListDeliveryStopsRequest) (*ListDeliveryStopsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ListDeliveryStops is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.CreateToken is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.ListTokens is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("ekiden.admin.v1.AdminService.RevokeToken is not implemented"))
 }

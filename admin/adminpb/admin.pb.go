@@ -6934,6 +6934,347 @@ func (x *DeliveryStop) GetStopped() uint32 {
 	return 0
 }
 
+// A tenant's token. The token itself is shown once, when it is made; what is kept is a hash.
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // 1-64 of a-z, 0-9 and -
+	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Role          string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"` // viewer or administrator
+	User          string                 `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"` // an API user whose own data, and rights, are all it has; "" = the tenant's
+	Created       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"`
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"` // absent = never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_admin_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{103}
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Token) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Token) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Token) GetCreated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Created
+	}
+	return nil
+}
+
+func (x *Token) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+type CreateTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenRequest) Reset() {
+	*x = CreateTokenRequest{}
+	mi := &file_admin_proto_msgTypes[104]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenRequest) ProtoMessage() {}
+
+func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[104]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{104}
+}
+
+func (x *CreateTokenRequest) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+type CreateTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenResponse) Reset() {
+	*x = CreateTokenResponse{}
+	mi := &file_admin_proto_msgTypes[105]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenResponse) ProtoMessage() {}
+
+func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[105]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{105}
+}
+
+func (x *CreateTokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type ListTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensRequest) Reset() {
+	*x = ListTokensRequest{}
+	mi := &file_admin_proto_msgTypes[106]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensRequest) ProtoMessage() {}
+
+func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[106]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
+func (*ListTokensRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{106}
+}
+
+func (x *ListTokensRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+type ListTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*Token               `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensResponse) Reset() {
+	*x = ListTokensResponse{}
+	mi := &file_admin_proto_msgTypes[107]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensResponse) ProtoMessage() {}
+
+func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[107]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
+func (*ListTokensResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{107}
+}
+
+func (x *ListTokensResponse) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type RevokeTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenRequest) Reset() {
+	*x = RevokeTokenRequest{}
+	mi := &file_admin_proto_msgTypes[108]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenRequest) ProtoMessage() {}
+
+func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[108]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
+func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{108}
+}
+
+func (x *RevokeTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RevokeTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenResponse) Reset() {
+	*x = RevokeTokenResponse{}
+	mi := &file_admin_proto_msgTypes[109]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenResponse) ProtoMessage() {}
+
+func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[109]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
+func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{109}
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -7463,7 +7804,25 @@ const file_admin_proto_rawDesc = "" +
 	"\astopped\x18\b \x01(\rR\astopped\x1a:\n" +
 	"\fReasonsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x012\xd9\x18\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xc7\x01\n" +
+	"\x05Token\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x12\n" +
+	"\x04user\x18\x04 \x01(\tR\x04user\x124\n" +
+	"\acreated\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
+	"\aexpires\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"B\n" +
+	"\x12CreateTokenRequest\x12,\n" +
+	"\x05token\x18\x01 \x01(\v2\x16.ekiden.admin.v1.TokenR\x05token\"+\n" +
+	"\x13CreateTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\"+\n" +
+	"\x11ListTokensRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"D\n" +
+	"\x12ListTokensResponse\x12.\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x16.ekiden.admin.v1.TokenR\x06tokens\"(\n" +
+	"\x12RevokeTokenRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
+	"\x13RevokeTokenResponse2\xe4\x1a\n" +
 	"\fAdminService\x12R\n" +
 	"\tGetStatus\x12!.ekiden.admin.v1.GetStatusRequest\x1a\".ekiden.admin.v1.GetStatusResponse\x12I\n" +
 	"\x06Unseal\x12\x1e.ekiden.admin.v1.UnsealRequest\x1a\x1f.ekiden.admin.v1.UnsealResponse\x12F\n" +
@@ -7502,7 +7861,11 @@ const file_admin_proto_rawDesc = "" +
 	"\rGetStatistics\x12%.ekiden.admin.v1.GetStatisticsRequest\x1a&.ekiden.admin.v1.GetStatisticsResponse\x12j\n" +
 	"\x11RebuildStatistics\x12).ekiden.admin.v1.RebuildStatisticsRequest\x1a*.ekiden.admin.v1.RebuildStatisticsResponse\x12a\n" +
 	"\x0eListReplyRules\x12&.ekiden.admin.v1.ListReplyRulesRequest\x1a'.ekiden.admin.v1.ListReplyRulesResponse\x12j\n" +
-	"\x11ListDeliveryStops\x12).ekiden.admin.v1.ListDeliveryStopsRequest\x1a*.ekiden.admin.v1.ListDeliveryStopsResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
+	"\x11ListDeliveryStops\x12).ekiden.admin.v1.ListDeliveryStopsRequest\x1a*.ekiden.admin.v1.ListDeliveryStopsResponse\x12X\n" +
+	"\vCreateToken\x12#.ekiden.admin.v1.CreateTokenRequest\x1a$.ekiden.admin.v1.CreateTokenResponse\x12U\n" +
+	"\n" +
+	"ListTokens\x12\".ekiden.admin.v1.ListTokensRequest\x1a#.ekiden.admin.v1.ListTokensResponse\x12X\n" +
+	"\vRevokeToken\x12#.ekiden.admin.v1.RevokeTokenRequest\x1a$.ekiden.admin.v1.RevokeTokenResponseB4Z2github.com/ekiden-mta/ekiden/admin/adminpb;adminpbb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -7516,7 +7879,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 111)
 var file_admin_proto_goTypes = []any{
 	(*Absent)(nil),                     // 0: ekiden.admin.v1.Absent
 	(*GetStatusRequest)(nil),           // 1: ekiden.admin.v1.GetStatusRequest
@@ -7621,59 +7984,66 @@ var file_admin_proto_goTypes = []any{
 	(*ListDeliveryStopsRequest)(nil),   // 100: ekiden.admin.v1.ListDeliveryStopsRequest
 	(*ListDeliveryStopsResponse)(nil),  // 101: ekiden.admin.v1.ListDeliveryStopsResponse
 	(*DeliveryStop)(nil),               // 102: ekiden.admin.v1.DeliveryStop
-	nil,                                // 103: ekiden.admin.v1.DeliveryStop.ReasonsEntry
-	(*durationpb.Duration)(nil),        // 104: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 105: google.protobuf.Timestamp
+	(*Token)(nil),                      // 103: ekiden.admin.v1.Token
+	(*CreateTokenRequest)(nil),         // 104: ekiden.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 105: ekiden.admin.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 106: ekiden.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 107: ekiden.admin.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 108: ekiden.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 109: ekiden.admin.v1.RevokeTokenResponse
+	nil,                                // 110: ekiden.admin.v1.DeliveryStop.ReasonsEntry
+	(*durationpb.Duration)(nil),        // 111: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 112: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	104, // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
+	111, // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
 	4,   // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
-	105, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	105, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	112, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	112, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
 	3,   // 4: ekiden.admin.v1.GetStatusResponse.conservation:type_name -> ekiden.admin.v1.Conservation
 	4,   // 5: ekiden.admin.v1.GetStatusResponse.notices:type_name -> ekiden.admin.v1.Reason
 	13,  // 6: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	13,  // 7: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	0,   // 8: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
-	105, // 9: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
+	112, // 9: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
 	99,  // 10: ekiden.admin.v1.Keys.members:type_name -> ekiden.admin.v1.KeyHolder
 	17,  // 11: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
 	0,   // 12: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	105, // 13: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
+	112, // 13: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
 	14,  // 14: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
 	20,  // 15: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
 	21,  // 16: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
 	0,   // 17: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	105, // 18: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
+	112, // 18: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
 	25,  // 19: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
 	24,  // 20: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
 	0,   // 21: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
-	105, // 22: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
-	105, // 23: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
-	105, // 24: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	105, // 25: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	105, // 26: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
-	105, // 27: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
-	105, // 28: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
-	104, // 29: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
+	112, // 22: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
+	112, // 23: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
+	112, // 24: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	112, // 25: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	112, // 26: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
+	112, // 27: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
+	112, // 28: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
+	111, // 29: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
 	26,  // 30: ekiden.admin.v1.Event.served:type_name -> ekiden.admin.v1.Served
-	105, // 31: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
-	105, // 32: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
+	112, // 31: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	112, // 32: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
 	25,  // 33: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
 	0,   // 34: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	31,  // 35: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
 	0,   // 36: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	14,  // 37: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
-	105, // 38: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
+	112, // 38: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
 	34,  // 39: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
-	105, // 40: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
-	104, // 41: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
+	112, // 40: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
+	111, // 41: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
 	0,   // 42: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
 	39,  // 43: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
-	105, // 44: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
-	105, // 45: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
+	112, // 44: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
+	112, // 45: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
 	39,  // 46: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	104, // 47: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
+	111, // 47: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
 	40,  // 48: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
 	0,   // 49: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
 	39,  // 50: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
@@ -7683,8 +8053,8 @@ var file_admin_proto_depIdxs = []int32{
 	51,  // 54: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
 	52,  // 55: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
 	54,  // 56: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
-	105, // 57: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
-	105, // 58: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	112, // 57: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
+	112, // 58: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
 	55,  // 59: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
 	55,  // 60: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
 	55,  // 61: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
@@ -7693,14 +8063,14 @@ var file_admin_proto_depIdxs = []int32{
 	69,  // 64: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
 	0,   // 65: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
 	70,  // 66: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	105, // 67: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	112, // 67: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
 	71,  // 68: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
 	70,  // 69: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
 	80,  // 70: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	105, // 71: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	112, // 71: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
 	83,  // 72: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
 	0,   // 73: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	105, // 74: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	112, // 74: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
 	0,   // 75: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
 	88,  // 76: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
 	91,  // 77: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
@@ -7710,85 +8080,95 @@ var file_admin_proto_depIdxs = []int32{
 	0,   // 81: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	98,  // 82: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
 	0,   // 83: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	104, // 84: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
+	111, // 84: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
 	102, // 85: ekiden.admin.v1.ListDeliveryStopsResponse.stops:type_name -> ekiden.admin.v1.DeliveryStop
-	103, // 86: ekiden.admin.v1.DeliveryStop.reasons:type_name -> ekiden.admin.v1.DeliveryStop.ReasonsEntry
-	105, // 87: ekiden.admin.v1.DeliveryStop.last_run:type_name -> google.protobuf.Timestamp
-	1,   // 88: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	5,   // 89: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	7,   // 90: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	9,   // 91: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	11,  // 92: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	15,  // 93: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	18,  // 94: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	22,  // 95: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	27,  // 96: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	29,  // 97: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	32,  // 98: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	35,  // 99: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	37,  // 100: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	41,  // 101: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	43,  // 102: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	45,  // 103: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	47,  // 104: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	49,  // 105: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	56,  // 106: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	58,  // 107: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	60,  // 108: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	62,  // 109: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	65,  // 110: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	67,  // 111: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	72,  // 112: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	74,  // 113: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	76,  // 114: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	78,  // 115: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	81,  // 116: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
-	84,  // 117: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
-	86,  // 118: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
-	89,  // 119: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
-	93,  // 120: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
-	96,  // 121: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
-	100, // 122: ekiden.admin.v1.AdminService.ListDeliveryStops:input_type -> ekiden.admin.v1.ListDeliveryStopsRequest
-	2,   // 123: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	6,   // 124: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	8,   // 125: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	10,  // 126: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	12,  // 127: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	16,  // 128: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	19,  // 129: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	23,  // 130: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	28,  // 131: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	30,  // 132: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	33,  // 133: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	36,  // 134: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	38,  // 135: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	42,  // 136: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	44,  // 137: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	46,  // 138: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	48,  // 139: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	50,  // 140: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	57,  // 141: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	59,  // 142: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	61,  // 143: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	63,  // 144: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	66,  // 145: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	68,  // 146: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	73,  // 147: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	75,  // 148: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	77,  // 149: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	79,  // 150: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	82,  // 151: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
-	85,  // 152: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
-	87,  // 153: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
-	90,  // 154: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
-	94,  // 155: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
-	97,  // 156: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
-	101, // 157: ekiden.admin.v1.AdminService.ListDeliveryStops:output_type -> ekiden.admin.v1.ListDeliveryStopsResponse
-	123, // [123:158] is the sub-list for method output_type
-	88,  // [88:123] is the sub-list for method input_type
-	88,  // [88:88] is the sub-list for extension type_name
-	88,  // [88:88] is the sub-list for extension extendee
-	0,   // [0:88] is the sub-list for field type_name
+	110, // 86: ekiden.admin.v1.DeliveryStop.reasons:type_name -> ekiden.admin.v1.DeliveryStop.ReasonsEntry
+	112, // 87: ekiden.admin.v1.DeliveryStop.last_run:type_name -> google.protobuf.Timestamp
+	112, // 88: ekiden.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	112, // 89: ekiden.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	103, // 90: ekiden.admin.v1.CreateTokenRequest.token:type_name -> ekiden.admin.v1.Token
+	103, // 91: ekiden.admin.v1.ListTokensResponse.tokens:type_name -> ekiden.admin.v1.Token
+	1,   // 92: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	5,   // 93: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	7,   // 94: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	9,   // 95: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	11,  // 96: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	15,  // 97: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	18,  // 98: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	22,  // 99: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	27,  // 100: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	29,  // 101: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	32,  // 102: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	35,  // 103: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	37,  // 104: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	41,  // 105: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	43,  // 106: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	45,  // 107: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	47,  // 108: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	49,  // 109: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	56,  // 110: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	58,  // 111: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	60,  // 112: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	62,  // 113: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	65,  // 114: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	67,  // 115: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	72,  // 116: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	74,  // 117: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	76,  // 118: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	78,  // 119: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	81,  // 120: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	84,  // 121: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	86,  // 122: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
+	89,  // 123: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
+	93,  // 124: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
+	96,  // 125: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
+	100, // 126: ekiden.admin.v1.AdminService.ListDeliveryStops:input_type -> ekiden.admin.v1.ListDeliveryStopsRequest
+	104, // 127: ekiden.admin.v1.AdminService.CreateToken:input_type -> ekiden.admin.v1.CreateTokenRequest
+	106, // 128: ekiden.admin.v1.AdminService.ListTokens:input_type -> ekiden.admin.v1.ListTokensRequest
+	108, // 129: ekiden.admin.v1.AdminService.RevokeToken:input_type -> ekiden.admin.v1.RevokeTokenRequest
+	2,   // 130: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	6,   // 131: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	8,   // 132: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	10,  // 133: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	12,  // 134: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	16,  // 135: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	19,  // 136: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	23,  // 137: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	28,  // 138: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	30,  // 139: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	33,  // 140: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	36,  // 141: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	38,  // 142: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	42,  // 143: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	44,  // 144: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	46,  // 145: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	48,  // 146: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	50,  // 147: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	57,  // 148: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	59,  // 149: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	61,  // 150: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	63,  // 151: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	66,  // 152: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	68,  // 153: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	73,  // 154: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	75,  // 155: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	77,  // 156: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	79,  // 157: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	82,  // 158: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	85,  // 159: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	87,  // 160: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
+	90,  // 161: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
+	94,  // 162: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
+	97,  // 163: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
+	101, // 164: ekiden.admin.v1.AdminService.ListDeliveryStops:output_type -> ekiden.admin.v1.ListDeliveryStopsResponse
+	105, // 165: ekiden.admin.v1.AdminService.CreateToken:output_type -> ekiden.admin.v1.CreateTokenResponse
+	107, // 166: ekiden.admin.v1.AdminService.ListTokens:output_type -> ekiden.admin.v1.ListTokensResponse
+	109, // 167: ekiden.admin.v1.AdminService.RevokeToken:output_type -> ekiden.admin.v1.RevokeTokenResponse
+	130, // [130:168] is the sub-list for method output_type
+	92,  // [92:130] is the sub-list for method input_type
+	92,  // [92:92] is the sub-list for extension type_name
+	92,  // [92:92] is the sub-list for extension extendee
+	0,   // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -7811,7 +8191,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   104,
+			NumMessages:   111,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,7 +25,8 @@ type reader struct {
 func (a *API) reader(r *http.Request) (reader, *faults) {
 	tenant := r.URL.Query().Get("tenant")
 	name, key, basic := r.BasicAuth()
-	if !basic {
+	token, ok := a.token(r)
+	if !basic && !ok {
 		if status, err := a.c.Operator(r); err != nil {
 			if status == http.StatusTooManyRequests {
 				return reader{}, a.fault(r, codeCrowded, "")
@@ -35,7 +36,12 @@ func (a *API) reader(r *http.Request) (reader, *faults) {
 		return reader{operator: true, User: service.User{Name: operatorName, Tenant: tenant, HTTP: true, Administrator: true,
 			ViewAddresses: true, Zone: time.Local}}, nil
 	}
-	user, no := a.basic(r, name, key, true)
+	user, no := token, (*faults)(nil)
+	if ok {
+		no = a.admit(r, user, true)
+	} else {
+		user, no = a.basic(r, name, key, true)
+	}
 	if no != nil {
 		return reader{}, no
 	}
@@ -58,20 +64,46 @@ func (a *API) basic(r *http.Request, name, key string, addresses bool) (service.
 		return user, a.fault(r, codeCrowded, "")
 	case verdict != secret.Good:
 		return user, a.fault(r, codeLogin, "")
-	case !user.HTTP, addresses && !user.ViewAddresses:
-		return user, a.fault(r, codeForbidden, "")
-	case !a.take(user.Name):
-		return user, a.fault(r, codeCrowded, "")
 	}
-	return user, nil
+	return user, a.admit(r, user, addresses)
 }
 
-// Enter lets an API user make a call of the native API by BASIC; its calls count as one with those of the compatible
+// token finds out whose the bearer token of a call is; false where it has none of a tenant's.
+func (a *API) token(r *http.Request) (service.User, bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || a.c.Services.Tokens == nil {
+		return service.User{}, false
+	}
+	return a.c.Services.Tokens.Bearer(strings.TrimSpace(token))
+}
+
+// admit lets a user who has proved itself make a call, if it may and has not ten under way.
+func (a *API) admit(r *http.Request, user service.User, addresses bool) *faults {
+	switch {
+	case !private(r) || !a.c.Services.Users.AllowsAPI(Origin(r)):
+		return a.fault(r, codeAddress, "")
+	case !user.HTTP, addresses && !user.ViewAddresses:
+		return a.fault(r, codeForbidden, "")
+	case !a.take(user.Name):
+		return a.fault(r, codeCrowded, "")
+	}
+	return nil
+}
+
+// HasToken tells whether a call bears a token of a tenant, which Enter will look at.
+func (a *API) HasToken(r *http.Request) bool {
+	_, ok := a.token(r)
+	return ok
+}
+
+// Enter lets an API user make a call of the native API by BASIC or by a token; its calls count as one with those of the compatible
 // APIs. Where it may not, leave is nil, and status and why say it; else leave must be called at the end.
 func (a *API) Enter(r *http.Request, addresses bool) (u service.User, leave func(), status int, why string) {
 	name, key, _ := r.BasicAuth()
 	no := a.fault(r, codeForbidden, "")
-	if !foreign(r) {
+	if token, ok := a.token(r); ok {
+		u, no = token, a.admit(r, token, addresses)
+	} else if !foreign(r) {
 		u, no = a.basic(r, name, key, addresses)
 	}
 	if no != nil {

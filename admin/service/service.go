@@ -53,6 +53,7 @@ type Services struct {
 	Probes        Probes
 	Replies       Replies
 	Users         Users
+	Tokens        Tokens
 	Links         Links
 }
 

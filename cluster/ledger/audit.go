@@ -58,6 +58,10 @@ func (p *PutObjects) action() string {
 	action := ""
 	for i := range p.Changes {
 		switch o := &p.Changes[i]; {
+		case o.Kind == KindToken && o.Delete:
+			return "revoke token"
+		case o.Kind == KindToken:
+			return "create token"
 		case o.Kind != KindSuspension:
 			return "settings"
 		case o.Delete:

@@ -15,7 +15,6 @@ func (later) Run() error { return refused(errLater) }
 // laterCommands are the commands whose parts come with later releases.
 type laterCommands struct {
 	Account accountCmds `cmd:"" group:"In later releases:" help:"Accounts of the console."`
-	Token   tokenCmds   `cmd:"" group:"In later releases:" help:"Tokens of the API."`
 	DKIM    dkimCmds    `cmd:"" group:"In later releases:" name:"dkim" help:"DKIM keys."`
 }
 
@@ -41,27 +40,6 @@ type accountCmd struct {
 }
 
 func (accountCmd) Help() string { return "Example: ekiden account add ann --role viewer" }
-
-type tokenCmds struct {
-	Create tokenCmd     `cmd:"" help:"Make a token."`
-	List   tokenListCmd `cmd:"" help:"List tokens."`
-	Revoke tokenCmd     `cmd:"" help:"Revoke a token."`
-}
-
-type tokenListCmd struct {
-	later `kong:"-"`
-}
-
-func (tokenListCmd) Help() string { return "Example: ekiden token list" }
-
-type tokenCmd struct {
-	Name   string `arg:"" help:"Token."`
-	Role   string `help:"Role." placeholder:"ROLE"`
-	Tenant string `help:"Tenant." placeholder:"NAME"`
-	later  `kong:"-"`
-}
-
-func (tokenCmd) Help() string { return "Example: ekiden token create monitoring --role viewer" }
 
 type dkimCmds struct {
 	Create dkimCmd `cmd:"" help:"Make a key for a domain."`

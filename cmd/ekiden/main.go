@@ -63,6 +63,8 @@ type commands struct {
 	Doctor      doctorCmd       `cmd:"" help:"Check names, records, disk, limits and keys, and say what to change."`
 	Version     versionCmd      `cmd:"" help:"Print the version."`
 
+	Token tokenCmds `cmd:"" help:"Tokens of tenants for the HTTP APIs."`
+
 	laterCommands `embed:""`
 }
 
