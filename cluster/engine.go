@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
 )
@@ -32,6 +33,7 @@ const (
 type engine struct {
 	raft   *raft.Raft
 	trans  raft.Transport
+	begun  time.Time       // by the machine's clock
 	ctx    context.Context // ends with this incarnation
 	cancel context.CancelFunc
 }
@@ -95,7 +97,7 @@ func (c *Cluster) startEngine() error {
 	if err != nil {
 		return fmt.Errorf("raft's log: %w", err)
 	}
-	e := &engine{trans: c.transport()}
+	e := &engine{trans: c.transport(), begun: clock.Wall()}
 	e.ctx, e.cancel = context.WithCancel(c.ctx)
 	e.raft, err = raft.NewRaft(conf, c.fsm, cache, c.logs, snaps, e.trans)
 	if err != nil {
@@ -118,9 +120,12 @@ func (c *Cluster) transport() raft.Transport {
 	return &raftTransport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: c.port.stream(), MaxPool: 3, Timeout: 10 * time.Second, Logger: &raftLog{log: c.log},
+			// No pipeline: one whose follower refuses an entry, as one does whose disk hangs, may stand still for good, and its
+			// heartbeats go on, also from a leader that has stepped down, so that nobody asks for votes (hashicorp/raft#612).
+			MaxRPCsInFlight:       1,
 			ServerAddressProvider: addresses{c},
 		}),
-		doubt: func() bool { return c.logs.SickWithin(quarantine) },
+		doubt: c.inDoubt,
 	}
 }
 
@@ -132,7 +137,7 @@ func closeTransport(t raft.Transport) error {
 }
 
 // stop ends an incarnation. Its connections go first, so that members stop hearing heartbeats even where its goroutines
-// hang; LeadershipTransfer is not used, because a leader may refuse work for ever after one that was interrupted
+// hang, and none of these waits for a member that does not answer; LeadershipTransfer is not used, because a leader may refuse work for ever after one that was interrupted
 // (hashicorp/raft#696). It reports whether everything ended.
 func (e *engine) stop(log *slog.Logger) bool {
 	e.cancel()

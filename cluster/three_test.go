@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -95,6 +96,28 @@ func TestLeaderDiskHangs(t *testing.T) {
 	if old.c.restarted.Load() == 0 {
 		t.Error("raft was not started anew after its disk had hung")
 	}
+}
+
+// TestAllDisksHang: where the disks of all members hung at once, nobody is left out of doubt, and one of them leads all the
+// same once they answer.
+func TestAllDisksHang(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 3)
+	h.mustFound()
+	h.mustLeader().mustPropose(putMeta("before", "1"))
+	for _, m := range h.members {
+		m.sick.hang()
+	}
+	eventually(t, 10*time.Second, "every disk to be in doubt", func() bool {
+		return !slices.ContainsFunc(h.members, func(m *member) bool { return !m.c.logs.SickWithin(quarantine) })
+	})
+	for _, m := range h.members {
+		m.sick.heal()
+	}
+	eventually(t, quarantine/2, "a leader", func() bool {
+		return slices.ContainsFunc(h.members, func(m *member) bool { return m.c.Leads() })
+	})
+	h.mustLeader().mustPropose(putMeta("after", "1"))
 }
 
 func TestMinorityStops(t *testing.T) {

@@ -12,10 +12,16 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ekiden-mta/ekiden/cluster/wire"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 )
 
-// quarantine is how long after its disk failed to answer a member asks for no votes.
-const quarantine = time.Minute
+const (
+	// quarantine is how long after its disk failed to answer a member asks for no votes.
+	quarantine = time.Minute
+	// precedence is how long members whose disks answer have for themselves, some rounds of an election. Where they elect
+	// nobody, the disk they all share hung, or the one with all entries is in quarantine.
+	precedence = 8 * time.Second
+)
 
 var errQuarantine = errors.New("no vote is asked for while the disk is in doubt")
 
@@ -50,6 +56,24 @@ func (t *raftTransport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, 
 	return t.NetworkTransport.RequestPreVote(id, to, req, resp)
 }
 
+// inDoubt tells whether this member should ask for no votes, because of its disk.
+func (c *Cluster) inDoubt() bool {
+	switch e := c.engine.Load(); {
+	case c.logs.Sick():
+		return true
+	case !c.logs.SickWithin(quarantine):
+		return false
+	case e == nil:
+		return true
+	default:
+		heard := e.raft.LastContact()
+		if heard.Before(e.begun) {
+			heard = e.begun
+		}
+		return clock.Since(heard) < precedence
+	}
+}
+
 // raftPort takes raft's connections from wire for as long as the process lives, and hands them to whichever incarnation of
 // raft is running: raft closes its transport with itself, and wire's listener is to outlive that.
 type raftPort struct {
@@ -79,26 +103,67 @@ func (p *raftPort) serve(ln net.Listener, stop <-chan struct{}) {
 	}
 }
 
-// stream is one incarnation's raft.StreamLayer.
+// stream is one incarnation's raft.StreamLayer. Its end is the end of the connections it made: raft's transport closes only
+// those that are at rest, and goes on to dial.
 type stream struct {
 	port *raftPort
-	once sync.Once
-	done chan struct{}
+	life context.Context
+	end  context.CancelFunc
+
+	mu   sync.Mutex
+	open map[*dialed]bool // nil: closed
 }
 
-func (p *raftPort) stream() *stream { return &stream{port: p, done: make(chan struct{})} }
+func (p *raftPort) stream() *stream {
+	s := &stream{port: p, open: map[*dialed]bool{}}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// dialed is a connection that its stream knows of until it is closed.
+type dialed struct {
+	net.Conn
+	of *stream
+}
+
+func (d *dialed) Close() error {
+	d.of.mu.Lock()
+	delete(d.of.open, d)
+	d.of.mu.Unlock()
+	return d.Conn.Close()
+}
+
+// own notes a connection. It is closed at once where the stream is.
+func (s *stream) own(conn net.Conn) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	d := &dialed{Conn: conn, of: s}
+	s.open[d] = true
+	return d, nil
+}
 
 func (s *stream) Accept() (net.Conn, error) {
 	select {
 	case conn := <-s.port.conns:
 		return conn, nil
-	case <-s.done:
+	case <-s.life.Done():
 		return nil, net.ErrClosed
 	}
 }
 
 func (s *stream) Close() error {
-	s.once.Do(func() { close(s.done) })
+	s.end()
+	s.mu.Lock()
+	open := s.open
+	s.open = nil
+	s.mu.Unlock()
+	for d := range open {
+		d.Conn.Close()
+	}
 	return nil
 }
 
@@ -120,7 +185,7 @@ func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 // Dial connects and makes sure that the certificate at the other end is that of the member raft means: an address may
 // have been given to another machine since.
 func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), min(timeout, dialWait))
+	ctx, cancel := context.WithTimeout(s.life, min(timeout, dialWait))
 	defer cancel()
 	name, hostPort, named := strings.Cut(string(address), "@")
 	if !named {
@@ -134,5 +199,5 @@ func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Co
 		conn.Close()
 		return nil, fmt.Errorf("at %s answers %s, not %s", hostPort, peer.Name, name)
 	}
-	return conn, nil
+	return s.own(conn)
 }
