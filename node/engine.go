@@ -161,6 +161,7 @@ func (n *Node) assembleEngine(e *engine) error {
 		return err
 	}
 	e.actors, err = actors.New(actors.Config{
+		Name:  n.cfg.Node.Name,
 		Queue: actorStore{e.store, e.bounces}, Courier: courierAdapter{courier}, Resolver: resolver,
 		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },
 		Gates:   &n.gates.table,

@@ -26,7 +26,8 @@ import (
 // Figures of suspensions.
 const (
 	suspensionsMost = 4096            // automatic ones in the book; beyond them each member keeps its own
-	suspensionKept  = time.Minute     // how long one that is over stays in the book
+	suspensionKept  = time.Minute     // how long one that is over stays in the book …
+	probationKept   = 24 * time.Hour  // … and one that ends with a probe, unless that is through
 	publishWait     = 5 * time.Second // one change of the book that no operator waits for
 )
 
@@ -120,9 +121,11 @@ func (x *suspensions) due(m *member, e *engine) (cmds []ledger.Command) {
 		return nil
 	}
 	now := m.node.clock.Now()
+	local := map[string]bool{}
 	for _, s := range e.actors.Destinations().Suspended() {
 		known, there := x.agreed[s.ID()]
-		if s.Rule == "" || there && s.Until.Sub(known.Until) <= known.Until.Sub(known.Since)/10 || !there && len(x.agreed) >= suspensionsMost {
+		local[s.ID()] = true
+		if s.Rule == "" || there && !s.Longer(&known.Suspension) || !there && (len(x.agreed) >= suspensionsMost || !s.Until.After(now)) {
 			continue
 		}
 		s.Node = m.node.cfg.Node.Name
@@ -134,12 +137,17 @@ func (x *suspensions) due(m *member, e *engine) (cmds []ledger.Command) {
 			cmds = append(cmds, cmd)
 		}
 	}
-	if m.agreed.Leads() {
-		for name, s := range x.agreed {
-			if !s.Until.IsZero() && now.Sub(s.Until) > suspensionKept {
-				cmds = append(cmds, &ledger.PutObjects{Signed: m.stamp(), Changes: []ledger.ObjectChange{
-					{Kind: ledger.KindSuspension, Name: name, Base: s.version, Delete: true}}})
-			}
+	leads := m.agreed.Leads()
+	for name, s := range x.agreed {
+		kept := suspensionKept
+		if s.Probe {
+			kept = probationKept
+		}
+		over := !s.Until.IsZero() && now.Sub(s.Until) > kept
+		probed := s.Probe && s.Node == m.node.cfg.Node.Name && !local[name] && s.Until.Before(now) // and this node has seen it through
+		if leads && over || probed {
+			cmds = append(cmds, &ledger.PutObjects{Signed: m.stamp(), Changes: []ledger.ObjectChange{
+				{Kind: ledger.KindSuspension, Name: name, Base: s.version, Delete: true}}})
 		}
 	}
 	x.busy = len(cmds) > 0
@@ -276,6 +284,9 @@ func (n gateService) Suspensions(context.Context) ([]service.Suspension, error) 
 		if one.Node == "" {
 			one.Node = n.cfg.Node.Name
 		}
+		if s.Phase == destination.PhaseProbing || s.Phase == destination.PhaseOpening {
+			one.Reason += "; " + phaseWords[s.Phase]
+		}
 		out = append(out, one)
 	}
 	for _, report := range e.actors.Sources().Snapshot() {
@@ -320,6 +331,12 @@ func blockOf(s service.Subject) (from netip.Addr, receiver string, ok bool) {
 	}
 	from, err := netip.ParseAddr(name)
 	return from, receiver, ok && err == nil
+}
+
+// phaseWords say how a suspension ends that ends with a probe.
+var phaseWords = map[string]string{
+	destination.PhaseProbing: "probing: one delivery at a time until one is taken",
+	destination.PhaseOpening: "opening: one delivery more at a time with each that is taken",
 }
 
 // suspensionOf is whose mail a subject is, as destinations know it.

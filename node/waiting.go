@@ -108,10 +108,14 @@ func suspensionWords(s *destination.Suspension) string {
 	if s.Node != "" {
 		who += " at " + s.Node
 	}
-	if s.Reason == "" {
+	words := s.Reason
+	if phase := phaseWords[s.Phase]; phase != "" {
+		words = join(words, phase)
+	}
+	if words == "" {
 		return who
 	}
-	return s.Reason + " (" + who + ")"
+	return words + " (" + who + ")"
 }
 
 // bindings translates the destination's reasons into the words of the trace.

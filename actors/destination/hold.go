@@ -45,7 +45,7 @@ func (e *Env) hold(now time.Time, d *mail.Delivery, o *mail.Outcome, receiver st
 			continue
 		}
 		s.Receiver, s.Rule, s.Since, s.Until, s.Author = receiver, a.Rule, now, now.Add(a.For), "rule "+a.Rule
-		s.Reason = words(o)
+		s.Reason, s.Probe = words(o), a.Action == mail.ActProbe
 		if a.After > 1 && !e.holds.often(now, s.ID(), a) {
 			continue
 		}

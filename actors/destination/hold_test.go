@@ -135,3 +135,106 @@ func TestUpdate(t *testing.T) {
 		})
 	}
 }
+
+// A hold that a rule wants ended by a probe goes Google's way (4.7.28): after its time one delivery at a time, one more with each
+// success, and from the start after a refusal. Nobody else's mail waits for it.
+func TestProbation(t *testing.T) {
+	start := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	source := netip.MustParseAddr("192.0.2.7")
+	advice := &mail.Advice{Rule: "google/rate-spf", Action: mail.ActProbe, For: 10 * time.Minute}
+	var told int
+	e := &Env{Suspensions: &Suspensions{Self: "n1"}}
+	b := NewOutbox(mail.Destination{Domain: "gmail.com"}, e, func(any) { told++ })
+	seq := mail.Seq(0)
+	fresh := func(from mail.Address) *mail.Delivery {
+		seq++
+		return &mail.Delivery{Seq: seq, Tenant: "shop", From: from, Domain: "gmail.com"}
+	}
+	refuse := func(now time.Time) {
+		o := mail.Outcome{Result: mail.Deferred, Stage: mail.StageDot, Scope: mail.ScopeSPF, Source: source, Reply: smtp.Reply{Code: 421}, Advice: advice}
+		if !e.hold(now, fresh("a@shop.example"), &o, "google") {
+			t.Fatal("not held")
+		}
+	}
+	begin := func(now time.Time, d *mail.Delivery) bool {
+		return e.Suspensions.match(now, d.Domain, "google", source, d) == nil && e.Suspensions.admit(now, b, d, source, "google")
+	}
+	// fill begins as many as are let through, and none of another sender's is held.
+	fill := func(now time.Time) (flight []mail.Seq) {
+		for range 2 * openMost {
+			if d := fresh("a@shop.example"); begin(now, d) {
+				flight = append(flight, d.Seq)
+			}
+		}
+		if !begin(now, fresh("a@other.example")) {
+			t.Error("another sender's mail is held")
+		}
+		return flight
+	}
+	phase := func(now time.Time) string {
+		if l := e.Suspensions.List(now); len(l) == 1 {
+			return l[0].Phase
+		}
+		return "gone"
+	}
+
+	refuse(start)
+	if n := len(fill(start.Add(10*time.Minute - 1))); n != 0 || phase(start) != PhaseHeld {
+		t.Fatalf("%d let through while it is %s", n, phase(start))
+	}
+	now := start.Add(10 * time.Minute)
+	flight := fill(now)
+	if len(flight) != 1 || phase(now) != PhaseProbing {
+		t.Fatalf("%d probes while it is %s", len(flight), phase(now))
+	}
+	e.Suspensions.answered(flight[0], false) // no such user: says nothing of the hold
+	if flight = fill(now); len(flight) != 1 || told == 0 {
+		t.Fatalf("%d probes after an answer that says nothing; woken %d times", len(flight), told)
+	}
+	e.Suspensions.answered(flight[0], true)
+	if flight = fill(now); len(flight) != 2 || phase(now) != PhaseOpening {
+		t.Fatalf("%d in flight after one success, %s", len(flight), phase(now))
+	}
+
+	refuse(now)
+	e.Suspensions.answered(flight[0], true) // was under way: no success of the new probation
+	if n := len(fill(now.Add(time.Minute))); n != 0 {
+		t.Fatalf("%d let through after a refusal", n)
+	}
+	now = now.Add(10 * time.Minute)
+	flight = fill(now)
+	for want := 1; want <= openMost; want++ {
+		if len(flight) != want {
+			t.Fatalf("%d in flight, want %d", len(flight), want)
+		}
+		gone := e.Suspensions.answered(flight[0], true)
+		if gone != (want == openMost) {
+			t.Fatalf("gone after %d successes: %v", want, gone)
+		}
+		flight = append(flight[1:], fill(now)...)
+	}
+	if len(flight) <= 2*openMost || phase(now) != "gone" {
+		t.Errorf("%d in flight when it should be gone, but is %s", len(flight), phase(now))
+	}
+}
+
+// Only the node that was refused probes; another waits as long again.
+func TestProbationOfOneNode(t *testing.T) {
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	x := &Suspensions{Self: "n2"}
+	s := Suspension{Receiver: "google", Rule: "google/rate-spf", From: "shop.example", Since: now, Until: now.Add(10 * time.Minute), Node: "n1", Probe: true}
+	x.Update(now, []Suspension{s}, nil)
+	d := &mail.Delivery{Seq: 1, From: "a@shop.example", Domain: "gmail.com"}
+	for _, tt := range []struct {
+		after time.Duration
+		held  bool
+	}{{10 * time.Minute, true}, {20*time.Minute - 1, true}, {20 * time.Minute, false}} {
+		if held := x.match(now.Add(tt.after), d.Domain, "google", noSource, d) != nil; held != tt.held {
+			t.Errorf("held after %v: %v", tt.after, held)
+		}
+	}
+	x.Update(now.Add(11*time.Minute), nil, []Suspension{s}) // n1 saw it through
+	if l := x.List(now.Add(11 * time.Minute)); len(l) != 0 {
+		t.Errorf("still in force: %+v", l)
+	}
+}

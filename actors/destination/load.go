@@ -188,6 +188,12 @@ func (b *Outbox) Reopen(now bool) bool {
 	return true
 }
 
+// lookAgain has what was passed over looked at soon. It takes no lock: whoever calls it may hold another outbox's.
+func (b *Outbox) lookAgain() {
+	b.again.Store(true)
+	b.tell(protocol.Arrived{})
+}
+
 // idle tells whether nothing is left that the destination would have to be remembered for.
 func (b *Outbox) idle(now time.Time, after time.Duration) bool {
 	b.mu.Lock()

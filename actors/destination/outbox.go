@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
@@ -32,11 +33,12 @@ type Outbox struct {
 	quiet   bool               // the actor has set an alarm and does not want to hear of arrivals
 	alarm   time.Time          // when the actor looks again by itself; zero = never
 	disk    disk
-	nextDue time.Time // earliest due time on disk that lies ahead, as far as known; zero = none
-	total   int       // deliveries without a final outcome, memory and disk
-	clean   int       // of these, cleaning mail that came since the destination is in memory
-	held    bool      // deliveries were passed over because a gate or tenant is closed
-	purge   *purge    // deliveries of a stopped group are being discarded
+	nextDue time.Time   // earliest due time on disk that lies ahead, as far as known; zero = none
+	total   int         // deliveries without a final outcome, memory and disk
+	clean   int         // of these, cleaning mail that came since the destination is in memory
+	held    bool        // deliveries were passed over because a gate or tenant is closed
+	purge   *purge      // deliveries of a stopped group are being discarded
+	again   atomic.Bool // what was passed over is to be looked at: a probation has room
 	touched time.Time
 	swept   time.Time   // when flight was last looked through for what sits behind a silent dot
 	hosts   []mail.Host // of the route, where a filter asks for them
@@ -422,7 +424,13 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 			b.held = true
 			continue
 		}
+		if !b.env.Suspensions.admit(now, b, d, source, receiver) {
+			b.drop(x)
+			b.held = true
+			continue
+		}
 		if again, ok := b.env.begins(now, d); !ok {
+			b.env.Suspensions.answered(d.Seq, false)
 			s.waiting.push(refTo(x))
 			return nil, again, dead, tell
 		}
@@ -449,6 +457,7 @@ func (b *Outbox) launch(p *protocol.Parcel) {
 
 // land takes p out of flight.
 func (b *Outbox) land(p *protocol.Parcel) {
+	b.env.Suspensions.answered(p.Job.Delivery.Seq, false) // given back, unless Settle has told
 	last := len(b.flight) - 1
 	moved := b.flight[last]
 	b.flight[p.Index] = moved

@@ -186,6 +186,9 @@ func (r *Registry) Binds(d *mail.Delivery, receiver string) (s *Suspension, unti
 	if s = r.env.Suspensions.match(now, d.Domain, receiver, noSource, d); s != nil {
 		return s, s.Until, false
 	}
+	if s = r.env.Suspensions.probing(now, d, receiver); s != nil {
+		return s, time.Time{}, false
+	}
 	until, quiet = r.env.quiet(now, d)
 	return nil, until, quiet
 }

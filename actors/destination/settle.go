@@ -22,7 +22,8 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 	if o.InDoubt {
 		b.env.Counters.InDoubt.Add(1)
 	}
-	if o.Advice != nil && b.env.hold(now, d, &o, receiver) && b.env.Held != nil {
+	held := o.Advice != nil && b.env.hold(now, d, &o, receiver)
+	if gone := b.env.Suspensions.answered(d.Seq, o.Result == mail.Delivered); (held || gone) && b.env.Held != nil {
 		b.env.Held()
 	}
 	if o.Result == mail.Deferred {

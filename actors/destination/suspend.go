@@ -26,6 +26,10 @@ type Suspension struct {
 	Reason   string
 	Author   string
 	Node     string // that put it in force; "" = this one, lately
+	Probe    bool   // ends with a probe, not with Until (see probation)
+	Phase    string `json:"-"` // of one that does, where it is listed
+
+	trial *trial // of one that does, at this node
 }
 
 // same tells whether two suspensions match the same mail.
@@ -64,8 +68,11 @@ func (s *Suspension) ID() string {
 // Suspensions holds the suspensions in force at this node: those that the members agreed on, and such as a rule put in
 // force here a moment ago. Reading costs one atomic load while there are none.
 type Suspensions struct {
-	mu   sync.Mutex
-	list atomic.Pointer[[]Suspension]
+	Self string // this node's name; set before use
+
+	mu     sync.Mutex
+	list   atomic.Pointer[[]Suspension]
+	trials atomic.Int32 // of list, such as have one
 }
 
 // Add puts a suspension in force; one that matches the same mail is replaced.
@@ -73,10 +80,19 @@ func (x *Suspensions) Add(s Suspension) {
 	x.edit(func(l []Suspension) []Suspension { return append(x.without(l, &s), s) })
 }
 
-// addAutomatic is Add for a rule's, whose number is bounded: those that are over, and beyond holdsMost the oldest, go.
+// addAutomatic is Add for a rule's, whose number is bounded: those that are over, and beyond holdsMost the oldest, go. Of
+// two that hold the same mail the longer counts.
 func (x *Suspensions) addAutomatic(s Suspension) {
 	x.edit(func(l []Suspension) []Suspension {
-		l = slices.DeleteFunc(x.without(l, &s), func(o Suspension) bool { return o.Rule != "" && !o.Until.After(s.Since) })
+		for i := range l {
+			if o := &l[i]; o.same(&s) {
+				s.Until = later(s.Until, o.Until)
+				if !s.Longer(o) { // the book need not hear of it: still the same node's to end
+					s.Node = o.Node
+				}
+			}
+		}
+		l = slices.DeleteFunc(x.without(l, &s), func(o Suspension) bool { return o.Rule != "" && !o.alive(s.Since) })
 		if len(l) >= holdsMost {
 			if i := slices.IndexFunc(l, func(o Suspension) bool { return o.Rule != "" }); i >= 0 {
 				l = slices.Delete(l, i, i+1)
@@ -102,8 +118,15 @@ func (x *Suspensions) Update(now time.Time, put, drop []Suspension) {
 		}
 		for i := range put {
 			p := &put[i]
-			if p.Rule != "" && slices.ContainsFunc(l, func(o Suspension) bool { return o.same(p) && o.Until.After(p.Until) }) {
-				continue
+			if j := slices.IndexFunc(l, func(o Suspension) bool { return o.same(p) }); j >= 0 && p.Rule != "" {
+				if o := &l[j]; o.Until.After(p.Until) {
+					if !o.Longer(p) {
+						o.Node = p.Node
+					}
+					continue
+				} else if o.Until.Equal(p.Until) {
+					p.trial = o.trial
+				}
 			}
 			l = append(x.without(l, p), *p)
 		}
@@ -111,14 +134,27 @@ func (x *Suspensions) Update(now time.Time, put, drop []Suspension) {
 	})
 }
 
+// Longer tells whether the suspension lasts so much longer than o that the book should know.
+func (s *Suspension) Longer(o *Suspension) bool {
+	return s.Until.Sub(o.Until) > o.Until.Sub(o.Since)/10
+}
+
 // List returns what is in force at now.
 func (x *Suspensions) List(now time.Time) []Suspension {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	var out []Suspension
 	if l := x.list.Load(); l != nil {
 		for _, s := range *l {
-			if s.Until.IsZero() || s.Until.After(now) {
-				out = append(out, s)
+			if !s.alive(now) {
+				continue
 			}
+			if s.Probe {
+				if s.Phase = PhaseHeld; !s.holds(now, x.Self) {
+					s.Phase = s.trial.phase()
+				}
+			}
+			out = append(out, s)
 		}
 	}
 	return out
@@ -132,6 +168,15 @@ func (x *Suspensions) edit(f func([]Suspension) []Suspension) {
 		old = *l
 	}
 	next := f(slices.Clone(old))
+	trials := int32(0)
+	for i := range next {
+		if s := &next[i]; s.Probe {
+			if trials++; s.trial == nil {
+				s.trial = &trial{}
+			}
+		}
+	}
+	x.trials.Store(trials)
 	if len(next) == 0 {
 		x.list.Store(nil)
 		return
@@ -152,15 +197,17 @@ func (x *Suspensions) match(now time.Time, domain mail.Domain, receiver string, 
 	}
 	for i := range *l {
 		s := &(*l)[i]
-		if (s.Until.IsZero() || s.Until.After(now)) &&
-			(s.Domain == "" || s.Domain == domain) &&
-			(s.Receiver == "" || s.Receiver == receiver) &&
-			(!s.Source.IsValid() || s.Source == source) &&
-			network(s.Network, source) && s.concerns(d) {
+		if s.holds(now, x.Self) && s.names(domain, receiver, source) && s.concerns(d) {
 			return s
 		}
 	}
 	return nil
+}
+
+// names tells whether the suspension is for mail that goes that way.
+func (s *Suspension) names(domain mail.Domain, receiver string, source netip.Addr) bool {
+	return (s.Domain == "" || s.Domain == domain) && (s.Receiver == "" || s.Receiver == receiver) &&
+		(!s.Source.IsValid() || s.Source == source) && network(s.Network, source)
 }
 
 // concerns tells whether the suspension is for d as far as tenant, sender and group go.

@@ -40,6 +40,9 @@ func (b *Outbox) Look(now time.Time, v *View) {
 	defer b.mu.Unlock()
 	b.told = false
 	b.recall(now)
+	if b.again.Swap(false) && (b.nextDue.IsZero() || b.nextDue.After(now)) {
+		b.nextDue = now // the disk has something for now, as for any other
+	}
 	if !b.nextDue.IsZero() && !b.nextDue.After(now) && !now.Before(b.disk.headed.Add(b.rest())) {
 		b.nextDue = time.Time{}
 		b.rewind() // what has become due may have a larger priority than what the cursor has come to
