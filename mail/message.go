@@ -89,6 +89,7 @@ type Delivery struct {
 	Pool        string // source IP pool
 	List        string // whoever left this list of the tenant does not get it, "" = none (requirement R104)
 	Quiet       string // when it must not be sent, as policy/schedule writes it; "" = always may be (requirement R36)
+	Signers     string // d= of its DKIM signatures, comma separated, normal form, each once; "" = unsigned
 	From        Address
 	To          Address
 	Domain      Domain        // of To, normal form; "" where To is malformed

@@ -40,51 +40,58 @@ func (e *Env) hold(now time.Time, d *mail.Delivery, o *mail.Outcome, receiver st
 	}
 	any := false
 	for _, scope := range scopes {
-		s, ok := heldBy(d, o, scope)
-		if !ok {
-			continue
+		for _, s := range heldBy(d, o, scope) {
+			s.Receiver, s.Rule, s.Since, s.Until, s.Author = receiver, a.Rule, now, now.Add(a.For), "rule "+a.Rule
+			s.Reason, s.Probe = words(o), a.Action == mail.ActProbe
+			if a.After > 1 && !e.holds.often(now, s.ID(), a) {
+				continue
+			}
+			e.Suspensions.addAutomatic(s)
+			any = true
 		}
-		s.Receiver, s.Rule, s.Since, s.Until, s.Author = receiver, a.Rule, now, now.Add(a.For), "rule "+a.Rule
-		s.Reason, s.Probe = words(o), a.Action == mail.ActProbe
-		if a.After > 1 && !e.holds.often(now, s.ID(), a) {
-			continue
-		}
-		e.Suspensions.addAutomatic(s)
-		any = true
 	}
 	return any
 }
 
-// heldBy is whose mail a scope concerns; false where it is no mail of others than this delivery, or all of the source's.
-func heldBy(d *mail.Delivery, o *mail.Outcome, scope mail.Scope) (s Suspension, ok bool) {
+// heldBy is whose mail a scope concerns; none where it is no mail of others than this delivery, or all of the source's.
+func heldBy(d *mail.Delivery, o *mail.Outcome, scope mail.Scope) []Suspension {
 	switch scope {
 	case mail.ScopeTenant:
-		s.Tenant = d.Tenant
+		return []Suspension{{Tenant: d.Tenant}}
 	case mail.ScopeGroup:
-		if d.Group == "" { // not all of a tenant's mail for the sake of what one of them says
-			return s, false
+		if d.Group != "" { // not all of a tenant's mail for the sake of what one of them says
+			return []Suspension{{Tenant: d.Tenant, Group: d.Group}}
 		}
-		s.Tenant, s.Group = d.Tenant, d.Group
-	case mail.ScopeDKIM, mail.ScopeSPF:
-		_, domain, found := strings.Cut(string(d.From), "@")
-		if !found { // a null sender has no domain; the tenant has
-			s.Tenant = d.Tenant
-			break
+	case mail.ScopeDKIM:
+		if d.Signers == "" { // it goes by the sender's name then
+			return bySender(d)
 		}
-		s.From = strings.ToLower(domain)
+		var all []Suspension
+		for domain := range strings.SplitSeq(d.Signers, ",") { // the receiver does not say which of them
+			all = append(all, Suspension{Signer: domain})
+		}
+		return all
+	case mail.ScopeSPF:
+		return bySender(d)
 	case mail.ScopeNetblock:
-		if !o.Source.IsValid() {
-			return s, false
+		if o.Source.IsValid() {
+			bits := 24
+			if o.Source.Is6() {
+				bits = 64
+			}
+			block, _ := o.Source.Prefix(bits)
+			return []Suspension{{Network: block}}
 		}
-		bits := 24
-		if o.Source.Is6() {
-			bits = 64
-		}
-		s.Network, _ = o.Source.Prefix(bits)
-	default:
-		return s, false
 	}
-	return s, true
+	return nil
+}
+
+// bySender is the mail with the same domain in its envelope sender. A null sender has none; the tenant has.
+func bySender(d *mail.Delivery) []Suspension {
+	if _, domain, found := strings.Cut(string(d.From), "@"); found {
+		return []Suspension{{From: strings.ToLower(domain)}}
+	}
+	return []Suspension{{Tenant: d.Tenant}}
 }
 
 // words are the receiver's, for whoever asks why.

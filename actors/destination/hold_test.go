@@ -1,7 +1,9 @@
 package destination
 
 import (
+	"cmp"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +24,10 @@ func TestHoldsByScope(t *testing.T) {
 	tenant := other(func(x *mail.Delivery) { x.Tenant, x.From = "bank", "a@bank.example" })
 	group := other(func(x *mail.Delivery) { x.Group = "july" })
 	from := other(func(x *mail.Delivery) { x.From = "a@other.example" })
+	signed := func(by string) *mail.Delivery { return other(func(x *mail.Delivery) { x.Signers = by }) }
+	agency := other(func(x *mail.Delivery) {
+		x.Tenant, x.From, x.Signers = "bank", "a@bank.example", "bank.example,esp.example"
+	})
 	sameFrom := other(func(x *mail.Delivery) { x.Tenant, x.Group = "bank", "" })
 
 	tests := []struct {
@@ -33,13 +39,20 @@ func TestHoldsByScope(t *testing.T) {
 		others bool // other sources hold it too
 		near   bool // the sibling does
 		id     string
+		of     *mail.Delivery // that was answered; nil = d
 	}{
 		{name: "tenant", scope: mail.ScopeTenant, held: []*mail.Delivery{d, group, from}, free: []*mail.Delivery{tenant}, others: true, near: true,
 			id: "r/x google tenant=shop"},
 		{name: "group", scope: mail.ScopeGroup, held: []*mail.Delivery{d, from}, free: []*mail.Delivery{tenant, group}, others: true, near: true,
 			id: "r/x google tenant=shop group=june"},
-		{name: "DKIM domain", scope: mail.ScopeDKIM, held: []*mail.Delivery{d, group, sameFrom}, free: []*mail.Delivery{tenant, from}, others: true,
-			near: true, id: "r/x google from=shop.example"},
+		{name: "DKIM domain: the signature's, not the sender's", scope: mail.ScopeDKIM, of: signed("esp.example"),
+			held: []*mail.Delivery{signed("esp.example"), agency}, free: []*mail.Delivery{d, from, signed("shop.example"), signed("x.esp.example")},
+			others: true, near: true, id: "r/x google dkim=esp.example"},
+		{name: "DKIM domains", scope: mail.ScopeDKIM, of: signed("shop.example,esp.example"),
+			held: []*mail.Delivery{signed("esp.example"), signed("shop.example"), agency}, free: []*mail.Delivery{d, from, signed("bank.example")},
+			others: true, near: true, id: "r/x google dkim=shop.example, r/x google dkim=esp.example"},
+		{name: "DKIM domain of unsigned mail", scope: mail.ScopeDKIM, held: []*mail.Delivery{d, group, sameFrom}, free: []*mail.Delivery{tenant, from},
+			others: true, near: true, id: "r/x google from=shop.example"},
 		{name: "netblock", scope: mail.ScopeNetblock, held: []*mail.Delivery{d, tenant}, near: true, id: "r/x google network=192.0.2.0/24"},
 		{name: "source: its own affair", scope: mail.ScopeSource, free: []*mail.Delivery{d, tenant}},
 		{name: "recipient", scope: mail.ScopeRecipient, free: []*mail.Delivery{d, tenant}},
@@ -51,7 +64,7 @@ func TestHoldsByScope(t *testing.T) {
 			e := &Env{Suspensions: &Suspensions{}}
 			o := mail.Outcome{Result: mail.Deferred, Stage: mail.StageDot, Scope: tt.scope, Source: ours, Reply: smtp.Reply{Code: 421, Text: "no"},
 				Advice: &mail.Advice{Rule: "r/x", Action: mail.ActSuspend, Scopes: tt.also, For: time.Hour}}
-			if got := e.hold(now, d, &o, "google"); got != (tt.id != "") {
+			if got := e.hold(now, cmp.Or(tt.of, d), &o, "google"); got != (tt.id != "") {
 				t.Fatalf("held: %v", got)
 			}
 			held := func(at time.Time, receiver string, a netip.Addr, x *mail.Delivery) bool {
@@ -73,8 +86,14 @@ func TestHoldsByScope(t *testing.T) {
 					t.Errorf("slowed although it is not meant: %+v", x)
 				}
 			}
-			if list := e.Suspensions.List(now); tt.id != "" && (len(list) != 1 || list[0].ID() != tt.id || list[0].Reason != "421 no") {
-				t.Errorf("listed as %+v", list)
+			var ids []string
+			for _, s := range e.Suspensions.List(now) {
+				if ids = append(ids, s.ID()); s.Reason != "421 no" {
+					t.Errorf("reason %q", s.Reason)
+				}
+			}
+			if got := strings.Join(ids, ", "); got != tt.id {
+				t.Errorf("listed as %s", got)
 			}
 		})
 	}

@@ -19,6 +19,7 @@ type Suspension struct {
 	Network  netip.Prefix // every source of a netblock
 	Tenant   string
 	From     string    // domain of the envelope sender, lower case
+	Signer   string    // d= of a DKIM signature, normal form
 	Group    string    // delivery group, of Tenant where that is named; "" = all mail
 	Rule     string    // the rule that put it in force by itself; "" = an operator did
 	Since    time.Time // when it was put in force
@@ -35,11 +36,11 @@ type Suspension struct {
 // same tells whether two suspensions match the same mail.
 func (s *Suspension) same(o *Suspension) bool {
 	return s.Domain == o.Domain && s.Receiver == o.Receiver && s.Source == o.Source && s.Network == o.Network &&
-		s.Tenant == o.Tenant && s.From == o.From && s.Group == o.Group && s.Rule == o.Rule
+		s.Tenant == o.Tenant && s.From == o.From && s.Signer == o.Signer && s.Group == o.Group && s.Rule == o.Rule
 }
 
 // ID names a suspension by its rule, the receiver and whose mail it holds, such as "google/rate-dkim google
-// from=shop.example"; an operator's by whose mail it holds alone, such as "domain=a.example". It is unique.
+// dkim=shop.example"; an operator's by whose mail it holds alone, such as "domain=a.example". It is unique.
 func (s *Suspension) ID() string {
 	var parts []string
 	add := func(key, value string) {
@@ -59,6 +60,7 @@ func (s *Suspension) ID() string {
 	add("tenant", s.Tenant)
 	add("group", s.Group)
 	add("from", s.From)
+	add("dkim", s.Signer)
 	if s.Network.IsValid() {
 		add("network", s.Network.String())
 	}
@@ -212,10 +214,11 @@ func (s *Suspension) names(domain mail.Domain, receiver string, source netip.Add
 
 // concerns tells whether the suspension is for d as far as tenant, sender and group go.
 func (s *Suspension) concerns(d *mail.Delivery) bool {
-	if s.Tenant == "" && s.From == "" && s.Group == "" {
+	if s.Tenant == "" && s.From == "" && s.Signer == "" && s.Group == "" {
 		return true
 	}
-	if d == nil || s.Tenant != "" && s.Tenant != d.Tenant || s.Group != "" && s.Group != d.Group {
+	if d == nil || s.Tenant != "" && s.Tenant != d.Tenant || s.Group != "" && s.Group != d.Group ||
+		s.Signer != "" && !signedBy(d, s.Signer) {
 		return false
 	}
 	if s.From == "" {
@@ -223,4 +226,15 @@ func (s *Suspension) concerns(d *mail.Delivery) bool {
 	}
 	i := strings.LastIndexByte(string(d.From), '@')
 	return i >= 0 && strings.EqualFold(string(d.From)[i+1:], s.From)
+}
+
+// signedBy tells whether one of the signatures of d is of a domain.
+func signedBy(d *mail.Delivery, domain string) bool {
+	for rest := d.Signers; rest != ""; {
+		var one string
+		if one, rest, _ = strings.Cut(rest, ","); one == domain {
+			return true
+		}
+	}
+	return false
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/directive"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/policy/alignment"
 	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/schedule"
 	"github.com/ekiden-mta/ekiden/policy/settings"
@@ -154,6 +155,9 @@ func (p *plan) fill(s *mail.Submission, m *settings.Member, d *directive.Directi
 		Due: due, Reserved: reserved, Expires: schedule.Expires(now, due, lifetime, nil), RetryEvery: every,
 		Priority: NormalPriority, Cleaning: d.Cleaning || c.CleaningDefault,
 		EightBit: h.EightBit || smtp.HasEightBit(s.Data[h.End:]),
+	}
+	if h.Signed { // receivers may hold mail by that
+		p.delivery.Signers = alignment.Signers(s.Data[:h.End])
 	}
 	p.event = mail.Event{
 		At: now, Kind: mail.EventAccepted, Tenant: s.Tenant, Group: d.Group, From: s.From,

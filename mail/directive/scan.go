@@ -55,6 +55,7 @@ type Header struct {
 	Subject   []byte
 	APIData   []byte // X-Api-Data, kept in the message (R22)
 	HasDate   bool
+	Signed    bool // it has a DKIM-Signature
 	EightBit  bool // octets above 127 in the header section
 	Received  int  // how many
 	Cut       []Range
@@ -157,6 +158,8 @@ func (h *Header) fact(f field) {
 		first(&h.Subject, f.value)
 	case f.is("Date"):
 		h.HasDate = true
+	case f.is("DKIM-Signature"):
+		h.Signed = true
 	}
 }
 

@@ -217,6 +217,9 @@ func TestSignatures(t *testing.T) {
 	if got := Signatures([]byte(msg)); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
+	if got, want := Signers([]byte(msg)), "a.example,b.example,c.example"; got != want {
+		t.Errorf("signers %q, want %q", got, want)
+	}
 }
 
 func TestOrganization(t *testing.T) {

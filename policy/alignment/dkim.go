@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ekiden-mta/ekiden/mail"
@@ -45,6 +46,21 @@ func Signatures(msg []byte) (all []Signature) {
 		}
 	}
 	return all
+}
+
+// Signers are the domains of the signatures of a message, comma separated, each once.
+func Signers(msg []byte) string {
+	all := Signatures(msg)
+	if len(all) == 0 {
+		return ""
+	}
+	domains := string(all[0].Domain)
+	for i := range all[1:] {
+		if d := all[i+1].Domain; !slices.ContainsFunc(all[:i+1], func(s Signature) bool { return s.Domain == d }) {
+			domains += "," + string(d)
+		}
+	}
+	return domains
 }
 
 func signature(value []byte) (s Signature, ok bool) {

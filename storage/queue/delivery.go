@@ -29,8 +29,9 @@ const (
 	flagApart // it waits in its tenant's part of the queue
 	flagList  // its recipient can leave a list
 	flagSource
+	flagSigned // it has a DKIM signature
 
-	allFlags = flagSource<<1 - 1
+	allFlags = flagSigned<<1 - 1
 )
 
 // appendDelivery appends the record of d, as plaintext. Seq, Priority and Due are repeated from the key: a record that
@@ -46,6 +47,7 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 		{d.Domain != d.To.Domain(), flagDomain}, {d.Own, flagOwn}, {d.Quiet != "", flagQuiet},
 		{!d.Taken.IsZero(), flagTaken}, {d.User != "", flagUser}, {d.APIData != "", flagAPIData}, {d.Apart, flagApart},
 		{d.List != "", flagList}, {d.Source.IsValid(), flagSource},
+		{d.Signers != "", flagSigned},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -90,6 +92,13 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 	}
 	if flags&flagSource != 0 {
 		dst = record.AppendString(dst, string(d.Source.AsSlice()))
+	}
+	if flags&flagSigned != 0 { // empty where the sender signed, as most do
+		signers := d.Signers
+		if signers == string(d.From.Domain()) {
+			signers = ""
+		}
+		dst = record.AppendString(dst, signers)
 	}
 	return dst
 }
@@ -138,6 +147,11 @@ func parseDelivery(s string, own mail.Lineage) (d mail.Delivery, err error) {
 		var ok bool
 		if d.Source, ok = netip.AddrFromSlice([]byte(r.String())); !ok {
 			r.Fail()
+		}
+	}
+	if flags&flagSigned != 0 {
+		if d.Signers = r.String(); d.Signers == "" {
+			d.Signers = string(d.From.Domain())
 		}
 	}
 	d.Cleaning, d.Reserved = flags&flagCleaning != 0, flags&flagReserved != 0

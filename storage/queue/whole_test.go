@@ -123,6 +123,10 @@ func FuzzDelivery(f *testing.F) {
 	f.Add(appendDelivery(nil, &d, 7))
 	d.Source = netip.MustParseAddr("192.0.2.1")
 	f.Add(appendDelivery(nil, &d, 7))
+	d.Signers = "b.example"
+	f.Add(appendDelivery(nil, &d, 7))
+	d.Signers = "b.example,esp.example"
+	f.Add(appendDelivery(nil, &d, 7))
 	f.Add([]byte{})
 	f.Add([]byte{deliveryVersion, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, raw []byte) {
