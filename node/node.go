@@ -42,6 +42,7 @@ type Node struct {
 	numbers *numbers
 	hits    hits // of rules about answers
 	alarms  alarms
+	alerts  alerts
 	leavers leavers
 	sentLog service.Log        // of all members
 	counted service.Statistics // of all members

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors"
+	"github.com/ekiden-mta/ekiden/actors/source"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/delivery"
 	"github.com/ekiden-mta/ekiden/mail"
@@ -23,7 +24,7 @@ const (
 type probeService struct{ *Node }
 
 // Probe implements service.Probes. Addresses with the same hosts share a connection; it takes a slot like any other.
-func (n probeService) Probe(ctx context.Context, from mail.Address, to []mail.Address) ([]service.Probed, error) {
+func (n probeService) Probe(ctx context.Context, from mail.Address, by netip.Addr, to []mail.Address) ([]service.Probed, error) {
 	e, err := n.running()
 	if err != nil {
 		return nil, err
@@ -31,9 +32,14 @@ func (n probeService) Probe(ctx context.Context, from mail.Address, to []mail.Ad
 	if len(to) > probesMost {
 		return nil, service.ErrInvalid
 	}
+	if by.IsValid() {
+		if err := n.mustBeSource(by); err != nil {
+			return nil, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, probePatience)
 	defer cancel()
-	p := &probing{node: n.Node, engine: e, from: from, found: map[mail.Address]mail.Outcome{}}
+	p := &probing{node: n.Node, engine: e, from: from, source: by, found: map[mail.Address]mail.Outcome{}}
 	p.run(ctx, to)
 	out := make([]service.Probed, len(to))
 	for i, a := range to {
@@ -64,6 +70,7 @@ type probing struct {
 	node   *Node
 	engine *engine
 	from   mail.Address
+	source netip.Addr // to ask by; invalid = whichever may
 
 	mu    sync.Mutex
 	found map[mail.Address]mail.Outcome
@@ -91,6 +98,12 @@ func (p *probing) run(ctx context.Context, to []mail.Address) {
 	rules := p.node.book.now.Load().rules
 	for d, addresses := range byDomain {
 		route, o := p.engine.resolver.Route(ctx, d)
+		if o.Result == 0 {
+			limits := rules.ByRoute(d, route)
+			if s, held := p.engine.actors.Destinations().Forbids(d, limits.Receiver, netip.Addr{}, p.from); held {
+				o = mail.Outcome{Result: mail.Deferred, Detail: "suspended: " + suspensionWords(&s)}
+			}
+		}
 		if o.Result != 0 {
 			for _, a := range addresses {
 				p.report(a, o)
@@ -120,14 +133,58 @@ func (p *probing) run(ctx context.Context, to []mail.Address) {
 	all.Wait()
 }
 
+// choose picks a source that may ask the receiver of x: that of the call, or the one of the default pool with the most
+// connections to spare that is neither suspended nor blocked there. Where none may it says why.
+func (p *probing) choose(x *errand) (best netip.Addr, why string) {
+	candidates := []netip.Addr{p.source}
+	if !p.source.IsValid() {
+		if pool := p.node.book.sources(actors.DefaultPool); len(pool) > 0 {
+			candidates = pool
+		}
+	}
+	stands := map[netip.Addr]source.Standing{}
+	for _, report := range p.engine.actors.Sources().Snapshot() {
+		for _, r := range report.Receivers {
+			if r.Receiver == x.limits.Receiver && r.Lane == x.limits.Lane {
+				stands[report.Source] = r
+			}
+		}
+	}
+	spare := -1
+	for _, a := range candidates {
+		if s, held := p.engine.actors.Destinations().Forbids(x.to[0].Domain(), x.limits.Receiver, a, p.from); held {
+			why = "suspended: " + suspensionWords(&s)
+			continue
+		}
+		s, known := stands[a]
+		if s.State == shaping.Blocked || s.State == shaping.Probing { // the probe is mail's, that waits for it
+			why = "blocked at this receiver until " + s.Until.Format(time.RFC3339)
+			continue
+		}
+		free := max(s.Most-s.Connections, 0)
+		if !known {
+			free = x.limits.Connections
+		}
+		if free > spare {
+			best, spare = a, free
+		}
+	}
+	if spare >= 0 {
+		why = ""
+	}
+	return best, why
+}
+
 // ask asks for as many addresses as one connection takes; false where it is no use to go on.
 func (p *probing) ask(ctx context.Context, x *errand) bool {
-	sources := p.engine.actors.Sources()
-	source := netip.Addr{}
-	if pool := p.node.book.sources(actors.DefaultPool); len(pool) > 0 {
-		source = pool[0]
+	from, why := p.choose(x)
+	if why != "" {
+		for _, a := range x.to {
+			p.report(a, mail.Outcome{Result: mail.Deferred, Detail: why})
+		}
+		return false
 	}
-	loan, err := sources.Borrow(ctx, source, &x.limits)
+	loan, err := p.engine.actors.Sources().Borrow(ctx, from, &x.limits)
 	if err != nil {
 		return false
 	}
@@ -142,7 +199,7 @@ func (p *probing) ask(ctx context.Context, x *errand) bool {
 		x.to = x.to[1:]
 		return a, true
 	}
-	r := p.engine.courier.Probe(ctx, delivery.Trip{Source: source, Route: x.route, Receiver: x.limits.Receiver,
+	r := p.engine.courier.Probe(ctx, delivery.Trip{Source: from, Route: x.route, Receiver: x.limits.Receiver,
 		PerConnection: x.limits.PerConnection, Interval: x.limits.Interval, TLS: x.limits.TLS}, p.from, next,
 		func(a mail.Address, o mail.Outcome) {
 			loan.Observe(o, true)

@@ -38,6 +38,19 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s: %s (%s), want %s", p.Address, p.Result, p.Reply, want[i])
 		}
 	}
+	// Nobody is asked who is suspended, and by nothing that is no source.
+	if status := r.call("POST", "/ekiden.admin.v1.AdminService/Suspend", map[string]any{"domain": "b.example", "reason": "their MX is down"}, nil); status != 200 {
+		t.Fatalf("suspend: status %d", status)
+	}
+	if status := r.call("POST", "/ekiden.admin.v1.AdminService/Probe", map[string]any{"addresses": []string{"here@b.example", "here@a.example"}}, &got); status != 200 {
+		t.Fatalf("status %d", status)
+	}
+	if p := got.Results[0]; p.Result != "undetermined" || !strings.Contains(p.Reply, "their MX is down") || got.Results[1].Result != "exists" {
+		t.Errorf("while one is suspended: %+v", got.Results)
+	}
+	if status := r.call("POST", "/ekiden.admin.v1.AdminService/Probe", map[string]any{"source": "192.0.2.9", "addresses": []string{"here@a.example"}}, nil); status != 400 {
+		t.Errorf("by a stranger: status %d", status)
+	}
 	if sink.count() != 0 {
 		t.Errorf("%d messages came", sink.count())
 	}

@@ -49,6 +49,9 @@ func (n *Node) classify(receiver string, o mail.Outcome, to mail.Address) mail.O
 	if o.Advice != nil {
 		n.metrics.RuleHits.With(o.Advice.Rule).Inc()
 		n.hits.add(o.Advice.Rule)
+		if o.Advice.Alert {
+			n.alerts.answered(n, receiver, &o)
+		}
 	}
 	return o
 }

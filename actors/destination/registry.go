@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -191,6 +192,18 @@ func (r *Registry) Binds(d *mail.Delivery, receiver string) (s *Suspension, unti
 	}
 	until, quiet = r.env.quiet(now, d)
 	return nil, until, quiet
+}
+
+// Forbids finds the suspension that keeps a question as from a sender from being put to a receiver, whatever its phase:
+// who asks is no probe for mail that waits.
+func (r *Registry) Forbids(domain mail.Domain, receiver string, source netip.Addr, from mail.Address) (Suspension, bool) {
+	d := &mail.Delivery{From: from, Domain: domain}
+	for _, s := range r.Suspended() {
+		if s.names(domain, receiver, source) && s.concerns(d) {
+			return s, true
+		}
+	}
+	return Suspension{}, false
 }
 
 // Suspended lists what is in force.

@@ -5752,6 +5752,7 @@ type ProbeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`           // empty = the null sender
 	Addresses     []string               `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"` // at most 1000
+	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`       // IP address to ask by; empty = one of the default pool that may ask
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5798,6 +5799,13 @@ func (x *ProbeRequest) GetAddresses() []string {
 		return x.Addresses
 	}
 	return nil
+}
+
+func (x *ProbeRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
 }
 
 type ProbeResponse struct {
@@ -7708,10 +7716,11 @@ const file_admin_proto_rawDesc = "" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\"l\n" +
 	"\x19CancelReservationResponse\x12\x1c\n" +
 	"\tcancelled\x18\x01 \x01(\x04R\tcancelled\x121\n" +
-	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"@\n" +
+	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"X\n" +
 	"\fProbeRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x1c\n" +
-	"\taddresses\x18\x02 \x03(\tR\taddresses\"B\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\"B\n" +
 	"\rProbeResponse\x121\n" +
 	"\aresults\x18\x01 \x03(\v2\x17.ekiden.admin.v1.ProbedR\aresults\"P\n" +
 	"\x06Probed\x12\x18\n" +

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/admin/service"
@@ -20,13 +21,20 @@ func (h *handler) Probe(ctx context.Context, req *adminpb.ProbeRequest) (*adminp
 			return nil, fmt.Errorf("%w: from: %w", service.ErrInvalid, err)
 		}
 	}
+	var source netip.Addr
+	if req.Source != "" {
+		var err error
+		if source, err = netip.ParseAddr(req.Source); err != nil {
+			return nil, fmt.Errorf("%w: source: %q is no IP address", service.ErrInvalid, req.Source)
+		}
+	}
 	to := make([]mail.Address, len(req.Addresses))
 	for i, a := range req.Addresses {
 		if to[i] = mail.Address(a); to[i].Check() != nil {
 			return nil, fmt.Errorf("%w: addresses: %q is no address", service.ErrInvalid, a)
 		}
 	}
-	list, err := h.s.Probes.Probe(ctx, from, to)
+	list, err := h.s.Probes.Probe(ctx, from, source, to)
 	if err != nil {
 		return nil, err
 	}

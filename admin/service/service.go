@@ -368,8 +368,9 @@ type ReplyRule struct {
 
 // Probes asks receivers whether addresses exist, without any mail (requirement R50).
 type Probes interface {
-	// Probe asks as from, under the same limits as mail, and answers in the order of to. ErrInvalid for more than 1000.
-	Probe(ctx context.Context, from mail.Address, to []mail.Address) ([]Probed, error)
+	// Probe asks as from, under the same limits and suspensions as mail, and answers in the order of to. source is the
+	// address to ask by; invalid = one of the default pool that may. ErrInvalid for more than 1000 and for a stranger.
+	Probe(ctx context.Context, from mail.Address, source netip.Addr, to []mail.Address) ([]Probed, error)
 }
 
 // Results of a probe.

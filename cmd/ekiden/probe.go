@@ -20,11 +20,13 @@ type probeCmd struct {
 	serverFlags
 	File string `short:"f" help:"File of addresses, one a line; - for standard input." placeholder:"FILE" required:""`
 	From string `help:"Sender to ask as; empty: the null sender." placeholder:"ADDRESS"`
+
+	Source string `help:"Source IP to ask by; empty: one of the default pool that may." placeholder:"IP"`
 }
 
 // Help is the example shown with --help.
 func (probeCmd) Help() string {
-	return `Asks each receiver with MAIL, RCPT and RSET whether it takes the address, never with DATA, within the same limits as mail. Prints
+	return `Asks each receiver with MAIL, RCPT and RSET whether it takes the address, never with DATA, within the same limits and suspensions as mail. Prints
 address, result (exists, unknown, reject, undetermined) and the receiver's words, separated by tabs.
 
 Example: ekiden probe -f addresses.txt --from check@example.jp`
@@ -41,7 +43,7 @@ func (c probeCmd) Run(a *app) error {
 		return err
 	}
 	for batch := range slices.Chunk(addresses, probeBatch) {
-		r, err := cl.Probe(a.ctx, &adminpb.ProbeRequest{From: c.From, Addresses: batch})
+		r, err := cl.Probe(a.ctx, &adminpb.ProbeRequest{From: c.From, Source: c.Source, Addresses: batch})
 		if err != nil {
 			return err
 		}
