@@ -18,6 +18,17 @@ type Advice struct {
 	NoSuppress    bool          // says nothing about the address: never counts against it
 	Release       time.Duration // of an address that is suppressed for it: when to try it again; 0 = never by itself
 	Alert         bool          // somebody should look
+	Then          *Then         // what several such answers ask for besides; nil = nothing
+}
+
+// Then is a suspension that answers ask for once they come often: of more than each of them concerns.
+type Then struct {
+	Scope      Scope
+	For        time.Duration
+	After      int           // answers …
+	Sources    int           // … to so many sources at least …
+	Within     time.Duration // … within that time
+	Everywhere bool          // the source is suspended at every receiver, not only at this one
 }
 
 // Action is what an answer asks of the sender beyond this delivery.

@@ -2,6 +2,7 @@ package destination
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,29 +24,54 @@ type holds struct {
 
 // answers are those that count towards a rule that acts only on several.
 type answers struct {
-	n     int
-	since time.Time
+	n       int
+	sources []netip.Addr // that were answered, where that counts; each once
+	since   time.Time
 }
 
 // hold puts in force what the rule that knew an answer to d says, where it concerns more than d and other than the
 // source alone. It tells whether anything was.
 func (e *Env) hold(now time.Time, d *mail.Delivery, o *mail.Outcome, receiver string) bool {
 	a := o.Advice
-	if a == nil || receiver == "" || a.Action != mail.ActSuspend && a.Action != mail.ActProbe || a.For <= 0 {
+	if a == nil || receiver == "" {
 		return false
+	}
+	then := a.Then != nil && e.holdThen(now, d, o, receiver)
+	if a.Action != mail.ActSuspend && a.Action != mail.ActProbe || a.For <= 0 {
+		return then
 	}
 	scopes := a.Scopes
 	if len(scopes) == 0 {
 		scopes = []mail.Scope{o.Scope}
 	}
-	any := false
+	any := then
 	for _, scope := range scopes {
 		for _, s := range heldBy(d, o, scope) {
 			s.Receiver, s.Rule, s.Since, s.Until, s.Author = receiver, a.Rule, now, now.Add(a.For), "rule "+a.Rule
 			s.Reason, s.Probe = words(o), a.Action == mail.ActProbe
-			if a.After > 1 && !e.holds.often(now, s.ID(), a) {
+			if a.After > 1 && !e.holds.often(now, s.ID(), a.After, 0, a.Within, o.Source) {
 				continue
 			}
+			e.Suspensions.addAutomatic(s)
+			any = true
+		}
+	}
+	return any
+}
+
+// holdThen is hold for what several such answers ask for. It counts them by whom it would concern.
+func (e *Env) holdThen(now time.Time, d *mail.Delivery, o *mail.Outcome, receiver string) (any bool) {
+	t, rule := o.Advice.Then, o.Advice.Rule+"/then"
+	all := heldBy(d, o, t.Scope)
+	if t.Scope == mail.ScopeSource && o.Source.IsValid() {
+		all = []Suspension{{Source: o.Source}}
+	}
+	for _, s := range all {
+		if s.Receiver = receiver; t.Everywhere {
+			s.Receiver = ""
+		}
+		s.Rule, s.Since, s.Until, s.Author, s.Reason = rule, now, now.Add(t.For), "rule "+o.Advice.Rule, words(o)
+		if t.Within == 0 || e.holds.often(now, s.ID(), t.After, t.Sources, t.Within, o.Source) {
 			e.Suspensions.addAutomatic(s)
 			any = true
 		}
@@ -103,19 +129,22 @@ func words(o *mail.Outcome) string {
 	return strings.ToValidUTF8(text[:min(len(text), 200)], "")
 }
 
-// often counts an answer and tells whether it came as often as its rule asks for.
-func (h *holds) often(now time.Time, id string, a *mail.Advice) bool {
+// often counts an answer to source and tells whether there were as many as a rule asks for, to as many sources.
+func (h *holds) often(now time.Time, id string, after, sources int, within time.Duration, source netip.Addr) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.counts[id]
-	if c == nil || now.Sub(c.since) > a.Within {
+	if c == nil || now.Sub(c.since) > within {
 		if h.counts == nil || len(h.counts) >= holdsMost {
 			h.counts = map[string]*answers{}
 		}
 		c = &answers{since: now}
 		h.counts[id] = c
 	}
-	if c.n++; c.n < a.After {
+	if len(c.sources) < sources && !slices.Contains(c.sources, source) {
+		c.sources = append(c.sources, source)
+	}
+	if c.n++; c.n < after || len(c.sources) < sources {
 		return false
 	}
 	delete(h.counts, id)

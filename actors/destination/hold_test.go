@@ -257,3 +257,49 @@ func TestProbationOfOneNode(t *testing.T) {
 		t.Errorf("still in force: %+v", l)
 	}
 }
+
+// What several answers ask for is held in their wake: by number, by number of sources, at one receiver or at all (receivers.md 3).
+func TestHoldsThen(t *testing.T) {
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	ips := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")}
+	tests := []struct {
+		name  string
+		then  mail.Then
+		from  []int         // which source is answered, one after the other
+		every time.Duration // between two answers
+		want  string        // in force after the last, and not before
+	}{
+		{"TSS04 to three sources of a tenant", mail.Then{Scope: mail.ScopeTenant, For: time.Hour, Sources: 3, Within: time.Hour}, []int{0, 0, 1, 0, 2}, time.Minute,
+			"r/x/then yahoo tenant=shop"},
+		{"TSS04 to one", mail.Then{Scope: mail.ScopeTenant, For: time.Hour, Sources: 3, Within: time.Hour}, []int{0, 0, 0, 0}, time.Minute, ""},
+		{"4.7.500 five times", mail.Then{Scope: mail.ScopeSource, For: time.Hour, After: 5, Within: time.Hour}, []int{0, 1, 0, 0, 1, 0, 0}, time.Minute,
+			"r/x/then yahoo source=192.0.2.1"},
+		{"4.7.500 five times in a day", mail.Then{Scope: mail.ScopeSource, For: time.Hour, After: 5, Within: time.Hour}, []int{0, 0, 0, 0, 0}, 20 * time.Minute, ""},
+		{"BL21", mail.Then{Scope: mail.ScopeSource, For: time.Hour, Everywhere: true}, []int{1}, time.Minute, "r/x/then source=192.0.2.2"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e, at := &Env{Suspensions: &Suspensions{}}, now
+			d := &mail.Delivery{Tenant: "shop", Domain: "yahoo.com"}
+			for i, from := range tt.from {
+				at = at.Add(tt.every)
+				o := mail.Outcome{Result: mail.Deferred, Scope: mail.ScopeSource, Source: ips[from], Advice: &mail.Advice{Rule: "r/x", Then: &tt.then}}
+				held := e.hold(at, d, &o, "yahoo")
+				if last := i == len(tt.from)-1; held != (last && tt.want != "") {
+					t.Fatalf("answer %d: held %v", i+1, held)
+				}
+			}
+			ids := ""
+			for _, s := range e.Suspensions.List(at) {
+				ids += s.ID()
+			}
+			if ids != tt.want {
+				t.Errorf("in force: %q", ids)
+			}
+			source := ips[tt.from[len(tt.from)-1]]
+			if held := e.Suspensions.match(at, "gmail.com", "google", source, d) != nil; held != tt.then.Everywhere {
+				t.Errorf("held at another receiver: %v", held)
+			}
+		})
+	}
+}

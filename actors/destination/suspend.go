@@ -49,7 +49,9 @@ func (s *Suspension) ID() string {
 		}
 	}
 	if s.Rule != "" {
-		parts = append(parts, s.Rule, s.Receiver)
+		if parts = append(parts, s.Rule); s.Receiver != "" {
+			parts = append(parts, s.Receiver)
+		}
 	} else {
 		add("receiver", s.Receiver)
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
@@ -34,10 +35,53 @@ type Row struct {
 	NoSuppress    bool     `yaml:"no_suppress,omitempty" json:"no_suppress,omitempty"`
 	Release       string   `yaml:"release,omitempty" json:"release,omitempty"`
 	Alert         bool     `yaml:"alert,omitempty" json:"alert,omitempty"`
+	Then          *ThenRow `yaml:"then,omitempty" json:"then,omitempty"`
 	Source        string   `yaml:"source,omitempty" json:"source,omitempty"`
 	Date          string   `yaml:"date,omitempty" json:"date,omitempty"`
 	Example       string   `yaml:"example,omitempty" json:"example,omitempty"`
 	At            string   `yaml:"at,omitempty" json:"at,omitempty"`
+}
+
+// ThenRow is what several answers ask for, as it is written.
+type ThenRow struct {
+	Scope      string `yaml:"scope" json:"scope"`
+	For        string `yaml:"for" json:"for"`
+	After      int    `yaml:"after,omitempty" json:"after,omitempty"`
+	Sources    int    `yaml:"sources,omitempty" json:"sources,omitempty"`
+	Within     string `yaml:"within,omitempty" json:"within,omitempty"`
+	Everywhere bool   `yaml:"everywhere,omitempty" json:"everywhere,omitempty"`
+}
+
+// read is the suspension that w asks for.
+func (w *ThenRow) read(c *rowCheck) *mail.Then {
+	if w == nil {
+		return nil
+	}
+	t := &mail.Then{Scope: oneOf(c, "then.scope", w.Scope, scopeNames()), After: w.After, Sources: w.Sources, Everywhere: w.Everywhere}
+	for key, d := range map[string]struct {
+		text string
+		into *time.Duration
+	}{"then.for": {w.For, &t.For}, "then.within": {w.Within, &t.Within}} {
+		if d.text == "" {
+			continue
+		}
+		v, err := time.ParseDuration(d.text)
+		if err != nil || v <= 0 {
+			c.fail(key, fmt.Sprintf("%q is no time above zero, such as 90m", d.text))
+		}
+		*d.into = v
+	}
+	switch {
+	case t.For == 0:
+		c.fail("then.for", "is missing")
+	case t.After < 0 || t.Sources < 0 || (t.After+t.Sources > 0) != (t.Within > 0):
+		c.fail("then.within", "goes with after or sources above zero")
+	case t.Everywhere && t.Scope != mail.ScopeSource:
+		c.fail("then.everywhere", "goes with scope source alone")
+	case t.Scope == mail.ScopeRecipient || t.Scope == mail.ScopeMessage || t.Scope == mail.ScopeConnection || t.Scope == mail.ScopeReceiver:
+		c.fail("then.scope", fmt.Sprintf("%q cannot be suspended; allowed: source, tenant, netblock, dkim, spf, group", w.Scope))
+	}
+	return t
 }
 
 // Own is what an operator says of one receiver's answers.

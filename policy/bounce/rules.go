@@ -154,7 +154,7 @@ func compile(w *Row, g *group) (*rule, []*RowError) {
 func advise(c *rowCheck, w *Row, g *group, scope mail.Scope) *mail.Advice {
 	a := &mail.Advice{Rule: g.Name + "/" + w.Name, After: w.After, Connections: w.Connections, PerConnection: w.PerConnection,
 		Rate: w.Rate, NoSuppress: w.NoSuppress || scope != mail.ScopeRecipient, Alert: w.Alert}
-	a.Action = oneOf(c, "act", w.Act, actionNames())
+	a.Action, a.Then = oneOf(c, "act", w.Act, actionNames()), w.Then.read(c)
 	if len(w.Also) > 0 {
 		a.Scopes = append(a.Scopes, scope)
 	}

@@ -22,12 +22,25 @@ func Next(now time.Time, d *mail.Delivery, o mail.Outcome, jitter float64) (due 
 	if o.Result == mail.Delivered || o.Result == mail.Failed {
 		return time.Time{}, false
 	}
-	every := max(d.RetryEvery, time.Second)
+	every := max(d.RetryEvery, time.Second, wish(now, d, &o))
 	due = now.Add(every + time.Duration(float64(every)*spread*jitter)).Truncate(time.Millisecond)
 	if !d.Expires.IsZero() && due.After(d.Expires) {
 		return time.Time{}, false
 	}
 	return due, true
+}
+
+// wish is how long the receiver wants d kept, as its rule has it: where it greylists, or has had enough for this recipient.
+// It never takes more than half of what is left of d's lifetime, or there would be no attempt any more.
+func wish(now time.Time, d *mail.Delivery, o *mail.Outcome) time.Duration {
+	a := o.Advice
+	if a == nil || o.Scope != mail.ScopeRecipient || a.Action != mail.ActSameSource && a.Action != mail.ActSuspend {
+		return 0
+	}
+	if d.Expires.IsZero() {
+		return a.For
+	}
+	return min(a.For, d.Expires.Sub(now)/2)
 }
 
 // Expired tells whether d's lifetime is over at now: it must not be tried any more.

@@ -107,3 +107,31 @@ func TestExpired(t *testing.T) {
 		t.Error("a lifetime ends after its last moment, and only where there is one")
 	}
 }
+
+// A receiver that greylists, or that has had enough for one recipient, gets the time it asks for, as far as the lifetime has it.
+func TestNextAsTheReceiverWishes(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		scope    mail.Scope
+		act      mail.Action
+		wants    time.Duration
+		lifetime time.Duration // 0 = no end
+		want     time.Duration
+	}{
+		{"greylisted", mail.ScopeRecipient, mail.ActSameSource, 5 * time.Minute, 30 * time.Minute, 5 * time.Minute},
+		{"greylisted, nothing said", mail.ScopeRecipient, mail.ActSameSource, 0, 30 * time.Minute, time.Minute},
+		{"greylisted shortly before the end", mail.ScopeRecipient, mail.ActSameSource, 5 * time.Minute, 4 * time.Minute, 2 * time.Minute},
+		{"recipient's rate", mail.ScopeRecipient, mail.ActSuspend, time.Hour, 24 * time.Hour, time.Hour},
+		{"recipient's rate, no end", mail.ScopeRecipient, mail.ActSuspend, time.Hour, 0, time.Hour},
+		{"the source's affair", mail.ScopeSource, mail.ActSuspend, time.Hour, 24 * time.Hour, time.Minute},
+	} {
+		d := &mail.Delivery{RetryEvery: time.Minute}
+		if tt.lifetime > 0 {
+			d.Expires = start.Add(tt.lifetime)
+		}
+		o := mail.Outcome{Result: mail.Deferred, Scope: tt.scope, Advice: &mail.Advice{Action: tt.act, For: tt.wants}}
+		if due, ok := Next(start, d, o, 0); !ok || due.Sub(start) != tt.want {
+			t.Errorf("%s: in %v, %v, want %v", tt.name, due.Sub(start), ok, tt.want)
+		}
+	}
+}
