@@ -145,7 +145,7 @@ func (p *probing) choose(x *errand) (best netip.Addr, why string) {
 	stands := map[netip.Addr]source.Standing{}
 	for _, report := range p.engine.actors.Sources().Snapshot() {
 		for _, r := range report.Receivers {
-			if r.Receiver == x.limits.Receiver && r.Lane == x.limits.Lane {
+			if r.Receiver == x.limits.Receiver && r.Lane == x.limits.Lane() {
 				stands[report.Source] = r
 			}
 		}
