@@ -39,7 +39,7 @@ func TestProbe(t *testing.T) {
 		}
 	}
 	// Nobody is asked who is suspended, and by nothing that is no source.
-	if status := r.call("POST", "/ekiden.admin.v1.AdminService/Suspend", map[string]any{"domain": "b.example", "reason": "their MX is down"}, nil); status != 200 {
+	if status := r.call("POST", "/ekiden.admin.v1.AdminService/Suspend", map[string]any{"subject": map[string]any{"domain": "b.example"}, "reason": "their MX is down"}, nil); status != 200 {
 		t.Fatalf("suspend: status %d", status)
 	}
 	if status := r.call("POST", "/ekiden.admin.v1.AdminService/Probe", map[string]any{"addresses": []string{"here@b.example", "here@a.example"}}, &got); status != 200 {
