@@ -119,7 +119,8 @@ func suspensionWords(s *destination.Suspension) string {
 }
 
 // bindings translates the destination's reasons into the words of the trace.
-var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "pace", "blocked": "block",
+var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "speed_cap", "daily_cap": "daily_cap",
+	"hourly_cap": "hourly_cap", "top_of_hour": "top_of_hour", "connection_rate": "connection_rate", "blocked": "block",
 	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease", "quiet": "quiet_hours", "warmup": "warmup"}
 
 // standing tells what binds the destination of a delivery that is due.
@@ -129,6 +130,7 @@ func (n *Node) standing(e *engine, w *service.Waiting, s *destination.Standing) 
 		return
 	}
 	w.Binding, w.Until, w.Detail = why, s.Until, s.Detail
+	open := w.Until.IsZero() && why == "slot"
 	for _, report := range e.actors.Sources().Snapshot() {
 		from := "the system's address"
 		if report.Source.IsValid() {
@@ -136,6 +138,9 @@ func (n *Node) standing(e *engine, w *service.Waiting, s *destination.Standing) 
 		}
 		for i := range report.Receivers {
 			if r := &report.Receivers[i]; r.Receiver == w.Receiver && strings.HasPrefix(r.Lane, "cleaning") == w.Delivery.Cleaning {
+				if open && !r.Frees.IsZero() && (w.Until.IsZero() || r.Frees.Before(w.Until)) {
+					w.Until = r.Frees // at the latest
+				}
 				if words := sourceWords(why, r); words != "" {
 					w.Detail = join(w.Detail, from+": "+words)
 				}
@@ -163,8 +168,16 @@ func sourceWords(why string, r *source.Standing) string {
 	switch {
 	case why == "warmup" && r.WarmMost > 0:
 		return fmt.Sprintf("step %d of its warm-up allows %d messages for now", r.WarmStep, r.WarmMost)
+	case why == "slot" && r.All >= r.AllMost && r.All > r.Connections:
+		return fmt.Sprintf("%d of %d connections in use, %d of them for this kind of mail", r.All, r.AllMost, r.Connections)
 	case why == "slot":
 		return fmt.Sprintf("%d of %d connections in use", r.Connections, r.Most)
+	case why == "connection_rate":
+		return "connections are begun no faster"
+	case why == "top_of_hour":
+		return "nothing is sent right after the full hour"
+	case (why == "daily_cap" || why == "hourly_cap") && r.Lane != "":
+		return "the part of this kind of mail is used up"
 	case why == "pace" && r.Pace > 0:
 		return fmt.Sprintf("%.3g messages a second", r.Pace)
 	case why == "block" && r.Cause.Reply != "":

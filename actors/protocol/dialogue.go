@@ -15,8 +15,8 @@ type Reason uint8
 const (
 	ReasonNone      Reason = iota
 	ReasonSlots            // every connection the limits allow is in use
-	ReasonRate             // connection or message pace
-	ReasonCap              // messages of the day are used up
+	ReasonRate             // the pace of messages
+	ReasonCap              // a speed cap
 	ReasonBlocked          // the receiver blocks this source
 	ReasonSuspended        // an operator said so
 	ReasonConnect          // the receiver's hosts do not answer as they should
@@ -26,10 +26,15 @@ const (
 	ReasonLease            // it is not sure that this node may still send
 	ReasonQuiet            // quiet hours: nothing may be sent before they end
 	ReasonWarmup           // a new source has sent what its plan allows for now
+	ReasonDailyCap         // messages of the day are used up
+	ReasonHourlyCap        // messages of the hour are used up
+	ReasonTopOfHour        // everybody sends at the full hour; we come a little later
+	ReasonConnects         // too many connections were begun lately
 	Reasons                // how many there are
 )
 
-var reasonNames = [...]string{"", "slots", "rate", "cap", "blocked", "suspended", "connect", "dns", "storage", "stopping", "lease", "quiet", "warmup"}
+var reasonNames = [...]string{"", "slots", "rate", "cap", "blocked", "suspended", "connect", "dns", "storage", "stopping", "lease", "quiet", "warmup",
+	"daily_cap", "hourly_cap", "top_of_hour", "connection_rate"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
-	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
 // Session is one connection's right to exist, and its way from outbox to outbox.
@@ -220,12 +219,12 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 		s.left = 0
 	}
 	want := b.cfg.Quantum
-	if pace := l.own.Pace(l.to.control.Pace()); pace > 0 { // who sends at a pace holds little, so that the others have their share
+	if pace := l.to.control.Pace(); pace > 0 { // who sends at a pace holds little, so that the others have their share
 		want = max(1, min(want, int(pace/float64(4*max(l.to.open, 1)))))
 	}
 	n, until := l.to.control.Renew(now, want, l.own)
 	if n == 0 {
-		if l.to.control.Refusal() == shaping.Rate && until.Sub(now) < b.cfg.Patience {
+		if passing(l.to.control.Refusal()) && until.Sub(now) < b.cfg.Patience {
 			return Hold, until, false
 		}
 		return End, until, false

@@ -21,6 +21,7 @@ type Standing struct {
 	Most        int       // connections that may be open now
 	All         int       // connections of all kinds of mail …
 	AllMost     int       // … and how many may be
+	Frees       time.Time // when the first of them must ask again, or end; zero = there is none
 	Cause       shaping.Cause
 	WarmStep    int // of its warm-up plan …
 	WarmMost    int // … and what that allows in its span; 0 = it is warm
@@ -30,6 +31,12 @@ type Standing struct {
 func (b *Book) Snapshot(now time.Time) []Standing {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	frees := map[*receiver]time.Time{}
+	for _, s := range b.live {
+		if r := s.road.lane.to; frees[r].IsZero() || s.until.Before(frees[r]) {
+			frees[r] = s.until
+		}
+	}
 	out := make([]Standing, 0, len(b.order))
 	for _, r := range b.order {
 		state, until := r.control.State()
@@ -41,7 +48,7 @@ func (b *Book) Snapshot(now time.Time) []Standing {
 		for _, l := range r.lanes {
 			out = append(out, Standing{Receiver: r.name, Lane: l.limits.Kind.Name, Queue: l.limits.Queue, Connections: l.open,
 				Waiting: l.waiting, State: state, Until: until, Pace: l.own.Pace(r.control.Pace()), Most: l.own.Connections(most),
-				All: r.open, AllMost: most, Cause: r.control.Cause(), WarmStep: step, WarmMost: warm})
+				All: r.open, AllMost: most, Frees: frees[r], Cause: r.control.Cause(), WarmStep: step, WarmMost: warm})
 		}
 	}
 	slices.SortStableFunc(out, func(a, c Standing) int { return cmp.Compare(a.Receiver, c.Receiver) })

@@ -308,11 +308,16 @@ func (b *Book) wait(now time.Time, l *lane, until time.Time) {
 	switch {
 	case reason == protocol.ReasonSlots || until.IsZero():
 		b.makeRoom(l)
-	case reason == protocol.ReasonRate && until.Sub(now) < b.cfg.Patience:
+	case passing(l.to.control.Refusal()) && until.Sub(now) < b.cfg.Patience:
 		b.alarm(l.to, until)
 	default:
 		b.refuseAll(l, reason, until)
 	}
+}
+
+// passing tells whether what keeps mail back passes by itself, and mostly soon.
+func passing(r shaping.Reason) bool {
+	return r == shaping.Rate || r == shaping.ConnectionRate || r == shaping.TopOfHour
 }
 
 // makeRoom ends an idle session when asks of l wait for a slot: one of another road of the lane, or, where the receiver bears
@@ -357,10 +362,16 @@ func reasonOf(r shaping.Reason) protocol.Reason {
 	switch r {
 	case shaping.Connections, shaping.ProbeOut:
 		return protocol.ReasonSlots
-	case shaping.Rate, shaping.ConnectionRate, shaping.TopOfHour:
+	case shaping.Rate:
 		return protocol.ReasonRate
-	case shaping.DailyCap, shaping.HourlyCap:
-		return protocol.ReasonCap
+	case shaping.ConnectionRate:
+		return protocol.ReasonConnects
+	case shaping.TopOfHour:
+		return protocol.ReasonTopOfHour
+	case shaping.DailyCap:
+		return protocol.ReasonDailyCap
+	case shaping.HourlyCap:
+		return protocol.ReasonHourlyCap
 	case shaping.Warmup:
 		return protocol.ReasonWarmup
 	case shaping.BlockedPause:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
@@ -18,6 +19,8 @@ import (
 // loud is the tenant whose sender domain a receiver may find too loud; the others are innocent.
 const (
 	loud       = "loud"
+	calm       = "calm"
+	still      = "still"
 	loudDomain = loud + ".example"
 )
 
@@ -52,6 +55,7 @@ type caller struct {
 	since   time.Time // first seen
 	blocked time.Time // until
 	blocks  int
+	stopped time.Time // until: it has said in words that we are to stop
 	used    float64
 }
 
@@ -71,11 +75,17 @@ func newHidden(w *world, m *Model, rules *bounce.Rules, rng *rand.Rand) *hidden 
 
 func (h *hidden) measured(c *caller) bool { return !h.w.now.Before(c.since.Add(warm)) }
 
-// allowed is how many messages a source's quota allows from its first hour on.
+// allowed is how many messages a source's quota allows from its first hour on, but for what rules of our own forbid: quiet
+// hours, and the pause after the full hour.
 func (h *hidden) allowed(c *caller) (sum float64) {
 	for t := c.since.Add(warm); t.Before(h.end); t = t.Add(time.Minute) {
 		if _, quiet := h.quiet.Until(t); !quiet {
-			sum += c.quota.pace() * h.course.at(t.Sub(h.w.start))
+			end := h.m.Limits.Spared(t) // of a pause that has begun before t, or in the minute
+			if next := t.Add(time.Minute).Truncate(time.Hour); next.After(t) {
+				end = t.Add(h.m.Limits.Spared(next).Sub(next))
+			}
+			spared := min(max(0, end.Sub(t)), time.Minute)
+			sum += c.quota.pace() * h.course.at(t.Sub(h.w.start)) * (time.Minute - spared).Minutes()
 		}
 	}
 	return sum
@@ -124,6 +134,16 @@ func (h *hidden) meaning(a answer, x *sess, to mail.Address) mail.Outcome {
 // begin checks what must hold whenever a message begins: invariants I10 and I11.
 func (h *hidden) begin(x *sess, p *protocol.Parcel) {
 	c := h.seen[x.trip.Source]
+	if h.w.now.Before(c.stopped) {
+		h.exceeded(x, fmt.Errorf("a message begins, and it has said to stop until %s", c.stopped))
+	}
+	d := &p.Job.Delivery
+	if h.suppressed(d.To) {
+		h.w.fail(fmt.Errorf("delivery %d goes to %s, who is suppressed", d.Seq, d.To))
+	}
+	if d.Cleaning || strings.HasPrefix(string(d.To), sedate) || strings.HasPrefix(string(d.To), steady) {
+		h.result.Apart++
+	}
 	if err := c.begins(h.w.now, h.m.Limits.Rate, 1); err != nil {
 		h.exceeded(x, err)
 	}
@@ -134,7 +154,7 @@ func (h *hidden) begin(x *sess, p *protocol.Parcel) {
 		h.result.QuietStarts++
 		h.w.fail(fmt.Errorf("delivery %d to %s begins in quiet hours", p.Job.Delivery.Seq, h.m.Name))
 	}
-	if d := &p.Job.Delivery; d.Due.After(h.w.now) || !d.Expires.After(h.w.now) {
+	if d.Due.After(h.w.now) || !d.Expires.After(h.w.now) {
 		h.w.fail(fmt.Errorf("delivery %d is sent at %s, due %s, expires %s", d.Seq, h.w.now, d.Due, d.Expires))
 	}
 }
@@ -147,10 +167,27 @@ func (h *hidden) answer(x *sess, p *protocol.Parcel) (mail.Outcome, bool) {
 	if a != nil {
 		o = h.meaning(*a, x, "x@"+mail.Address(p.Job.Delivery.Domain))
 	}
+	c.stop(h.w.now, &o)
 	if h.measured(c) {
 		h.tell(c, &o, tried)
 	}
 	return o, a != nil && a.reply.IsZero()
+}
+
+// stop notes that an answer, as the rules read it, wants nothing of the source for a time, whatever kind of mail it sends.
+func (c *caller) stop(now time.Time, o *mail.Outcome) {
+	a := o.Advice
+	if a == nil || o.Scope != mail.ScopeSource || a.After > 1 || now.Before(c.stopped) {
+		return
+	}
+	if a.Action == mail.ActProbe || a.Action == mail.ActSuspend {
+		c.stopped = now.Add(a.For)
+	}
+}
+
+// suppressed tells whether an address gets no mail now: one kind in every other ten minutes.
+func (h *hidden) suppressed(to mail.Address) bool {
+	return strings.HasPrefix(string(to), gone+"@") && h.w.now.Minute()/10%2 == 1
 }
 
 // decide is the receiver's answer, nil = taken. tried tells whether it looked at the message at all.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"regexp"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/destination"
@@ -11,6 +12,7 @@ import (
 	"github.com/ekiden-mta/ekiden/actors/source"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/bounce"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/schedule"
 )
 
@@ -29,6 +31,7 @@ type PaceResult struct {
 	Blocks   int     // times the receiver blocked a source
 	Most     int     // … the source it did so most often
 
+	Apart       int // messages begun of the kinds of mail with limits of their own
 	Scoped      int // answers that concerned one sender's mail …
 	Slowed      int // … and slowed down others'
 	Exceeded    int // limits of our own that were exceeded
@@ -77,7 +80,8 @@ func Pace(seed int64, m *Model, rules *bounce.Rules, length time.Duration) PaceR
 	return r
 }
 
-// newPaceWorld is a node with the sources of a model, and mail of three tenants to two domains that share the receiver.
+// newPaceWorld is a node with the sources of a model, and mail of three tenants to two domains that share the receiver: of
+// several kinds, which the receiver takes for one source's.
 func newPaceWorld(seed int64, m *Model, rules *bounce.Rules, length time.Duration) (*world, *hidden) {
 	rng := rand.New(rand.NewPCG(uint64(seed), uint64(len(m.Name))<<32|uint64(m.Name[0])))
 	w := &world{seed: seed, rng: rng, cfg: Config{Script: length, Limit: time.Hour}, node: 1, live: map[*sess]int{},
@@ -92,11 +96,16 @@ func newPaceWorld(seed int64, m *Model, rules *bounce.Rules, length time.Duratio
 	if m.Quiet {
 		h.quiet = schedule.Hours{{From: 21 * 60, To: 8 * 60, Zone: time.FixedZone("JST", 9*3600)}}
 	}
-	store := newSupply(func() time.Time { return w.now }, loud, "calm", "still")
-	store.fail = w.fail
+	store := newSupply(func() time.Time { return w.now }, loud, calm, still)
+	store.fail, store.kinds = w.fail, m.Kinds
 	w.env = &destination.Env{Queue: store, Suspensions: &destination.Suspensions{}, Rand: rng.Float64,
 		Sources: w.joined, Budget: &destination.Budget{Limit: 1 << 20}, Counters: &destination.Counters{},
 		QuietHours: func(mail.Domain) schedule.Hours { return h.quiet }, Window: 256, Batch: 256}
+	traffic := speeds()
+	w.env.Traffic = func() *filter.Traffic { return traffic }
+	w.env.Suppressed = func(_, _ string, to mail.Address) (mail.Suppression, bool) {
+		return mail.Suppression{}, h.suppressed(to)
+	}
 	w.env.Held = func() { w.later(0, w.changed) }
 	w.env.Defaults()
 	w.srcCfg = source.Config{NewWaker: func() protocol.Waker { return &waker{w: w} }, Hints: source.NewHints()}
@@ -120,6 +129,17 @@ func newPaceWorld(seed int64, m *Model, rules *bounce.Rules, length time.Duratio
 	}
 	w.after(gossips, w.gossip)
 	return w, h
+}
+
+// speeds are the filters of a tenant: one at a pace of its own, one whose pace is fixed.
+func speeds() *filter.Traffic {
+	var x filter.Traffic
+	for _, s := range []filter.Speed{{Name: sedate, Connections: 2, Interval: 500 * time.Millisecond},
+		{Name: steady, Connections: 1, Interval: 4 * time.Second, Fixed: true}} {
+		s.Tenant, s.Patterns = still, []*regexp.Regexp{regexp.MustCompile("^" + s.Name + "@")}
+		x.AddSpeed(s)
+	}
+	return &x
 }
 
 // joined are the sources that are there yet.

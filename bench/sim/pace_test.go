@@ -39,6 +39,25 @@ func TestPace(t *testing.T) {
 	t.Log("\n" + report.String())
 }
 
+// TestKindsOfMailAreOneSource: with cleaning mail and mail of two filters on the way, one of them of a fixed pace, no limit of
+// a source is exceeded, none of it begins while the receiver has said to stop, and none goes to the suppressed.
+func TestKindsOfMailAreOneSource(t *testing.T) {
+	rules, err := bounce.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range Models() {
+		m.Kinds = true
+		r := Pace(2, &m, rules, 3*time.Hour)
+		if r.Err != nil || r.Exceeded+r.Slowed > 0 || r.Used < 0.8 || r.Most > 1 {
+			t.Errorf("%s: %+v", m.Name, r)
+		}
+		if r.Apart < r.Accepted/20 {
+			t.Errorf("%s: %d of %d messages were of a kind with limits of its own", m.Name, r.Apart, r.Accepted)
+		}
+	}
+}
+
 func TestASeedIsAPace(t *testing.T) {
 	rules, err := bounce.New()
 	if err != nil {

@@ -15,6 +15,7 @@ type supply struct {
 	now     func() time.Time
 	tenants []string
 	seq     mail.Seq
+	kinds   bool // of several kinds
 	fail    func(error)
 	by      map[mail.Domain]*backlog
 }
@@ -123,12 +124,39 @@ func (s *supply) make(b *backlog, to mail.Domain) {
 			}
 			b.of[t]++
 			s.seq++
-			b.insert(&mail.Delivery{Seq: s.seq, Message: mail.MessageID{Lineage: 1, Seq: s.seq}, Tenant: t, Pool: "default",
+			d := &mail.Delivery{Seq: s.seq, Message: mail.MessageID{Lineage: 1, Seq: s.seq}, Tenant: t, Pool: "default",
 				From: mail.Address("news@" + t + ".example"), Domain: to, Due: now, Expires: now.Add(72 * time.Hour),
-				RetryEvery: 5 * time.Minute, Priority: 50, Size: 3})
+				RetryEvery: 5 * time.Minute, Priority: 50, Size: 3}
+			d.To, d.Cleaning = s.kindOf(s.seq, t, to)
+			b.insert(d)
 			more = true
 		}
 	}
+}
+
+// Parts of a recipient's address that make its mail one of a kind.
+const (
+	sedate = "sedate" // a speed filter matches it
+	steady = "steady" // another does, whose pace is fixed
+	gone   = "gone"   // its owner wants mail in every other while only
+)
+
+// kindOf is the recipient of a delivery, and whether it is cleaning mail: a tenth of one tenant's is, and of what another
+// sends a quarter is a filter's, and a tenth another one's. Some addresses are suppressed at times.
+func (s *supply) kindOf(n mail.Seq, tenant string, to mail.Domain) (mail.Address, bool) {
+	local := "x"
+	switch {
+	case tenant == still && n%40 == 3:
+		local = gone
+	case !s.kinds:
+	case tenant == calm:
+		return mail.Address(local + "@" + string(to)), n%10 == 1
+	case tenant == still && n%4 == 1:
+		local = sedate
+	case tenant == still && n%10 == 2:
+		local = steady
+	}
+	return mail.Address(local + "@" + string(to)), false
 }
 
 // ScanAt implements protocol.Queue.

@@ -24,6 +24,7 @@ type simCommand struct {
 	Script    time.Duration `help:"Fake time during which messages arrive and faults happen." default:"20m"`
 	NoFaults  bool          `help:"Leave the faults out."`
 	Pace      time.Duration `help:"Fake time with each receiver model that hides a quota, per run; 0 leaves them out." default:"24h"`
+	Kinds     bool          `help:"Send cleaning mail and mail of speed filters to the models as well: what a receiver sees is still one source."`
 	JSON      bool          `help:"Print one JSON line per run." name:"json"`
 }
 
@@ -39,7 +40,8 @@ source was blocked, whether an answer about one sender slowed down others, and w
 
 Example:
   ekiden-bench sim --seed 1 --runs 100
-  ekiden-bench sim --seed 1 --runs 1 --pace 168h      a week with each receiver`
+  ekiden-bench sim --seed 1 --runs 1 --pace 168h      a week with each receiver
+  ekiden-bench sim --seed 1 --runs 5 --kinds          with cleaning mail and two speed filters on the way`
 }
 
 func (c *simCommand) Run(ctx context.Context, io *streams) error {
@@ -87,6 +89,9 @@ func (c *simCommand) pace(ctx context.Context, io *streams) error {
 		return err
 	}
 	models := sim.Models()
+	for i := range models {
+		models[i].Kinds = c.Kinds
+	}
 	runs := make([]sim.PaceResult, len(models)*c.Runs)
 	defer debug.SetGCPercent(debug.SetGCPercent(1600)) // little lives and much is made: a week of all models takes half a GB
 	var next atomic.Int64

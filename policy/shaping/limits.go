@@ -26,7 +26,7 @@ type Limits struct {
 	BlockPause     time.Duration // how long to leave the receiver alone once it blocks; doubles while probes fail …
 	BlockPauseMax  time.Duration // … up to this; 0 = four times BlockPause, so that a lifetime of half an hour survives
 	Fixed          bool          // nothing is learned: these are the figures, whatever the receiver says (R41)
-	TopOfHour      time.Duration // new connections keep off a random part of that long after every full hour
+	TopOfHour      time.Duration // no mail for a random part of that long after every full hour
 }
 
 // Relay is what a host bears that the operator sends mail to himself: many connections and no pace.

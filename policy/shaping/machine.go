@@ -192,6 +192,9 @@ func (m *Machine) Renew(now time.Time, want int, x *Lane) (messages int, until t
 	if r, until := m.closed(); r != NotRefused {
 		return 0, m.refuse(r, until)
 	}
+	if r, until := m.topOfHour(now); r != NotRefused {
+		return 0, m.refuse(r, until)
+	}
 	if m.used > m.Connections() { // there are to be fewer
 		return 0, m.refuse(Connections, time.Time{})
 	}
@@ -222,10 +225,8 @@ func (m *Machine) Release(now time.Time, slots, unusedMessages int, x *Lane) {
 	m.used -= slots
 	m.pending -= back
 	m.all.put(back)
-	if !x.fixed() {
-		m.messages.put(back)
-		m.k.meter(now, -back)
-	}
+	m.messages.put(back)
+	m.k.meter(now, -back)
 	m.day.credit(back, m.used == 0)
 	m.hour.credit(back, m.used == 0)
 	m.w.credit(back)
@@ -424,15 +425,23 @@ func (m *Machine) closed() (Reason, time.Time) {
 	return NotRefused, time.Time{}
 }
 
-// topOfHour keeps new connections off the first moments of an hour. The delay is random in the hour and the receiver, yet
+// topOfHour keeps mail off the first moments of an hour, on new connections and open ones. The delay is random in the hour and the receiver, yet
 // the same whenever it is asked for.
 func (m *Machine) topOfHour(now time.Time) (Reason, time.Time) {
 	if m.l.TopOfHour <= 0 {
 		return NotRefused, time.Time{}
 	}
+	if end := m.l.Spared(now); now.Before(end) {
+		return TopOfHour, end
+	}
+	return NotRefused, time.Time{}
+}
+
+// Spared is when the pause ends that is kept after the full hour before now.
+func (l *Limits) Spared(now time.Time) time.Time {
 	start := now.Truncate(time.Hour)
-	if now.Sub(start) >= m.l.TopOfHour {
-		return NotRefused, time.Time{}
+	if now.Sub(start) >= l.TopOfHour {
+		return start
 	}
 	h := fnv.New32a()
 	var b [8]byte
@@ -440,12 +449,8 @@ func (m *Machine) topOfHour(now time.Time) (Reason, time.Time) {
 		b[i] = byte(start.Unix() >> (8 * i))
 	}
 	_, _ = h.Write(b[:])
-	_, _ = h.Write([]byte(m.l.Receiver))
-	end := start.Add(time.Duration(float64(m.l.TopOfHour) * float64(h.Sum32()) / (1 << 32)))
-	if now.Before(end) {
-		return TopOfHour, end
-	}
-	return NotRefused, time.Time{}
+	_, _ = h.Write([]byte(l.Receiver))
+	return start.Add(time.Duration(float64(l.TopOfHour) * float64(h.Sum32()) / (1 << 32)))
 }
 
 // paced tells whether the mail of a lane goes at the pace in force: all but what is fixed, and that as well while the
@@ -536,9 +541,12 @@ func (m *Machine) perSlot() int {
 
 func (m *Machine) debit(now time.Time, n int, x *Lane) {
 	m.all.take(n)
-	if m.paced(x) {
+	m.k.meter(now, n)
+	switch {
+	case m.paced(x):
 		m.messages.take(n)
-		m.k.meter(now, n)
+	case !m.k.exhausted(): // who goes at the pace waits a while longer; what is to find out whether it takes mail again does not
+		m.messages.level = max(m.messages.level-float64(n), -m.messages.size)
 	}
 	m.pending += n
 	m.day.debit(n)
@@ -553,6 +561,9 @@ func (m *Machine) refuse(r Reason, until time.Time) time.Time {
 
 func (m *Machine) end(now time.Time) time.Time {
 	end := now.Add(GrantLife)
+	if m.l.TopOfHour > 0 {
+		end = earlier(end, now.Truncate(time.Hour).Add(time.Hour))
+	}
 	if m.day.most > 0 {
 		end = earlier(end, m.day.ends(now))
 	}

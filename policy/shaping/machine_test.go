@@ -115,6 +115,23 @@ func TestTopOfHourStaysInItsWindow(t *testing.T) {
 	}
 }
 
+// TestTopOfHourHoldsOpenConnections: what was granted before the full hour is to be begun before it, and no more is granted
+// until the pause is over (requirement D2).
+func TestTopOfHourHoldsOpenConnections(t *testing.T) {
+	m := NewMachine(Limits{Receiver: "docomo", Connections: 2, TopOfHour: time.Minute})
+	hour := noon.Truncate(time.Hour)
+	if n, _, until := m.Grant(hour.Add(-10*time.Second), 1, nil); n != 1 || until.After(hour) {
+		t.Fatalf("%d granted until %s", n, until)
+	}
+	n, until := m.Renew(hour, 10, nil)
+	if n != 0 || m.Refusal() != TopOfHour || !until.After(hour) || until.After(hour.Add(time.Minute)) {
+		t.Fatalf("%d at the full hour, %q until %s", n, m.Refusal(), until)
+	}
+	if n, _ := m.Renew(until, 10, nil); n == 0 {
+		t.Errorf("nothing at the end of the pause: %q", m.Refusal())
+	}
+}
+
 func TestBlockProbeOpen(t *testing.T) {
 	m := NewMachine(Limits{Connections: 10, PerConnection: 50, BlockPause: time.Minute})
 	now := noon
