@@ -54,7 +54,7 @@ func (n tokenService) Bearer(token string) (service.User, bool) {
 	}
 	u := service.User{Name: "token " + name, Tenant: r.Tenant, HTTP: true, Administrator: true, ViewAddresses: true, Zone: time.Local}
 	if r.User != "" {
-		if u, _, ok = (userService{n.Node}).User(r.User); !ok || u.Tenant != r.Tenant {
+		if u, _, ok = userService(n).User(r.User); !ok || u.Tenant != r.Tenant {
 			return service.User{}, false // the user is gone, and its tokens with it
 		}
 		u.OwnData = true
@@ -104,7 +104,7 @@ func (n tokenService) CreateToken(ctx context.Context, t service.Token, author s
 		return "", fmt.Errorf("%w: there are %d tokens; revoke some", service.ErrInvalid, tokensMost)
 	}
 	if t.User != "" {
-		if u, _, ok := (userService{n.Node}).User(t.User); !ok || u.Tenant != t.Tenant {
+		if u, _, ok := userService(n).User(t.User); !ok || u.Tenant != t.Tenant {
 			return "", fmt.Errorf("%w: tenant %s has no API user %q", service.ErrInvalid, t.Tenant, t.User)
 		}
 	}
