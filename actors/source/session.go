@@ -28,6 +28,8 @@ type Session struct {
 	shelf  int
 	turn   int       // messages taken in this destination's turn …
 	since  time.Time // … which began then
+	lap    int       // messages taken in the present turn of its lane, on however many outboxes …
+	lapped time.Time // … which began then
 	left   int       // messages the grant still holds
 	until  time.Time
 	queued bool // in the outbox's line of lingerers
@@ -40,6 +42,7 @@ type Session struct {
 	nextBox   protocol.Outbox
 	nextShelf int
 	parked    bool // in road.idle
+	leaving   bool // is to end: its slot will be free, see lane.room
 
 	// The last answer that was no success, so that a report of the same does not count twice.
 	answered bool
@@ -96,10 +99,11 @@ func (b *Book) Next(now time.Time, s *Session, block bool) (p *protocol.Parcel, 
 		}
 		dry := s.box == nil
 		var held time.Time
-		if !dry && s.nextBox == nil && !s.over(now, b.cfg.Quantum) && s.left > 0 && now.Before(s.until) {
+		if !dry && s.nextBox == nil && !s.over(now, b.cfg.Quantum) && !s.lapOver(now, b.cfg.Quantum) && s.left > 0 && now.Before(s.until) {
 			if p, held = s.box.Take(now, s.shelf, b.source, s.Receiver()); p != nil {
 				s.left--
 				s.turn++
+				s.lap++
 				return p, Busy, at, effects
 			}
 			switch dry = held.IsZero(); {
@@ -176,27 +180,40 @@ func (s *Session) over(now time.Time, quantum int) bool {
 	return s.turn >= quantum || now.Sub(s.since) >= turnLife
 }
 
-// advance decides for a session nothing was assigned to. It may assign: see nextBox.
+// lapOver tells whether the turn of its lane is.
+func (s *Session) lapOver(now time.Time, quantum int) bool {
+	return s.lap >= quantum || now.Sub(s.lapped) >= turnLife
+}
+
+// advance decides for a session nothing was assigned to. It may assign: see nextBox. Where it says that the session ends, that
+// holds: a courier that only looked looks again, and must not find a fresh turn then.
 func (b *Book) advance(now time.Time, s *Session, dry, block bool) (v Verdict, at time.Time, again bool) {
 	l := s.road.lane
 	if v, at, ok := b.renew(now, s, l); !ok {
 		return v, at, false
 	}
+	lap, idle := s.lapOver(now, b.cfg.Quantum), dry && !(l.waiting > 0 && l.asked(now))
+	if lap {
+		l.pay(now, s)
+	}
+	if (lap || idle) && l.due(now, idle) {
+		b.leaves(s)
+		return End, at, false // another kind of mail has its turn
+	}
+	if lap {
+		l.charge()
+	}
 	if !dry && !s.over(now, b.cfg.Quantum) {
 		return Busy, at, true
 	}
 	s.turn, s.since = 0, now
-	if !dry {
-		l.charge()
-	}
 	switch {
-	case l.due(now, dry):
-		return End, at, false // another kind of mail has its turn
 	case l.waiting > 0 && s.road.trim(now):
 		a := s.road.take()
 		b.assign(s, &a)
 		s.road.put(a)
 	case l.waiting > 0 && b.otherRoad(now, l, s.road):
+		b.leaves(s)
 		return End, at, false // who waits needs the slot for other hosts
 	case !dry:
 		return Busy, at, true
@@ -233,12 +250,16 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 	return Busy, time.Time{}, true
 }
 
-// otherRoad tells whether asks wait on a road that has no free session, and no slot is left for it.
+// otherRoad tells whether asks wait on a road that has no free session, and no slot is left for them, nor will be when those
+// have gone that are on their way.
 func (b *Book) otherRoad(now time.Time, l *lane, own *road) bool {
 	for _, r := range l.busy {
 		if r != own && r.trim(now) {
-			return l.to.open >= l.to.control.Connections() || l.open >= l.own.Connections(l.open+1) ||
-				l.limits.Kind.Total > 0 && b.cfg.Totals.full(l.limits.Lane())
+			free := min(l.to.room(), l.room())
+			if l.limits.Kind.Total > 0 && b.cfg.Totals.full(l.limits.Lane()) {
+				free = min(free, l.leaving)
+			}
+			return l.waiting-own.line.len() > free
 		}
 	}
 	return false

@@ -122,7 +122,8 @@ type receiver struct {
 	limits  *shaping.Limits // without regard to its kind of mail
 	control Controller
 	lanes   []*lane // as they were met
-	open    int     // sessions and loans
+	open    int     // sessions and loans …
+	leaving int     // … of which so many are to end
 	plan    *shaping.Plan
 	alarm   time.Time
 	round   float64      // how far the turns of the lanes have come
@@ -135,7 +136,8 @@ type lane struct {
 	to      *receiver
 	limits  *shaping.Limits
 	own     *shaping.Lane // what an operator set for the kind; nil = nothing
-	open    int           // sessions and loans
+	open    int           // sessions and loans …
+	leaving int           // … of which so many are to end
 	loans   int
 	waiting int // asks in line on all roads
 	roads   map[string]*road

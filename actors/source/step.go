@@ -115,9 +115,25 @@ func (b *Book) receiver(now time.Time, limits *shaping.Limits) *receiver {
 
 // end has a session end with its present transaction, at once where it waits.
 func (b *Book) end(s *Session) {
-	s.quit.Store(true)
+	b.leaves(s)
 	b.do(Effect{Kind: EffectWake, Session: s})
 }
+
+// leaves notes that a session is to end, whatever it finds from now on.
+func (b *Book) leaves(s *Session) {
+	s.quit.Store(true)
+	if !s.leaving {
+		s.leaving = true
+		s.road.lane.leaving++
+		s.road.lane.to.leaving++
+	}
+}
+
+// room is how many connections more a receiver bears once those have ended that are to, less than none where it has too many.
+func (r *receiver) room() int { return r.control.Connections() - r.open + r.leaving }
+
+// room is the same by what the lane may have for itself.
+func (l *lane) room() int { return l.own.Connections(l.open+1) - l.open + l.leaving }
 
 // endAll has those sessions end that are concerned.
 func (b *Book) endAll(concerned func(*Session) bool) {
@@ -212,7 +228,7 @@ func (b *Book) open(now time.Time, l *lane) bool {
 	}
 	a := r.take()
 	b.lastID++
-	s := &Session{ID: b.lastID, road: r, left: messages, until: until, waker: b.cfg.NewWaker(), total: total}
+	s := &Session{ID: b.lastID, road: r, lapped: now, left: messages, until: until, waker: b.cfg.NewWaker(), total: total}
 	b.live[s.ID] = s
 	l.open++
 	l.to.open++
@@ -224,26 +240,34 @@ func (b *Book) open(now time.Time, l *lane) bool {
 	return true
 }
 
-// charge counts a turn of a lane, for a connection that begins or goes on. That of a kind of mail which is to have a part of
-// what there is costs as much more.
+// charge counts a turn of a lane that begins on one of its connections. That of a kind of mail which is to have a part of what
+// there is costs as much more.
 func (l *lane) charge() {
 	l.to.round = max(l.to.round, l.turns)
 	l.turns += l.own.Share()
 }
 
-// due tells whether another lane is to have the connection of one of l's sessions: where no more may be opened, and somebody
-// waits in a lane that has fewer and had fewer turns, each held against what it is to have. idle: the session has no work.
+// pay counts what a turn that is over lasted longer than one, as where a filter has its messages go at a distance: what lanes
+// share is the time they hold a connection.
+func (l *lane) pay(now time.Time, s *Session) {
+	l.turns += l.own.Share() * max(0, now.Sub(s.lapped).Seconds()/turnLife.Seconds()-1)
+	s.lap, s.lapped = 0, now
+}
+
+// due tells whether another lane is to have the connection of one of l's sessions: where no more may be opened, more wait than
+// those that are to end make room for, and one of them in a lane that has fewer and had fewer turns, each held against what it
+// is to have. idle: there is no work for the session.
 func (l *lane) due(now time.Time, idle bool) bool {
+	wait, fewer := 0, false
 	for _, o := range l.to.lanes {
-		if o == l || o.waiting == 0 || !o.crowded {
+		if o == l || o.waiting == 0 || !o.crowded || !o.asked(now) {
 			continue
 		}
-		fewer := o.turns < l.turns && float64(o.open)*o.own.Share() < float64(l.open)*l.own.Share()
-		if (idle || fewer) && o.asked(now) {
-			return true
-		}
+		wait += o.waiting
+		fewer = fewer || idle || o.turns < l.turns+l.own.Share() &&
+			float64(o.open-o.leaving)*o.own.Share() < float64(l.open-l.leaving)*l.own.Share()
 	}
-	return false
+	return fewer && wait > l.to.room()
 }
 
 // asked tells whether somebody still waits in a lane.
@@ -391,6 +415,11 @@ func (b *Book) reported(now time.Time, m protocol.Reported) {
 	l := s.road.lane
 	l.used = now
 	s.road.forget(s)
+	l.pay(now, s)
+	if s.leaving {
+		l.leaving--
+		l.to.leaving--
+	}
 	b.release(now, l, s.left)
 	s.left = 0
 	if o := &m.Report.Outcome; o.Result != 0 && !(s.answered && s.stage == o.Stage && s.code == o.Reply.Code) {
@@ -484,22 +513,25 @@ func (b *Book) recover(now time.Time) {
 			b.do(Effect{Kind: EffectStart, Session: s})
 		}
 	}
-	open := map[*lane]int{}
+	open, leaving := map[*lane]int{}, map[*lane]int{}
 	for _, s := range b.live {
-		open[s.road.lane]++
+		if open[s.road.lane]++; s.leaving {
+			leaving[s.road.lane]++
+		}
 	}
 	for _, r := range b.order {
-		b.recount(now, r, open)
+		b.recount(now, r, open, leaving)
 	}
 }
 
-// recount puts a receiver in order again; open is how many sessions live.
-func (b *Book) recount(now time.Time, r *receiver, open map[*lane]int) {
-	r.open = 0
+// recount puts a receiver in order again; open is how many sessions live, leaving how many of them are to end.
+func (b *Book) recount(now time.Time, r *receiver, open, leaving map[*lane]int) {
+	r.open, r.leaving = 0, 0
 	for _, l := range r.lanes {
-		l.open, l.waiting, l.busy = open[l]+l.loans, 0, nil
+		l.open, l.leaving, l.waiting, l.busy = open[l]+l.loans, leaving[l], 0, nil
 		l.own.Resume(l.open)
 		r.open += l.open
+		r.leaving += l.leaving
 		for _, road := range l.all {
 			l.waiting += road.line.len()
 			if road.inTurn = false; road.line.len() > 0 {
