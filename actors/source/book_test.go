@@ -198,3 +198,52 @@ func TestPaceIsWaitedFor(t *testing.T) {
 		t.Errorf("five messages took %s at one a second", d)
 	}
 }
+
+// TestNewLimitsCountOldConnections: an operator who takes connections away under load has no more of them than he says as soon
+// as the old ones have ended, and none is opened for those that were too many.
+func TestNewLimitsCountOldConnections(t *testing.T) {
+	b := newBook(10)
+	x := &box{name: "a", waiting: 1000}
+	ss := started(b.Step(testStart, askFor(x, 10, &shaping.Limits{Receiver: "r", Connections: 10}, "k")))
+	for _, s := range ss {
+		look(b, testStart, s)
+	}
+	fresh := started(b.Step(testStart, askFor(x, 10, &shaping.Limits{Receiver: "r", Connections: 2}, "k")))
+	for i, s := range ss {
+		if _, v, _ := look(b, testStart, s); v != End {
+			t.Fatalf("session %d goes on", i)
+		}
+		b.Close(testStart, s, nil, nil)
+		fresh = append(fresh, started(b.Step(testStart, protocol.Reported{Session: s.ID, Report: protocol.Report{Connected: true, Messages: 1}}))...)
+		if n := b.Live(); len(fresh) > 0 && n > 2 {
+			t.Fatalf("%d were opened when %d are open, two may be", len(fresh), n)
+		}
+	}
+	if len(fresh) != 2 {
+		t.Errorf("%d opened in the end", len(fresh))
+	}
+}
+
+// TestSettledBesideNewRules is for the race detector: what a session is told and what an ask brings come at once.
+func TestSettledBesideNewRules(t *testing.T) {
+	b := newBook(10)
+	l := shaping.Limits{Receiver: "r", Connections: 1}.Filtered("t/f", 1, time.Millisecond, true)
+	x := &box{name: "a", waiting: 10}
+	s := started(b.Step(testStart, askFor(x, 1, &l, "k")))[0]
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		for range 100 {
+			b.Settled(testStart, s, &mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot})
+		}
+	}()
+	for i := range 100 {
+		again := l
+		again.Kind.Fixed = i%2 == 0
+		b.Step(testStart, askFor(x, 1, &again, "k"))
+	}
+	<-told
+	if b.order[0].served.Load() != 0 {
+		t.Error("it was opened for mail whose pace is fixed, and counts as other mail")
+	}
+}

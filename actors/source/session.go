@@ -21,8 +21,9 @@ import (
 // It ends when its allowance is not renewed, when others need the slot for another road, when it has been idle for too
 // long, or when the courier says so. The fields are the session's own goroutine's, but for those marked otherwise.
 type Session struct {
-	ID   uint64
-	road *road
+	ID    uint64
+	road  *road
+	fixed bool // its mail goes at a pace of its own: see shaping.Kind
 
 	box    protocol.Outbox
 	shelf  int
@@ -318,7 +319,7 @@ func (s *Session) Outbox() (protocol.Outbox, int) { return s.box, s.shelf }
 func (b *Book) Settled(now time.Time, s *Session, o *mail.Outcome) []Effect {
 	l := s.road.lane
 	delivered := o.Result == mail.Delivered
-	if delivered && !l.limits.Kind.Fixed {
+	if delivered && !s.fixed {
 		l.to.served.Store(now.UnixNano())
 	}
 	if delivered && l.to.watch.Load() <= 0 {

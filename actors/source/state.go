@@ -27,6 +27,7 @@ type Controller interface {
 	Renew(now time.Time, want int, x *shaping.Lane) (messages int, until time.Time)
 	// Release gives slots back, and messages that were not begun.
 	Release(now time.Time, slots, unused int, x *shaping.Lane)
+	Resume(now time.Time, slots int) // so many are out, whoever granted them
 	Observe(now time.Time, o mail.Outcome, connected bool, x *shaping.Lane)
 	Served(at time.Time) // mail was delivered then; Observe hears of successes only after trouble
 	// What may be now: connections, messages on each and a second (0 = no bound), and why it is less than the limits.

@@ -72,11 +72,10 @@ func (b *Book) lane(now time.Time, limits *shaping.Limits) *lane {
 // relimit puts new limits of its kind of mail in force for a lane. Connections that were opened under the old ones end with
 // their present transaction.
 func (b *Book) relimit(l *lane, limits *shaping.Limits) {
-	same := *l.limits == *limits
-	l.limits = limits
-	if same {
+	if *l.limits == *limits {
 		return
 	}
+	l.limits = limits
 	used := l.own.Remember()
 	l.own = shaping.NewLane(limits)
 	l.own.Recall(used)
@@ -100,11 +99,7 @@ func (b *Book) receiver(now time.Time, limits *shaping.Limits) *receiver {
 		r.limits, r.control, r.plan = limits, b.cfg.Controller(*limits), nil
 		r.warm(now, b.plan)
 		r.control.Recall(now, known)
-		for _, l := range r.lanes {
-			for range l.open {
-				r.control.Grant(now, 1, nil)
-			}
-		}
+		r.control.Resume(now, r.open)
 		b.endAll(func(s *Session) bool { return s.road.lane.to == r })
 	}
 	if r.plan != b.plan {
@@ -228,7 +223,7 @@ func (b *Book) open(now time.Time, l *lane) bool {
 	}
 	a := r.take()
 	b.lastID++
-	s := &Session{ID: b.lastID, road: r, lapped: now, left: messages, until: until, waker: b.cfg.NewWaker(), total: total}
+	s := &Session{ID: b.lastID, road: r, fixed: l.limits.Kind.Fixed, lapped: now, left: messages, until: until, waker: b.cfg.NewWaker(), total: total}
 	b.live[s.ID] = s
 	l.open++
 	l.to.open++
@@ -539,9 +534,7 @@ func (b *Book) recount(now time.Time, r *receiver, open, leaving map[*lane]int) 
 			}
 		}
 	}
-	if u, ok := r.control.(interface{ Used() int }); ok && u.Used() > r.open {
-		r.control.Release(now, u.Used()-r.open, 0, nil)
-	}
+	r.control.Resume(now, r.open)
 	if at := r.alarm; !at.IsZero() {
 		r.alarm = time.Time{}
 		b.alarm(r, at)

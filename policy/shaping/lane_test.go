@@ -154,3 +154,38 @@ func TestFixedGoesAtItsOwnPace(t *testing.T) {
 		t.Errorf("%s, ceiling %g: something was learned from it", s, m.k.ceiling)
 	}
 }
+
+// TestPartOfThePaceGrowsBack: where only cleaning mail goes it is held back by its part of the learned pace, and that comes
+// back all the same; what the receiver bore before is not put in question by so little mail.
+func TestPartOfThePaceGrowsBack(t *testing.T) {
+	l := Limits{Receiver: "r", Connections: 10, Rate: 100}
+	less := mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Scope: mail.ScopeSource, Reply: smtp.Reply{Code: 451}}
+	x, m := kinds(l)["cleaning"], NewMachine(l)
+	m.Grant(noon, 1, x)
+	now, sent := noon, 0
+	run := func(d time.Duration, x *Lane) {
+		for end := now.Add(d); now.Before(end); now = now.Add(50 * time.Millisecond) {
+			n, _ := m.Renew(now, 1, x)
+			sent += n
+		}
+	}
+	run(time.Minute, x)
+	m.Observe(now, less, true, x)
+	low := m.Pace()
+	if low > 10 {
+		t.Fatalf("after an objection to ten a second: %g", low)
+	}
+	if run(10*time.Minute, x); m.Pace() < 100 {
+		t.Errorf("it came back from %g to %g in ten minutes", low, m.Pace())
+	}
+
+	m = NewMachine(l)
+	m.Grant(now, 1, nil)
+	run(5*time.Minute, nil)
+	m.k.pace, m.k.binding = 50, now
+	m.Observe(now, less, true, nil)
+	ceiling := m.k.ceiling
+	if run(time.Hour, x); ceiling == 0 || m.k.ceiling != ceiling || m.Pace() < 0.9*ceiling || m.Pace() > ceiling {
+		t.Errorf("ceiling %g, then %g and the pace %g", ceiling, m.k.ceiling, m.Pace())
+	}
+}

@@ -60,7 +60,8 @@ type learned struct {
 
 	objected time.Time // last
 	grown    time.Time // up to when growth is reckoned
-	binding  time.Time // when the pace last held mail back
+	binding  time.Time // when the pace last held mail back …
+	parted   time.Time // … and when a part of it did, of which a lane has no more
 	added    time.Time // when conns last grew or shrank
 
 	level float64 // of the meter
@@ -261,7 +262,7 @@ func (k *learned) grow(now time.Time, l *Limits) {
 		return
 	}
 	k.grown = now
-	if now.Sub(k.binding) > bound {
+	if !k.bound(now) && now.Sub(k.parted) >= bound {
 		return
 	}
 	dt = min(dt, bound) // a long silence says nothing about what the receiver bears
@@ -274,6 +275,9 @@ func (k *learned) grow(now time.Time, l *Limits) {
 		if k.pace > rest*0.995 {
 			k.pace = rest
 		}
+		return
+	}
+	if !k.bound(now) { // so little mail shows nothing about more than was borne
 		return
 	}
 	if g := k.tries(now); g > 0 {

@@ -146,7 +146,7 @@ func (m *Machine) Grant(now time.Time, want int, x *Lane) (slots, messages int, 
 	if most == 0 {
 		return 0, 0, m.refuse(r, until)
 	}
-	if want, r, until = x.left(now, want); want == 0 {
+	if want, r, until = m.leftOf(now, want, x); want == 0 {
 		return 0, 0, m.refuse(r, until)
 	}
 	free := min(m.Connections()-m.used, most)
@@ -198,7 +198,7 @@ func (m *Machine) Renew(now time.Time, want int, x *Lane) (messages int, until t
 	if m.used > m.Connections() { // there are to be fewer
 		return 0, m.refuse(Connections, time.Time{})
 	}
-	want, r, until := x.left(now, want)
+	want, r, until := m.leftOf(now, want, x)
 	if want == 0 {
 		return 0, m.refuse(r, until)
 	}
@@ -237,6 +237,19 @@ func (m *Machine) Release(now time.Time, slots, unusedMessages int, x *Lane) {
 	if m.used == 0 {
 		m.pending = 0
 	}
+}
+
+// Resume has the machine count so many slots as out, whatever it counted before; they may have been granted by another one, under
+// other limits. Those it did not know have their messages already, and no probe is among them.
+func (m *Machine) Resume(now time.Time, slots int) {
+	if gone := m.used - slots; gone > 0 {
+		m.Release(now, gone, 0, nil)
+		return
+	}
+	if m.state == Blocked || m.state == Probing {
+		m.old += slots - m.used
+	}
+	m.used = slots
 }
 
 // Observe learns from an outcome of mail of lane x. connected tells whether a session had been established when it came
@@ -456,6 +469,15 @@ func (l *Limits) Spared(now time.Time) time.Time {
 // paced tells whether the mail of a lane goes at the pace in force: all but what is fixed, and that as well while the
 // receiver has said in words how much it wants.
 func (m *Machine) paced(x *Lane) bool { return !x.fixed() || m.k.limit != nil && m.k.limit.Rate > 0 }
+
+// leftOf is how many of want messages lane x may have of its own. What a part of the pace holds back, the pace does.
+func (m *Machine) leftOf(now time.Time, want int, x *Lane) (int, Reason, time.Time) {
+	n, r, until := x.left(now, want)
+	if r == Rate {
+		m.k.parted = now
+	}
+	return n, r, until
+}
 
 // left is how many messages of lane x may be granted now, and otherwise why not and when to ask again.
 func (m *Machine) left(now time.Time, want int, x *Lane) (int, Reason, time.Time) {

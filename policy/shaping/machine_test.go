@@ -410,3 +410,43 @@ func TestEachConnectionHasItsTurn(t *testing.T) {
 		t.Errorf("an old promise holds up the next by %s", until.Sub(turns[3]))
 	}
 }
+
+// TestResumeCountsWhatIsOut: a machine that takes the place of another counts all connections that are open, also where it would
+// not have granted them, and lets nobody in for the end of one that is too many.
+func TestResumeCountsWhatIsOut(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		limits Limits
+		known  Memory
+		after  time.Duration // when it is asked
+		until  int           // how many old connections may be left when the next is granted
+	}{
+		{"fewer connections", Limits{Receiver: "r", Connections: 2}, Memory{}, 0, 1},
+		{"a slow pace", Limits{Receiver: "r", Connections: 3, Rate: 0.5}, Memory{}, time.Minute, 2},
+		{"fewer were learned", Limits{Receiver: "r", Connections: 10}, Memory{Conns: 4}, 0, 3},
+		{"the day's cap is used up", Limits{Receiver: "r", Connections: 4, DailyCap: 5},
+			Memory{Day: int32(unixDay(noon)), Spent: 5}, 24 * time.Hour, 3},
+		{"a block", Limits{Receiver: "r", Connections: 10}, Memory{Until: noon.Add(time.Minute).Unix()}, 2 * time.Minute, 9},
+	} {
+		m := NewMachine(row.limits)
+		m.Recall(noon, row.known)
+		m.Resume(noon, 10)
+		now := noon.Add(row.after)
+		for old := 10; ; old-- {
+			if n, _, _ := m.Grant(now, 1, nil); n > 0 {
+				if old != row.until || m.Used() != old+1 {
+					t.Errorf("%s: one more is granted while %d are open, %d counted", row.name, old, m.Used())
+				}
+				break
+			}
+			if old < row.until {
+				t.Errorf("%s: %d are open, and no more is granted: %s", row.name, old, m.Refusal())
+				break
+			}
+			m.Release(now, 1, 0, nil)
+		}
+		if n, _, _ := m.Grant(now, 1, nil); row.known.Until > 0 && n > 0 {
+			t.Errorf("%s: a second probe", row.name)
+		}
+	}
+}
