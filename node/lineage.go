@@ -80,7 +80,7 @@ func (e *engine) own(m *member, of ledger.LineageEpoch) error {
 		if err := e.startShipping(m, of.Lineage, of.Epoch); err != nil {
 			return err
 		}
-		e.markShipped(m) // a run begins: any directory of before is known by it
+		e.keepMarking(m)
 	}
 	lease := m.agreed.Lease(of)
 	e.lease.Store(lease)
@@ -90,7 +90,6 @@ func (e *engine) own(m *member, of ledger.LineageEpoch) error {
 		return err
 	}
 	e.owned.Store(true)
-	e.every(markEvery, func() { e.markShipped(m) })
 	e.done.Go(func() {
 		select {
 		case <-lease.Lost():

@@ -124,11 +124,12 @@ func (n memberService) Takeover(ctx context.Context, node string, force bool, au
 			return nil, fmt.Errorf("%w: %s renews its lease or lost it a moment ago; its standbys take over by themselves", service.ErrRefused, node)
 		}
 		heir, err := m.heir(ctx, l)
-		if err != nil && node == n.cfg.Node.Name && n.accept(l.Lineage) {
+		if e := n.engine.Load(); err != nil && node == n.cfg.Node.Name && e != nil && e.store.Lineage() == l.Lineage && e.outdated.Load() != nil {
 			if _, err := m.command(ctx, &ledger.Note{Signed: m.by(author), Action: "takeover", Subject: fmt.Sprintf("%08x/%d", uint32(l.Lineage), l.Epoch),
 				Detail: "no copy is left: its owner goes on with the old data directory it has"}); err != nil {
 				return nil, err
 			}
+			e.accepted.Store(true)
 			out = append(out, lineageOf(l))
 			continue
 		}
@@ -149,7 +150,8 @@ func (n memberService) Takeover(ctx context.Context, node string, force bool, au
 	return out, nil
 }
 
-// heir is the member that holds the best copy of a queue: a complete one before all others, then the one that is furthest.
+// heir is the member that holds the best copy of a queue: the one that is furthest, and of these a complete one. A former
+// standby may call complete what was so long ago; what another lacks it takes from there.
 func (m *member) heir(ctx context.Context, l ledger.Lineage) (string, error) {
 	best, of := "", replica.State{}
 	for _, a := range m.alive() {
@@ -162,7 +164,7 @@ func (m *member) heir(ctx context.Context, l ledger.Lineage) (string, error) {
 		if err != nil || st.Run == 0 {
 			continue
 		}
-		if best == "" || st.Full && !of.Full || st.Full == of.Full && st.High > of.High {
+		if best == "" || st.High > of.High || st.High == of.High && st.Full && !of.Full {
 			best, of = a.Name, st
 		}
 	}

@@ -39,7 +39,7 @@ const (
 func (e *engine) compare(ctx context.Context, m *member, of ledger.LineageEpoch) error {
 	begun := clock.Wall()
 	for {
-		copies := m.copiesOf(ctx, of.Lineage)
+		copies := m.copiesOf(ctx, of.Lineage, "")
 		if heir, most := ahead(copies, e.store.Shipped()); most != "" {
 			return e.giveBack(ctx, m, of, heir, most, copies)
 		}
@@ -64,12 +64,15 @@ func (e *engine) compare(ctx context.Context, m *member, of ledger.LineageEpoch)
 	}
 }
 
-// copiesOf asks all members what they have of a queue. Who does not answer is left out.
-func (m *member) copiesOf(ctx context.Context, l mail.Lineage) map[string]replica.State {
+// copiesOf asks all members but one what they have of a queue. Who does not answer is left out.
+func (m *member) copiesOf(ctx context.Context, l mail.Lineage, but string) map[string]replica.State {
 	var mu sync.Mutex
 	var asking sync.WaitGroup
 	copies := map[string]replica.State{}
 	for _, p := range m.peers.List() {
+		if p.Name == but {
+			continue
+		}
 		asking.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 			defer cancel()
@@ -153,24 +156,35 @@ func (e *engine) stand(ctx context.Context, n *Node, why string, args ...any) er
 	return errOutdated
 }
 
-// accept has this node go on with a directory that is behind its queue, because an operator says so. It tells whether there
-// was anything to accept.
-func (n *Node) accept(l mail.Lineage) bool {
-	e := n.engine.Load()
-	return e != nil && e.store.Lineage() == l && e.outdated.Load() != nil && !e.accepted.Swap(true)
+// keepMarking tells the book how far the queue is: at once, that a run begins, so that any directory of before is known by
+// it, and from then on now and then.
+func (e *engine) keepMarking(m *member) {
+	if !e.markShipped(m) {
+		e.done.Go(func() {
+			for e.life.Err() == nil && !e.markShipped(m) {
+				select {
+				case <-e.life.Done():
+				case <-time.After(claimPause):
+				}
+			}
+		})
+	}
+	e.every(markEvery, func() { e.markShipped(m) })
 }
 
-// markShipped notes in the book how far the queue is, where that has changed.
-func (e *engine) markShipped(m *member) {
+// markShipped notes in the book how far the queue is, where that has changed, and tells whether the book knows.
+func (e *engine) markShipped(m *member) bool {
 	l, at := e.store.Lineage(), e.store.Shipped()
-	if e.shipping == nil || at <= m.marked(metaShipped(l)) {
-		return
+	if at <= m.marked(metaShipped(l)) {
+		return true
 	}
 	ctx, cancel := context.WithTimeout(e.life, markWait)
 	defer cancel()
 	if err := m.mark(ctx, metaShipped(l), at); err != nil {
 		m.node.log.Debug("the book does not know how far the queue is", "error", err)
+		return false
 	}
+	return true
 }
 
 // metaShipped is the name in the book of the last frame that the owner of a queue was known to have committed.

@@ -126,23 +126,16 @@ func (e *engine) takeIn(ctx context.Context, m *member, v ledger.Lineage) error 
 }
 
 // sources are the copies of a queue that can be reached: this node's own, and those of members that are not its former
-// owner. Who was full when the book last heard of it has everything; the union finds out.
+// owner, unless the own one is complete and nobody is further. The union finds out who knows what.
 func (e *engine) sources(ctx context.Context, m *member, v ledger.Lineage) []replica.Source {
 	own := m.copies.Local(v.Lineage, v.Epoch)
-	sources := []replica.Source{own}
-	if m.copies.Full(v.Lineage) {
-		return sources
-	}
-	for _, a := range m.alive() {
-		if a.Name == v.Former || a.Name == m.node.cfg.Node.Name || a.Role == witnessRole {
+	sources, here := []replica.Source{own}, m.copies.State(v.Lineage)
+	for name, there := range m.copiesOf(ctx, v.Lineage, v.Former) {
+		if there.Run == 0 || here.Full && there.High <= here.High {
 			continue
 		}
-		r := &replica.Remote{Dialer: m.peers.shipping(), Member: a.Name, Cluster: m.node.wire.ClusterID(), Lineage: v.Lineage, Epoch: v.Epoch}
-		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
-		if st, err := r.State(ask); err == nil && st.Run != 0 {
-			sources = append(sources, r)
-		}
-		cancel()
+		sources = append(sources, &replica.Remote{Dialer: m.peers.shipping(), Member: name, Cluster: m.node.wire.ClusterID(),
+			Lineage: v.Lineage, Epoch: v.Epoch})
 	}
 	return sources
 }

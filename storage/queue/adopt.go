@@ -129,8 +129,9 @@ type adoption struct {
 	tooMany bool       // a message did not fit into one commit
 	result  Adopted
 
-	pressing bool // some entries are
-	only     bool // this pass is for pressing ones
+	pressing bool                    // some entries are
+	spoiled  map[mail.MessageID]bool // their bodies did not open
+	only     bool                    // this pass is for pressing ones
 
 	arena   [][]byte // keys and sealed records of deliveries
 	entries []entry  // from arrange on by message and number
@@ -320,10 +321,17 @@ func (p *adoption) take(key, value []byte) error {
 		return ErrDiskFull
 	}
 	var aad [maxIdentity]byte
+	if p.spoiled[m] {
+		return nil
+	}
 	body, err := p.ring.Open(nil, value, messageIdentity(aad[:0], p.Lineage, m, kindBody))
 	if err != nil {
 		p.quarantine(key, value, "body", err)
-		return nil // its deliveries are left over
+		if p.spoiled == nil {
+			p.spoiled = map[mail.MessageID]bool{}
+		}
+		p.spoiled[m] = true // not once more by a second pass
+		return nil          // its deliveries are left over
 	}
 	return p.store(m, of, body)
 }

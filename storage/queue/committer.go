@@ -29,6 +29,7 @@ type committer struct {
 	unmarked int64                       // marks of exposure that this batch removes
 	frame    uint64                      // number of the last batch shipped, 0 = none yet
 	numbered bool                        // frames are noted: NumberFrames was called
+	last     uint64                      // noted in the commit under way
 	noted    [8]byte                     // frame, as the commit under way notes it
 	unproved bool                        // no frame came after the last one that changed anything
 	scratch  []byte
@@ -386,6 +387,9 @@ func (s *Store) stageRest(txn *badger.Txn, batch []*request) error {
 func (s *Store) account(batch []*request) {
 	c := &s.c
 	c.mark = c.markNext
+	if c.last > s.Shipped() {
+		s.shipped.Store(c.last)
+	}
 	if c.snapping {
 		c.snapped = clock.Wall()
 		s.stats.Written()

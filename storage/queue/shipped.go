@@ -58,7 +58,7 @@ func (s *Store) loadShipped(txn *badger.Txn) error {
 func (s *Store) proves() bool { return s.c.unproved && s.c.snapping && s.c.numbered }
 
 // noteFrame makes room in the transaction for the number of the frame it is shipped as. The number is known only when the
-// frame was shipped, and noted fills it in; Badger copies values when it commits.
+// frame was shipped, and noted fills it in; Badger copies values when it commits. Shipped tells it from then on.
 func (s *Store) noteFrame(txn *badger.Txn) error {
 	if !s.c.numbered {
 		return nil
@@ -70,7 +70,6 @@ func (s *Store) noted(frame uint64) {
 	if !s.c.numbered {
 		return
 	}
-	last := max(frame, s.Shipped())
-	s.shipped.Store(last)
-	binary.BigEndian.PutUint64(s.c.noted[:], last)
+	s.c.last = max(frame, s.Shipped())
+	binary.BigEndian.PutUint64(s.c.noted[:], s.c.last)
 }
