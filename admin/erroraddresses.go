@@ -32,7 +32,7 @@ func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
 	q, date, err := errorAddressQuery(v, s.c.Clock.Now())
 	if format := v.Get("format"); err == nil && format != "" && format != "json" && format != "tsv" {
-		err = fmt.Errorf("%w: %q is no format; allowed: json, tsv", service.ErrInvalid, format)
+		err = fmt.Errorf("%w: format: %q is no format; allowed: json, tsv", service.ErrInvalid, format)
 	}
 	if err == nil {
 		var report service.StatisticsReport

@@ -83,10 +83,10 @@ func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 		}
 	}
 	if q.Status, err = service.ParseClasses(v.Get("class")); err != nil {
-		return q, 0, err
+		return q, 0, fmt.Errorf("class: %w", err)
 	}
 	if q.Kind, err = service.ParseStatus(v.Get("status")); err != nil {
-		return q, 0, err
+		return q, 0, fmt.Errorf("status: %w", err)
 	}
 	if len(q.After) > maxCursor || len(q.To) > mail.MaxPathLine || len(q.From) > mail.MaxPathLine {
 		return q, 0, fmt.Errorf("%w: to, from or cursor is too long", service.ErrInvalid)
@@ -102,10 +102,10 @@ func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 		}
 	}
 	if q.Since, err = service.ParseInstant(v.Get("since"), now); err != nil {
-		return q, 0, err
+		return q, 0, fmt.Errorf("since: %w", err)
 	}
 	if q.Until, err = service.ParseInstant(v.Get("until"), now); err != nil {
-		return q, 0, err
+		return q, 0, fmt.Errorf("until: %w", err)
 	}
 	limit, err := pageOf(v)
 	if q.Mail = v.Get("mail") == "true"; q.Mail {

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -37,7 +38,7 @@ func (s *Server) counters(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
 	unit, err := service.ParseUnit(v.Get("unit"))
 	if err != nil {
-		s.refuse(w, r, err)
+		s.refuse(w, r, fmt.Errorf("unit: %w", err))
 		return
 	}
 	q := service.CounterQuery{Unit: unit, Group: v.Get("group"), Tenant: v.Get("tenant")}

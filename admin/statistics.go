@@ -26,7 +26,7 @@ func (s *Server) statistics(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 	case view != "" && view != "daily" && view != "results" && view != "errors":
-		err = fmt.Errorf("%w: %q is no view; allowed: daily, results, errors", service.ErrInvalid, view)
+		err = fmt.Errorf("%w: view: %q is no view; allowed: daily, results, errors", service.ErrInvalid, view)
 	case by != "" && by != "day" && by != "month":
 		err = fmt.Errorf("%w: by is day or month, not %q", service.ErrInvalid, by)
 	}

@@ -70,7 +70,7 @@ func (s *Server) suppressions(w http.ResponseWriter, r *http.Request) {
 	case len(q.After) > maxCursor || len(q.Part) > mail.MaxPathLine:
 		err = fmt.Errorf("%w: address or cursor is too long", service.ErrInvalid)
 	case q.List != "" && q.List != service.BlackBox && q.List != service.BlockList && q.List != service.Unsubscribe && q.List != service.Errors && q.List != service.Leaving:
-		err = fmt.Errorf("%w: %q is no list; allowed: blackbox, blocklist, unsubscribe, errors, leaving", service.ErrInvalid, q.List)
+		err = fmt.Errorf("%w: list: %q is no list; allowed: blackbox, blocklist, unsubscribe, errors, leaving", service.ErrInvalid, q.List)
 	}
 	if err != nil {
 		s.refuse(w, r, err)

@@ -177,8 +177,8 @@ func (n suppressionService) List(ctx context.Context, q service.SuppressionQuery
 		return err
 	}
 	after, err := base64.RawURLEncoding.DecodeString(q.After)
-	if err != nil {
-		return fmt.Errorf("%w: after: %w", service.ErrInvalid, err)
+	if err != nil || len(after) > 0 && !ledger.IsSuppressionCursor(after) {
+		return fmt.Errorf("%w: cursor: %q is none that a page of this list came with", service.ErrInvalid, q.After)
 	}
 	part, now := strings.ToLower(q.Part), n.clock.Now()
 	match := func(s *ledger.Suppression) bool {

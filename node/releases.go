@@ -20,7 +20,7 @@ const (
 	releaseBatch = 500 // entries of one proposal: leases are renewed between two
 )
 
-// releasePatience bounds one look through the lists: ten million entries take half a minute.
+// releasePatience bounds one look through the lists.
 const releasePatience = 10 * time.Minute
 
 // keepsHouse tells whether this member does what one does for all: the leader; where a witness leads, which has no log to

@@ -243,7 +243,7 @@ func (n logService) Search(ctx context.Context, q service.EventQuery, yield func
 	}
 	after, err := events.ParseCursor(q.After)
 	if err != nil {
-		return fmt.Errorf("%w: after: %w", service.ErrInvalid, err)
+		return fmt.Errorf("%w: cursor: %w", service.ErrInvalid, err)
 	}
 	query := events.Query{Message: q.Message, To: string(q.To), From: string(q.From), Group: q.Group, Tenant: q.Tenant,
 		Domain: q.Domain, Since: q.Since, Until: q.Until, After: after, Status: q.Status,

@@ -87,6 +87,11 @@ func (s *Store) Suppressions(cursor []byte, limit int, match func(*Suppression) 
 	return page, next, err
 }
 
+// IsSuppressionCursor tells whether a page can have come with it: scanning on from anything else would look like the end.
+func IsSuppressionCursor(cursor []byte) bool {
+	return len(cursor) == 1+len(Place{}) && cursor[0] == byte(KindSuppression)
+}
+
 // EachSuppression calls f for suppressions behind a cursor, each with the cursor behind it, until f returns false or enough
 // were looked at, and returns where to go on; nil at the end. f must be quick, and keep no part of the cursor it is given.
 func (s *Store) EachSuppression(cursor []byte, f func(v *Suppression, at []byte) bool) (next []byte, err error) {
