@@ -16,6 +16,9 @@ type EventKind uint8
 // EventHandedOver is its counterpart in the log of the node that gave the delivery up: nothing of it follows there.
 // EventBounced tells that the receiver reported a failure after it had taken the mail: it stands behind EventDelivered,
 // which stays true (requirement R65). EventComplained tells that its recipient called it spam (RFC 5965).
+// EventReceived is of mail to a return address that tells of no failure of ours (requirement R71): an automatic answer, a
+// notice of delay, a letter, or a report that fits no delivery. It changes nothing. Detail says what it was; From is
+// the return address and To whom it is about where no delivery is known, "" where it does not say.
 // EventBlocked and EventReleased are of no delivery, and have no message: the address To was put on, or taken off, its
 // tenant's block list (requirements R101, R102). Status is the error that led to it and Attempt how often it occurred,
 // both 0 where somebody did it; Due is since when it was blocked.
@@ -39,12 +42,13 @@ const (
 	EventReleased
 	EventLookup
 	EventConnection
+	EventReceived
 
 	EventKinds // one more than the last kind
 )
 
 var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over", "bounced", "complained", "handed over",
-	"blocked", "released", "lookup", "connection"}
+	"blocked", "released", "lookup", "connection", "received"}
 
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
@@ -53,13 +57,18 @@ func (k EventKind) String() string {
 	return ""
 }
 
-// IsFinal tells whether an event of this kind ends a delivery: nothing but a late EventBounced follows.
+// IsFinal tells whether an event of this kind ends a delivery: nothing but what IsLate follows.
 func (k EventKind) IsFinal() bool {
 	switch k {
 	case EventDelivered, EventFailed, EventSuppressed, EventDiscarded:
 		return true
 	}
 	return false
+}
+
+// IsLate tells whether events of this kind stand behind the end of a delivery, or beside it, and leave it as it is.
+func (k EventKind) IsLate() bool {
+	return k == EventBounced || k == EventComplained || k == EventReceived
 }
 
 // OfNetwork tells whether events of this kind are of no delivery and no address: whoever wants them asks for them.
@@ -121,7 +130,7 @@ type Event struct {
 	Action     Action    // what Rule said to do …
 	For        time.Duration
 	Served     Served // of EventConnection only
-	Mail       string // of EventBounced and EventComplained: the mail that told of it, its first MaxReportMail octets (R71)
+	Mail       string // of what IsLate: the mail that told of it, its first MaxReportMail octets (R71)
 }
 
 // Judge notes what rules about answers made of o.

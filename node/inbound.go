@@ -3,6 +3,8 @@ package node
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"time"
@@ -30,7 +32,7 @@ var (
 const maxNamed = 5
 
 // receive takes what comes to the bounce listener (requirements R93-R95): a report on a delivery becomes a late event
-// of it (R65), everything else is taken, counted and forgotten. It answers nobody, so there is no loop.
+// of it (R65), everything else a line of the bounce log (R71). It answers nobody, so there is no loop.
 func (n *Node) receive(ctx context.Context, e *engine, s *mail.Submission) (mail.MessageID, error) {
 	if r := n.unwanted(s); !r.IsZero() {
 		n.metrics.InboundReports.With("refused").Inc()
@@ -38,11 +40,7 @@ func (n *Node) receive(ctx context.Context, e *engine, s *mail.Submission) (mail
 	}
 	id := mail.MessageID{Lineage: e.store.Lineage(), Seq: e.store.Allot(1)}
 	r := report.Read(s.Data)
-	if r.Kind != report.Bounce && r.Kind != report.Complaint {
-		n.metrics.InboundReports.With(r.Kind.String()).Inc()
-		return id, nil
-	}
-	recorded, genuine := 0, len(s.To)
+	about, genuine := 0, len(s.To)
 	for _, to := range s.To {
 		found, err := n.concerned(ctx, e, to, &r)
 		switch {
@@ -53,18 +51,21 @@ func (n *Node) receive(ctx context.Context, e *engine, s *mail.Submission) (mail
 			n.log.Warn("a report waits for the log", "error", err)
 			return mail.MessageID{}, &smtpd.Refusal{Reply: replyUnheard}
 		}
+		about += len(found)
+		if len(found) == 0 {
+			found = n.unattributed(to, &r)
+		}
 		for _, c := range found {
 			if err := n.record(e, c, &r, s.Data); err != nil {
 				return mail.MessageID{}, told(err)
 			}
-			recorded++
 		}
 	}
 	switch {
 	case genuine == 0:
 		n.metrics.InboundReports.With("forged").Inc()
 		return mail.MessageID{}, &smtpd.Refusal{Reply: replyForged}
-	case recorded == 0:
+	case about == 0 && r.Failure():
 		n.metrics.InboundReports.With("unattributed").Inc()
 	default:
 		n.metrics.InboundReports.With(r.Kind.String()).Inc()
@@ -165,27 +166,38 @@ func (n *Node) sent(ctx context.Context, q service.EventQuery, id string, about 
 	return c, nil
 }
 
-// record writes down that a delivery failed after all, or that its recipient complained, once in a day, and what told of it
-// (requirement R71): that quotes the message, so it is not kept where subjects are not (R112).
-func (n *Node) record(e *engine, c concern, r *report.Report, data []byte) error {
-	ev := mail.Event{At: n.clock.Now().Truncate(time.Millisecond), Kind: mail.EventComplained, Message: c.sent.Message,
-		Delivery: c.sent.Delivery, Tenant: c.sent.Tenant, Group: c.sent.Group, From: c.sent.From, To: c.sent.To, Domain: c.sent.Domain,
-		Composition: c.composition, User: c.sent.User, APIData: c.sent.APIData, Cleaning: c.sent.Cleaning, Taken: c.sent.Taken,
-		Own: c.sent.Own, Attempt: c.sent.Attempt, Receiver: c.sent.Receiver, Source: c.sent.Source, Detail: r.Feedback}
-	if r.Kind == report.Bounce {
-		o := n.book.now.Load().replies.Reported(c.sent.Receiver, c.reply, c.sent.To)
-		ev.Judge(&o)
-		ev.Kind, ev.Reply, ev.Detail = mail.EventBounced, o.Reply, "reported"
-		if r.Reporter != "" {
-			ev.Detail = "reported by " + directive.Clean(r.Reporter)
-		}
+// unattributed is what is known of mail to a return address that fits no delivery: whose address it is, and whom it
+// names. Nothing is sent about it, and nothing counts.
+func (n *Node) unattributed(to mail.Address, r *report.Report) []concern {
+	m := n.book.now.Load().inbound[to.Domain()]
+	if m == nil || r.Kind == report.Other { // a letter to an address that was guessed is what spam is
+		return nil
 	}
+	c := concern{composition: m.Composition.Name, sent: mail.Event{Tenant: m.Tenant.Name, From: to}}
+	switch {
+	case len(r.Failed) > 0:
+		c.sent.To, c.reply = r.Failed[0].To, r.Failed[0].Reply
+	case len(r.To) > 0:
+		c.sent.To = r.To[0]
+	}
+	c.sent.Domain = c.sent.To.Domain()
+	return []concern{c}
+}
+
+// record writes down, once in a day, what came in about a delivery and what told of it (requirement R71): that quotes the
+// message, so it is not kept where subjects are not (R112).
+func (n *Node) record(e *engine, c concern, r *report.Report, data []byte) error {
+	ev := n.lateEvent(&c, r)
 	m := n.book.now.Load().index.Composition(ev.Tenant, c.composition)
 	if m == nil || m.Composition.StoreSubject == nil || *m.Composition.StoreSubject {
 		ev.Mail = string(data[:min(len(data), mail.MaxReportMail)])
 	}
 	a := &mail.Accepted{ID: mail.MessageID{Lineage: e.store.Lineage(), Seq: e.store.Allot(1)}, Tenant: ev.Tenant,
 		Events: []mail.Event{ev}, Key: "\x00" + ev.Kind.String() + ev.Message.String() + ev.To.Fold()}
+	if ev.Kind == mail.EventReceived { // a delivery may be delayed twice, and strangers are told apart by what they write
+		sum := sha256.Sum256(data)
+		a.Key += hex.EncodeToString(sum[:16])
+	}
 	if own := e.bounces.about(&ev, c.composition); own != nil {
 		a.With = []*mail.Accepted{own}
 	}
@@ -202,11 +214,39 @@ func (n *Node) record(e *engine, c concern, r *report.Report, data []byte) error
 	if len(a.With) > 0 {
 		e.bounces.stored(a.With...)
 	}
+	if ev.Kind == mail.EventReceived {
+		return nil
+	}
 	n.metrics.LateReports.With(ev.Receiver).Inc()
 	if ev.Kind == mail.EventBounced {
 		e.lates.reported(n, ev.Receiver)
 	}
 	return nil
+}
+
+// lateEvent is the line that a report becomes: of the delivery it is about, or of the tenant alone. Only a failure or a
+// complaint about a delivery of ours says anything about its address.
+func (n *Node) lateEvent(c *concern, r *report.Report) mail.Event {
+	ev := mail.Event{At: n.clock.Now().Truncate(time.Millisecond), Kind: mail.EventReceived, Message: c.sent.Message,
+		Delivery: c.sent.Delivery, Tenant: c.sent.Tenant, Group: c.sent.Group, From: c.sent.From, To: c.sent.To, Domain: c.sent.Domain,
+		Composition: c.composition, User: c.sent.User, APIData: c.sent.APIData, Cleaning: c.sent.Cleaning, Taken: c.sent.Taken,
+		Own: c.sent.Own, Attempt: c.sent.Attempt, Receiver: c.sent.Receiver, Source: c.sent.Source}
+	switch {
+	case !r.Failure():
+		ev.Detail = r.Kind.Words()
+	case ev.Message.IsZero():
+		ev.Detail, ev.Reply = "unattributed "+r.Kind.Words(), c.reply
+	case r.Kind == report.Complaint:
+		ev.Kind, ev.Detail = mail.EventComplained, r.Feedback
+	default:
+		o := n.book.now.Load().replies.Reported(c.sent.Receiver, c.reply, c.sent.To)
+		ev.Judge(&o)
+		ev.Kind, ev.Reply, ev.Detail = mail.EventBounced, o.Reply, "reported"
+		if r.Reporter != "" {
+			ev.Detail = "reported by " + directive.Clean(r.Reporter)
+		}
+	}
+	return ev
 }
 
 // ByRecipientDomain implements smtpd.Inbound: every domain of a composition's return addresses is ours.

@@ -2,10 +2,13 @@ package node_test
 
 import (
 	"bufio"
+	"maps"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
 )
 
 // reports is a session with the bounce listener.
@@ -156,6 +159,68 @@ func TestUnwantedReports(t *testing.T) {
 	if becomes(100*time.Millisecond, func() bool { return sink.count() > 1 }) {
 		t.Error("something was answered")
 	}
+	r.atRest()
+}
+
+// TestReceivedMailIsOnRecord: what comes to a return address and is no failure of a delivery is a line of the bounce log, with
+// its mail, and changes nothing (requirement R71).
+func TestReceivedMailIsOnRecord(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", nil)
+	r := newRigWith(t, to(sink), ", envelope_from: {rewrite: true, domain: return.shop.test}", func(s string) string {
+		return strings.Replace(s, "name: shop,", "name: shop, blackbox: true, exclusion: {enabled: true, threshold: 1},", 1)
+	}, withBounceListener)
+	r.session().mustSend(text("X-Relay-Group: g1\n"), "a@x.test")
+	from := sink.mustGet(t, 1).from
+	mustBecome(t, "delivered", func() bool { return len(r.events("status=succeeded")) == 1 })
+	before := r.counters("unit=total")[0]
+	vacation := "From: a@x.test\r\nSubject: Out of office\r\nAuto-Submitted: auto-replied\r\n\r\n550 5.1.1 user unknown\r\n"
+	long := vacation + strings.Repeat("I am on the islands\r\n", 2000)
+	in := r.reports()
+	for _, m := range []struct{ name, rcpt, data, to, group, detail string }{
+		{"vacation", from, vacation, "a@x.test", "g1", "automatic answer"},
+		{"long", from, long, "a@x.test", "g1", "automatic answer"},
+		{"delay", from, strings.Replace(dsn("a@x.test", "451 later"), "Action: failed", "Action: delayed", 1), "a@x.test", "g1", "delay or success notice"},
+		{"letter", from, "From: a@x.test\r\nSubject: Re: news\r\n\r\nthanks\r\n", "a@x.test", "g1", "letter"},
+		{"fits none", "info@return.shop.test", dsn("z@x.test", "550 5.1.1 user unknown"), "z@x.test", "", "unattributed bounce"},
+		{"answer to nobody", "info@return.shop.test", vacation, "", "", "automatic answer"},
+	} {
+		known := len(r.events("status=received"))
+		for range 2 { // whatever comes twice is one line
+			if a := in.send("", m.data, m.rcpt); a[:3] != "250" {
+				t.Fatalf("%s: %s", m.name, a)
+			}
+		}
+		got := r.events("status=received")
+		if len(got) != known+1 {
+			t.Fatalf("%s: %d lines, want %d: %+v", m.name, len(got), known+1, got)
+		}
+		if e := got[known]; e.To != m.to || e.Group != m.group || e.Detail != m.detail || e.Class != 0 {
+			t.Errorf("%s: %+v", m.name, e)
+		}
+		row := r.rows("log/bounce")[known]
+		if row[4] != m.to || row[5] != "no error" || row[6] != m.detail || !strings.Contains(row[9], strings.ReplaceAll(m.data[:40], "\r\n", `\r\n`)) {
+			t.Errorf("%s: bounce log %q", m.name, row)
+		}
+	}
+	if a := in.send("", "From: spam@else.test\r\nSubject: buy\r\n\r\nbuy\r\n", "info@return.shop.test"); a[:3] != "250" {
+		t.Error(a)
+	}
+	var told struct{ Events []struct{ Mail []byte } }
+	r.call("GET", "/v1/events?status=received&mail=true", nil, &told)
+	if len(told.Events) != 6 || len(told.Events[1].Mail) != mail.MaxReportMail {
+		t.Errorf("%d kept, of the long one %d octets", len(told.Events), len(told.Events[1].Mail))
+	}
+	if after := r.counters("unit=total")[0]; !maps.Equal(before, after) {
+		t.Errorf("counters %v, before %v", after, before)
+	}
+	var listed struct{ Suppressions []any }
+	for _, list := range []string{"", "errors"} {
+		if r.call("GET", "/v1/suppressions?list="+list, nil, &listed); len(listed.Suppressions) != 0 {
+			t.Errorf("list %q: %v", list, listed.Suppressions)
+		}
+	}
+	r.session().mustSend(text(""), "a@x.test")
+	sink.mustGet(t, 2)
 	r.atRest()
 }
 

@@ -271,7 +271,7 @@ func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Tr
 		ev.Mail = ""
 		t.Events = append(t.Events, ev)
 		switch {
-		case ev.Kind == mail.EventBounced || ev.Kind == mail.EventComplained: // long over
+		case ev.Kind.IsLate():
 		case ev.Kind.IsFinal(), ev.Kind == mail.EventHandedOver:
 			delete(open, ev.Delivery)
 		default:

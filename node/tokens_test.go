@@ -134,6 +134,10 @@ func TestNothingIsReadableOnDisk(t *testing.T) {
 			if a := r.reports().send("", dsn(m.to, "550 <"+m.to+">: canary-late"), m.from); a[:3] != "250" {
 				t.Fatal(a)
 			}
+			away := "From: canary-person@x.test\r\nSubject: canary-away\r\nAuto-Submitted: auto-replied\r\n\r\ncanary-gone\r\n"
+			if a := r.reports().send("", away, m.from); a[:3] != "250" {
+				t.Fatal(a)
+			}
 		}
 	}
 	if status := r.call("POST", "/v1/suppressions", map[string]any{"address": "canary-listed@x.test", "list": "blocklist", "tenant": "shop", "reason": "canary-reason"}, nil); status/100 != 2 {
@@ -148,7 +152,7 @@ func TestNothingIsReadableOnDisk(t *testing.T) {
 		return slices.ContainsFunc(sink.messages, func(m received) bool { return strings.Contains(m.data, "Subject: Delivery report ") })
 	})
 	r.atRest()
-	if len(r.events("status=bounced")) != 1 || len(r.events("to=canary-unknown@canary-domain.test&status=failed")) != 1 {
+	if len(r.events("status=bounced")) != 1 || len(r.events("status=received")) != 1 || len(r.events("to=canary-unknown@canary-domain.test&status=failed")) != 1 {
 		t.Fatalf("what was to be on disk is not: %+v", r.events(""))
 	}
 	r.stop()

@@ -113,10 +113,12 @@ func connectionStatus(e *mail.Event) string {
 // mail they came in.
 func (q *query) bounceLog(w http.ResponseWriter) *faults {
 	columns := []string{"time", "group", "domain", "from", "to", "kind", "summary", "message", "error_address", "mail"}
-	wants := func(e *mail.Event) bool { return e.Kind == mail.EventBounced || e.Kind == mail.EventComplained }
+	wants := func(e *mail.Event) bool { return e.Kind.IsLate() }
 	return q.events(w, columns, service.EventQuery{Mail: true}, wants, func(e *mail.Event) []string {
 		kind, summary := "permanent error", bounce.WordsOf(bounceStatus(e)).Name
 		switch {
+		case e.Kind == mail.EventReceived:
+			kind, summary = "no error", e.Detail
 		case e.Kind == mail.EventComplained:
 			kind, summary = "complaint", cmp.Or(e.Detail, "abuse")
 		case bounce.WordsOf(e.Status).Soft:

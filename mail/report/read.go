@@ -31,6 +31,21 @@ func (k Kind) String() string {
 	return kindNames[Other]
 }
 
+// Words is the kind in words: "automatic answer".
+func (k Kind) Words() string {
+	switch k {
+	case Bounce:
+		return "bounce"
+	case Delayed:
+		return "delay or success notice"
+	case Complaint:
+		return "complaint"
+	case AutoReply:
+		return "automatic answer"
+	}
+	return "letter"
+}
+
 // Bounds of what is read (threat T9). More is left unread, and no error: a report says what it has to say in front.
 const (
 	maxRead   = 1 << 20 // octets of a message
@@ -50,6 +65,9 @@ type Report struct {
 	To       []mail.Address // of Complaint: whom the message was sent to
 	ID       string         // Message-ID of the message it is about, with brackets; "" = not told
 }
+
+// Failure tells whether it is about mail that did not arrive, or was not wanted.
+func (r *Report) Failure() bool { return r.Kind == Bounce || r.Kind == Complaint }
 
 // Failed is one recipient that the message did not reach.
 type Failed struct {
