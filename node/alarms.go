@@ -76,6 +76,14 @@ func (x *alarms) lower(name, about string) {
 	}
 }
 
+// stands tells whether an alarm does.
+func (x *alarms) stands(name, about string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.all[[2]string{name, about}]
+	return s != nil && x.node.clock.Now().Before(s.until)
+}
+
 // expire forgets alarms whose time is over; x is locked.
 func (x *alarms) expire(now time.Time) {
 	maps.DeleteFunc(x.all, func(_ [2]string, s *raised) bool { return !now.Before(s.until) })

@@ -11,6 +11,8 @@ import (
 
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/internal/metrics"
+	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/bounce"
 )
 
 // newAlarms are the alarms of a node that has nothing else.
@@ -44,6 +46,9 @@ func TestAlarms(t *testing.T) {
 	n.alarms.raise(a)
 	n.clock.Advance(50 * time.Minute) // beyond the first hour, within the second
 	told := n.alarms.notices()
+	if !n.alarms.stands("late_bounces", "docomo") || n.alarms.stands("late_bounces", "au") {
+		t.Error("docomo's stands, au's does not")
+	}
 	if lines() != 1 || len(told) != 1 || told[0].Code != "late_bounces" || !strings.HasPrefix(told[0].Detail, "even more (since ") {
 		t.Errorf("%d lines, notices %+v", lines(), told)
 	}
@@ -51,7 +56,7 @@ func TestAlarms(t *testing.T) {
 		t.Errorf("metrics: %s", got)
 	}
 	n.clock.Advance(10 * time.Minute)
-	if told := n.alarms.notices(); len(told) != 0 {
+	if told := n.alarms.notices(); len(told) != 0 || n.alarms.stands("late_bounces", "docomo") {
 		t.Errorf("its time is over: %+v", told)
 	}
 	n.alarms.raise(a)
@@ -66,5 +71,24 @@ func TestAlarms(t *testing.T) {
 	}
 	if got := len(n.alarms.list()); got != alarmsMost || lines() != alarmsMost+12 {
 		t.Errorf("%d stand, %d lines", got, lines())
+	}
+}
+
+// TestLatesOfAnotherEngine: what one engine has counted as taken, the next does not count again.
+func TestLatesOfAnotherEngine(t *testing.T) {
+	n, _ := newAlarms()
+	n.numbers = &numbers{}
+	n.numbers.tally("docomo")[mail.EventDelivered].Add(100)
+	for _, row := range []struct {
+		name string
+		more int64
+		want bounce.LateHour
+	}{{"what was there before", 0, bounce.LateHour{}}, {"what comes", 7, bounce.LateHour{Taken: 7}}} {
+		x := &lates{}
+		x.begin(n)
+		x.sample(n, "docomo", n.numbers.tally("docomo")[mail.EventDelivered].Add(row.more))
+		if got := x.of("docomo").Sum(n.clock.Now()); got != row.want {
+			t.Errorf("%s: %+v, want %+v", row.name, got, row.want)
+		}
 	}
 }

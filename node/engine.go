@@ -198,7 +198,7 @@ func (n *Node) assembleEngine(e *engine) error {
 		return fmt.Errorf("node: assemble intake: %w", err)
 	}
 	e.hooks = n.assembleHooks(e)
-	if err := errors.Join(e.lists.restore(e), e.lates.restore(e)); err != nil {
+	if err := errors.Join(e.lists.restore(e), e.lates.restore(n, e)); err != nil {
 		return err
 	}
 	if m := n.member.Load(); m != nil {

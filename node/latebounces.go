@@ -48,9 +48,6 @@ func (x *lates) reported(n *Node, receiver string) {
 
 // sample counts what a receiver has taken since the last look; x is locked.
 func (x *lates) sample(n *Node, receiver string, taken int64) {
-	if x.seen == nil {
-		x.seen = map[string]int64{}
-	}
 	if more := taken - x.seen[receiver]; more > 0 {
 		x.of(receiver).Count(n.clock.Now(), more, 0)
 		x.seen[strings.Clone(receiver)] = taken
@@ -60,7 +57,7 @@ func (x *lates) sample(n *Node, receiver string, taken int64) {
 // alarmLates raises or lowers the alarm of a receiver.
 func alarmLates(n *Node, receiver string, s bounce.LateHour) {
 	limits := n.book.now.Load().index.Settings.Alarms
-	if limits.LateBounces < 0 || !s.Alarms(limits.LateBounces, limits.LateBouncesLeast) {
+	if limits.LateBounces < 0 || !s.Alarms(limits.LateBounces, limits.LateBouncesLeast, n.alarms.stands(alarmLate, receiver)) {
 		n.alarms.lower(alarmLate, receiver)
 		return
 	}
@@ -147,8 +144,20 @@ func (x *lates) keep(ctx context.Context, n *Node, e *engine) {
 	}
 }
 
+// begin takes the node's numbers, which outlive an engine, for seen: the engine before this one has counted them.
+func (x *lates) begin(n *Node) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.seen = map[string]int64{}
+	n.numbers.receivers.Range(func(name, count any) bool {
+		x.seen[name.(string)] = count.(*tally)[mail.EventDelivered].Load()
+		return true
+	})
+}
+
 // restore reads the counts of before a restart.
-func (x *lates) restore(e *engine) error {
+func (x *lates) restore(n *Node, e *engine) error {
+	x.begin(n)
 	raw, err := e.store.Meta(metaLate)
 	if err != nil {
 		return fmt.Errorf("node: read late bounces: %w", err)

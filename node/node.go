@@ -418,6 +418,9 @@ func (n *Node) watch() {
 	}
 }
 
+// houseWait bounds each work of the house but releases: it may have to wait for a majority.
+const houseWait = time.Minute
+
 // keepHouse runs the delivery stops whose time came, and releases what is over, where this member does it for all; and the
 // batch of unsubscriptions at 00:00. The first look after a start runs none.
 func (n *Node) keepHouse(before, now time.Time) {
@@ -425,23 +428,32 @@ func (n *Node) keepHouse(before, now time.Time) {
 	if before.IsZero() || n.engine.Load() == nil || m == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	if m.keepsHouse() {
-		due, err := m.dueStops(before, now)
-		if err == nil {
-			err = n.stopDeliveries(ctx, due)
-		}
-		if err != nil {
+		if err := n.stopDue(m, before, now); err != nil {
 			n.log.Warn("delivery stop did not run to its end", "error", err)
 		}
-		n.releases.run(n)
 	}
 	if runsBetween(0, before, now) {
+		ctx, cancel := context.WithTimeout(n.life, houseWait)
 		if err := n.reflectLeaving(ctx); err != nil {
 			n.log.Warn("requests to be unsubscribed wait for the next batch", "error", err)
 		}
+		cancel()
 	}
+	if m.keepsHouse() {
+		n.releases.run(n) // last: it may take minutes
+	}
+}
+
+// stopDue runs the delivery stops whose time came.
+func (n *Node) stopDue(m *member, before, now time.Time) error {
+	ctx, cancel := context.WithTimeout(n.life, houseWait)
+	defer cancel()
+	due, err := m.dueStops(before, now)
+	if err != nil {
+		return err
+	}
+	return n.stopDeliveries(ctx, due)
 }
 
 // mindDoor opens or closes intake by how the node is.

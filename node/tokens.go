@@ -52,6 +52,9 @@ func (n tokenService) Bearer(token string) (service.User, bool) {
 	if subtle.ConstantTimeCompare(sum[:], r.Hash) != 1 || !r.Expires.IsZero() && !n.clock.Now().Before(r.Expires) {
 		return service.User{}, false
 	}
+	if !n.hasTenant(r.Tenant) {
+		return service.User{}, false // it is gone; a later one of its name would find the token again
+	}
 	u := service.User{Name: "token " + name, Tenant: r.Tenant, HTTP: true, Administrator: true, ViewAddresses: true, Zone: time.Local}
 	if r.User != "" {
 		if u, _, ok = userService(n).User(r.User); !ok || u.Tenant != r.Tenant {
@@ -61,6 +64,11 @@ func (n tokenService) Bearer(token string) (service.User, bool) {
 	}
 	u.Administrator = u.Administrator && r.Role == service.TokenAdministrator
 	return u, true
+}
+
+// hasTenant tells whether the settings in force have a tenant of that name.
+func (n tokenService) hasTenant(name string) bool {
+	return slices.ContainsFunc(n.book.now.Load().index.Settings.Tenants, func(t settings.Tenant) bool { return t.Name == name })
 }
 
 // Tokens implements service.Tokens.
@@ -90,13 +98,12 @@ func (n tokenService) CreateToken(ctx context.Context, t service.Token, author s
 		return "", err
 	}
 	now := n.clock.Now()
-	tenants := n.book.now.Load().index.Settings.Tenants
 	switch ok, err := regexp.MatchString(`^[a-z0-9-]{1,64}$`, t.Name); {
 	case err != nil || !ok:
 		return "", fmt.Errorf("%w: name %q must be 1 to 64 of a-z, 0-9 and -", service.ErrInvalid, t.Name)
 	case t.Role != service.TokenViewer && t.Role != service.TokenAdministrator:
 		return "", fmt.Errorf("%w: role %q is none; allowed: viewer, administrator", service.ErrInvalid, t.Role)
-	case !slices.ContainsFunc(tenants, func(x settings.Tenant) bool { return x.Name == t.Tenant }):
+	case !n.hasTenant(t.Tenant):
 		return "", fmt.Errorf("%w: there is no tenant %q", service.ErrInvalid, t.Tenant)
 	case !t.Expires.IsZero() && !now.Before(t.Expires):
 		return "", fmt.Errorf("%w: it would have expired already", service.ErrInvalid)

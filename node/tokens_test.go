@@ -109,6 +109,18 @@ func TestTokens(t *testing.T) {
 	if status, _ := r.bearer(shop, "GET", "/v1/events"); status != 401 {
 		t.Errorf("revoked: %d", status)
 	}
+	raw, err := os.ReadFile(filepath.Join(r.dir, "settings.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	yaml := strings.Replace(string(raw), ", {name: other, compositions: [{name: main}]}", "", 1)
+	if status := r.call("POST", adminPath+"ApplySettings", map[string]string{"yaml": yaml}, nil); status != 200 {
+		t.Fatalf("apply: %d", status)
+	}
+	mustBecome(t, "the token of a tenant that is gone opens nothing", func() bool {
+		status, _ := r.bearer(other, "GET", "/v1/events")
+		return status == 401
+	})
 }
 
 // TestNothingIsReadableOnDisk: after deliveries, failures, late bounces, lists, webhooks, tokens and report mail no file of

@@ -55,13 +55,14 @@ func (suppressListCmd) Help() string {
 // suppressRow has fixed widths: nobody knows how long the list is.
 const suppressRow = "%-40s  %-11s  %-12s  %-12s  %-19s  %-19s  %s\n"
 
-// Run prints what matches, page by page.
+// Run prints what matches.
 func (c suppressListCmd) Run(a *app) error {
 	cl, err := c.client()
 	if err != nil {
 		return err
 	}
 	var show func(*adminpb.Suppression) error
+	end := func() error { return nil }
 	switch {
 	case a.json || c.Format == "json":
 		show = func(s *adminpb.Suppression) error { return printProto(a.out, s) }
@@ -69,8 +70,8 @@ func (c suppressListCmd) Run(a *app) error {
 		return badUsage(fmt.Errorf("--list %s: it is counted by the engine and cannot be imported; take table or json", c.List))
 	case c.Format == "csv":
 		out := csv.NewWriter(a.out)
-		defer out.Flush()
 		show = func(s *adminpb.Suppression) error { return out.Write(rowOf(s)) }
+		end = func() error { out.Flush(); return out.Error() } // a list that was cut short is no success
 		if err := out.Write(rowColumns()); err != nil {
 			return err
 		}
@@ -82,6 +83,11 @@ func (c suppressListCmd) Run(a *app) error {
 			return err
 		}
 	}
+	return errors.Join(c.each(a, cl, show), end())
+}
+
+// each shows what matches, page by page.
+func (c suppressListCmd) each(a *app, cl adminpb.AdminServiceClient, show func(*adminpb.Suppression) error) error {
 	req := &adminpb.ListSuppressionsRequest{Address: c.Address, List: c.List, Tenant: c.Tenant, Limit: logPage}
 	for {
 		r, err := cl.ListSuppressions(a.ctx, req)

@@ -48,7 +48,12 @@ func (l *Late) Sum(now time.Time) (sum LateHour) {
 }
 
 // Alarms tells whether somebody should look: at least least reports, and more than percent of what was taken. Reports of
-// mail of former days count as well: where more are heard than mail was taken, they are all of it.
-func (h LateHour) Alarms(percent, least int) bool {
-	return h.Reported >= int64(max(least, 1)) && h.Reported*100 > int64(percent)*h.Taken
+// mail of former days count as well: where more are heard than mail was taken, they are all of it. An alarm that stands
+// does so until the reports are no more than three quarters of percent: a receiver at the limit would raise it all day.
+func (h LateHour) Alarms(percent, least int, stands bool) bool {
+	quarters := int64(4)
+	if stands {
+		quarters = 3
+	}
+	return h.Reported >= int64(max(least, 1)) && h.Reported*400 > quarters*int64(percent)*h.Taken
 }
