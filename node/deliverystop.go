@@ -35,8 +35,9 @@ type stopID struct{ Tenant, Composition string }
 // stopRun is a run that came to its end.
 type stopRun struct {
 	stopID
-	At      time.Time // when it began
+	At      time.Time // when it began; of a stop that never ran, when it was first seen
 	Stopped int       // addresses that it put on the block list
+	Never   bool      `json:",omitempty"` // it never ran
 }
 
 // stop returns the block that the delivery stop puts an address under for what was counted, if it does.
@@ -74,12 +75,18 @@ func (m *member) noteStops(ctx context.Context, done []stopRun) error {
 			return err
 		}
 		rules := m.node.book.now.Load().suppression
+		fresh := slices.DeleteFunc(slices.Clone(done), func(d stopRun) bool { // what never ran takes the place of nothing
+			return d.Never && slices.ContainsFunc(runs, func(r stopRun) bool { return r.stopID == d.stopID })
+		})
+		if len(fresh) == 0 {
+			return nil
+		}
 		runs = slices.DeleteFunc(runs, func(r stopRun) bool {
 			again := func(d stopRun) bool { return d.stopID == r.stopID }
 			of := func(s stopRule) bool { return s.composition == r.Composition }
-			return slices.ContainsFunc(done, again) || !slices.ContainsFunc(rules[r.Tenant].stops, of)
+			return slices.ContainsFunc(fresh, again) || !slices.ContainsFunc(rules[r.Tenant].stops, of)
 		})
-		raw, err := json.Marshal(append(runs, done...))
+		raw, err := json.Marshal(append(runs, fresh...))
 		if err != nil {
 			return fmt.Errorf("node: encode runs of the delivery stop: %w", err)
 		}
@@ -91,7 +98,28 @@ func (m *member) noteStops(ctx context.Context, done []stopRun) error {
 	return fmt.Errorf("%w: too many runs of the delivery stop at once", service.ErrConflict)
 }
 
-// dueStops tells which delivery stops are to run at now; a stop that never ran counts from before on.
+// seeStops notes stops that nobody has seen before, as seen at a moment: their first run is made up for, too.
+func (m *member) seeStops(ctx context.Context, at time.Time) error {
+	runs, _, err := m.stopRuns()
+	if err != nil {
+		return err
+	}
+	var seen []stopRun
+	for tenant, rules := range m.node.book.now.Load().suppression {
+		for i := range rules.stops {
+			id := stopID{tenant, rules.stops[i].composition}
+			if !slices.ContainsFunc(runs, func(r stopRun) bool { return r.stopID == id }) {
+				seen = append(seen, stopRun{stopID: id, At: at, Never: true})
+			}
+		}
+	}
+	if len(seen) == 0 {
+		return nil
+	}
+	return m.noteStops(ctx, seen)
+}
+
+// dueStops tells which delivery stops are to run at now; a stop that nobody has seen counts from before on.
 func (m *member) dueStops(before, now time.Time) (func(id stopID, r *stopRule) bool, error) {
 	runs, _, err := m.stopRuns()
 	if err != nil {
@@ -214,7 +242,7 @@ func deliveryStop(id stopID, s *settings.DeliveryStop, runs []stopRun) service.D
 	out := service.DeliveryStop{Tenant: id.Tenant, Composition: id.Composition, RunAt: s.RunAt,
 		ReleaseAfterDays: s.ReleaseAfterDays, ReleaseDisabled: s.ReleaseDisabled, Reasons: s.Reasons}
 	for _, r := range runs {
-		if r.stopID == id {
+		if r.stopID == id && !r.Never {
 			out.LastRun, out.Stopped = r.At, r.Stopped
 		}
 	}

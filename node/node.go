@@ -449,6 +449,9 @@ func (n *Node) keepHouse(before, now time.Time) {
 func (n *Node) stopDue(m *member, before, now time.Time) error {
 	ctx, cancel := context.WithTimeout(n.life, houseWait)
 	defer cancel()
+	if err := m.seeStops(ctx, before); err != nil {
+		return err
+	}
 	due, err := m.dueStops(before, now)
 	if err != nil {
 		return err

@@ -105,37 +105,82 @@ func (r suppressionRules) disabled(reason string) bool {
 	return true
 }
 
-// release proposes to take entries off their lists, unless they were put there anew since they were read.
+// release tells of entries that they are off their lists, then proposes to take them off, unless they were put there anew
+// since they were read. In this order a crash, or a proposal that fails, has them told again, and no other way.
 func (m *member) release(ctx context.Context, page []ledger.Suppression) error {
 	if len(page) == 0 {
 		return nil
 	}
+	e, err := m.node.running()
+	if err != nil {
+		return err
+	}
+	if err := e.store.Err(); err != nil {
+		return fmt.Errorf("node: release: %w", err)
+	}
+	if err := m.current(ctx); err != nil { // without a majority nothing is told
+		return err
+	}
+	leaving, err := m.unchanged(page)
+	if err != nil {
+		return err
+	}
 	cmd := &ledger.Release{Signed: m.stamp()}
-	for i := range page {
-		cmd.Remove = append(cmd.Remove, ledger.Found{Suppressed: page[i].Suppressed, Since: page[i].Since})
+	var told []ledger.Suppression
+	var ids []ledger.Suppressed
+	for i := range leaving {
+		cmd.Remove = append(cmd.Remove, ledger.Found{Suppressed: leaving[i].Suppressed, Since: leaving[i].Since})
+		if leaving[i].List == ledger.Blocklist && leaving[i].Tenant != "" {
+			told, ids = append(told, leaving[i]), append(ids, leaving[i].Suppressed)
+		}
+	}
+	if len(leaving) == 0 {
+		return nil
+	}
+	if err := m.node.noteOfTenants(mail.EventReleased, told); err != nil {
+		return err
 	}
 	r, err := m.command(ctx, cmd)
 	if err != nil {
 		return err
 	}
 	m.node.log.Info("suppressions are over", "entries", r.Removed)
-	gone := map[string][]ledger.Suppression{} // by tenant
-	for i := range page {
-		if page[i].List != ledger.Blocklist || page[i].Tenant == "" {
-			continue
-		}
-		if int(r.Removed) < len(page) { // somebody else was at it: whoever still stands there was not released
-			known, hit, err := m.book.Suppressed(page[i].Address, page[i].Since, page[i].Scope)
-			if err != nil || hit && known.Since.Equal(page[i].Since) || r.Removed == 0 {
-				continue
-			}
-		}
-		gone[page[i].Tenant] = append(gone[page[i].Tenant], page[i])
+	if int(r.Removed) == len(cmd.Remove) {
+		return nil
 	}
-	for _, list := range gone {
-		if err := m.node.noteBlocks(mail.EventReleased, list); err != nil {
+	again, err := m.blocked(ids) // put there anew in between
+	if err != nil {
+		return err
+	}
+	return m.node.noteOfTenants(mail.EventBlocked, again)
+}
+
+// noteOfTenants is noteBlocks for entries of several tenants.
+func (n *Node) noteOfTenants(kind mail.EventKind, list []ledger.Suppression) error {
+	of := map[string][]ledger.Suppression{}
+	for i := range list {
+		of[list[i].Tenant] = append(of[list[i].Tenant], list[i])
+	}
+	for _, list := range of {
+		if err := n.noteBlocks(kind, list); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// unchanged returns those entries that still stand as they were read: who was put on a list anew is not released.
+func (m *member) unchanged(page []ledger.Suppression) (out []ledger.Suppression, err error) {
+	for i := range page {
+		known, err := m.book.SuppressionsOf(page[i].Address)
+		if err != nil {
+			return nil, fmt.Errorf("node: look an address up: %w", err)
+		}
+		if slices.ContainsFunc(known, func(s ledger.Suppression) bool {
+			return s.Suppressed == page[i].Suppressed && s.Since.Equal(page[i].Since)
+		}) {
+			out = append(out, page[i])
+		}
+	}
+	return out, nil
 }
