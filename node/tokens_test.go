@@ -169,7 +169,7 @@ func TestNothingIsReadableOnDisk(t *testing.T) {
 	}
 	r.stop()
 	files := 0
-	hidden := token[strings.LastIndex(token, "_")+1:]
+	hidden := strings.TrimPrefix(token, "ekiden_shop_")
 	err := filepath.WalkDir(filepath.Join(r.dir, "data"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

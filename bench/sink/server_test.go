@@ -221,7 +221,7 @@ func TestRecipientsEveryReceiverUnderstands(t *testing.T) {
 	p.say("RCPT TO:<unknown-1@softbank.ne.jp>\r\n", "550 Invalid recipient: <unknown-1@softbank.ne.jp>")
 	p.say("RCPT TO:<full-1@docomo.ne.jp>\r\n", "552 Too much mail data")
 	for range 3 {
-		p.say("RCPT TO:<defer3-1@gmail.com>\r\n", "450 4.2.1")
+		p.say("RCPT TO:<defer3-1@gmail.com>\r\n", "451 4.3.0")
 	}
 	p.say("RCPT TO:<defer3-1@gmail.com>\r\nRSET\r\n", "250", "250")
 	p.say("MAIL FROM:<a@x>\r\nRCPT TO:<filtered-1@ezweb.ne.jp>\r\nDATA\r\n", "250", "250", "354")
