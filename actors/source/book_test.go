@@ -243,7 +243,7 @@ func TestSettledBesideNewRules(t *testing.T) {
 		b.Step(testStart, askFor(x, 1, &again, "k"))
 	}
 	<-told
-	if b.order[0].served.Load() != 0 {
-		t.Error("it was opened for mail whose pace is fixed, and counts as other mail")
+	if at := b.order[0].served.Load(); at != testStart.UnixNano() {
+		t.Errorf("last delivered at %d", at)
 	}
 }

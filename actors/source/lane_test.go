@@ -113,6 +113,43 @@ func TestKindsOfMailTakeTurns(t *testing.T) {
 	}
 }
 
+// TestOneWaiterEndsOneSession: who waits for a connection has one idle or one working session end, not one for each lane that
+// looks or each turn that ends before it is gone.
+func TestOneWaiterEndsOneSession(t *testing.T) {
+	b := newBook(1)
+	plain := shaping.Limits{Receiver: "r", Connections: 8}
+	a := askFor(&box{}, 4, &plain, "k")
+	a.Outbox = &endless{}
+	ss := started(b.Step(testStart, a))
+	idle := &box{name: "idle"}
+	rest := plain.Filtered("t/rest", 0, 0, false)
+	ss = append(ss, started(b.Step(testStart, askFor(idle, 4, &rest, "k")))...)
+	for _, s := range ss {
+		look(b, testStart, s)
+	}
+	if len(ss) != 8 {
+		t.Fatalf("%d sessions", len(ss))
+	}
+	quitting := func() (n int) {
+		for _, s := range ss {
+			if s.quit.Load() {
+				n++
+			}
+		}
+		return n
+	}
+	for i, name := range []string{"t/a", "t/b", "t/c"} {
+		l := plain.Filtered(name, 0, 0, false)
+		b.Step(testStart, askFor(&box{name: name, waiting: 1}, 1, &l, "k"))
+		for _, s := range ss[:4] { // with a quantum of one each has a turn end
+			look(b, testStart.Add(2*turnLife), s)
+		}
+		if n := quitting(); n != i+1 {
+			t.Errorf("%d sessions end for %d who wait", n, i+1)
+		}
+	}
+}
+
 // crowd works sessions as the courier does: it looks, and waits only where it has found nothing.
 type crowd struct {
 	t     *testing.T

@@ -21,9 +21,8 @@ import (
 // It ends when its allowance is not renewed, when others need the slot for another road, when it has been idle for too
 // long, or when the courier says so. The fields are the session's own goroutine's, but for those marked otherwise.
 type Session struct {
-	ID    uint64
-	road  *road
-	fixed bool // its mail goes at a pace of its own: see shaping.Kind
+	ID   uint64
+	road *road
 
 	box    protocol.Outbox
 	shelf  int
@@ -251,16 +250,17 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 	return Busy, time.Time{}, true
 }
 
-// otherRoad tells whether asks wait on a road that has no free session, and no slot is left for them, nor will be when those
-// have gone that are on their way.
+// otherRoad tells whether asks wait on a road that has no free session, no slot is left for them, and more wait than those make
+// room for that are to end.
 func (b *Book) otherRoad(now time.Time, l *lane, own *road) bool {
 	for _, r := range l.busy {
 		if r != own && r.trim(now) {
-			free := min(l.to.room(), l.room())
+			free, most := min(l.to.room(), l.room()), l.to.control.Connections()
+			full := l.to.open >= most || l.open >= l.own.Connections(most)
 			if l.limits.Kind.Total > 0 && b.cfg.Totals.full(l.limits.Lane()) {
-				free = min(free, l.leaving)
+				free, full = min(free, l.leaving), true
 			}
-			return l.waiting-own.line.len() > free
+			return full && l.waiting-own.line.len() > free
 		}
 	}
 	return false
@@ -319,7 +319,7 @@ func (s *Session) Outbox() (protocol.Outbox, int) { return s.box, s.shelf }
 func (b *Book) Settled(now time.Time, s *Session, o *mail.Outcome) []Effect {
 	l := s.road.lane
 	delivered := o.Result == mail.Delivered
-	if delivered && !s.fixed {
+	if delivered {
 		l.to.served.Store(now.UnixNano())
 	}
 	if delivered && l.to.watch.Load() <= 0 {

@@ -76,6 +76,7 @@ type Book struct {
 	plan     *shaping.Plan             // of warm-up, nil = none
 	kept     map[string]shaping.Memory // by receiver, or lane: of those that are gone
 	effects  []Effect
+	lanes    []*lane // dispatch's
 }
 
 // Config is how sources work.
@@ -125,6 +126,7 @@ type receiver struct {
 	lanes   []*lane // as they were met
 	open    int     // sessions and loans …
 	leaving int     // … of which so many are to end
+	wants   int     // asks that dispatch found to wait for another one's connection
 	plan    *shaping.Plan
 	alarm   time.Time
 	round   float64      // how far the turns of the lanes have come
@@ -145,7 +147,6 @@ type lane struct {
 	all     []*road
 	busy    []*road   // with asks in line, in the order of their turns
 	turns   float64   // it has had; see due
-	held    bool      // has been in dispatch's hand in vain
 	crowded bool      // it might open a connection now if the receiver bore one more
 	used    time.Time // last ask or end of a session
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -128,7 +129,7 @@ func (b *Book) leaves(s *Session) {
 func (r *receiver) room() int { return r.control.Connections() - r.open + r.leaving }
 
 // room is the same by what the lane may have for itself.
-func (l *lane) room() int { return l.own.Connections(l.open+1) - l.open + l.leaving }
+func (l *lane) room() int { return l.own.Connections(l.to.control.Connections()) - l.open + l.leaving }
 
 // endAll has those sessions end that are concerned.
 func (b *Book) endAll(concerned func(*Session) bool) {
@@ -182,21 +183,25 @@ func (b *Book) assign(s *Session, a *protocol.Ask) {
 // dispatch opens connections for who waits, as far as the limits go: each lane in its turn.
 func (b *Book) dispatch(now time.Time, r *receiver) {
 	behind := r.round - float64(r.control.Connections()) // who rested has no more turns than that to make up for
+	all := b.lanes[:0]
 	for _, l := range r.lanes {
-		l.held, l.turns = false, max(l.turns, behind)
-	}
-	for {
-		var next *lane
-		for _, l := range r.lanes {
-			if l.waiting > 0 && !l.held && (next == nil || l.turns < next.turns) {
-				next = l
-			}
+		if l.turns = max(l.turns, behind); l.waiting > 0 {
+			all = append(all, l)
 		}
-		if next == nil {
-			return
-		}
-		next.held = !b.open(now, next)
 	}
+	slices.SortStableFunc(all, func(x, y *lane) int { return cmp.Compare(x.turns, y.turns) })
+	r.wants, b.lanes = 0, all
+	for len(all) > 0 {
+		l := all[0]
+		if !b.open(now, l) || l.waiting == 0 {
+			all = all[1:]
+			continue
+		}
+		for i := 1; i < len(all) && all[i].turns < l.turns; i++ {
+			all[i-1], all[i] = all[i], l
+		}
+	}
+	clear(b.lanes)
 }
 
 // open opens a connection for the first who waits in a lane; false where it may not.
@@ -223,7 +228,7 @@ func (b *Book) open(now time.Time, l *lane) bool {
 	}
 	a := r.take()
 	b.lastID++
-	s := &Session{ID: b.lastID, road: r, fixed: l.limits.Kind.Fixed, lapped: now, left: messages, until: until, waker: b.cfg.NewWaker(), total: total}
+	s := &Session{ID: b.lastID, road: r, lapped: now, left: messages, until: until, waker: b.cfg.NewWaker(), total: total}
 	b.live[s.ID] = s
 	l.open++
 	l.to.open++
@@ -326,7 +331,12 @@ func (b *Book) wait(now time.Time, l *lane, until time.Time) {
 	reason := reasonOf(l.to.control.Refusal())
 	switch {
 	case reason == protocol.ReasonSlots || until.IsZero():
-		b.makeRoom(l)
+		if l.crowded {
+			l.to.wants += l.waiting
+		}
+		if l.crowded && l.to.wants > l.to.room() || !l.crowded && l.waiting > l.room() {
+			b.makeRoom(l)
+		}
 	case passing(l.to.control.Refusal()) && until.Sub(now) < b.cfg.Patience:
 		b.alarm(l.to, until)
 	default:

@@ -73,3 +73,17 @@ func (b *bucket) next(now time.Time, n int) time.Time {
 	missing := max(0, float64(n)-b.level)
 	return now.Add(time.Duration(math.Ceil(missing / b.rate * float64(time.Second))))
 }
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

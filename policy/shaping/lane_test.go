@@ -155,6 +155,76 @@ func TestFixedGoesAtItsOwnPace(t *testing.T) {
 	}
 }
 
+// TestNamedLimitIsNoLearnedPace: while the receiver says how much it wants, mail of a fixed pace keeps to that, and to nothing
+// that was learned.
+func TestNamedLimitIsNoLearnedPace(t *testing.T) {
+	l := Limits{Receiver: "r", Connections: 10, Rate: 100, BlockPause: time.Minute}
+	all := kinds(l)
+	m := NewMachine(l)
+	m.Grant(noon, 1, all["fixed"])
+	m.Grant(noon, 1, nil)
+	m.k.pace, m.k.grown = 0.5, noon
+	m.Observe(noon, mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Scope: mail.ScopeSource, Reply: smtp.Reply{Code: 451},
+		Advice: &mail.Advice{Action: mail.ActLimit, Rate: 5, For: time.Hour}}, true, all["fixed"])
+	count := func(x *Lane, from time.Time) (n int) {
+		for now := from; now.Before(from.Add(time.Minute)); now = now.Add(20 * time.Millisecond) {
+			got, _ := m.Renew(now, 1, x)
+			n += got
+		}
+		return n
+	}
+	if n := count(all["fixed"], noon); n < 295 || n > 305 {
+		t.Errorf("%d fixed in a minute at five a second", n)
+	}
+	if n := count(nil, noon.Add(time.Minute)); n < 25 || n > 35 {
+		t.Errorf("%d others in a minute at one in two seconds", n)
+	}
+	m.Renew(noon.Add(3*time.Minute), 5, all["fixed"])
+	m.Release(noon.Add(3*time.Minute), 0, 3, all["fixed"])
+	if n, _ := m.Renew(noon.Add(3*time.Minute), 5, all["fixed"]); n != 3 {
+		t.Errorf("%d of three that were not begun", n)
+	}
+}
+
+// TestRuleIsNotTheLearnedPace: where mail of a fixed pace uses up what the rule says, the learned pace has held nothing back.
+func TestRuleIsNotTheLearnedPace(t *testing.T) {
+	l := Limits{Receiver: "r", Connections: 10, Rate: 10}
+	m := NewMachine(l)
+	m.Grant(noon, 1, nil)
+	m.k.pace = 9
+	m.repace(noon)
+	m.all.level, m.messages.level = 0, m.messages.size
+	if n, _ := m.Renew(noon, 1, nil); n != 0 || m.Refusal() != Rate {
+		t.Fatalf("%d messages, %s", n, m.Refusal())
+	}
+	if m.k.bound(noon) {
+		t.Error("the learned pace counts as what held it back")
+	}
+}
+
+// TestOneObjectionToFixedMail: what ten connections of it are told at once is one objection, as with all mail.
+func TestOneObjectionToFixedMail(t *testing.T) {
+	stop := mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Scope: mail.ScopeSource, Reply: smtp.Reply{Code: 421}}
+	for name, x := range kinds(Limits{Receiver: "r", Connections: 10}) {
+		m := NewMachine(Limits{Receiver: "r", Connections: 10, BlockPause: time.Minute})
+		for range 10 {
+			m.Grant(noon, 1, x)
+		}
+		m.Grant(noon, 1, nil)
+		m.Observe(noon, mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot, Reply: smtp.Reply{Code: 250}}, true, x)
+		for i := range 10 {
+			m.Observe(noon.Add(time.Duration(i)*100*time.Millisecond), stop, true, x)
+		}
+		if s, _ := m.State(); s == Blocked {
+			t.Errorf("%q: ten connections that were told at once block", name)
+		}
+		m.Observe(noon.Add(4*time.Second), stop, true, x)
+		if s, _ := m.State(); s != Blocked {
+			t.Errorf("%q: a second objection later on does not block", name)
+		}
+	}
+}
+
 // TestPartOfThePaceGrowsBack: where only cleaning mail goes it is held back by its part of the learned pace, and that comes
 // back all the same; what the receiver bore before is not put in question by so little mail.
 func TestPartOfThePaceGrowsBack(t *testing.T) {

@@ -304,15 +304,22 @@ func (k *learned) tries(now time.Time) float64 {
 }
 
 // Pace is how many messages a second may go now; 0 = no bound.
-func (m *Machine) Pace() float64 {
-	p := m.l.Rate
-	if k := m.k.pace; k > 0 && (p == 0 || k < p) {
-		p = k
+func (m *Machine) Pace() float64 { return lower(lower(m.l.Rate, m.k.pace), m.k.named()) }
+
+// named is how many messages a second the receiver has said it takes; 0 = it has not.
+func (k *learned) named() float64 {
+	if k.limit == nil {
+		return 0
 	}
-	if a := m.k.limit; a != nil && a.Rate > 0 && (p == 0 || a.Rate < p) {
-		p = a.Rate
+	return k.limit.Rate
+}
+
+// lower is the smaller of two paces, either of which may be no bound.
+func lower(a, b float64) float64 {
+	if a <= 0 || b > 0 && b < a {
+		return max(0, b)
 	}
-	return p
+	return a
 }
 
 // Connections is how many may be out now.
@@ -342,8 +349,14 @@ func (m *Machine) PerConnection() int {
 // Cause tells why the receiver is slowed or blocked; zero where it is open or nobody said why.
 func (m *Machine) Cause() Cause { return m.cause }
 
-// repace fits the bucket to the pace in force.
-func (m *Machine) repace(now time.Time) { m.messages.fit(now, m.Pace()) }
+// repace fits the buckets to what is in force.
+func (m *Machine) repace(now time.Time) {
+	m.messages.fit(now, lower(m.l.Rate, m.k.pace))
+	fresh := m.named.size == 0
+	if m.named.fit(now, m.k.named()); fresh {
+		m.named.level = m.named.size
+	}
+}
 
 // advised acts on what the rules say about an answer. It tells whether that was all there is to do.
 func (m *Machine) advised(now time.Time, o *mail.Outcome, learn bool) bool {

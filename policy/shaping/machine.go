@@ -76,8 +76,9 @@ type Machine struct {
 	used    int // slots out
 	pending int // messages out: an upper bound, exact when used is 0
 
-	messages bucket // of mail that goes at the pace in force
-	all      bucket // of that and of mail whose pace is fixed: as the limits say
+	messages bucket // of mail that goes at the pace that was learned
+	all      bucket // of that and of mail whose pace is fixed: as the limits say …
+	named    bucket // … and as the receiver said in words
 	sessions bucket
 
 	day, hour allowance
@@ -95,6 +96,7 @@ type Machine struct {
 	k         learned
 	w         warmth
 	served    time.Time // last success
+	told      time.Time // when mail of a fixed pace was last objected to
 	cause     Cause
 	counted   *mail.Advice // a rule that acts only on answers that come often …
 	countedAt time.Time    // … counted since then
@@ -204,7 +206,7 @@ func (m *Machine) Renew(now time.Time, want int, x *Lane) (messages int, until t
 	}
 	left, r, again := m.left(now, want, x)
 	if left == 0 {
-		if r == Rate && m.paced(x) {
+		if r == Rate && (!x.fixed() || m.named.size > 0) {
 			again = m.promise(again)
 		}
 		return 0, m.refuse(r, again)
@@ -226,6 +228,7 @@ func (m *Machine) Release(now time.Time, slots, unusedMessages int, x *Lane) {
 	m.pending -= back
 	m.all.put(back)
 	m.messages.put(back)
+	m.named.put(back)
 	m.k.meter(now, -back)
 	m.day.credit(back, m.used == 0)
 	m.hour.credit(back, m.used == 0)
@@ -272,8 +275,11 @@ func (m *Machine) Observe(now time.Time, o mail.Outcome, connected bool, x *Lane
 		m.block(now, learn && meant(&o))
 	default:
 		// What many connections are told at once while mail went through a moment ago is one objection, not a block.
-		if m.used > 1 && now.Sub(m.k.objected) < reaction && m.k.objected.Sub(m.served) < reaction {
+		if last := later(m.k.objected, m.told); m.used > 1 && now.Sub(last) < reaction && last.Sub(m.served) < reaction {
 			return
+		}
+		if x.fixed() && o.Stage > mail.StageEHLO && !o.Reply.IsZero() {
+			m.told = now
 		}
 		if !o.Reply.IsZero() { // without one it may be an accident of the network
 			m.object(now, &o, learn)
@@ -307,10 +313,12 @@ func (m *Machine) State() (State, time.Time) {
 
 func (m *Machine) success(now time.Time, o *mail.Outcome, learn bool) {
 	m.weight = max(0, m.weight-1)
-	if o.Result == mail.Delivered && learn {
+	if o.Result == mail.Delivered {
 		m.served = now
-		m.k.relieved(now)
-		m.repace(now)
+		if learn {
+			m.k.relieved(now)
+			m.repace(now)
+		}
 	}
 	switch {
 	case m.state == Probing:
@@ -416,6 +424,7 @@ func (m *Machine) advance(now time.Time) {
 	m.repace(now)
 	m.messages.refill(now)
 	m.all.refill(now)
+	m.named.refill(now)
 	m.sessions.refill(now)
 	m.day.advance(now, m.pending)
 	m.hour.advance(now, m.pending)
@@ -466,10 +475,6 @@ func (l *Limits) Spared(now time.Time) time.Time {
 	return start.Add(time.Duration(float64(l.TopOfHour) * float64(h.Sum32()) / (1 << 32)))
 }
 
-// paced tells whether the mail of a lane goes at the pace in force: all but what is fixed, and that as well while the
-// receiver has said in words how much it wants.
-func (m *Machine) paced(x *Lane) bool { return !x.fixed() || m.k.limit != nil && m.k.limit.Rate > 0 }
-
 // leftOf is how many of want messages lane x may have of its own. What a part of the pace holds back, the pace does.
 func (m *Machine) leftOf(now time.Time, want int, x *Lane) (int, Reason, time.Time) {
 	n, r, until := x.left(now, want)
@@ -481,16 +486,16 @@ func (m *Machine) leftOf(now time.Time, want int, x *Lane) (int, Reason, time.Ti
 
 // left is how many messages of lane x may be granted now, and otherwise why not and when to ask again.
 func (m *Machine) left(now time.Time, want int, x *Lane) (int, Reason, time.Time) {
-	b, paced := &m.all, m.paced(x)
-	if paced {
-		b = &m.messages
+	n, rate := min(m.all.whole(), m.named.whole()), lower(m.l.Rate, m.named.rate)
+	if !x.fixed() {
+		n, rate = min(n, m.messages.whole()), m.Pace()
 	}
-	n := min(b.whole(), m.all.whole())
 	// A connection for every single token would be worse than the wait for a tenth of a second's worth.
-	if least := min(want, max(1, int(b.rate/10))); n < least {
-		next := later(b.next(now, least), m.all.next(now, least))
-		if paced {
+	if least := min(want, max(1, int(rate/10))); n < least {
+		next := later(m.all.next(now, least), m.named.next(now, least))
+		if !x.fixed() && m.messages.whole() < least {
 			m.k.binding = now
+			next = later(next, m.messages.next(now, least))
 			if m.k.exhausted() { // it may be over any moment
 				next = earlier(next, now.Add(trickle))
 			}
@@ -517,25 +522,11 @@ const turnMost = 10 * time.Second
 // promise tells each connection that asks in vain another moment, from next on, at which the pace will have left
 // something: else all of them come at the first, and all but one in vain.
 func (m *Machine) promise(next time.Time) time.Time {
-	m.turn = m.turn.Add(time.Duration(max(0.1, 1/m.messages.rate)*float64(time.Second)) + time.Microsecond) // never a moment too early
+	m.turn = m.turn.Add(time.Duration(max(0.1, 1/m.Pace())*float64(time.Second)) + time.Microsecond) // never a moment too early
 	if m.turn.Before(next) || m.turn.Sub(next) > turnMost {
 		m.turn = next
 	}
 	return m.turn
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 // spread is for how many waiting messages one connection is opened: where the receiver wants a pace, as many as it
@@ -563,9 +554,10 @@ func (m *Machine) perSlot() int {
 
 func (m *Machine) debit(now time.Time, n int, x *Lane) {
 	m.all.take(n)
+	m.named.take(n)
 	m.k.meter(now, n)
 	switch {
-	case m.paced(x):
+	case !x.fixed():
 		m.messages.take(n)
 	case !m.k.exhausted(): // who goes at the pace waits a while longer; what is to find out whether it takes mail again does not
 		m.messages.level = max(m.messages.level-float64(n), -m.messages.size)
