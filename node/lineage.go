@@ -80,10 +80,12 @@ func (e *engine) own(m *member, of ledger.LineageEpoch) error {
 		if err := e.startShipping(m, of.Lineage, of.Epoch); err != nil {
 			return err
 		}
-		e.keepMarking(m)
 	}
 	lease := m.agreed.Lease(of)
 	e.lease.Store(lease)
+	if e.shipping != nil {
+		e.keepMarking(m)
+	}
 	n.numbers.found.Add(int64(e.store.Waiting()))
 	e.actors.Start()
 	if err := e.recover(); err != nil {
@@ -233,7 +235,8 @@ func (e *engine) adopt(ctx context.Context, n *Node, a queue.Adoption) error {
 // noteStandbys tells the members where full copies of this queue are, and this store that it is covered.
 func (e *engine) noteStandbys(m *member, full []string) {
 	lease := e.lease.Load()
-	if lease == nil {
+	if lease == nil { // not yet, or no more
+		e.untold.Store(&full)
 		return
 	}
 	list := make([]ledger.Standby, len(full))
