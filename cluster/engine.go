@@ -137,8 +137,8 @@ func closeTransport(t raft.Transport) error {
 }
 
 // stop ends an incarnation. Its connections go first, so that members stop hearing heartbeats even where its goroutines
-// hang, and none of these waits for a member that does not answer; LeadershipTransfer is not used, because a leader may refuse work for ever after one that was interrupted
-// (hashicorp/raft#696). It reports whether everything ended.
+// hang, and none of these waits for a member that does not answer; LeadershipTransfer is not used, because a leader may
+// refuse work for ever after one that was interrupted (hashicorp/raft#696). It reports whether everything ended.
 func (e *engine) stop(log *slog.Logger) bool {
 	e.cancel()
 	if err := closeTransport(e.trans); err != nil {

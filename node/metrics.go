@@ -80,7 +80,7 @@ func (n *Node) exportStore() {
 	})
 	n.metrics.DamagedRecords.From(func() float64 {
 		if e := n.engine.Load(); e != nil {
-			return float64(e.store.Usage().Damaged)
+			return float64(e.store.Damaged())
 		}
 		return 0
 	})

@@ -213,9 +213,12 @@ type Usage struct {
 // Full tells whether Put is refused for want of space. It costs one load.
 func (s *Store) Full() bool { return s.space.low.Load() }
 
+// Damaged is how many records and event blocks did not open since the start. It costs two loads.
+func (s *Store) Damaged() uint64 { return s.damaged.Load() + s.events.Damaged() }
+
 // Usage looks at the directory, so it is for once a second rather than for every message.
 func (s *Store) Usage() Usage {
-	u := Usage{Free: s.space.free.Load(), Full: s.space.low.Load(), Damaged: s.damaged.Load() + s.events.Damaged(),
+	u := Usage{Free: s.space.free.Load(), Full: s.Full(), Damaged: s.Damaged(),
 		WrittenEach: s.written}
 	s.index.mu.Lock()
 	u.Waiting, u.Live = s.index.waiting, max(s.index.live, 0)
