@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -69,4 +70,77 @@ func TestExtraQueues(t *testing.T) {
 		return len(q.Queues) == 14 && q.Queues[11].Name == "pc_cleaning" && q.Queues[12].Name == "ymobile" && q.Queues[12].Waiting == 1 &&
 			q.Queues[13].Name == "ymobile_cleaning" && q.Queues[13].Waiting == 1
 	})
+}
+
+// TestUncleanListsOfAll (D2): what counts is the last 1,000 recipients of all members together. Unknown users that three of
+// them met slow the tenant down at every one, found out by whoever met most although the last was met elsewhere; it is told
+// once, and one call at any member ends it at all.
+func TestUncleanListsOfAll(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
+		if stage == "rcpt" && strings.HasPrefix(arg, "gone") {
+			return "550 5.1.1 user unknown"
+		}
+		return ""
+	})
+	trio := newTrioWith(t, sink, "tenants: [{name: shop, cleaning_above: 1, bounce: {format: none}, compositions: [{name: main, networks: [127.0.0.0/8]}]}]\n"+
+		"receivers: [{name: shy, domains: [shy.test]}]\n")
+	gone, failed := 0, func() int64 { return trio[0].counters("unit=total")[0]["failed"] }
+	send := func(r *rig, n int) {
+		c := r.session()
+		for range n {
+			gone++
+			c.mustSend(text(""), fmt.Sprintf("gone%d@shy.test", gone))
+		}
+		mustBecome(t, "refused", func() bool { return failed() == int64(gone) })
+	}
+	shows := func(r *rig, series string) bool {
+		_, all := r.text("/metrics")
+		return strings.Contains(all, "\n"+series+"\n")
+	}
+	slow := func() (n int) {
+		for _, r := range trio {
+			if shows(r, `ekiden_auto_cleaning{receiver="shy"} 1`) {
+				n++
+			}
+		}
+		return n
+	}
+	for i, n := range []int{5, 3, 2} {
+		send(trio[i], n)
+	}
+	if becomes(6*time.Second, func() bool { return slow() > 0 }) { // longer than whoever suspects something waits
+		t.Fatal("slowed down at ten unknown users, which the limit allows")
+	}
+	send(trio[2], 1)
+	if !becomes(20*time.Second, func() bool { return slow() == len(trio) }) {
+		t.Fatalf("eleven unknown users of three members slow down %d of them: %+v", slow(), trio[0].suspensions())
+	}
+	list := trio[1].suspensions()
+	if len(list) != 1 || !strings.Contains(list[0].Reason, "11 of the last 11 recipients unknown") {
+		t.Errorf("listed as %+v", list)
+	}
+	mustBecome(t, "told once in the audit trail", func() bool { return trio[2].timesAudited("cleaning began") == 1 })
+	alarms := 0
+	for _, r := range trio {
+		if shows(r, `ekiden_alarms{alarm="unclean_list"} 1`) {
+			alarms++
+		}
+	}
+	if alarms != 1 {
+		t.Errorf("%d members raise the alarm", alarms)
+	}
+	if status := trio[2].call("POST", adminPath+"Unsuspend", map[string]any{"subject": list[0].Subject}, nil); status != 200 {
+		t.Fatalf("unsuspend: %d", status)
+	}
+	mustBecome(t, "all go on", func() bool { return slow() == 0 && len(trio[0].suspensions()) == 0 })
+	mustBecome(t, "its end is told once", func() bool { return trio[0].timesAudited("cleaning ended") == 1 })
+	for _, r := range trio {
+		if shows(r, `ekiden_alarms{alarm="unclean_list"} 1`) {
+			t.Error("the alarm stands")
+		}
+	}
+	send(trio[0], 1) // what was seen before counts no more
+	if becomes(6*time.Second, func() bool { return slow() > 0 }) {
+		t.Error("slowed down again by one unknown user")
+	}
 }

@@ -94,6 +94,7 @@ func (n *Node) openEngine() error {
 	e.divide(m)
 	e.done.Go(func() { e.remember(n, e.notes) })
 	e.done.Go(func() { n.learn(e.life, e) })
+	e.done.Go(func() { e.lists.mind(n, e) })
 	e.every(progressEvery, func() { n.mindProgress(e) })
 	e.every(lateEvery, func() { e.lates.judge(n, e) })
 	e.every(networkEvery, func() { e.network.write(n, e) }) // close writes the rest
@@ -156,6 +157,7 @@ func (n *Node) assembleEngine(e *engine) error {
 		return err
 	}
 	e.bounces = &bouncer{node: n, store: e.store}
+	e.lists.poked = make(chan struct{}, 1)
 	e.resolver, e.courier = resolver, courier
 	if err := n.assembleStanding(e); err != nil {
 		return err
@@ -176,7 +178,7 @@ func (n *Node) assembleEngine(e *engine) error {
 				if s.Event.InDoubt {
 					n.log.Warn("delivery in doubt", "message", s.Event.Message, "receiver", s.Event.Receiver, "detail", s.Event.Detail)
 				}
-				e.lists.settled(n, e, s)
+				e.lists.settled(n, s)
 			}
 		},
 		Held: n.pokeMember, Cleans: e.lists.cleans,
@@ -198,12 +200,13 @@ func (n *Node) assembleEngine(e *engine) error {
 		return fmt.Errorf("node: assemble intake: %w", err)
 	}
 	e.hooks = n.assembleHooks(e)
-	if err := errors.Join(e.lists.restore(e), e.lates.restore(n, e)); err != nil {
+	if err := e.lates.restore(n, e); err != nil {
 		return err
 	}
 	if m := n.member.Load(); m != nil {
 		m.held.forget()
 		m.held.use(m, e)
+		e.lists.use(m, e)
 	}
 	if err := e.restoreNightly(); err != nil {
 		return err

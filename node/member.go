@@ -256,6 +256,7 @@ func (m *member) act(ctx context.Context) {
 	m.mindKeys(ctx)
 	if e := m.node.engine.Load(); e != nil {
 		m.mindSuspensions(ctx, e)
+		e.lists.use(m, e)
 		e.mindLineages(m)
 	}
 }

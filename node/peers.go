@@ -139,6 +139,7 @@ func (p *peers) serve() {
 	p.node.gateCalls(mux)
 	p.member.shares.serve(mux)
 	p.member.keysOf.serve(mux)
+	p.member.serveLists(mux)
 	p.server = &http.Server{Handler: mux, ReadHeaderTimeout: peerIdle, IdleTimeout: 2 * peerIdle,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			peer, _ := wire.PeerOf(c)

@@ -43,7 +43,10 @@ func (r *rig) heritage() int {
 }
 
 // audited tells whether an action stands in the audit trail.
-func (r *rig) audited(action string) bool {
+func (r *rig) audited(action string) bool { return r.timesAudited(action) > 0 }
+
+// timesAudited is how many lines of the audit trail tell of an action.
+func (r *rig) timesAudited(action string) (n int) {
 	r.Helper()
 	var a struct {
 		Entries []struct{ Action, Author string }
@@ -51,10 +54,10 @@ func (r *rig) audited(action string) bool {
 	r.call("POST", adminPath+"ListAudit", map[string]any{}, &a)
 	for _, e := range a.Entries {
 		if e.Action == action {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // TestRotateKeys: the new code opens what was accepted and agreed on before, the former one opens nothing.

@@ -243,10 +243,7 @@ func (n gateService) Unsuspend(ctx context.Context, s service.Subject, author st
 		return nil
 	}
 	if s.Kind == service.SubjectRule && strings.HasPrefix(s.Value, cleaningPrefix) {
-		if !e.lists.forgive(n.Node, e, s.Value, author) {
-			return service.ErrNotFound
-		}
-		return nil
+		return e.lists.forgive(ctx, m, e, s.Value, author)
 	}
 	list := e.actors.Destinations().Suspended()
 	i := slices.IndexFunc(list, func(o destination.Suspension) bool { return subjectOf(o) == s })
@@ -297,7 +294,7 @@ func (n gateService) Suspensions(context.Context) ([]service.Suspension, error) 
 			}
 		}
 	}
-	return append(out, e.lists.list(n.cfg.Node.Name)...), nil
+	return append(out, e.lists.list()...), nil
 }
 
 // blockPrefix begins the name of a block: what a source waits out at a receiver that turned it away.

@@ -104,6 +104,9 @@ func newCommand(code commandCode) (Command, string) {
 // KindSuspension is the kind of objects that are no settings: they hold something back for a while.
 const KindSuspension = "suspension"
 
+// KindCleaning is the kind of objects that are no settings: they slow down a tenant's bulk mail to a receiver.
+const KindCleaning = "cleaning"
+
 // KindToken is the kind of objects that let programs use the HTTP APIs of a tenant; they hold hashes, and are no settings.
 const KindToken = "token"
 

@@ -1,87 +1,115 @@
 package shaping
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 	"unsafe"
 )
 
-// TestHygiene: bulk mail is slowed down once more than the limit of the last 1,000 recipients are unknown, and goes at its
-// pace again where the last 1,000 had half of that (requirement D2).
+// TestHygiene: lists are unclean once more than the limit of the last 1,000 recipients are unknown, and clean again where
+// the last 1,000 had half of that (requirement D2), whether one member saw them or three a third each.
 func TestHygiene(t *testing.T) {
-	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	start := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	type run struct {
 		n       int
 		unknown bool
-		changed int // how many of them changed how the pair stands
 	}
 	tests := []struct {
-		name     string
-		limit    int
-		runs     []run
-		cleaning bool
-		unknown  int
+		name    string
+		limit   int
+		runs    []run
+		want    HygieneStanding
+		unclean bool
+		clean   bool
 	}{
-		{"nothing", 10, nil, false, 0},
-		{"just at the limit", 10, []run{{900, false, 0}, {100, true, 0}}, false, 100},
-		{"one more", 10, []run{{900, false, 0}, {101, true, 1}}, true, 101},
-		{"before there are 1,000", 10, []run{{100, true, 0}, {1, true, 1}}, true, 101},
-		{"old ones count no more", 10, []run{{100, true, 0}, {950, false, 0}, {50, true, 0}}, false, 50},
-		{"stays until half", 10, []run{{101, true, 1}, {948, false, 0}}, true, 52},
-		{"recovers", 10, []run{{101, true, 1}, {950, false, 1}}, false, 50},
-		{"and again", 10, []run{{101, true, 1}, {1000, false, 1}, {101, true, 1}}, true, 101},
-		{"a low limit", 1, []run{{10, true, 0}, {1, true, 1}}, true, 11},
-		{"a full window of unknown", 99, []run{{990, true, 0}, {10, true, 1}, {500, true, 0}}, true, 1000},
+		{"nothing", 10, nil, HygieneStanding{}, false, false},
+		{"just at the limit", 10, []run{{900, false}, {100, true}}, HygieneStanding{100, 1000}, false, false},
+		{"one more", 10, []run{{900, false}, {101, true}}, HygieneStanding{101, 1000}, true, false},
+		{"before there are 1,000", 10, []run{{101, true}}, HygieneStanding{101, 101}, true, false},
+		{"old ones count no more", 10, []run{{100, true}, {950, false}, {50, true}}, HygieneStanding{50, 1000}, false, true},
+		{"not yet half", 10, []run{{101, true}, {948, false}}, HygieneStanding{52, 1000}, false, false},
+		{"half", 10, []run{{101, true}, {950, false}}, HygieneStanding{50, 1000}, false, true},
+		{"half of too few", 10, []run{{20, true}, {950, false}}, HygieneStanding{20, 970}, false, false},
+		{"a low limit", 1, []run{{11, true}}, HygieneStanding{11, 11}, true, false},
+		{"a full window of unknown", 99, []run{{1500, true}}, HygieneStanding{1000, 1000}, true, false},
+		{"long ago", 10, []run{{5000, true}, {5000, false}}, HygieneStanding{0, 1000}, false, true},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var h Hygiene
-			for i, r := range tt.runs {
-				changed := 0
-				for range r.n {
-					if h.Observe(now, r.unknown, tt.limit) {
-						changed++
+		for _, members := range []int{1, 3} {
+			t.Run(tt.name, func(t *testing.T) {
+				saw, i := make([]Hygiene, members), 0
+				for _, r := range tt.runs {
+					for range r.n {
+						saw[i%members].Observe(start.Add(time.Duration(i)*10*time.Millisecond), r.unknown)
+						i++
 					}
 				}
-				if changed != r.changed {
-					t.Errorf("run %d: %d changes, want %d", i, changed, r.changed)
+				got := JudgeHygiene(spansOf(saw)...)
+				if slack := (members - 1) * hygieneSpan; got.Recipients != tt.want.Recipients || abs(got.Unknown-tt.want.Unknown) > slack {
+					t.Errorf("%d members: %+v, want %+v", members, got, tt.want)
 				}
-			}
-			s := h.Standing()
-			if s.Cleaning != tt.cleaning || s.Unknown != tt.unknown || s.Cleaning != !s.Since.IsZero() {
-				t.Errorf("%+v, want cleaning %v with %d", s, tt.cleaning, tt.unknown)
-			}
-		})
+				if got.Unclean(tt.limit) != tt.unclean || members == 1 && got.Clean(tt.limit) != tt.clean {
+					t.Errorf("%d members: unclean %v, clean %v", members, got.Unclean(tt.limit), got.Clean(tt.limit))
+				}
+				suspects := false
+				for i := range saw {
+					suspects = suspects || saw[i].Suspect(tt.limit, members)
+				}
+				if tt.unclean && !suspects {
+					t.Errorf("%d members: nobody suspects it", members)
+				}
+			})
+		}
 	}
 }
 
-// An operator ends it, and a restart does not.
-func TestHygieneForgivenAndResumed(t *testing.T) {
-	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-	h := ResumeHygiene(now)
-	for range hygieneWindow - 1 {
-		if h.Observe(now, false, 10) {
-			t.Fatal("ended before a whole window was clean")
+// TestHygieneIsSharedOut: however recipients fall on members, what those saw together is what one would have seen: off by
+// what the oldest span of each may hold.
+func TestHygieneIsSharedOut(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		var one Hygiene
+		many := make([]Hygiene, 1+rnd.IntN(5))
+		share, now := rnd.Float64(), time.Unix(1e9, 0)
+		for range 200 + rnd.IntN(4000) {
+			now = now.Add(time.Duration(rnd.IntN(50)) * time.Millisecond)
+			unknown := rnd.Float64() < share
+			one.Observe(now, unknown)
+			many[min(rnd.IntN(len(many)), rnd.IntN(len(many)))].Observe(now, unknown) // the first has most
+		}
+		want, got := JudgeHygiene(one.Spans()), JudgeHygiene(spansOf(many)...)
+		if got.Recipients != want.Recipients || abs(got.Unknown-want.Unknown) > hygieneSpan*len(many)*2 {
+			t.Errorf("%d members: %+v, one: %+v", len(many), got, want)
 		}
 	}
-	if !h.Observe(now, false, 10) || h.Standing().Cleaning {
-		t.Error("not ended by a clean window")
+}
+
+// What another member says is believed only where it can be.
+func TestHygieneOfOthersIsBounded(t *testing.T) {
+	bad := []HygieneSpan{{1, -5, 0}, {2, 1000, 1000}, {3, 5, 6}, {4, 5, -1}}
+	if got := JudgeHygiene(bad, []HygieneSpan{{5, 10, 1}}); got != (HygieneStanding{1, 10}) {
+		t.Errorf("%+v", got)
 	}
-	h = ResumeHygiene(now)
-	h.Forgive()
-	if s := h.Standing(); s != (HygieneStanding{}) {
-		t.Errorf("forgiven: %+v", s)
-	}
-	if size := unsafe.Sizeof(h); size > 200 {
+	if size := unsafe.Sizeof(Hygiene{}); size > 700 {
 		t.Errorf("%d octets", size)
 	}
 }
+
+func spansOf(saw []Hygiene) (all [][]HygieneSpan) {
+	for i := range saw {
+		all = append(all, saw[i].Spans())
+	}
+	return all
+}
+
+func abs(n int) int { return max(n, -n) }
 
 func BenchmarkHygiene(b *testing.B) {
 	var h Hygiene
 	now := time.Unix(1e9, 0)
 	b.ReportAllocs()
 	for b.Loop() {
-		h.Observe(now, false, 10)
+		h.Observe(now, false)
 	}
 }
