@@ -150,7 +150,11 @@ func (m *member) edits(want *settings.Settings) (*ledger.PutObjects, error) {
 // settingsObjects are those of the book that settings are made of.
 func (m *member) settingsObjects() []ledger.Object {
 	return slices.DeleteFunc(m.book.State().Objects(""), func(o ledger.Object) bool {
-		return o.Kind == ledger.KindSuspension || o.Kind == ledger.KindCleaning || o.Kind == ledger.KindToken
+		switch o.Kind {
+		case ledger.KindSuspension, ledger.KindCleaning, ledger.KindWarmth, ledger.KindToken:
+			return true
+		}
+		return false
 	})
 }
 

@@ -215,7 +215,7 @@ func (n *Node) assembleEngine(e *engine) error {
 		return err
 	}
 	e.actors.SetPlans(n.plans())
-	if e.notes, err = newNotebook(e, n.allSources()); err != nil {
+	if e.notes, err = newNotebook(n, e); err != nil {
 		return err
 	}
 	return n.keepCertificate(e)
@@ -304,6 +304,7 @@ func (e *engine) close(ctx context.Context) error {
 		last, cancel := context.WithTimeout(context.Background(), lastNotes)
 		e.lates.keep(last, e.bounces.node, e)
 		err = errors.Join(err, e.notes.write(last))
+		e.notes.tell(last, e.bounces.node)
 		cancel()
 	}
 	e.hooks.Close()

@@ -15,10 +15,12 @@ import (
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
-// What sources learned about receivers is kept over restarts, and told to other members.
+// What sources learned about receivers is kept over restarts, and told to other members. A crash forgets what was learned in the
+// last minute; what was sent in it is counted anew from the log, so that caps and warm-up are kept to (see recount).
 const (
 	metaLearned  = "learned/"       // + source + "/" + number of the part
-	learnedEvery = time.Minute      // between writes of what has changed: a crash forgets as much
+	metaCounted  = "learned-cursor" // how far the log is part of them
+	learnedEvery = time.Minute      // between writes of what has changed
 	tellEvery    = 30 * time.Second // between rumours
 	learnedPart  = 48 << 10         // octets of one part, at most
 	rumourMost   = 200              // receivers in one rumour; the rest comes with the next ones
@@ -56,12 +58,14 @@ func (n *Node) plans() map[netip.Addr]*shaping.Plan {
 // notebook writes down what sources learned.
 type notebook struct {
 	engine  *engine
-	written map[string][]byte // parts as they are on disk
+	written map[string][]byte // parts, and the cursor, as they are on disk
+	told    map[string][]byte // places in plans, as the members' book has them
 }
 
-// newNotebook reminds the sources of what they knew when the node was stopped.
-func newNotebook(e *engine, sources []netip.Addr) (*notebook, error) {
-	b := &notebook{engine: e, written: map[string][]byte{}}
+// newNotebook reminds the sources of what they knew when the node was stopped, or killed.
+func newNotebook(n *Node, e *engine) (*notebook, error) {
+	b := &notebook{engine: e, written: map[string][]byte{}, told: map[string][]byte{}}
+	sources := n.allSources()
 	all := map[netip.Addr]map[string]shaping.Memory{}
 	for _, a := range sources {
 		for i := 0; ; i++ {
@@ -86,20 +90,29 @@ func newNotebook(e *engine, sources []netip.Addr) (*notebook, error) {
 			}
 		}
 	}
+	if m := n.member.Load(); m != nil {
+		b.adopt(m, all)
+	}
+	if err := b.recount(n, all); err != nil {
+		return nil, err
+	}
 	e.actors.Sources().Remind(all)
 	return b, nil
 }
 
-func partName(a netip.Addr, i int) string {
-	source := "system"
+func partName(a netip.Addr, i int) string { return metaLearned + sourceName(a) + "/" + strconv.Itoa(i) }
+
+func sourceName(a netip.Addr) string {
 	if a.IsValid() {
-		source = a.String()
+		return a.String()
 	}
-	return metaLearned + source + "/" + strconv.Itoa(i)
+	return systemSource
 }
 
-// write puts on disk what has changed.
+// write puts on disk what has changed. The cursor is taken before and written last: what was sent in between counts twice
+// after a crash, rather than not at all.
 func (b *notebook) write(ctx context.Context) error {
+	cursor := []byte(b.engine.store.Events().End().Next().String())
 	for a, all := range b.engine.actors.Sources().Memories() {
 		parts, err := split(all)
 		if err != nil {
@@ -116,6 +129,13 @@ func (b *notebook) write(ctx context.Context) error {
 			b.written[name] = raw
 		}
 	}
+	if bytes.Equal(b.written[metaCounted], cursor) {
+		return nil
+	}
+	if err := b.engine.keep(ctx, metaCounted, cursor); err != nil {
+		return err
+	}
+	b.written[metaCounted] = cursor
 	return nil
 }
 
@@ -154,6 +174,7 @@ func (e *engine) remember(n *Node, b *notebook) {
 		case <-write.C:
 			ctx, cancel := context.WithTimeout(e.life, 10*time.Second)
 			err = b.write(ctx)
+			b.tell(ctx, n)
 			cancel()
 		}
 		if err != nil && e.life.Err() == nil {

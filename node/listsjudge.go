@@ -214,7 +214,7 @@ func (m *member) agrees(ctx context.Context, cmd *ledger.PutObjects) bool {
 		err = r.Err()
 	}
 	if err != nil {
-		m.node.log.Debug("which mail is slowed down is not agreed on yet", "error", err)
+		m.node.log.Debug("a change is not agreed on yet", "error", err)
 	}
 	return err == nil
 }

@@ -107,6 +107,9 @@ const KindSuspension = "suspension"
 // KindCleaning is the kind of objects that are no settings: they slow down a tenant's bulk mail to a receiver.
 const KindCleaning = "cleaning"
 
+// KindWarmth is the kind of objects that are no settings: they say where a source stands in the warm-up with its receivers.
+const KindWarmth = "warmth"
+
 // KindToken is the kind of objects that let programs use the HTTP APIs of a tenant; they hold hashes, and are no settings.
 const KindToken = "token"
 

@@ -80,12 +80,65 @@ func (m *Machine) Remember(now time.Time) Memory {
 	if m.hour.spent > 0 {
 		y.Hour, y.InHour = int32(m.hour.at), small(m.hour.spent)
 	}
+	w.remember(&y)
+	return y
+}
+
+func (w *warmth) remember(y *Memory) {
 	if n := planNumber(w.plan); n > 0 {
 		y.Plan, y.Step, y.Hurt = n, int16(w.step), w.hurt
 		y.WarmDay, y.WarmLast, y.WarmSent = int32(w.day), int32(w.last), small(w.sent)
 		y.Period, y.InPeriod = int32(w.period), small(w.spent)
 	}
-	return y
+}
+
+func (w *warmth) recall(now time.Time, y *Memory) {
+	if w.plan == nil || planNumber(w.plan) != y.Plan || y.WarmDay <= 0 || int64(y.WarmDay) > unixDay(now) {
+		return
+	}
+	w.step, w.hurt = int(min(max(y.Step, 0), int16(len(w.plan.Steps)))), y.Hurt
+	w.day, w.last, w.sent = int64(y.WarmDay), int64(y.WarmLast), int(max(y.WarmSent, 0))
+	w.period, w.spent, w.stale = min(int64(y.Period), w.periodAt(now)), int(max(y.InPeriod, 0)), 0 // its span may be another now
+}
+
+// Spend counts a message in y that was sent at a moment and that y does not know of: whoever kept y was killed before it
+// could remember anew. p is the plan the source is warmed up by, nil = none. Messages come in the order of their moments.
+func (y *Memory) Spend(at time.Time, p *Plan) {
+	spend := func(span int64, in, spent *int32) {
+		switch now := int32(at.Unix() / span); {
+		case now > *in:
+			*in, *spent = now, 1
+		case now == *in:
+			*spent = small(int(*spent) + 1)
+		}
+	}
+	spend(86400, &y.Day, &y.Spent)
+	spend(3600, &y.Hour, &y.InHour)
+	if p == nil {
+		return
+	}
+	w := warmth{plan: p}
+	if w.recall(at, y); w.periodAt(at) >= w.period {
+		w.advance(at, 0)
+		w.debit(1)
+		w.remember(y)
+	}
+}
+
+// Place is where a source stands in a plan, and nothing of what it sent: what others have to know of it. ok is false where
+// it is in none.
+func (y *Memory) Place() (place Memory, ok bool) {
+	return Memory{Plan: y.Plan, Step: y.Step, Hurt: y.Hurt, WarmDay: y.WarmDay, WarmLast: y.WarmLast}, y.Plan != 0 && y.WarmDay > 0
+}
+
+// Adopt takes up a place that another member knew of the source, where y knows of none or of an older one. What was sent since
+// nobody can tell: the present span counts as used up.
+func (y *Memory) Adopt(place Memory) {
+	if place.Plan == y.Plan && place.WarmDay <= y.WarmDay {
+		return
+	}
+	y.Plan, y.Step, y.Hurt, y.WarmDay, y.WarmLast, y.WarmSent = place.Plan, place.Step, place.Hurt, place.WarmDay, place.WarmLast, 0
+	y.Period, y.InPeriod = math.MaxInt32, math.MaxInt32
 }
 
 func small(n int) int32 { return int32(min(n, math.MaxInt32)) }
@@ -110,11 +163,7 @@ func (m *Machine) Recall(now time.Time, y Memory) {
 	if y.Hour > 0 {
 		m.hour.at, m.hour.spent = int64(y.Hour), int(max(y.InHour, 0))
 	}
-	if w := &m.w; w.plan != nil && planNumber(w.plan) == y.Plan && y.WarmDay > 0 && int64(y.WarmDay) <= unixDay(now) {
-		w.step, w.hurt = int(min(max(y.Step, 0), int16(len(w.plan.Steps)))), y.Hurt
-		w.day, w.last, w.sent = int64(y.WarmDay), int64(y.WarmLast), int(max(y.WarmSent, 0))
-		w.period, w.spent, w.stale = min(int64(y.Period), w.periodAt(now)), int(max(y.InPeriod, 0)), 0 // its span may be another now
-	}
+	m.w.recall(now, &y)
 	m.advance(now)
 	m.repace(now)
 }

@@ -8,6 +8,7 @@ package shaping
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,6 +123,11 @@ func pick[T comparable](p *T, v T) {
 
 // All returns the rules in force. Not to be changed.
 func (r *Rules) All() []settings.ReceiverRule { return r.all }
+
+// Capped tells whether any rule bounds the messages of an hour or a day.
+func (r *Rules) Capped() bool {
+	return slices.ContainsFunc(r.all, func(one settings.ReceiverRule) bool { return one.DailyCap > 0 || one.HourlyCap > 0 })
+}
 
 // ByDomain returns the limits of the rule that names d: exactly, by its longest "*.suffix", or by "*".
 func (r *Rules) ByDomain(d mail.Domain) (Limits, bool) {
