@@ -52,12 +52,24 @@ type Tarpit struct {
 // Rule says how a stage is answered. All conditions given must hold.
 type Rule struct {
 	Stage       string   `yaml:"stage"`       // connect greeting ehlo mail rcpt data dot
+	Source      string   `yaml:"source"`      // the client's address or a network it is in, "" = any
 	Local       string   `yaml:"local"`       // start of the recipient's local part (rcpt, data, dot), "" = any
 	Probability float64  `yaml:"probability"` // 0 and 1 = always
 	Times       int      `yaml:"times"`       // only the first n times per recipient; 0 = always
 	Do          string   `yaml:"do"`          // reply (default) reset close hang delay
 	Reply       string   `yaml:"reply"`       // "451 4.7.1 text"; {rcpt} {domain} {ip} are filled in
 	Delay       Duration `yaml:"delay"`       // before what Do says
+}
+
+// from is the network that Source names, the invalid one for any.
+func (r Rule) from() (netip.Prefix, error) {
+	if r.Source == "" {
+		return netip.Prefix{}, nil
+	}
+	if a, err := netip.ParseAddr(r.Source); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	return netip.ParsePrefix(r.Source)
 }
 
 // Quota is a hidden limit per source IP and what follows when it is passed.
@@ -219,6 +231,9 @@ func (r Receiver) validate() error {
 		}
 		if oneOf(rule.Do, "", "reply") && !isReply(rule.Reply) {
 			return fmt.Errorf("rules[%d].reply %q: want three digits 4xx or 5xx and a text", i, rule.Reply)
+		}
+		if _, err := rule.from(); err != nil {
+			return fmt.Errorf("rules[%d].source %q: want an address or a network", i, rule.Source)
 		}
 		if rule.Probability < 0 || rule.Probability > 1 {
 			return fmt.Errorf("rules[%d].probability %v: want 0 to 1", i, rule.Probability)

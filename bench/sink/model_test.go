@@ -32,6 +32,7 @@ func TestParseModel(t *testing.T) {
 		{"a refusal with 250", "receivers:\n  - {name: a, unknown: \"250 ok\"}\n", "4xx or 5xx"},
 		{"unknown quota", "receivers:\n  - {name: a, quotas: [{of: luck, then: close}]}\n", "per_minute"},
 		{"probability", "receivers:\n  - {name: a, rules: [{stage: dot, do: close, probability: 2}]}\n", "0 to 1"},
+		{"source", "receivers:\n  - {name: a, rules: [{stage: dot, do: close, source: nowhere}]}\n", "address or a network"},
 		{"name twice", "receivers:\n  - {name: a}\n  - {name: a}\n", "twice"},
 		{"no such base", "receivers:\n  - {name: a, base: tin}\n", "tin"},
 		{"duration", "receivers:\n  - {name: a, latency: soon}\n", "soon"},

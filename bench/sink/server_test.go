@@ -183,6 +183,16 @@ func TestStages(t *testing.T) {
 	}
 }
 
+// TestRuleOfASource: a rule may concern one client, or a network, and leaves the others alone.
+func TestRuleOfASource(t *testing.T) {
+	for source, want := range map[string]string{"127.0.0.1": "451", "127.0.0.0/8": "451", "127.0.0.2": "220", "192.0.2.0/24": "220"} {
+		t.Run(source, func(t *testing.T) {
+			s := mustStart(t, Config{}, "receivers: [{name: a, domains: ['*'], rules: [{stage: greeting, source: "+source+", reply: '451 no {ip}'}]}]")
+			dial(t, s).say("", want)
+		})
+	}
+}
+
 func TestWordlessEnds(t *testing.T) {
 	for do, want := range map[string]error{"reset": syscall.ECONNRESET, "close": io.EOF, "hang": os.ErrDeadlineExceeded} {
 		t.Run(do, func(t *testing.T) {

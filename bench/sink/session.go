@@ -355,6 +355,9 @@ func (s *session) rules(stage string, rcpt []byte) (done bool, err error) {
 }
 
 func (s *session) applies(rule *Rule, rcpt []byte) bool {
+	if from, _ := rule.from(); from.IsValid() && !from.Contains(s.source) {
+		return false
+	}
 	if rule.Local != "" && !bytes.HasPrefix(rcpt, []byte(rule.Local)) {
 		return false
 	}

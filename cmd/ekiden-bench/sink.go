@@ -35,6 +35,7 @@ A model file:
       rules:
         - {stage: rcpt, probability: 0.01, do: reply, reply: "451 4.3.0 later"}
         - {stage: dot, local: slow, do: delay, delay: 5s}
+        - {stage: connect, source: 127.0.0.12, do: reset}   # an address or a network
       quotas:
         - {of: connections, limit: 10, then: reply, reply: "421 too many connections"}
         - {of: unknown_ratio, limit: 0.2, after: 100, then: reset, for: 60s}
