@@ -1,7 +1,9 @@
 package node_test
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -56,3 +58,52 @@ func TestDrainAndLeave(t *testing.T) {
 		t.Errorf("n1 does not say that it was removed: %+v", n1.status())
 	}
 }
+
+// TestDrainGoesOnWhenNobodyListens: a receiver may hold its reply to the dot for longer than whoever asked for the drain waits.
+// The queue is handed over all the same, or nobody would send it.
+func TestDrainGoesOnWhenNobodyListens(t *testing.T) {
+	reached, answer := make(chan struct{}, 1), make(chan struct{})
+	sink := startReceiver(t, "127.0.0.1:0", func(stage, to string) string {
+		if stage == "dot" && to == "slow@a.test" {
+			select {
+			case reached <- struct{}{}:
+				<-answer
+			default:
+			}
+		}
+		return ""
+	})
+	trio := newTrio(t, sink)
+	n1 := trio[0]
+	c := n1.session()
+	c.mustSend(text(fmt.Sprintf("X-KAEDE-Appoint: %d\n", n1.now()+3600)), "later@a.test")
+	c.mustSend(text(""), "slow@a.test")
+	<-reached
+
+	asked, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(asked, "POST", "http://"+n1.node.Ready().HTTP+adminPath+"Drain", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+n1.token())
+	req.Header.Set("Content-Type", "application/json")
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+			t.Errorf("the drain did not wait for the reply to the dot: %d", resp.StatusCode)
+		}
+	}()
+	mustBecome(t, "draining", func() bool { return slices.ContainsFunc(n1.status().Reasons, isDraining) })
+	leave()
+	<-gone
+	close(answer)
+	mustBecome(t, "handed over", func() bool {
+		own := n1.members()["n1"]
+		return own.Waiting == 0 && len(own.Lineages) == 0 && waiting(trio...) == 1
+	})
+	sink.mustGet(t, 1)
+}
+
+func isDraining(r struct{ Code, Detail string }) bool { return r.Code == "draining" }

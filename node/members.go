@@ -217,6 +217,13 @@ func (n memberService) Admit(ctx context.Context, node, author string) error {
 	return err
 }
 
+// How long a drain waits: for sessions to end their transactions, then for the queue to be with a standby and the book to
+// have the new owner.
+const (
+	drainSessions = 45 * time.Second
+	drainQueue    = 30 * time.Second
+)
+
 // drain stops taking mail and hands the queue over. Where nobody can take it, it goes on being delivered here.
 func (n *Node) drain(ctx context.Context) error {
 	n.draining.Store(true)
@@ -225,8 +232,11 @@ func (n *Node) drain(ctx context.Context) error {
 	if m == nil || e == nil || e.shipping == nil {
 		return nil
 	}
-	heir, err := e.handOver(ctx, m)
+	// Whoever asked may have stopped listening (a session may hold a reply to its dot for minutes): a queue whose delivery has
+	// ended must be handed over all the same, or nobody would send it.
+	heir, err := e.handOver(context.WithoutCancel(ctx), m)
 	if err != nil {
+		n.log.Error("drain", "err", err)
 		return err
 	}
 	// What was handed over must not count as this node's any more. Its log stays here, and is asked for.
@@ -243,9 +253,13 @@ func (e *engine) handOver(ctx context.Context, m *member) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := e.actors.Stop(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	stopping, done := context.WithTimeout(ctx, drainSessions)
+	defer done()
+	if err := e.actors.Stop(stopping); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return "", err
 	}
+	ctx, cancel := context.WithTimeout(ctx, drainQueue)
+	defer cancel()
 	if err := e.store.Flush(ctx); err != nil {
 		return "", fmt.Errorf("node: %w", err)
 	}

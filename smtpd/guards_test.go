@@ -280,7 +280,7 @@ func TestG12AcceptedMailResetsTheCounts(t *testing.T) {
 func TestG13SlowIsNotDead(t *testing.T) {
 	r := mustStart(t, Config{Limits: wire.Limits{
 		Idle: 400 * time.Millisecond, DataIdle: 300 * time.Millisecond, RateGrace: 400 * time.Millisecond, MinRate: 100,
-		DataMax: 1500 * time.Millisecond, Command: 400 * time.Millisecond,
+		DataMax: 1500 * time.Millisecond, Command: 400 * time.Millisecond, Envelope: time.Second,
 	}}, nil)
 	drip := func(c *talker, s string, every time.Duration, n int) {
 		for range n {
@@ -321,6 +321,18 @@ func TestG13SlowIsNotDead(t *testing.T) {
 		c.want("421 4.4.2")
 		c.want("closed")
 	})
+	t.Run("a recipient now and then", func(t *testing.T) {
+		c := r.dial(t, 0).hello().open()
+		go drip(c, "RCPT TO:<b@c.test>\r\n", 100*time.Millisecond, 40)
+		for got := c.reply(); ; got = c.reply() {
+			if !strings.HasPrefix(got, "250") {
+				if !strings.HasPrefix(got, "421 4.4.2") {
+					t.Fatal(got)
+				}
+				return
+			}
+		}
+	})
 	t.Run("slow command", func(t *testing.T) {
 		c := r.dial(t, 0).hello()
 		go drip(c, "N", 50*time.Millisecond, 40)
@@ -334,7 +346,7 @@ func TestG13SlowIsNotDead(t *testing.T) {
 func TestG14NothingIsUnlimited(t *testing.T) {
 	l := wire.NewEnv("x", wire.Limits{}, nil).Limits()
 	for name, v := range map[string]int64{
-		"Idle": int64(l.Idle), "Command": int64(l.Command), "DataIdle": int64(l.DataIdle), "DataMax": int64(l.DataMax),
+		"Idle": int64(l.Idle), "Command": int64(l.Command), "Envelope": int64(l.Envelope), "DataIdle": int64(l.DataIdle), "DataMax": int64(l.DataMax),
 		"MinRate": int64(l.MinRate), "Handshake": int64(l.Handshake), "Header": int64(l.Header), "Write": int64(l.Write),
 		"Recipients": int64(l.Recipients), "Junk": int64(l.Junk), "Idles": int64(l.Idles), "Commands": int64(l.Commands),
 		"Discard": l.Discard, "HeaderBytes": int64(l.HeaderBytes), "HeaderFields": int64(l.HeaderFields), "Memory": l.Memory,

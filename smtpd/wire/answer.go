@@ -42,7 +42,7 @@ func (c *Conn) reply(b []byte, code string) {
 		return
 	case verb == VerbMail && code == "250":
 		c.mail, c.utf8 = true, c.mailArgs.UTF8
-		c.inTx.Store(true)
+		c.txAt.Store(max(1, c.env.now.Load()))
 		c.say(replySender)
 		return
 	case verb == VerbRcpt && code == "250":
@@ -93,7 +93,7 @@ func (c *Conn) dataReply(b []byte, code string) {
 // resetTransaction forgets MAIL and what followed.
 func (c *Conn) resetTransaction() {
 	c.mail, c.chunked, c.bodyReady, c.utf8 = false, false, false, false
-	c.inTx.Store(false)
+	c.txAt.Store(0)
 	c.rcpts, c.over = 0, 0
 	c.ReleaseBody()
 }

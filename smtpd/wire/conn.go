@@ -109,7 +109,7 @@ type Conn struct {
 	final                 []byte // the reply to the body, composed beforehand
 
 	phase atomic.Uint32
-	inTx  atomic.Bool  // a transaction is open
+	txAt  atomic.Int64 // env.now when the open transaction began, 0 = none is open
 	since atomic.Int64 // env.now when the phase began or octets came last
 	begun atomic.Int64 // env.now when the command or body began
 	got   atomic.Int64 // octets of the body

@@ -13,6 +13,7 @@ import (
 type Limits struct {
 	Idle      time.Duration // waiting for a command to begin (RFC 5321 §4.5.3.2.7: at least 5 minutes)
 	Command   time.Duration // from the first octet of a command to its CRLF
+	Envelope  time.Duration // from MAIL to the end of the envelope
 	DataIdle  time.Duration // between two octets of a body
 	DataMax   time.Duration // a whole body
 	RateGrace time.Duration // how long a body may be slow before MinRate holds
@@ -34,7 +35,7 @@ type Limits struct {
 // DefaultLimits are the limits of an unconfigured server.
 func DefaultLimits() Limits {
 	return Limits{
-		Idle: 5 * time.Minute, Command: time.Minute, DataIdle: 3 * time.Minute, DataMax: time.Hour,
+		Idle: 5 * time.Minute, Command: time.Minute, Envelope: time.Hour, DataIdle: 3 * time.Minute, DataMax: time.Hour,
 		RateGrace: 30 * time.Second, MinRate: 64, Handshake: 30 * time.Second, Header: 5 * time.Second,
 		Write: 30 * time.Second, Recipients: 1000, Junk: 20, Idles: 50, Commands: 5000, Discard: 64 << 20,
 		HeaderBytes: 1 << 20, HeaderFields: 2000, Memory: 1 << 30,
@@ -48,7 +49,7 @@ func (l Limits) fill() Limits {
 		v *time.Duration
 		d time.Duration
 	}{
-		{&l.Idle, d.Idle}, {&l.Command, d.Command}, {&l.DataIdle, d.DataIdle}, {&l.DataMax, d.DataMax},
+		{&l.Idle, d.Idle}, {&l.Command, d.Command}, {&l.Envelope, d.Envelope}, {&l.DataIdle, d.DataIdle}, {&l.DataMax, d.DataMax},
 		{&l.RateGrace, d.RateGrace}, {&l.Handshake, d.Handshake}, {&l.Header, d.Header}, {&l.Write, d.Write},
 	} {
 		if *f.v <= 0 {
@@ -74,7 +75,7 @@ func (l Limits) fill() Limits {
 
 // shortest is the smallest of the time limits, which sets how often Sweep should run.
 func (l Limits) shortest() time.Duration {
-	return min(l.Idle, l.Command, l.DataIdle, l.DataMax, l.RateGrace, l.Handshake, l.Header, l.Write)
+	return min(l.Idle, l.Command, l.Envelope, l.DataIdle, l.DataMax, l.RateGrace, l.Handshake, l.Header, l.Write)
 }
 
 // TLSMode says what a listener does about TLS (contract 3).

@@ -23,7 +23,8 @@ func (c *Conn) Sweep() {
 			c.Cut(replyIdle)
 		}
 	case phaseIdle, phaseWait:
-		if silent > l.Idle {
+		// A client that says a recipient now and then would hold its place for days (threat T7).
+		if begun := c.txAt.Load(); silent > l.Idle || begun != 0 && time.Duration(now-begun) > l.Envelope {
 			c.Cut(replyIdle)
 		}
 	case phaseLine:
@@ -55,20 +56,25 @@ func (c *Conn) Cut(reply string) {
 func (c *Conn) CutIdle() {
 	switch c.phase.Load() {
 	case phaseOpen, phaseIdle, phaseLine:
-		if !c.inTx.Load() {
+		if c.txAt.Load() == 0 {
 			c.Cut(replyShutdown)
 		}
 	}
 }
 
+// inTxGrace is how long a client may be silent inside a transaction before that counts as silence.
+const inTxGrace = 30 * time.Second
+
 // Silent tells how long the client has been expected to say something and has not finished it, 0 while it is the
-// server's turn or a body comes in. Safe for concurrent use.
+// server's turn or a body comes in, and in the first half minute inside a transaction. Safe for concurrent use.
 func (c *Conn) Silent() time.Duration {
 	switch c.phase.Load() {
 	case phaseOpen, phaseLine:
 		return time.Duration(c.env.now.Load() - c.begun.Load())
 	case phaseIdle:
 		return time.Duration(c.env.now.Load() - c.since.Load())
+	case phaseWait:
+		return max(0, time.Duration(c.env.now.Load()-c.since.Load())-inTxGrace)
 	}
 	return 0
 }
