@@ -142,6 +142,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"unsubscribe by http", inComposition("unsubscribe: [{name: n, header: X, pattern: x, url: 'http://a.example'}]"), 5, "tenants[0].compositions[0].unsubscribe[0].url", "https://"},
 		{"unsubscribe url with a bracket", inComposition("unsubscribe: [{name: n, header: X, pattern: x, url: 'https://a.example/>'}]"), 5, "tenants[0].compositions[0].unsubscribe[0].url", "angle brackets"},
 		{"webhook zone", "tenants:\n- name: a\n  compositions: [{name: c}]\n  webhooks:\n  - {url: 'https://a.test/', zone: Mars/Base}\n", 5, "tenants[0].webhooks[0].zone", "no time zone"},
+		{"webhook twice", "tenants:\n- name: a\n  compositions: [{name: c}]\n  webhooks:\n  - {url: 'https://a.test/', events: [blocks]}\n  - {url: 'https://a.test/', events: [bounces, blocks]}\n", 6, "tenants[0].webhooks[1].events[1]", "webhooks[0] posts blocks"},
 		{"webhook status", "tenants:\n- name: a\n  compositions: [{name: c}]\n  webhooks:\n  - {url: 'https://a.test/', statuses: [lost]}\n", 5, "tenants[0].webhooks[0].statuses[0]", "allowed: queued"},
 		{"webhook version", "tenants:\n- name: a\n  compositions: [{name: c}]\n  webhooks:\n  - {url: 'https://a.test/', version: 3}\n", 5, "tenants[0].webhooks[0].version", "allowed: 1 to 2"},
 		{"webhook JSON of version 1", "tenants:\n- name: a\n  compositions: [{name: c}]\n  webhooks:\n  - {url: 'https://a.test/', version: 1, format: json}\n", 5, "tenants[0].webhooks[0].format", "version: 2"},

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -139,7 +140,7 @@ func (f *flattener) value(v reflect.Value, path string, secret bool) {
 		}
 	case reflect.String:
 		if !v.IsZero() {
-			f.add(path, shown(v.String()), "", secret)
+			f.add(path, shown(withoutPassword(v.String())), "", secret)
 		}
 	case reflect.Bool:
 		if v.Bool() {
@@ -162,6 +163,11 @@ func (f *flattener) structure(v reflect.Value, path string) {
 		case tag == "" || tag == "-" || tag == "name": // a name stands in the key, or in the heading
 		default:
 			f.value(v.Field(i), join(path, tag), isSecret(tag))
+			if u, err := url.Parse(urlOf(v.Field(i), tag)); err == nil {
+				if password, given := u.User.Password(); given {
+					f.add(join(path, tag)+" (password)", password, "", true)
+				}
+			}
 		}
 	}
 }
@@ -208,7 +214,7 @@ func nameOf(v reflect.Value) string {
 				}
 			}
 			if tag == want && v.Field(i).Kind() == reflect.String {
-				return v.Field(i).String()
+				return withoutPassword(v.Field(i).String())
 			}
 		}
 	}
@@ -277,6 +283,26 @@ func shown(s string) string {
 		return strconv.Quote(s)
 	}
 	return s
+}
+
+// urlOf is the address that a key of that name holds, "" for any other.
+func urlOf(v reflect.Value, tag string) string {
+	if tag != "url" || v.Kind() != reflect.String {
+		return ""
+	}
+	return v.String()
+}
+
+// withoutPassword masks the password of an address; any other text is as it was.
+func withoutPassword(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return s
+	}
+	if _, given := u.User.Password(); !given {
+		return s
+	}
+	return u.Redacted()
 }
 
 // isSecret tells of keys whose values are never shown.

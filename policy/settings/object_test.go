@@ -76,7 +76,7 @@ const before = `tenants:
     compositions:
       - {name: main, networks: [127.0.0.1], users: [{name: u, secret_hash: "argon2id:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"}]}
       - {name: second, retry: {interval: 2m}}
-    webhooks: [{url: "https://a.example/", secret: one}]
+    webhooks: [{url: "https://a.example/", secret: one}, {url: "https://me:pw1@b.example/"}]
   - {name: old, compositions: [{name: c}]}
 pools: [{name: default, sources: [192.0.2.1]}]
 `
@@ -89,6 +89,8 @@ func TestDiff(t *testing.T) {
 			"changed tenant shop\n    compositions[second].cleaning_default: false -> true\n"},
 		{"a secret", "secret: one", "secret: two",
 			"changed tenant shop\n    webhooks[https://a.example/].secret: (secret) -> (another secret)\n"},
+		{"a password in a url", "me:pw1", "me:pw2",
+			"changed tenant shop\n    webhooks[https://me:xxxxx@b.example/].url (password): (secret) -> (another secret)\n"},
 		{"a hash", "aGFzaGhhc2g", "aGFzaGhhc2h",
 			"changed tenant shop\n    compositions[main].users[u].secret_hash: (secret) -> (another secret)\n"},
 		{"a list", "[192.0.2.1]", "[192.0.2.1, 192.0.2.2]",

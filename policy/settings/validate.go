@@ -186,6 +186,7 @@ func (c *checker) tenant(t *Tenant, path string) {
 		c.speed(&t.Speed[i], at(path+".speed", i))
 	}
 	c.speedCap(&t.SpeedCap, path+".speed_cap")
+	posted := map[string]int{} // by address and event
 	for i, w := range t.Webhooks {
 		p := at(path+".webhooks", i)
 		if u, err := url.Parse(w.URL); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
@@ -204,6 +205,10 @@ func (c *checker) tenant(t *Tenant, path string) {
 		}
 		for j, e := range w.Events {
 			c.oneOf(e, at(p+".events", j), "deliveries", "bounces", "blocks")
+			if first, twice := posted[w.URL+" "+e]; twice {
+				c.fail(at(p+".events", j), fmt.Sprintf("webhooks[%d] posts %s to that url already", first, e))
+			}
+			posted[w.URL+" "+e] = i
 		}
 		for j, e := range w.Statuses {
 			c.oneOf(e, at(p+".statuses", j), "queued", "succeeded", "failed", "deferred")
