@@ -93,7 +93,7 @@ func IsBounce(k mail.EventKind) bool {
 func DeliveryOf(ev, accepted *mail.Event, zone *time.Location) Delivery {
 	d := Delivery{Created: ev.At.In(zone).Format(timeForm), ReturnPath: string(ev.From), From: headerFrom(ev, accepted),
 		To: string(ev.To), MessageID: accepted.HeaderID, Status: StatusOf(ev.Kind), Subject: accepted.Subject,
-		APIData: accepted.APIData}
+		APIData: cmp.Or(ev.APIData, accepted.APIData)}
 	switch {
 	case ev.Kind == mail.EventAccepted:
 		if ev.Client.IsValid() {
@@ -112,7 +112,7 @@ func DeliveryOf(ev, accepted *mail.Event, zone *time.Location) Delivery {
 func BounceOf(ev, accepted *mail.Event, zone *time.Location) Bounce {
 	return Bounce{Created: ev.At.In(zone).Format(timeForm), Status: strconv.Itoa(int(bounceStatus(ev))), From: headerFrom(ev, accepted),
 		To: string(ev.To), MessageID: accepted.HeaderID, ReturnPath: string(ev.From), Subject: accepted.Subject,
-		APIData: accepted.APIData, Reason: reason(ev)}
+		APIData: cmp.Or(ev.APIData, accepted.APIData), Reason: reason(ev)}
 }
 
 // bounceStatus is the status that a bounce is listed under (requirement B4: 1 to 11, 99).

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -39,6 +40,7 @@ type progress struct {
 	Taken    []int  `json:"taken,omitempty"` // posts of that wave that were taken or dropped, by their places
 	Sequence uint64 `json:"sequence"`        // of the newest post before that wave
 	Born     int64  `json:"born"`            // when the hook began here: makes names of posts unlike those of other logs
+	Statuses string `json:"statuses"`        // the hook's when that wave was cut: it is said again as it was, whatever they are now
 }
 
 // item is one event to be posted, or with no record only a position.
@@ -61,6 +63,7 @@ type stream struct {
 	held   []item // read, and of the next wave
 	window int    // posts in flight at once at the moment
 	oldest atomic.Int64
+	gone   atomic.Bool // the hook is no more: what is left to do is to forget its progress
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -78,7 +81,7 @@ func newStream(p *Poster, h Hook, name, begin string) *stream {
 
 // run posts until the stream is cancelled. before is the stream of the same hook as it was set up until now.
 func (s *stream) run(before *stream) {
-	defer close(s.done)
+	defer s.end()
 	if before != nil {
 		before.cancel()
 		<-before.done
@@ -91,12 +94,19 @@ func (s *stream) run(before *stream) {
 	}
 }
 
-// forget ends the stream and its progress.
-func (s *stream) forget() {
-	s.cancel()
-	<-s.done
+// end forgets the progress of a hook that is gone, before a stream that follows this one may begin.
+func (s *stream) end() {
+	defer close(s.done)
+	if !s.gone.Load() {
+		return
+	}
 	if err := s.p.c.Memory.Keep(context.Background(), s.name, nil); err != nil {
 		s.p.c.Log.Warn("progress of a webhook is not forgotten", "error", err)
+	}
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	if s.p.streams[s.name] == s {
+		delete(s.p.streams, s.name)
 	}
 }
 
@@ -108,8 +118,9 @@ func (s *stream) attempt() error {
 	ctx, cancel := context.WithCancel(s.ctx)
 	items := make(chan item, waiting)
 	ended := make(chan error, 1)
+	from := s.now
 	go func() {
-		ended <- s.read(ctx, items)
+		ended <- s.read(ctx, from, items)
 		close(items)
 	}()
 	err := s.post(ctx, items)
@@ -131,7 +142,7 @@ func (s *stream) load() error {
 		s.now = progress{From: s.begin, Born: clock.Wall().UnixNano()}
 		return s.keep()
 	}
-	s.now = progress{}
+	s.now = progress{Statuses: s.hook.Statuses}
 	if err := json.Unmarshal(raw, &s.now); err != nil {
 		return fmt.Errorf("webhook: progress does not parse: %w", err)
 	}
@@ -152,16 +163,19 @@ func (s *stream) keep() error {
 	return nil
 }
 
-// read follows the log and hands on what the hook wants.
-func (s *stream) read(ctx context.Context, items chan<- item) error {
+// read follows the log and hands on what the hook wants, and of a wave that was being posted what it wanted then.
+func (s *stream) read(ctx context.Context, from progress, items chan<- item) error {
 	skipped := 0
 	var broken error
-	err := s.p.c.Events.Follow(ctx, s.now.From, func(e *mail.Event, position string) bool {
+	err := s.p.c.Events.Follow(ctx, from.From, func(e *mail.Event, position string) bool {
 		if e.Kind == mail.EventAccepted && e.Tenant == s.hook.Tenant {
 			s.p.heads.Note(e)
 		}
-		it := item{position: position}
-		if s.wants(e) {
+		it, statuses := item{position: position}, s.hook.Statuses
+		if position <= from.Until {
+			statuses = from.Statuses
+		}
+		if s.wants(e, statuses) {
 			if it, broken = s.item(ctx, e, position); broken != nil {
 				return false
 			}
@@ -181,8 +195,9 @@ func (s *stream) read(ctx context.Context, items chan<- item) error {
 	return err
 }
 
-// wants tells whether an event is one of the hook's. The engine's own mail is nobody's delivery.
-func (s *stream) wants(e *mail.Event) bool {
+// wants tells whether an event is one of the hook's, with these statuses of deliveries. The engine's own mail is nobody's
+// delivery.
+func (s *stream) wants(e *mail.Event, statuses string) bool {
 	if e.Tenant != s.hook.Tenant || e.Own {
 		return false
 	}
@@ -193,7 +208,7 @@ func (s *stream) wants(e *mail.Event) bool {
 		return e.Kind == mail.EventBlocked || e.Kind == mail.EventReleased
 	}
 	status := compat.StatusOf(e.Kind)
-	return status != "" && (s.hook.Statuses == "" || slices.Contains(strings.Split(s.hook.Statuses, ","), status))
+	return status != "" && (statuses == "" || slices.Contains(strings.Split(statuses, ","), status))
 }
 
 func (s *stream) item(ctx context.Context, e *mail.Event, position string) (item, error) {
@@ -217,7 +232,7 @@ func (s *stream) item(ctx context.Context, e *mail.Event, position string) (item
 		}
 	}
 	raw, err := json.Marshal(record)
-	return item{composition: head.Composition, record: raw, at: e.At.UnixMilli(), number: e.Sequence, position: position}, err
+	return item{composition: cmp.Or(e.Composition, head.Composition), record: raw, at: e.At.UnixMilli(), number: e.Sequence, position: position}, err
 }
 
 // errEnded says that the log has nothing more to tell, for the reason that Follow returned.
@@ -248,7 +263,7 @@ func (s *stream) post(ctx context.Context, items <-chan item) (err error) {
 		}
 		s.oldest.Store(wave[0].at)
 		if s.now.Until == "" {
-			s.now.Until = end
+			s.now.Until, s.now.Statuses = end, s.hook.Statuses
 			if err := s.keep(); err != nil {
 				return err
 			}

@@ -94,20 +94,21 @@ func (s *stream) batch(ctx context.Context, items <-chan item) (batch []item) {
 
 // replay reads the wave that was being posted when the last attempt ended.
 func (s *stream) replay(ctx context.Context, items <-chan item) (wave []item, end string, err error) {
+	end = s.now.Until // which skipPurged takes away
 	for {
 		it, err := s.next(ctx, items, nil)
 		if err != nil {
 			return nil, "", err
 		}
-		if it.position > s.now.Until { // its last events were purged
+		if it.position > end { // its last events were purged
 			s.held = append([]item{it}, s.held...)
-			return wave, s.now.Until, s.skipPurged(wave)
+			return wave, end, s.skipPurged(wave)
 		}
 		if it.record != nil {
 			wave = append(wave, it)
 		}
-		if it.position == s.now.Until {
-			return wave, s.now.Until, s.skipPurged(wave)
+		if it.position == end {
+			return wave, end, s.skipPurged(wave)
 		}
 	}
 }
@@ -117,7 +118,7 @@ func (s *stream) skipPurged(wave []item) error {
 	if len(wave) > 0 {
 		return nil
 	}
-	s.now.From, s.now.Until, s.now.Taken = s.now.Until, "", nil
+	s.now = progress{From: s.now.Until, Sequence: s.now.Sequence, Born: s.now.Born}
 	return s.keep()
 }
 
@@ -221,8 +222,8 @@ func (s *stream) try(ctx context.Context, m *message) error {
 func (s *stream) insist(ctx context.Context, m *message, failure error, over bool) error {
 	said, cancel := s.said(ctx)
 	defer cancel()
-	pause := time.Minute
-	for try := 1; ; try++ {
+	pause, refusals := time.Minute, 0
+	for {
 		if failure == nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -236,7 +237,10 @@ func (s *stream) insist(ctx context.Context, m *message, failure error, over boo
 		}
 		s.p.c.Posted(ResultFailed, len(m.Events))
 		log := s.p.c.Log.With("tenant", s.hook.Tenant, "type", m.Type, "sequence", m.Sequence, "events", len(m.Events), "error", failure)
-		if refused := (*refusedError)(nil); errors.As(failure, &refused) && try >= maxTries {
+		if refused := (*refusedError)(nil); errors.As(failure, &refused) {
+			refusals++
+		}
+		if refusals >= maxTries {
 			s.p.c.Posted(ResultDropped, len(m.Events))
 			log.Error("a webhook's receiver refuses a post; it is dropped")
 			return nil

@@ -202,6 +202,20 @@ func TestTroubleInAWave(t *testing.T) {
 	}
 }
 
+// TestPurgedWave: a wave of which nothing is left in the log ends where it ended, so that the next one begins there.
+func TestPurgedWave(t *testing.T) {
+	p := plain(t, &memoryLog{wake: make(chan struct{})}, &memory{kept: map[string]string{}}, &clock.Clock{})
+	defer p.Close()
+	s := newStream(p, Hook{}, "webhook-x", "")
+	s.now = progress{From: "10", Until: "20", Taken: []int{0}, Sequence: 3, Born: 7}
+	items := make(chan item, 1)
+	items <- item{position: "30"}
+	wave, end, err := s.gather(t.Context(), items)
+	if err != nil || len(wave) != 0 || end != "20" || s.now.From != "20" || s.now.Until != "" || s.now.Sequence != 3 || len(s.held) != 1 {
+		t.Errorf("%d events to %q, %v; then %+v, %d held", len(wave), end, err, s.now, len(s.held))
+	}
+}
+
 // BenchmarkPost posts events to a receiver of this machine that takes its time for each answer, and tells how many came
 // in a second.
 func BenchmarkPost(b *testing.B) {

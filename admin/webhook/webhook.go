@@ -11,8 +11,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,7 +108,7 @@ func New(c Config) *Poster {
 }
 
 // Use posts to these hooks from now on, and to no others. A new hook begins with the events that come; one that is
-// gone is forgotten.
+// gone is forgotten, also where it went while this node was down.
 func (p *Poster) Use(hooks []Hook) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,23 +117,65 @@ func (p *Poster) Use(hooks []Hook) {
 	}
 	wanted, end := map[string]bool{}, p.c.Events.End()
 	for _, h := range hooks {
+		wanted[h.name()] = true
+	}
+	if err := p.tidy(wanted); err != nil {
+		p.c.Log.Warn("progress of webhooks that are gone is not forgotten", "error", err)
+	}
+	begun := map[string]bool{}
+	for _, h := range hooks {
 		name := h.name()
 		before := p.streams[name]
-		if wanted[name] || before != nil && before.hook == h {
-			wanted[name] = true
+		if begun[name] || before != nil && before.hook == h && !before.gone.Load() {
+			begun[name] = true
 			continue
 		}
-		wanted[name] = true
+		begun[name] = true
 		s := newStream(p, h, name, end)
 		p.streams[name] = s
 		p.done.Go(func() { s.run(before) })
 	}
 	for name, s := range p.streams {
 		if !wanted[name] {
-			delete(p.streams, name)
-			p.done.Go(s.forget)
+			s.gone.Store(true)
+			s.cancel()
 		}
 	}
+}
+
+// metaHooks is what the names of the hooks are kept under of which there may be progress.
+const metaHooks = "webhooks"
+
+// tidy forgets the progress of hooks that are not wanted and have no stream that would, and notes which there are.
+func (p *Poster) tidy(wanted map[string]bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	raw, err := p.c.Memory.Load(metaHooks)
+	if err != nil {
+		return err
+	}
+	var before []string
+	if raw != nil {
+		if err := json.Unmarshal(raw, &before); err != nil {
+			return err
+		}
+	}
+	now := maps.Clone(wanted)
+	for _, name := range before {
+		if wanted[name] || p.streams[name] != nil {
+			now[name] = true
+		} else if err := p.c.Memory.Keep(ctx, name, nil); err != nil {
+			return err
+		}
+	}
+	names := slices.Sorted(maps.Keys(now))
+	if slices.Equal(names, before) {
+		return nil
+	}
+	if raw, err = json.Marshal(names); err != nil {
+		return err
+	}
+	return p.c.Memory.Keep(ctx, metaHooks, raw)
 }
 
 // Lag is how old the oldest event is that waits to be posted; 0 where none does.

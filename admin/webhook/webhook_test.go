@@ -470,11 +470,16 @@ func TestRestart(t *testing.T) {
 // TestBackoff: 1, 2, 4, 8, 16 minutes of product time; a receiver that answers 5xx is waited for, one that refuses the
 // post loses it after the sixth (requirement B7.1).
 func TestBackoff(t *testing.T) {
-	for status, tries := range map[int]int{503: 7, 429: 7, 302: 7, 400: 6} {
-		t.Run(fmt.Sprint(status), func(t *testing.T) {
+	for name, row := range map[string]struct{ status, last, tries int }{"503": {503, 503, 7}, "429": {429, 429, 7}, "302": {302, 302, 7},
+		"400": {400, 400, 6}, "503 and one 404": {503, 404, 7}} {
+		t.Run(name, func(t *testing.T) {
+			tries := row.tries
 			r, to := newRig(t), startReceiver(t, func(n int) int {
-				if n <= 6 {
-					return status
+				switch {
+				case n < 6:
+					return row.status
+				case n == 6:
+					return row.last
 				}
 				return 200
 			})
