@@ -83,6 +83,59 @@ func TestUrgentMailPassesTheBulk(t *testing.T) {
 	}
 }
 
+// TestReservationKeepsItsTime: mail that waited for its moment, or was raised, waits for the end of a turn, and not for a
+// turn of each of its tenant's 40 domains with a backlog for the same receiver (R26, N11).
+func TestReservationKeepsItsTime(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		raise func(*mail.Delivery)
+		turns bool // it waits for those of all others
+	}{
+		{"reserved", func(d *mail.Delivery) { d.Reserved = true }, false},
+		{"raised", func(d *mail.Delivery) { d.Priority = 51 }, false},
+		{"reserved and tried before", func(d *mail.Delivery) { d.Reserved, d.Attempts = true, 1 }, true},
+		{"bulk", func(*mail.Delivery) {}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			const domains, each, few, quantum = 40, 200, 20, 100
+			b, order := narrow(t)
+			b.courier.Slow = func(*mail.Job) { time.Sleep(100 * time.Microsecond) } // a turn lasts longer than to ask for the next
+			for i := range domains {
+				d := mail.Domain(fmt.Sprintf("d%d.example", i))
+				for range each {
+					b.stored("t", d, 50)
+				}
+				b.Recover(mail.Destination{Domain: d, Tenant: "t"}, each, b.clock.Now())
+			}
+			b.until(t, func() bool { return len(order()) > 2*quantum })
+			var jobs []mail.Job
+			for range few {
+				j := b.job("reserved.example")
+				j.Delivery.Tenant, j.Delivery.Priority, j.Delivery.Apart = "t", 50, true
+				c.raise(&j.Delivery)
+				b.queue.Put(j.Body, j.Delivery)
+				jobs = append(jobs, j)
+			}
+			b.Offer(jobs)
+			before := len(order())
+			bulk := func() (n, bulk int) { // reserved ones begun, and bulk begun before the last of them
+				for _, d := range order()[before:] {
+					if d.Domain == "reserved.example" {
+						n++
+					} else if n < few {
+						bulk++
+					}
+				}
+				return n, bulk
+			}
+			b.until(t, func() bool { n, _ := bulk(); return n == few })
+			if _, bulk := bulk(); c.turns != (bulk > 5*quantum) {
+				t.Errorf("%d of the bulk went before the last of them", bulk)
+			}
+		})
+	}
+}
+
 // TestTenantsTakeTurns: a tenant with much to send, of a larger priority and to many domains, does not keep another waiting,
 // nor is it kept waiting by the other's urgent mail; they have turns (N11).
 func TestTenantsTakeTurns(t *testing.T) {

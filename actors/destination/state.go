@@ -113,6 +113,7 @@ type Effect struct {
 	Want     int
 	Deadline time.Time
 	Tenant   string
+	Ahead    bool
 	Limits   *shaping.Limits
 	Route    mail.Route
 	Key      string

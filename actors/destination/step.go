@@ -445,7 +445,15 @@ func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want 
 	if s.Speed.Routed() {
 		e.Route, e.Key = s.Speed.Route, s.Speed.Route.Key()
 	}
-	m.do(e)
+	if s.Ahead { // what else waits here asks for the rest in its turn
+		first := e
+		first.Want, first.Ahead = min(want, fewSessions), true
+		m.do(first)
+		e.Want -= first.Want
+	}
+	if e.Want > 0 {
+		m.do(e)
+	}
 	s.Asked += want
 	if o := m.origin(a, l.Kind.Name); !o.next.IsZero() {
 		o.next = time.Time{}

@@ -133,6 +133,8 @@ func setView(t *testing.T, v *View, kv string, now time.Time) {
 		s.Speed = &filter.Speed{Name: "f", Sources: n}
 	case "asked":
 		s.Asked = n
+	case "ahead":
+		s.Ahead = n == 1
 	case "low":
 		v.Low = n == 1
 	case "held":
@@ -194,6 +196,9 @@ func show(e *Effect) string {
 	case EffectLoad:
 		return "load"
 	case EffectAsk:
+		if e.Ahead {
+			return fmt.Sprintf("ask %s for %d, ahead", e.Source, e.Want)
+		}
 		return fmt.Sprintf("ask %s for %d", e.Source, e.Want)
 	case EffectForget:
 		return "forget asks"

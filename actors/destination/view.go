@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
+	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/filter"
 )
 
@@ -27,6 +28,7 @@ type Shelf struct {
 	Speed           *filter.Speed // whose mail it is; nil = no filter's
 	Source          netip.Addr    // it is to come from, where that serves; the zero Addr = any
 	Tenant          string        // of the first in line
+	Ahead           bool          // and it goes before the tenant's bulk for other domains
 	Moved           time.Time     // when a session last came for more
 	Until           time.Time     // a speed cap lets nothing begin before; zero = none does
 	Useful          int           // as many sessions as are of use to what caps let through; 0 = any number
@@ -53,7 +55,7 @@ func (b *Outbox) Look(now time.Time, v *View) {
 		w := Shelf{Pool: s.pool, Cleaning: s.cleaning, Speed: s.speed, Source: s.source, Ready: len(s.waiting), Sessions: s.sessions, Asked: s.asked, Moved: s.moved}
 		if len(s.waiting) > 0 {
 			d := &s.waiting[0].p.Job.Delivery
-			w.Tenant = d.Tenant
+			w.Tenant, w.Ahead = d.Tenant, ahead(d)
 			w.Until, w.Useful = b.env.bounds(now, d)
 			if d.RetryEvery > 0 {
 				v.Retry = d.RetryEvery
@@ -66,6 +68,10 @@ func (b *Outbox) Look(now time.Time, v *View) {
 	v.Flight, v.Held = len(b.flight), b.held
 	v.Low, v.NextDue, v.Look = b.low(), b.nextDue, b.rest()
 }
+
+// ahead tells whether d is not to stand in line with its tenant's bulk for other domains: it waited for its moment and that
+// has come (requirement R26), or it was raised above bulk mail (R35, N11).
+func ahead(d *mail.Delivery) bool { return d.Priority > bulk || d.Reserved && d.Attempts == 0 }
 
 // Plan is what the machine leaves behind in the outbox after a step.
 type Plan struct {

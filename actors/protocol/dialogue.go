@@ -54,6 +54,7 @@ type Ask struct {
 	Limits   *shaping.Limits // of the receiver; immutable
 	Deadline time.Time       // after it both sides forget the ask
 	Tenant   string          // of the head, for fairness
+	Ahead    bool            // it goes before its tenant's other asks: see destination.ahead
 }
 
 // Refused says that a source will not serve before Until. Source -> destination, instead of a grant.

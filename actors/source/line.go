@@ -2,26 +2,57 @@ package source
 
 import "github.com/ekiden-mta/ekiden/actors/protocol"
 
-// line is asks that wait: the tenants in turn, and of each the asks in the order they came.
+// line is asks that wait: the tenants in turn, and of each those that go ahead, then the others, in the order they came.
 type line struct {
 	n       int
 	tenants []*queue // with asks, the next one first
 	by      map[string]*queue
 }
 
-// queue is the asks of one tenant.
+// queue is the asks of one tenant. What goes ahead costs its own tenant a turn, and nobody else.
 type queue struct {
-	tenant string
-	asks   []protocol.Ask
-	head   int
+	tenant      string
+	ahead, rest fifo
+}
+
+// next is the part of q whose turn it is; q has asks.
+func (q *queue) next() *fifo {
+	if q.ahead.len() > 0 {
+		return &q.ahead
+	}
+	return &q.rest
+}
+
+// fifo is asks in the order they came.
+type fifo struct {
+	asks []protocol.Ask
+	head int
+}
+
+func (f *fifo) len() int { return len(f.asks) - f.head }
+
+func (f *fifo) push(a protocol.Ask) {
+	if f.head > 32 && f.head*2 > len(f.asks) {
+		n := copy(f.asks, f.asks[f.head:])
+		clear(f.asks[n:])
+		f.asks, f.head = f.asks[:n], 0
+	}
+	f.asks = append(f.asks, a)
+}
+
+func (f *fifo) pop() protocol.Ask {
+	a := f.asks[f.head]
+	f.asks[f.head] = protocol.Ask{}
+	f.head++
+	return a
 }
 
 func (l *line) len() int { return l.n }
 
 // first is the ask whose turn it is; there must be one.
 func (l *line) first() *protocol.Ask {
-	q := l.tenants[0]
-	return &q.asks[q.head]
+	f := l.tenants[0].next()
+	return &f.asks[f.head]
 }
 
 func (l *line) push(a protocol.Ask) {
@@ -34,24 +65,21 @@ func (l *line) push(a protocol.Ask) {
 		l.by[a.Tenant] = q
 		l.tenants = append(l.tenants, q)
 	}
-	if q.head > 32 && q.head*2 > len(q.asks) {
-		n := copy(q.asks, q.asks[q.head:])
-		clear(q.asks[n:])
-		q.asks, q.head = q.asks[:n], 0
+	if a.Ahead {
+		q.ahead.push(a)
+	} else {
+		q.rest.push(a)
 	}
-	q.asks = append(q.asks, a)
 	l.n++
 }
 
 // pop takes the ask whose turn it is; the turn goes on to the next tenant.
 func (l *line) pop() protocol.Ask {
 	q := l.tenants[0]
-	a := q.asks[q.head]
-	q.asks[q.head] = protocol.Ask{}
-	q.head++
+	a := q.next().pop()
 	l.n--
 	l.tenants = append(l.tenants[:0], l.tenants[1:]...)
-	if q.head == len(q.asks) {
+	if q.ahead.len()+q.rest.len() == 0 {
 		delete(l.by, q.tenant)
 	} else {
 		l.tenants = append(l.tenants, q)

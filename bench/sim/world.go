@@ -227,7 +227,7 @@ func (x *dest) run(e destination.Effect) {
 	case destination.EffectAsk:
 		w.asking(x, e)
 		book := w.books[e.Source]
-		a := protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Route: e.Route, Key: e.Key, Limits: e.Limits,
+		a := protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Ahead: e.Ahead, Route: e.Route, Key: e.Key, Limits: e.Limits,
 			Deadline: e.Deadline, Tenant: e.Tenant}
 		w.later(w.upTo(2*time.Millisecond), func() { w.act(book, book.Step(w.now, a)) })
 	case destination.EffectForget:
