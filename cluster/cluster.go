@@ -57,10 +57,11 @@ type Live struct {
 	Role    Role
 }
 
-// Standbys asks a member how far its copy of a lineage goes: the highest sequence number it has on disk. It is an error where
-// it does not answer, or has no copy that a queue can go on from, whatever the ledger says.
+// Standbys asks members, all at once, how far their copies of a lineage go, and finds the one that goes furthest: high is
+// the highest sequence number that it has on disk. Who does not answer until ctx ends, or has no copy that a queue can go on
+// from, whatever the ledger says, is passed over.
 type Standbys interface {
-	HighWater(ctx context.Context, member string, l mail.Lineage) (uint64, error)
+	Best(ctx context.Context, members []string, l mail.Lineage) (member string, high uint64, found bool)
 }
 
 // Config is what a Cluster is made of. Name, Dir, Ledger and Box are needed.
@@ -154,6 +155,8 @@ type Cluster struct {
 
 	peers    *peers // connections to members for forwarding; nil alone
 	leases   leases
+	counting sync.Mutex    // guards timers
+	timers   *timers       // idle alone
 	renewals chan *renewal // to the leader's batcher
 	bulk     chan struct{} // tokens of imports under way at this leader
 	fresh    freshness
@@ -174,7 +177,7 @@ func Open(cfg Config) (*Cluster, error) {
 		d = cfg.wrapDisk(d)
 	}
 	c := &Cluster{cfg: cfg, log: cfg.Log, logs: newPatientStore(d, diskPatience, cfg.Log), restarts: make(chan string, 1),
-		renewals: make(chan *renewal, 64), bulk: make(chan struct{}, bulkAtOnce)}
+		timers: newTimers(cfg.Terms), renewals: make(chan *renewal, 64), bulk: make(chan struct{}, bulkAtOnce)}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.fsm = newFSM(cfg.Ledger, c.fail)
 	c.leases.init(c)
@@ -210,6 +213,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 		c.peers = newPeers(c)
 		c.serve()
 		c.tasks.Go(c.renew)
+		c.tasks.Go(c.observe)
 	}
 	if err := c.startEngine(); err != nil {
 		return err

@@ -105,14 +105,15 @@ func (m *marks) set(member string, mark uint64) {
 	m.of[member] = mark
 }
 
-func (m *marks) HighWater(_ context.Context, member string, _ mail.Lineage) (uint64, error) {
+func (m *marks) Best(_ context.Context, members []string, _ mail.Lineage) (best string, high uint64, found bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	mark, ok := m.of[member]
-	if !ok {
-		return 0, fmt.Errorf("%s has no copy", member)
+	for _, name := range members {
+		if mark, ok := m.of[name]; ok && (!found || mark > high) {
+			best, high, found = name, mark, true
+		}
 	}
-	return mark, nil
+	return best, high, found
 }
 
 // cuts are the pairs of members that do not hear one another.

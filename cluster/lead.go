@@ -67,8 +67,8 @@ func (c *Cluster) lead(ctx context.Context, e *engine) {
 		})
 	})
 	tasks.Go(func() { c.seat(ctx, e) })
-	t := newTimers(c.cfg.Terms)
-	c.step(ctx, t, evLed{c.lineages()})
+	c.step(ctx, func(book []ledger.Lineage) any { return evLed{book} })
+	defer c.step(ctx, func([]ledger.Lineage) any { return evLost{} })
 	tick := time.NewTicker(timerEvery)
 	defer tick.Stop()
 	for {
@@ -78,7 +78,21 @@ func (c *Cluster) lead(ctx context.Context, e *engine) {
 		case <-ctx.Done():
 			return
 		}
-		c.step(ctx, t, evBook{c.lineages()})
+		c.step(ctx, func(book []ledger.Lineage) any { return evBook{book} })
+	}
+}
+
+// observe notes when leases are renewed, whoever leads, until this member stops.
+func (c *Cluster) observe() {
+	tick := time.NewTicker(timerEvery)
+	defer tick.Stop()
+	for {
+		c.step(c.ctx, func(book []ledger.Lineage) any { return evSeen{book} })
+		select {
+		case <-tick.C:
+		case <-c.ctx.Done():
+			return
+		}
 	}
 }
 
@@ -125,9 +139,13 @@ func (c *Cluster) pulse(ctx context.Context, e *engine) {
 	}
 }
 
-// step feeds the timers and does what they want.
-func (c *Cluster) step(ctx context.Context, t *timers, ev any) {
-	for _, want := range t.Step(c.cfg.Boot.Now(), ev) {
+// step feeds the timers with an event made of the book, and does what they want.
+func (c *Cluster) step(ctx context.Context, event func([]ledger.Lineage) any) {
+	c.counting.Lock()
+	ev := event(c.lineages()) // before the clock: see timers
+	wants := c.timers.Step(c.cfg.Boot.Now(), ev)
+	c.counting.Unlock()
+	for _, want := range wants {
 		if !c.cfg.SelfLease && c.cfg.Standbys != nil {
 			go c.passOn(ctx, want)
 		}
@@ -157,41 +175,18 @@ func (c *Cluster) passOn(ctx context.Context, want takeover) {
 	log.Warn("lease ran out: lineage passed on", "to", to, "has", mark, "new_epoch", r.Epoch)
 }
 
-// bestStandby asks all standbys with a full copy at once, and returns the one whose copy goes furthest.
+// bestStandby returns the standby with a full copy, by the book, whose copy goes furthest.
 func (c *Cluster) bestStandby(ctx context.Context, want takeover) (member string, mark uint64, found bool) {
 	ctx, cancel := context.WithTimeout(ctx, askStandby)
 	defer cancel()
-	type answer struct {
-		member string
-		mark   uint64
-		err    error
-	}
-	answers := make(chan answer, len(want.standbys))
-	asked := 0
+	var names []string
 	for _, s := range want.standbys {
 		m, known := c.cfg.Ledger.State().Member(s.Node)
-		if !s.Full || s.Node == want.owner || known && m.Removed {
-			continue
-		}
-		asked++
-		go func() {
-			mark, err := c.cfg.Standbys.HighWater(ctx, s.Node, want.Lineage)
-			answers <- answer{s.Node, mark, err}
-		}()
-	}
-	for range asked {
-		select {
-		case a := <-answers:
-			if a.err != nil {
-				c.log.Debug("standby cannot take over", "member", a.member, "err", a.err)
-			} else if !found || a.mark > mark || a.mark == mark && a.member < member {
-				member, mark, found = a.member, a.mark, true
-			}
-		case <-ctx.Done():
-			return member, mark, found
+		if s.Full && s.Node != want.owner && !(known && m.Removed) {
+			names = append(names, s.Node)
 		}
 	}
-	return member, mark, found
+	return c.cfg.Standbys.Best(ctx, names, want.Lineage)
 }
 
 // seat fits raft's configuration to the members, one change at a time.

@@ -264,7 +264,7 @@ func BenchmarkLeaseValid(b *testing.B) {
 
 // TestTimersTranscripts runs the scripts in testdata/timers: lines of an event, answered by what the timers want.
 //
-//	SECONDS led|book|lost LINEAGE/EPOCH/RENEWED[/closed] ...
+//	SECONDS seen|led|book|lost LINEAGE/EPOCH/RENEWED[/closed] ...
 func TestTimersTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/timers/*.txt")
 	if err != nil || len(files) == 0 {
@@ -322,6 +322,8 @@ func mustStep(t *testing.T, timers *timers, line string) []takeover {
 	}
 	now := time.Duration(seconds * float64(time.Second))
 	switch words[1] {
+	case "seen":
+		return timers.Step(now, evSeen{book})
 	case "led":
 		return timers.Step(now, evLed{book})
 	case "book":

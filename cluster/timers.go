@@ -33,14 +33,20 @@ func (t Terms) over(applied time.Duration) time.Duration {
 	return applied + t.TTL + t.Margin + t.TTL/drift
 }
 
-// timers is the leader's machine for L2 and L3 of the protocol: one timer per lineage, from the leader's own apply time.
-// It does no I/O and reads no clock; Step says what to do.
+// grace is how long a new leader lets lineages be whose leases ran out while nobody led: an owner that lives finds the
+// leader within a renewal that hangs and one that does not.
+func (t Terms) grace() time.Duration { return 2*t.Renew + t.Margin }
+
+// timers is every member's machine for L2 and L3 of the protocol: one timer per lineage, from the member's own apply time.
+// Each member counts, so that whoever comes to lead need not begin anew: an owner counts from before it asked, and
+// nobody can have applied a renewal before it was asked for (adr/0021). Only the leader acts. It does no I/O and reads no
+// clock; Step says what to do.
 //
-//	          led                 over
-//	idle ──────────▶ counting ──────────▶ asking ──┐ again every Renew
-//	  ▲               ▲   renewed,         │  ▲    │
-//	  │     lost      │   new epoch        │  └────┘
-//	  └───────────────┴────────────────────┘
+//	             over, and this member leads
+//	counting ─────────────────────────────────▶ asking ──┐ again every Renew
+//	   ▲   ▲        renewed, new epoch           │  ▲    │
+//	   │   └─────────────────────────────────────┘  └────┘
+//	   └─ led: for grace, where it was over
 type timers struct {
 	terms Terms
 	led   bool
@@ -54,12 +60,14 @@ type timer struct {
 	over    time.Duration // when the lease has surely ended
 }
 
-// What happens to the timers. Each but evLost brings the lineages as the leader has applied them.
+// What happens to the timers. Each but evLost brings the lineages as this member has applied them: read before the clock
+// was, or a renewal could seem older than its request.
 type (
-	// evLed: this member became leader, and has applied everything that was committed before. Every timer restarts, since
-	// nobody knows when the former leader granted what.
+	// evSeen: something may have been renewed.
+	evSeen struct{ book []ledger.Lineage }
+	// evLed: this member became leader, and has applied everything that was committed before.
 	evLed struct{ book []ledger.Lineage }
-	// evBook: something may have been renewed, or some time has passed.
+	// evBook: something may have been renewed, or some time has passed, while this member leads.
 	evBook struct{ book []ledger.Lineage }
 	// evLost: this member is no longer leader.
 	evLost struct{}
@@ -79,18 +87,21 @@ func newTimers(t Terms) *timers { return &timers{terms: t, lines: map[mail.Linea
 // later step returns it again.
 func (t *timers) Step(now time.Duration, ev any) []takeover {
 	switch ev := ev.(type) {
+	case evSeen:
+		t.read(now, ev.book)
 	case evLed:
 		t.led = true
-		clear(t.lines)
 		t.read(now, ev.book)
+		for _, w := range t.lines {
+			w.over = max(w.over, now+t.terms.grace())
+		}
 	case evBook:
+		t.read(now, ev.book)
 		if t.led {
-			t.read(now, ev.book)
 			return t.due(now, ev.book)
 		}
 	case evLost:
 		t.led = false
-		clear(t.lines)
 	}
 	return nil
 }

@@ -29,6 +29,16 @@ func newTrioWith(t *testing.T, sink *receiver, settings string) []*rig {
 // newTrioOf starts members whose node files end with delivery.
 func newTrioOf(t *testing.T, delivery, settings string) []*rig {
 	t.Helper()
+	trio := startTrio(t, delivery, settings, "")
+	for _, r := range trio {
+		r.takesMail()
+	}
+	return trio
+}
+
+// startTrio starts members, of which the one named witness has no queue, and does not wait for them.
+func startTrio(t *testing.T, delivery, settings, witness string) []*rig {
+	t.Helper()
 	pki := filepath.Join(t.TempDir(), "pki")
 	names := []string{"n1", "n2", "n3"}
 	if err := wire.Init(pki, names); err != nil {
@@ -55,6 +65,9 @@ settings: settings.yaml
 testing: {enabled: true}
 cluster: {address: "%s", join: ["%s"], expect: 3, standbys: 1, tls: {ca: "%[4]s/ca.crt", cert: "%[4]s/%[1]s.crt", key: "%[4]s/%[1]s.key"}}
 `, name, at[i], strings.Join(at, `", "`), pki) + delivery
+		if name == witness {
+			text = strings.Replace(text, "standbys: 1", "role: witness", 1)
+		}
 		if err := os.WriteFile(filepath.Join(r.dir, "settings.yaml"), []byte(settings), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -67,9 +80,6 @@ cluster: {address: "%s", join: ["%s"], expect: 3, standbys: 1, tls: {ca: "%[4]s/
 		starting.Go(r.start)
 	}
 	starting.Wait()
-	for _, r := range trio {
-		r.takesMail()
-	}
 	return trio
 }
 
@@ -84,6 +94,7 @@ func (r *rig) takesMail() {
 // member is what the tests read of ListMembers.
 type member struct {
 	Name     string
+	Leader   bool
 	Waiting  int `json:",string"`
 	Lineages []struct {
 		ID       string

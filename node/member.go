@@ -121,11 +121,11 @@ func (m *member) openWire(c *cluster.Config) (err error) {
 	}
 	m.tuneGossip()
 	m.peers.serve()
-	c.Alive = m.alive
+	c.Alive, c.Standbys = m.alive, m.peers
 	if n.role() == cluster.RoleWitness {
 		return nil
 	}
-	c.Standbys, c.Regain = m.peers, n.gates.hear
+	c.Regain = n.gates.hear
 	if m.copies, err = replica.Open(replica.StoreConfig{Dir: filepath.Join(n.cfg.Node.Data, replicaDir), Cluster: n.wire.ClusterID(), Log: n.log, Allow: m.mayShip}); err != nil {
 		return fmt.Errorf("node: open copies of other queues: %w", err)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/cluster"
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
-	"github.com/ekiden-mta/ekiden/cluster/replica"
 )
 
 type memberService struct{ *Node }
@@ -148,30 +147,6 @@ func (n memberService) Takeover(ctx context.Context, node string, force bool, au
 		return nil, fmt.Errorf("%w: %s owns no queue", service.ErrNotFound, node)
 	}
 	return out, nil
-}
-
-// heir is the member that holds the best copy of a queue: the one that is furthest, and of these a complete one. A former
-// standby may call complete what was so long ago; what another lacks it takes from there.
-func (m *member) heir(ctx context.Context, l ledger.Lineage) (string, error) {
-	best, of := "", replica.State{}
-	for _, a := range m.alive() {
-		if a.Name == l.Owner || a.Role == witnessRole {
-			continue
-		}
-		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
-		st, err := m.peers.copyAt(ask, a.Name, l.Lineage)
-		cancel()
-		if err != nil || st.Run == 0 {
-			continue
-		}
-		if best == "" || st.High > of.High || st.High == of.High && st.Full && !of.Full {
-			best, of = a.Name, st
-		}
-	}
-	if best == "" {
-		return "", fmt.Errorf("%w: no member that can be reached holds a copy of the queue %08x", service.ErrRefused, uint32(l.Lineage))
-	}
-	return best, nil
 }
 
 // Remove implements service.Members.

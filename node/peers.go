@@ -16,9 +16,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/admin/gather"
 	"github.com/ekiden-mta/ekiden/admin/service"
-	"github.com/ekiden-mta/ekiden/cluster/replica"
 	"github.com/ekiden-mta/ekiden/cluster/wire"
-	"github.com/ekiden-mta/ekiden/mail"
 )
 
 // peers reaches the other members over the cluster's port.
@@ -222,26 +220,4 @@ func (m *member) address() string {
 		return ""
 	}
 	return m.node.advertised()
-}
-
-// HighWater implements cluster.Standbys. What the book calls full may have lost its disk since: that is no copy to go on with.
-func (p *peers) HighWater(ctx context.Context, name string, l mail.Lineage) (uint64, error) {
-	st, err := p.copyAt(ctx, name, l)
-	switch {
-	case err != nil:
-		return 0, err
-	case st.Run == 0:
-		return 0, errors.New("its copy is gone")
-	case st.Damaged:
-		return 0, errors.New("its copy is damaged")
-	}
-	return st.High, nil
-}
-
-// copyAt tells what a member has of a queue.
-func (p *peers) copyAt(ctx context.Context, name string, l mail.Lineage) (replica.State, error) {
-	if name == p.node.cfg.Node.Name {
-		return p.member.copies.State(l), nil
-	}
-	return (&replica.Remote{Dialer: p.shipping(), Member: name, Cluster: p.node.wire.ClusterID(), Lineage: l}).State(ctx)
 }

@@ -5,9 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
@@ -39,7 +37,7 @@ const (
 func (e *engine) compare(ctx context.Context, m *member, of ledger.LineageEpoch) error {
 	begun := clock.Wall()
 	for {
-		copies := m.copiesOf(ctx, of.Lineage, "")
+		copies := m.copiesOf(ctx, of.Lineage, m.others(""))
 		if heir, most := ahead(copies, e.store.Shipped()); most != "" {
 			return e.giveBack(ctx, m, of, heir, most, copies)
 		}
@@ -64,47 +62,12 @@ func (e *engine) compare(ctx context.Context, m *member, of ledger.LineageEpoch)
 	}
 }
 
-// copiesOf asks all members but one what they have of a queue. Who does not answer is left out.
-func (m *member) copiesOf(ctx context.Context, l mail.Lineage, but string) map[string]replica.State {
-	var mu sync.Mutex
-	var asking sync.WaitGroup
-	copies := map[string]replica.State{}
-	for _, p := range m.peers.List() {
-		if p.Name == but {
-			continue
-		}
-		asking.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-			defer cancel()
-			r := replica.Remote{Dialer: m.peers.shipping(), Member: p.Name, Cluster: m.node.wire.ClusterID(), Lineage: l}
-			if st, err := r.State(ctx); err == nil {
-				mu.Lock()
-				copies[p.Name] = st
-				mu.Unlock()
-			}
-		})
-	}
-	asking.Wait()
-	return copies
-}
-
 // ahead returns the member whose copy is furthest ahead of a store that committed up to frame shipped, and the one with the
 // furthest complete copy; "" where there is none. One frame may be ahead of a store that crashed: shipped, and not
 // committed.
 func ahead(copies map[string]replica.State, shipped uint64) (heir, most string) {
-	for _, name := range slices.Sorted(maps.Keys(copies)) {
-		c := copies[name]
-		if c.Run == 0 || c.High <= shipped+1 {
-			continue
-		}
-		if most == "" || c.High > copies[most].High {
-			most = name
-		}
-		if c.Full && (heir == "" || c.High > copies[heir].High) {
-			heir = name
-		}
-	}
-	return heir, most
+	beyond := func(c replica.State) bool { return c.High > shipped+1 }
+	return bestOf(copies, func(c replica.State) bool { return c.Full && beyond(c) }), bestOf(copies, beyond)
 }
 
 // giveBack makes the member with the best copy the owner of the queue. Everything here that still lives is in that copy, so

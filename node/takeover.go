@@ -130,7 +130,7 @@ func (e *engine) takeIn(ctx context.Context, m *member, v ledger.Lineage) error 
 func (e *engine) sources(ctx context.Context, m *member, v ledger.Lineage) []replica.Source {
 	own := m.copies.Local(v.Lineage, v.Epoch)
 	sources, here := []replica.Source{own}, m.copies.State(v.Lineage)
-	for name, there := range m.copiesOf(ctx, v.Lineage, v.Former) {
+	for name, there := range m.copiesOf(ctx, v.Lineage, m.others(v.Former)) {
 		if there.Run == 0 || here.Full && there.High <= here.High {
 			continue
 		}

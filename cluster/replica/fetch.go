@@ -74,8 +74,8 @@ func (r *Remote) State(ctx context.Context) (State, error) {
 	return st, conn.Close()
 }
 
-// Records fences the standby and reads all it has: live for each live record, dead for each key it knows to be deleted.
-// Live records come first. Slices are valid during the call.
+// Records fences the standby and reads all it has: live for each live record, dead, unless it is nil, for each key it knows
+// to be deleted. Live records come first. Slices are valid during the call.
 func (r *Remote) Records(ctx context.Context, live func(key, value []byte) error, dead func(key []byte) error) (State, error) {
 	conn, in, st, err := r.open(ctx, forFetching)
 	if err != nil {
@@ -103,10 +103,11 @@ func (r *Remote) Records(ctx context.Context, live func(key, value []byte) error
 			if op, p, err = cutOp(p); err != nil {
 				return st, err
 			}
-			if op.Delete {
-				err = dead(op.Key)
-			} else {
+			switch {
+			case !op.Delete:
 				err = live(op.Key, op.Value)
+			case dead != nil:
+				err = dead(op.Key)
 			}
 			if err != nil {
 				return st, err
@@ -143,7 +144,7 @@ func (l local) Records(_ context.Context, live func(key, value []byte) error, de
 	if l.s.lineage(l.id) == nil {
 		return st, nil
 	}
-	if err := l.s.Live(l.id, live); err != nil {
+	if err := l.s.Live(l.id, live); err != nil || dead == nil {
 		return st, err
 	}
 	return st, l.s.Dead(l.id, dead)
@@ -190,7 +191,17 @@ func Union(ctx context.Context, sources []Source, each func(key, value []byte) e
 	names, seen := newDigester(), map[digest]struct{}{}
 	for i, src := range order {
 		last := src.Full || i == len(order)-1
+		dead := func(key []byte) error {
+			seen[names.of(key)] = struct{}{}
+			return nil
+		}
+		if last { // nobody asks for it any more, and it costs as much to read as what lives
+			dead = nil
+		}
 		st, err := src.Records(ctx, func(key, value []byte) error {
+			if last && len(seen) == 0 {
+				return each(key, value)
+			}
 			d := names.of(key)
 			if _, ok := seen[d]; ok {
 				return nil
@@ -199,12 +210,7 @@ func Union(ctx context.Context, sources []Source, each func(key, value []byte) e
 				seen[d] = struct{}{}
 			}
 			return each(key, value)
-		}, func(key []byte) error {
-			if !last {
-				seen[names.of(key)] = struct{}{}
-			}
-			return nil
-		})
+		}, dead)
 		if err != nil {
 			return err
 		}

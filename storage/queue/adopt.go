@@ -66,7 +66,7 @@ func (s *Store) Adopt(ctx context.Context, a Adoption) (Adopted, error) {
 	err := p.gather()
 	if err == nil {
 		p.arrange()
-		if p.pressing {
+		if p.pressing > 0 {
 			err = p.move(true)
 		}
 		if err == nil {
@@ -129,7 +129,7 @@ type adoption struct {
 	tooMany bool       // a message did not fit into one commit
 	result  Adopted
 
-	pressing bool                    // some entries are
+	pressing int                     // messages that press and have not come yet
 	spoiled  map[mail.MessageID]bool // their bodies did not open
 	only     bool                    // this pass is for pressing ones
 
@@ -242,7 +242,6 @@ func (p *adoption) arrange() {
 		e.message, e.seq, e.own = d.Message, d.Seq, 1
 		e.rank = uint64(d.Attempts)<<48 | dueOf(d.Due)
 		e.press = d.Priority > normalPriority || d.Attempts == 0 && d.Due.After(now) && d.Due.Sub(now) < pressingWithin
-		p.pressing = p.pressing || e.press
 		kept = append(kept, *e)
 	}
 	slices.SortFunc(kept, func(a, b entry) int { return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(b.rank, a.rank)) })
@@ -253,6 +252,13 @@ func (p *adoption) arrange() {
 		p.entries[i].own = next + mail.Seq(i)
 	}
 	slices.SortFunc(p.entries, compareEntries)
+	var last mail.MessageID
+	for i := range p.entries {
+		if e := &p.entries[i]; e.press && e.message != last {
+			last = e.message
+			p.pressing++
+		}
+	}
 }
 
 func compareEntries(a, b entry) int {
@@ -286,9 +292,15 @@ func (p *adoption) move(only bool) error {
 			if err := p.take(key, value); err != nil {
 				return err
 			}
+			if only && p.pressing == 0 {
+				return errEnough // behind it lies what does not press
+			}
 		}
 		return p.ctx.Err()
 	})
+	if only && errors.Is(err, errEnough) {
+		err = nil
+	}
 	p.submit(&p.keys)
 	p.submit(&p.marks)
 	if err == nil && only {
@@ -305,8 +317,11 @@ func (p *adoption) take(key, value []byte) error {
 		return nil
 	}
 	of := p.of(m)
-	if len(of) == 0 || of[0].own == 0 || p.only && !slices.ContainsFunc(of, func(e entry) bool { return e.press }) {
+	if len(of) == 0 || of[0].own == 0 || p.only && !pressing(of) || p.spoiled[m] {
 		return nil
+	}
+	if p.only {
+		p.pressing--
 	}
 	known, err := p.known(m)
 	if err != nil {
@@ -321,9 +336,6 @@ func (p *adoption) take(key, value []byte) error {
 		return ErrDiskFull
 	}
 	var aad [maxIdentity]byte
-	if p.spoiled[m] {
-		return nil
-	}
 	body, err := p.ring.Open(nil, value, messageIdentity(aad[:0], p.Lineage, m, kindBody))
 	if err != nil {
 		p.quarantine(key, value, "body", err)
@@ -354,6 +366,9 @@ func (p *adoption) known(m mail.MessageID) (bool, error) {
 	by, err := p.s.value(adoptedKey(m.Lineage, m))
 	return err == nil && len(by) == 1 && by[0] == markHere, err
 }
+
+// pressing tells whether a delivery of a message presses: its others come with it.
+func pressing(of []entry) bool { return slices.ContainsFunc(of, func(e entry) bool { return e.press }) }
 
 func (p *adoption) dealtWith(of []entry) {
 	for i := range of {
