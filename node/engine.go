@@ -54,6 +54,8 @@ type engine struct {
 	owned    atomic.Bool              // claimed, and at work
 	degraded atomic.Bool              // fewer standbys than asked for
 	untold   atomic.Pointer[[]string] // standbys that the book has to be told of
+	telling  sync.Mutex               // held while it is told
+	named    []string                 // standbys that it names for certain; under telling
 	outdated atomic.Pointer[string]   // why this queue waits although it is this node's: see compare
 	accepted atomic.Bool              // an operator has this node go on all the same
 

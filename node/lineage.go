@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster"
@@ -230,58 +229,4 @@ func (e *engine) adopt(ctx context.Context, n *Node, a queue.Adoption) error {
 	n.log.Warn("queue adopted", "lineage", fmt.Sprintf("%08x", uint32(a.Lineage)), "deliveries", got.Deliveries,
 		"messages", got.Messages, "again", got.Skipped, "damaged", got.Damaged)
 	return nil
-}
-
-// noteStandbys tells the members where full copies of this queue are, and this store that it is covered.
-func (e *engine) noteStandbys(m *member, full []string) {
-	lease := e.lease.Load()
-	if lease == nil { // not yet, or no more
-		e.untold.Store(&full)
-		return
-	}
-	list := make([]ledger.Standby, len(full))
-	for i, name := range full {
-		list[i] = ledger.Standby{Node: name, Full: true}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	r, err := m.propose(ctx, &ledger.SetStandbys{Signed: m.stamp(), LineageEpoch: lease.LineageEpoch, Standbys: list})
-	if err == nil {
-		err = r.Err()
-	}
-	if err != nil {
-		e.untold.Store(&full) // mindLineages tries again
-		m.node.log.Warn("the standbys of the queue are not agreed on yet", "error", err)
-		return
-	}
-	e.untold.Store(nil)
-	if len(full) >= m.node.cfg.Cluster.Standbys {
-		e.cover(ctx, m)
-	}
-}
-
-// cover takes the marks of exposure away from what enough full standbys hold by now.
-func (e *engine) cover(ctx context.Context, m *member) {
-	n := m.node
-	var acked []uint64
-	for _, s := range e.shipping.to.Load().Status().Standbys {
-		if s.State == "full" {
-			acked = append(acked, s.Acked)
-		}
-	}
-	if len(acked) < n.cfg.Cluster.Standbys {
-		return
-	}
-	if e.store.ExposedCount() == 0 {
-		return
-	}
-	slices.Sort(acked)
-	upTo := acked[len(acked)-n.cfg.Cluster.Standbys]
-	err := m.mark(ctx, metaCovered(e.store.Lineage()), upTo) // first: a directory of before knows by it what not to bring home
-	if err == nil {
-		err = e.store.Covered(ctx, upTo)
-	}
-	if err != nil {
-		n.log.Warn("marks of what only this node held were not removed", "error", err)
-	}
 }

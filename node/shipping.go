@@ -85,6 +85,7 @@ func (e *engine) startShipping(m *member, l mail.Lineage, epoch uint64) error {
 		Live: func(ctx context.Context, each func(replica.Op) error) error {
 			return e.store.Live(ctx, func(op queue.Op) error { return each(replica.Op(op)) })
 		},
+		ByBook:     true,
 		OnStandbys: func(full []string) { e.noteStandbys(m, full) },
 		OnDegraded: func(short bool) { e.degraded.Store(short) },
 		OnFenced:   func(uint64) { e.fenced() },
@@ -93,6 +94,14 @@ func (e *engine) startShipping(m *member, l mail.Lineage, epoch uint64) error {
 	if err != nil {
 		return err
 	}
+	if v, ok := m.book.State().Lineage(l); ok {
+		for _, b := range v.Standbys {
+			if b.Full {
+				e.named = append(e.named, b.Node)
+			}
+		}
+	}
+	s.SetNamed(e.named)
 	e.shipping.to.Store(s)
 	e.offerStandbys(m)
 	return nil

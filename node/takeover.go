@@ -56,9 +56,7 @@ func (e *engine) mindLineages(m *member) {
 		return
 	}
 	e.offerStandbys(m)
-	if full := e.untold.Swap(nil); full != nil {
-		e.done.Go(func() { e.noteStandbys(m, *full) })
-	}
+	e.remindStandbys(m)
 	for _, v := range m.book.State().Lineages() {
 		switch {
 		case v.Lineage == e.store.Lineage():

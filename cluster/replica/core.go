@@ -13,10 +13,14 @@ import (
 //	 ▲                  │        fits, full ────────────────────────────────────────────────▶ ▲
 //	 └── lost, no answer, nothing acknowledged for patience while something waits: tried again later ──┘
 //
-// primed and full count as copies of what they acknowledge; only full ones are standbys to take over from alone.
+// primed and full count as copies of what they acknowledge, where the book names them; only full ones are standbys to take
+// over from alone, and told to the book. So who is new counts from when it is full and the book says so: a copy that whoever
+// looks for an heir does not find is none.
 type core struct {
 	copies   int           // k
 	patience time.Duration // how long an acknowledgement may take while something waits
+	byBook   bool          // only who is named counts
+	named    []string      // by the book, as far as is known for certain
 
 	order   []string // candidates, best first
 	members map[string]*member
@@ -89,7 +93,8 @@ type (
 	refused struct { // by a standby that knows a higher epoch
 		epoch uint64
 	}
-	tick struct { // renewed: when the last renewal of the lease that was granted was asked for
+	named struct{ members []string } // the book names these as full, and nobody else for certain
+	tick  struct {                   // renewed: when the last renewal of the lease that was granted was asked for
 		renewed time.Time
 	}
 )
@@ -121,6 +126,8 @@ func (c *core) step(now time.Time, event any) []effect {
 		if m := c.members[e.name]; m != nil && m.state != idle {
 			c.miss(now, m)
 		}
+	case named:
+		c.named = e.members
 	case tick:
 		c.renewed = e.renewed
 	case refused:
@@ -227,7 +234,7 @@ func (c *core) judge(now time.Time) {
 		}
 	}
 	trying, copies := c.dialSome(now)
-	c.raise(now, copies)
+	c.raise(now)
 	waiting := c.held < c.next-1
 	switch {
 	case !c.short && copies < c.copies && waiting && (trying < c.copies || now.Sub(c.since) >= 3*c.patience):
@@ -239,8 +246,13 @@ func (c *core) judge(now time.Time) {
 		c.since = now
 		c.do(shorten{false})
 	}
-	if c.short {
-		c.held, c.gapHigh = c.next-1, c.next-1
+	if c.short { // who is not named yet is waited for all the same: it has what only an operator would find
+		kth, ok := c.kth(func(m *member) bool { return m.state >= primed })
+		if !ok {
+			kth = c.next - 1
+		}
+		c.held = max(c.held, kth)
+		c.gapHigh = c.held
 	}
 	// An owner that was cut off from everybody looks the same as one whose standbys died, but only the latter has its
 	// lease renewed. The former must keep to its credit: somebody may be about to repeat what it settles.
@@ -257,7 +269,7 @@ func (c *core) dialSome(now time.Time) (trying, copies int) {
 		if m.state != idle {
 			trying++
 		}
-		if m.state >= primed {
+		if c.counts(m) {
 			copies++
 		}
 	}
@@ -291,21 +303,31 @@ func (c *core) nextTry(now time.Time) (best *member) {
 	return best
 }
 
+// counts tells whether what a member acknowledges has a copy there.
+func (c *core) counts(m *member) bool {
+	return m.state >= primed && (!c.byBook || slices.Contains(c.named, m.name))
+}
+
 // raise moves held to what the k-th best copy acknowledged.
-func (c *core) raise(now time.Time, copies int) {
-	if copies < c.copies {
-		return
+func (c *core) raise(now time.Time) {
+	if kth, ok := c.kth(c.counts); ok && kth > c.held {
+		c.held, c.since = kth, now
 	}
+}
+
+// kth is the last frame that k of the members meant acknowledged; false where there are fewer.
+func (c *core) kth(meant func(*member) bool) (uint64, bool) {
 	var acks []uint64
 	for _, m := range c.members {
-		if m.state >= primed {
+		if meant(m) {
 			acks = append(acks, m.acked)
 		}
 	}
-	slices.Sort(acks)
-	if kth := acks[len(acks)-c.copies]; kth > c.held {
-		c.held, c.since = kth, now
+	if len(acks) < c.copies {
+		return 0, false
 	}
+	slices.Sort(acks)
+	return acks[len(acks)-c.copies], true
 }
 
 // tellFull reports the members to take over from when they change: those that are full, and where these are too few,

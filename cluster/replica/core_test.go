@@ -60,6 +60,10 @@ func replayTranscript(t *testing.T, text []byte) []byte {
 			c.copies = mustInt(t, words[1])
 			continue
 		}
+		if words[0] == "by-book" {
+			c.byBook = true
+			continue
+		}
 		at, err := time.ParseDuration(words[0])
 		if err != nil {
 			t.Fatal(err)
@@ -113,6 +117,8 @@ func parseEvent(t *testing.T, w []string) any {
 		return lost{w[1]}
 	case "refused":
 		return refused{number(1)}
+	case "named":
+		return named{w[1:]}
 	case "tick":
 		if len(w) > 1 { // "tick renewed 3s": asked for at that time
 			asked, err := time.ParseDuration(w[2])

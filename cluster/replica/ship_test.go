@@ -35,6 +35,30 @@ func TestShipToOneStandby(t *testing.T) {
 	}
 }
 
+// Mail is acknowledged on the strength of a copy that whoever looks for the next owner finds, and of no other.
+func TestWhoIsNotNamedDoesNotCount(t *testing.T) {
+	n := newNetwork()
+	n.mustServe(t, "b", t.TempDir(), 0)
+	o := mustOwn(t, n, func(cfg *Config) { cfg.ByBook, cfg.Patience = true, time.Minute })
+	o.SetCandidates([]string{"b"})
+	f, ended := o.commit(0, set("1", "one")), make(chan bool, 1)
+	o.WhenHeld(f, func(exposed bool, err error) { ended <- exposed || err != nil })
+	if got := after(t, o.standbys); !slices.Equal(got, []string{"b"}) {
+		t.Fatalf("standbys %v", got)
+	}
+	for o.Status().Standbys[0].Acked < f {
+		<-time.After(time.Millisecond)
+	}
+	if st := o.Status(); st.Held >= f || len(ended) > 0 || st.Standbys[0].State != "full" {
+		t.Fatalf("it counts though nobody would look there: %+v", st)
+	}
+	o.SetNamed([]string{"b"})
+	if after(t, ended) {
+		t.Error("exposed, or an error")
+	}
+	o.mustHold(o.commit(0, set("2", "two")))
+}
+
 // What was acknowledged is on the disk of the standby, whatever happens to its process.
 func TestStandbyGoesAway(t *testing.T) {
 	n := newNetwork()

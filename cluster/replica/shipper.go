@@ -22,6 +22,8 @@ type Config struct {
 	Epoch uint64
 	// Copies is how many standbys must hold a frame (k), at least 1.
 	Copies int
+	// ByBook: a standby counts once SetNamed said that others know it for one; else each that holds what is shipped does.
+	ByBook bool
 	// Strict refuses what fewer standbys hold (ErrShort). Else it is let pass and said to be exposed.
 	Strict bool
 	// Credit is how many outcomes may be settled that no standby acknowledged (W); 0: none. See DefaultCredit.
@@ -155,7 +157,7 @@ func New(cfg Config) (*Shipper, error) {
 	s := &Shipper{cfg: cfg, wake: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		filling: make(chan struct{}, 1), lines: map[string]*line{}}
 	s.room = sync.NewCond(&s.mu)
-	s.core = core{copies: cfg.Copies, patience: cfg.Patience, members: map[string]*member{},
+	s.core = core{copies: cfg.Copies, patience: cfg.Patience, byBook: cfg.ByBook, members: map[string]*member{},
 		next: cfg.First, held: cfg.First - 1, settled: cfg.First - 1}
 	s.win = window{limit: cfg.Window, next: cfg.First}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -168,6 +170,10 @@ func New(cfg Config) (*Shipper, error) {
 // SetCandidates names the members that may stand by, best first, without the owner itself. Who stands by already and is
 // named goes on; who is not named any more is left.
 func (s *Shipper) SetCandidates(names []string) { s.event(candidates{slices.Clone(names)}) }
+
+// SetNamed tells which members whoever looks for a new owner knows to be full, for certain: what OnStandbys told is in the book.
+// Before the book drops one, it must be dropped here.
+func (s *Shipper) SetNamed(members []string) { s.event(named{slices.Clone(members)}) }
 
 // Ship takes the changes of one commit and returns the frame's number. outcomes tells how many attempts it settles.
 // It copies what it needs and waits only while the window is full of frames that a standby has yet to acknowledge, so
