@@ -172,12 +172,7 @@ func (n *Node) stopDeliveries(ctx context.Context, due func(stopID, *stopRule) b
 // stopTenant looks through everything counted for one tenant, and counts in ran what each of its stops took.
 func (n *Node) stopTenant(ctx context.Context, m *member, tenant string, stops []stopRule, ran []stopRun) error {
 	of := func(s *ledger.Suppression) bool { return s.List == ledger.Errors && s.Tenant == tenant }
-	var cursor []byte
-	for {
-		page, next, err := m.book.Suppressions(cursor, learnBatch, of)
-		if err != nil {
-			return fmt.Errorf("node: look through the errors counted: %w", err)
-		}
+	return m.eachPage(learnBatch, of, func(page []ledger.Suppression) error {
 		block := ledger.Suppress{Signed: m.by("")}
 		spent := &ledger.Unsuppress{Signed: m.by("")}
 		for i := range page {
@@ -190,18 +185,12 @@ func (n *Node) stopTenant(ctx context.Context, m *member, tenant string, stops [
 				}
 			}
 		}
-		if err := m.add(ctx, block); err != nil {
-			return err
+		err := m.add(ctx, block)
+		if err == nil && len(spent.Remove) > 0 {
+			_, err = m.command(ctx, spent)
 		}
-		if len(spent.Remove) > 0 {
-			if _, err := m.command(ctx, spent); err != nil {
-				return err
-			}
-		}
-		if cursor = next; next == nil {
-			return nil
-		}
-	}
+		return err
+	})
 }
 
 // runsBetween tells whether a time of day lies in (before, now], by the clock of the process's zone.

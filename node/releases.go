@@ -75,14 +75,22 @@ func (n *Node) releaseOver(ctx context.Context) error {
 	over := func(s *ledger.Suppression) bool {
 		return !s.Live(now) || s.List == ledger.Blocklist && s.Tenant != "" && rules[s.Tenant].disabled(s.Reason)
 	}
+	return m.eachPage(releaseBatch, over, func(page []ledger.Suppression) error { return m.release(ctx, page) })
+}
+
+// eachPage looks through all lists for what is meant, and calls do with some at a time, size at most. do may take them off
+// their lists.
+func (m *member) eachPage(size int, meant func(*ledger.Suppression) bool, do func([]ledger.Suppression) error) error {
 	var cursor []byte
 	for {
-		page, next, err := m.book.Suppressions(cursor, releaseBatch, over)
+		page, next, err := m.book.Suppressions(cursor, size, meant)
 		if err != nil {
 			return fmt.Errorf("node: look through the lists: %w", err)
 		}
-		if err := m.release(ctx, page); err != nil {
-			return err
+		if len(page) > 0 {
+			if err := do(page); err != nil {
+				return err
+			}
 		}
 		if cursor = next; next == nil {
 			return nil

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
@@ -146,28 +145,18 @@ func (n *Node) reflectLeaving(ctx context.Context) error {
 	if err := m.current(ctx); err != nil {
 		return err
 	}
-	var cursor []byte
-	for {
-		page, next, err := m.book.Suppressions(cursor, leaversBatch, func(s *ledger.Suppression) bool { return s.List == ledger.Leaving })
-		if err != nil {
-			return fmt.Errorf("node: look through the requests to be unsubscribed: %w", err)
+	leaving := func(s *ledger.Suppression) bool { return s.List == ledger.Leaving }
+	return m.eachPage(leaversBatch, leaving, func(page []ledger.Suppression) error {
+		gone, done := ledger.Suppress{Signed: m.by("")}, &ledger.Unsuppress{Signed: m.by("")}
+		for _, s := range page {
+			done.Remove = append(done.Remove, s.Suppressed)
+			s.List = ledger.Unsubscribe
+			gone.Add = append(gone.Add, s)
 		}
-		if len(page) > 0 {
-			gone, done := ledger.Suppress{Signed: m.by("")}, &ledger.Unsuppress{Signed: m.by("")}
-			for _, s := range page {
-				done.Remove = append(done.Remove, s.Suppressed)
-				s.List = ledger.Unsubscribe
-				gone.Add = append(gone.Add, s)
-			}
-			if _, err := m.suppressAll(ctx, gone); err != nil {
-				return err
-			}
-			if _, err := m.command(ctx, done); err != nil {
-				return err
-			}
+		if _, err := m.suppressAll(ctx, gone); err != nil {
+			return err
 		}
-		if cursor = next; next == nil {
-			return nil
-		}
-	}
+		_, err := m.command(ctx, done)
+		return err
+	})
 }
