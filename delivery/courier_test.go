@@ -165,6 +165,7 @@ func (b *basket) Next(time.Duration) *mail.Job {
 	b.jobs = b.jobs[1:]
 	return j
 }
+func (b *basket) Ready(*mail.Job) bool { return true }
 func (b *basket) Clear(*mail.Job) bool { return true }
 
 func (b *basket) Sent(*mail.Job) {}

@@ -1,7 +1,8 @@
 package mail
 
 // Doubt is what becomes of a delivery whose connection was lost after the final dot, before the receiver answered: it may
-// have arrived, and to send it again may double it (capability N3).
+// have arrived, and to send it again may double it (capability N3). For mail that is not to be sent again Delivery.Dotted says
+// on disk that the dot is about to go, so that a crash then is doubt as well.
 type Doubt uint8
 
 // The ways out of doubt.

@@ -106,6 +106,7 @@ type Delivery struct {
 	EightBit    bool          // body holds octets above 127
 	UTF8        bool          // message needs SMTPUTF8
 	InDoubt     bool          // an earlier attempt was cut after the final dot: the receiver may hold a copy
+	Dotted      bool          // its final dot was about to be sent, and no outcome of that is known: see Doubt
 	Own         bool          // made by the engine itself (a bounce): no customer's mail, not counted as such
 	Apart       bool          // waits in its tenant's own part of the queue; set by the store in Put, never changed
 	Shared      bool          // other recipients of the message were queued with it; set by the store in Put, never changed

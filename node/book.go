@@ -29,7 +29,7 @@ type edition struct {
 	inbound     map[mail.Domain]*settings.Member // whose return addresses a domain holds
 	replies     *bounce.Rules
 	suppression map[string]suppressionRules // by tenant
-	doubts      map[string]settings.InDoubt // what becomes of mail in doubt, by tenant
+	doubts      map[string]settings.InDoubt // what becomes of mail in doubt, by tenant, where that is not to be sent again
 	unclean     map[string]int              // percent of unknown users above which a tenant's bulk mail is slowed down
 }
 
@@ -88,7 +88,9 @@ func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint
 		inbound: map[mail.Domain]*settings.Member{}, replies: replies}
 	for i := range s.Tenants {
 		e.suppression[s.Tenants[i].Name] = rulesOf(&s.Tenants[i])
-		e.doubts[s.Tenants[i].Name] = s.Tenants[i].InDoubt
+		if d := s.Tenants[i].InDoubt; d.Policy != mail.DoubtRetry.String() || len(d.Groups) > 0 {
+			e.doubts[s.Tenants[i].Name] = d
+		}
 		e.unclean[s.Tenants[i].Name] = max(0, s.Tenants[i].CleaningAbove)
 		e.bounces[s.Tenants[i].Name] = s.Tenants[i].Bounce
 	}
@@ -109,7 +111,10 @@ func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint
 
 // doubt is what becomes of mail of a tenant's delivery group whose final dot was never answered (N3).
 func (b *book) doubt(tenant, group string) mail.Doubt {
-	s := b.now.Load().doubts[tenant]
+	s, ok := b.now.Load().doubts[tenant]
+	if !ok { // asked for every message
+		return mail.DoubtRetry
+	}
 	policy := s.Policy
 	for _, g := range s.Groups {
 		if g.Name == group {

@@ -100,6 +100,16 @@ func (s actorStore) Settle(m mail.Settlement, done func(error)) {
 	s.Store.Settle(m, done)
 }
 
+// Mark implements protocol.Queue.
+func (s actorStore) Mark(d *mail.Delivery, done func(error)) {
+	s.Store.Mark(d, func(err error) {
+		if errors.Is(err, queue.ErrNotQueued) { // discarded meanwhile: whoever carries it hears so when it settles
+			err = nil
+		}
+		done(err)
+	})
+}
+
 // Scan implements protocol.Queue.
 func (s actorStore) Scan(d mail.Destination, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
 	from, _ := c.(queue.Cursor)

@@ -59,7 +59,7 @@ func (c *Courier) Run(_ context.Context, t protocol.Trip, w protocol.Work) proto
 		if j == nil {
 			return rep
 		}
-		if !w.Clear(j) {
+		if !w.Ready(j) || !w.Clear(j) {
 			w.Return(j)
 			return rep
 		}

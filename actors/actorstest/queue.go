@@ -147,6 +147,17 @@ func (q *Queue) Settle(s mail.Settlement, done func(error)) {
 	commit()
 }
 
+// Mark implements protocol.Queue.
+func (q *Queue) Mark(d *mail.Delivery, done func(error)) {
+	q.mu.Lock()
+	if _, ok := q.by[d.Destination()][d.Seq]; ok && q.Fail == nil {
+		q.by[d.Destination()][d.Seq] = *d
+	}
+	err := q.Fail
+	q.mu.Unlock()
+	done(err)
+}
+
 func (q *Queue) commit(s *mail.Settlement) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -38,10 +38,11 @@ func (b *Outbox) BeginLoad(now time.Time) (Load, bool) {
 
 // Merge ends a load with what the scan brought.
 func (b *Outbox) Merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, more bool, nextDue time.Time) {
-	wakes, dead, tell := b.merge(now, ds, next, more, nextDue)
+	wakes, dead, doubted, tell := b.merge(now, ds, next, more, nextDue)
 	for _, p := range dead {
 		b.expire(now, p, "")
 	}
+	b.settleDoubts(now, doubted)
 	for _, w := range wakes {
 		w.Wake()
 	}
@@ -51,7 +52,7 @@ func (b *Outbox) Merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 }
 
 func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, more bool, due time.Time) (
-	wakes []protocol.Waker, dead []*protocol.Parcel, tell bool,
+	wakes []protocol.Waker, dead, doubted []*protocol.Parcel, tell bool,
 ) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -63,7 +64,14 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 		if _, ok := known[d.Seq]; ok {
 			continue
 		}
-		if b.closed(now, d, noSource, "") {
+		if d.Dotted && b.env.leased() {
+			p := &protocol.Parcel{Job: mail.Job{Delivery: *d}}
+			p.Job.Delivery.Dotted = false
+			b.launch(p)
+			doubted = append(doubted, p)
+			continue
+		}
+		if d.Dotted || b.closed(now, d, noSource, "") {
 			if b.env.over(now, d) && b.env.leased() && len(b.flight) < flightMost {
 				p := &protocol.Parcel{Job: mail.Job{Delivery: *d}}
 				b.launch(p)
@@ -101,7 +109,7 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 	if !due.IsZero() && b.setNextDue(due) {
 		tell = true
 	}
-	return wakes, dead, tell
+	return wakes, dead, doubted, tell
 }
 
 // endLoad moves the cursor on, but not past what was kept out of the window meanwhile.

@@ -339,6 +339,7 @@ func (b *Outbox) Join(i int) {
 // Leave ends what Join began and gives back what was not begun. Where more waits than the remaining sessions can
 // carry, or where there is news, the actor learns of it.
 func (b *Outbox) Leave(now time.Time, i int, back []*protocol.Parcel, news any) {
+	back = slices.DeleteFunc(back, b.unmark)
 	b.mu.Lock()
 	s := b.shelves[i]
 	s.sessions--
@@ -506,6 +507,9 @@ func (b *Outbox) Fetch(p *protocol.Parcel) error {
 
 // Return puts a parcel that was not begun back where it was.
 func (b *Outbox) Return(p *protocol.Parcel) {
+	if b.unmark(p) {
+		return
+	}
 	b.mu.Lock()
 	b.land(p)
 	var w protocol.Waker

@@ -44,21 +44,6 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 	b.env.Queue.Settle(s, b.durable(p, s.Next, b.watched(&s, done)))
 }
 
-// doubt decides about an outcome that is in doubt, and writes the decision into its words. True where the delivery is given
-// up: that says nothing about its address.
-func (e *Env) doubt(d *mail.Delivery, o *mail.Outcome) (given bool) {
-	if !o.InDoubt || e.Doubt == nil {
-		return false
-	}
-	way := e.Doubt(d.Tenant, d.Group)
-	o.Detail += ": " + way.String()
-	if way != mail.DoubtGiveUp {
-		return false
-	}
-	o.Result, o.Status = mail.Failed, mail.StatusOther
-	return true
-}
-
 // comesFrom is where a deferred delivery is to be tried again from. Whoever greylists knows a sender by its address: from
 // another it would be a stranger again. An answer to the recipient that says something else is over with that.
 func comesFrom(d *mail.Delivery, o *mail.Outcome) netip.Addr {

@@ -15,6 +15,8 @@ type Parcel struct {
 	Index int // the outbox's own
 	Cost  int // octets of the body that the memory budget was charged with
 
+	Marked bool // its record on disk says that its final dot was about to go
+
 	Fate   atomic.Uint32 // Held, Claimed or Recalled: session and outbox each take it at most once
 	Behind atomic.Int64  // since when an earlier final dot keeps its connection busy, Unix ms; 0 = none does
 	Dot    atomic.Uint32 // how far its final dot is: NoDot, DotCleared or DotSent
@@ -44,7 +46,7 @@ func (p *Parcel) Claim() bool {
 type Waker interface{ Wake() }
 
 // Outbox is a destination's work as a session sees it: the shared half of the destination actor. Every method is a
-// short critical section; none waits. Methods are called in the order Join, any of the others, Leave.
+// short critical section; none waits, but Ready for the disk. Methods are called in the order Join, any of the others, Leave.
 type Outbox interface {
 	Domain() mail.Domain
 
@@ -66,6 +68,9 @@ type Outbox interface {
 
 	// Fetch reads the parcel's body from the store if it is not in memory.
 	Fetch(p *Parcel) error
+	// Ready puts on disk that p's final dot is about to go, where that decides what becomes of it after a crash. Its owner
+	// must have claimed it.
+	Ready(p *Parcel) bool
 	// Clear tells whether the final dot may be sent now.
 	Clear(now time.Time, p *Parcel, source netip.Addr, receiver string) bool
 	// Sent tells that a final dot that was cleared is out.

@@ -25,6 +25,8 @@ type Work interface {
 	// Next gives the next delivery, waiting at most wait for it; nil = nothing. With wait 0 nil means "not now", else
 	// it means that the session should end.
 	Next(wait time.Duration) *mail.Job
+	// Ready is asked once the envelope is accepted, before the body; it may wait for the disk. false = close, then Return.
+	Ready(*mail.Job) bool
 	// Clear is asked immediately before a final dot; false = close without the dot, then Return.
 	Clear(*mail.Job) bool
 	// Sent is told that the final dot is out.
@@ -69,4 +71,7 @@ type Queue interface {
 	Rewind(c Cursor, d *mail.Delivery) Cursor
 	Body(id mail.MessageID) ([]byte, error)
 	Settle(s mail.Settlement, done func(error))
+	// Mark writes d anew where it is queued; only Dotted differs from what is there. It is like Settle otherwise, and no
+	// error where d is not queued any more.
+	Mark(d *mail.Delivery, done func(error))
 }

@@ -194,6 +194,12 @@ func (c *carrier) sleepUntilWake(d time.Duration, timeout bool) bool {
 	}
 }
 
+// Ready implements protocol.Work.
+func (c *carrier) Ready(j *mail.Job) bool {
+	l := &c.load[c.find(j)]
+	return l.box.Ready(l.p)
+}
+
 // Clear implements protocol.Work.
 func (c *carrier) Clear(j *mail.Job) bool {
 	i := c.find(j)

@@ -112,6 +112,9 @@ func (q deferred) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
 // Body implements protocol.Queue.
 func (q deferred) Body(id mail.MessageID) ([]byte, error) { return q.w.queue.Body(id) }
 
+// Mark implements protocol.Queue.
+func (q deferred) Mark(d *mail.Delivery, done func(error)) { q.w.queue.Mark(d, done) }
+
 // Settle implements protocol.Queue.
 func (q deferred) Settle(s mail.Settlement, done func(error)) {
 	w := q.w

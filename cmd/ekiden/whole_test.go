@@ -21,6 +21,7 @@ type process struct {
 	cmd   *exec.Cmd
 	lines []string // standard output up to the ready line
 	log   bytes.Buffer
+	smtp  string
 	url   string
 	state string
 }
@@ -45,7 +46,7 @@ func mustServe(t *testing.T, args ...string) *process {
 	for s.Scan() {
 		p.lines = append(p.lines, s.Text())
 		if m := readyForm.FindStringSubmatch(s.Text()); m != nil {
-			p.url, p.state = "http://"+m[3], m[4]
+			p.smtp, p.url, p.state = m[2], "http://"+m[3], m[4]
 			return p
 		}
 	}

@@ -29,6 +29,7 @@ func (w *streamWork) Next(time.Duration) *mail.Job {
 	}
 	return w.job
 }
+func (w *streamWork) Ready(*mail.Job) bool { return true }
 func (w *streamWork) Clear(*mail.Job) bool { return true }
 
 func (w *streamWork) Sent(*mail.Job)   {}

@@ -14,6 +14,11 @@ func (s *Session) finish(f *flight) {
 	if !s.inStep(f) {
 		return
 	}
+	if !s.work.Ready(f.job) {
+		s.dead = true
+		s.callOff(f, nil, "")
+		return
+	}
 	s.out = s.out[:0]
 	if len(f.job.Body) > oneWrite {
 		if !s.upload(f) {

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite the results in testdata")
 
 // TestDialogues plays testdata/*.txt: a receiver's side of a session, and what must become of the jobs.
 //
-//	groups off | linger 1ms | limit 2 | tls required | durable later|never|fail | unclear 2 | timeout 50ms
+//	groups off | linger 1ms | limit 2 | tls required | durable later|never|fail | unclear 2 | unready 2 | timeout 50ms
 //	job TO [8bit] [utf8] [from=A] [size=N] [body="Go string"]
 //	S: line         sent with CRLF; S lines in a row share a segment
 //	S raw "text"    sent as it is, in a segment of its own
@@ -179,6 +179,8 @@ func (sc *scene) option(line string) bool {
 		sc.work.durable = arg
 	case "unclear":
 		sc.work.unclear = sc.number(arg)
+	case "unready":
+		sc.work.unready = sc.number(arg)
 	case "job":
 		sc.jobs = append(sc.jobs, sc.job(arg))
 	default:

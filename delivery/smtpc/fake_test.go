@@ -14,6 +14,7 @@ import (
 type fakeWork struct {
 	durable string // "" = at once, "later" = by fire, "never", "fail"
 	unclear int    // the job that is not cleared
+	unready int    // the job whose mark is not on disk
 	due     int64  // the job that was cleared and whose dot is not out yet; 0 = none
 
 	mu      sync.Mutex
@@ -40,6 +41,12 @@ func (w *fakeWork) Next(time.Duration) *mail.Job {
 	j := w.jobs[0]
 	w.jobs = w.jobs[1:]
 	return j
+}
+
+func (w *fakeWork) Ready(j *mail.Job) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return int(j.Delivery.Seq) != w.unready
 }
 
 func (w *fakeWork) Clear(j *mail.Job) bool {

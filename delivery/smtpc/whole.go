@@ -14,6 +14,11 @@ func (s *Session) sendWhole(f *flight) {
 		s.giveBack(f)
 		return
 	}
+	if !s.work.Ready(f.job) {
+		s.dead = true
+		s.callOff(f, nil, "")
+		return
+	}
 	s.out = s.appendEnvelope(s.out[:0], f)
 	s.out = appendBody(s.out, f)
 	s.began()

@@ -12,6 +12,9 @@ import (
 type Work interface {
 	// Next returns the next delivery, waiting for one at most wait (0 = not at all); nil when there is none.
 	Next(wait time.Duration) *mail.Job
+	// Ready is asked once the envelope of j is accepted, before its body, by the session's own goroutine; it may wait for the
+	// disk. False closes the connection; Return follows.
+	Ready(j *mail.Job) bool
 	// Clear is asked immediately before the final dot of j (rule D3). False closes the connection without the dot;
 	// Return follows. It must not block.
 	Clear(j *mail.Job) bool

@@ -124,7 +124,7 @@ func (m *matcher) matches(e *mail.Event) bool {
 	if m.since != 0 && e.At.UnixMilli() < m.since || m.end != 0 && e.At.UnixMilli() >= m.end {
 		return false
 	}
-	if len(q.Kinds) == 0 && e.Kind.OfNetwork() {
+	if len(q.Kinds) == 0 && e.Kind.Aside() {
 		return false
 	}
 	if len(q.Kinds) > 0 && !contains(q.Kinds, e.Kind) || len(q.Status) > 0 && !contains(q.Status, e.Status) {

@@ -239,6 +239,15 @@ func (s *Store) stage(txn *badger.Txn, r *request) error {
 			return err
 		}
 	}
+	if r.present {
+		switch _, err := txn.Get(r.sets[0].Key); {
+		case errors.Is(err, badger.ErrKeyNotFound):
+			r.err = ErrNotQueued
+			return nil
+		case err != nil:
+			return fmt.Errorf("look for delivery: %w", err)
+		}
+	}
 	if r.unmarks {
 		return s.unmark(txn, r.dels...)
 	}

@@ -135,6 +135,24 @@ func (s *Store) openMessage(kind byte, m mail.MessageID, value []byte) ([]byte, 
 // A shared delivery that is not there gives ErrNotQueued. Settlements go on when the disk is short.
 func (s *Store) Settle(m mail.Settlement, done func(error)) { s.settle(m, false, done) }
 
+// Mark writes the record of a queued delivery anew where it stands: of d only Dotted may differ from what the store has, which
+// gives ErrNotQueued where it is not queued as d describes it. done is as in Put. There is no event.
+func (s *Store) Mark(d *mail.Delivery, done func(error)) {
+	r := s.newRequest(done)
+	r.present, r.maxSeq = true, d.Seq
+	at := s.spotOf(d)
+	from := len(r.buf)
+	r.buf = appendSpot(r.buf, &at)
+	key := r.cut(from)
+	r.set(key, s.seal(r, identity(r.aad[:0], s.lineage, d.Seq, kindDelivery), appendDelivery(r.metadata[:0], d, s.lineage)))
+	if entry := &r.sets[len(r.sets)-1]; reserved(d) {
+		entry.UserMeta = metaReserved
+	} else {
+		entry.UserMeta = metaPlain
+	}
+	s.submit(r)
+}
+
 // SettleQueued is Settle for whoever is not the delivery's owner (a group is discarded, say): it gives ErrNotQueued
 // wherever the delivery is not in the queue as described any more, and adds no event then. For an hour from then on the
 // same holds for Settle, so that of the two that settle one delivery the later one hears of it. This costs a look at the

@@ -39,6 +39,7 @@ type request struct {
 	flush     bool           // waits until what was committed before is held
 	withdraws bool           // takes back what a Put brought
 	ifAbsent  bool           // sets only keys that are not there
+	present   bool           // is refused where its key is not there
 	unmarks   bool           // its dels are marks of exposure
 	logs      bool           // its sets are records of the event log
 	marks     int64          // marks of exposure set

@@ -211,7 +211,7 @@ func (r *request) waits(s *Store) bool {
 	if dup, ok := r.err.(*DuplicateError); ok {
 		return dup.ID.Lineage == s.lineage && s.unheld.has(dup.ID.Seq)
 	}
-	return r.err == nil && (r.flush || r.bringsMail())
+	return r.err == nil && (r.flush || r.present || r.bringsMail())
 }
 
 // bringsMail tells whether r is a Put with anything that a standby keeps.
@@ -239,6 +239,8 @@ func (g *group) whenHeld(exposed bool, err error) {
 			} else {
 				s.answer(r, err)
 			}
+		case r.present: // whether others hold the mark or not, it stands here
+			s.answer(r, nil)
 		case err != nil && (!r.adopted || !errors.Is(err, ErrShort)):
 			s.withdraw(r, err)
 		case err != nil || exposed:

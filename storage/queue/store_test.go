@@ -225,3 +225,35 @@ func TestPutScanSettle(t *testing.T) {
 		t.Errorf("events %v, %v", kinds, err)
 	}
 }
+
+// TestMark: that a dot is about to go outlives a restart, changes neither place nor counts, and does not bring back what was
+// settled (capability N3).
+func TestMark(t *testing.T) {
+	r := newRig(t)
+	a := r.message("body", "a@a.example", "b@a.example")
+	r.put(a)
+	now := r.cfg.Clock.Now()
+	d, gone := a.Deliveries[0], a.Deliveries[1]
+	r.settle(gone)
+	mark := func(d mail.Delivery, on bool) error {
+		d.Dotted = on
+		return wait(func(done func(error)) { r.Mark(&d, done) })
+	}
+	if err := mark(gone, true); !errors.Is(err, ErrNotQueued) {
+		t.Errorf("what was settled: %v", err)
+	}
+	for _, on := range []bool{true, false, true} {
+		if err := mark(d, on); err != nil {
+			t.Fatal(err)
+		}
+		r.reopen()
+		ds := r.scan("a.example", Cursor{}, far(now), 10)
+		if len(ds) != 1 || ds[0].Seq != d.Seq || ds[0].Dotted != on || r.Waiting() != 1 {
+			t.Errorf("mark %t: %d wait, %+v", on, r.Waiting(), ds)
+		}
+	}
+	r.settle(d) // by who knows nothing of the mark
+	if ds := r.scan("a.example", Cursor{}, far(now), 10); len(ds) != 0 || r.Waiting() != 0 {
+		t.Errorf("settled: %d wait, %+v", r.Waiting(), ds)
+	}
+}
