@@ -110,6 +110,9 @@ func (n tokenService) CreateToken(ctx context.Context, t service.Token, author s
 	case len(m.book.State().Objects(ledger.KindToken)) >= tokensMost:
 		return "", fmt.Errorf("%w: there are %d tokens; revoke some", service.ErrInvalid, tokensMost)
 	}
+	if _, there := m.book.State().Object(ledger.KindToken, t.Name); there {
+		return "", fmt.Errorf("%w: there is a token %s; revoke it first", service.ErrRefused, t.Name)
+	}
 	if t.User != "" {
 		if u, _, ok := userService(n).User(t.User); !ok || u.Tenant != t.Tenant {
 			return "", fmt.Errorf("%w: tenant %s has no API user %q", service.ErrInvalid, t.Tenant, t.User)

@@ -81,6 +81,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%s: %d %s", row.name, status, body)
 		}
 	}
+	r.transactionsByToken(shop, own, other)
 	for _, bad := range []map[string]any{{"name": "shop", "tenant": "shop", "role": "viewer"}, {"name": "a_b", "tenant": "shop", "role": "viewer"},
 		{"name": "x", "tenant": "none", "role": "viewer"}, {"name": "x", "tenant": "shop", "role": "root"},
 		{"name": "x", "tenant": "other", "role": "viewer", "user": "u@shop.test"}} {
@@ -121,6 +122,61 @@ func TestTokens(t *testing.T) {
 		status, _ := r.bearer(other, "GET", "/v1/events")
 		return status == 401
 	})
+}
+
+// transactionsByToken has tokens stand for api_user and api_key: a viewer's, one of a user, an administrator's of another tenant.
+func (r *rig) transactionsByToken(viewer, own, other string) {
+	r.Helper()
+	day := "&date=" + time.Unix(r.now(), 0).Format(time.DateOnly)
+	for _, row := range []struct {
+		name, token, call, form string
+		status                  int
+		want                    string
+	}{
+		{"deliveries of the tenant", viewer, "v2/deliveries/list.json", "server_composition=main" + day, 200, "a@x.test"},
+		{"in XML", viewer, "v2/deliveries/list.xml", "server_composition=main" + day, 200, "<to>a@x.test</to>"},
+		{"own data only", own, "v2/deliveries/list.json", "server_composition=main" + day, 200, `{"deliveries":[]}`},
+		{"of another tenant", other, "v2/deliveries/list.json", "server_composition=main" + day, 200, `{"deliveries":[]}`},
+		{"a viewer changes nothing", viewer, "v2/blocks/cancel.json", "server_composition=main&email=a@x.test", 403, "13-002"},
+		{"an administrator may", other, "v2/blocks/cancel.json", "server_composition=main&email=a@x.test", 404, "12-001"},
+		{"what is no token", "ekiden_shop_x", "v2/statistics/list.json", "year=2026&month=3", 401, "13-001"},
+	} {
+		req, err := http.NewRequestWithContext(r.Context(), "POST", "http://"+r.node.Ready().HTTP+"/transaction/"+row.call, strings.NewReader(row.form))
+		if err != nil {
+			r.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+row.token)
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			r.Fatal(err)
+		}
+		var body bytes.Buffer
+		_, err = body.ReadFrom(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != row.status || !strings.Contains(body.String(), row.want) {
+			r.Errorf("transaction API, %s: %d %s %v", row.name, resp.StatusCode, body.String(), err)
+		}
+	}
+}
+
+// TestTokensOfMembers: a token made at one member opens at all, and at none once any of them has revoked it.
+func TestTokensOfMembers(t *testing.T) {
+	trio := newTrio(t, startReceiver(t, "127.0.0.5:0", nil))
+	token := trio[0].mustToken(map[string]any{"name": "shop", "tenant": "shop", "role": "viewer"})
+	everywhere := func(want int) func() bool {
+		return func() bool {
+			return !slices.ContainsFunc(trio, func(r *rig) bool {
+				status, _ := r.bearer(token, "GET", "/v1/counters")
+				return status != want
+			})
+		}
+	}
+	mustBecome(t, "the token opens at all members", everywhere(200))
+	if status := trio[2].call("POST", adminPath+"RevokeToken", map[string]any{"name": "shop"}, nil); status != 200 {
+		t.Fatalf("revoke: %d", status)
+	}
+	mustBecome(t, "it opens at none", everywhere(401))
 }
 
 // TestNothingIsReadableOnDisk: after deliveries, failures, late bounces, lists, webhooks, tokens and report mail no file of

@@ -171,16 +171,11 @@ func (c *call) enter(r *http.Request, act action) error {
 		}
 		return c.API.fault(r, codeForm, "")
 	}
-	name, key := c.needed("api_user"), c.needed("api_key")
-	if len(c.faults.list) > 0 {
-		return c.faults
+	user, err := c.caller(r)
+	if err != nil {
+		return err
 	}
-	user, verdict := c.login(r, name, key)
 	switch {
-	case verdict == secret.Busy:
-		return c.API.fault(r, codeCrowded, "")
-	case verdict != secret.Good:
-		return c.API.fault(r, codeLogin, "")
 	case !user.HTTP, act.administer && !user.Administrator, act.addresses && !user.ViewAddresses:
 		return c.API.fault(r, codeForbidden, "")
 	case !c.take(user.Name):
@@ -188,6 +183,28 @@ func (c *call) enter(r *http.Request, act action) error {
 	}
 	c.user = user
 	return nil
+}
+
+// caller is who calls: by a token of the tenant in the head, or by the parameters api_user and api_key.
+func (c *call) caller(r *http.Request) (service.User, error) {
+	if user, ok := c.token(r); ok {
+		return user, nil
+	}
+	name, key := c.needed("api_user"), c.needed("api_key")
+	if len(c.faults.list) > 0 {
+		if r.Header.Get("Authorization") != "" { // a token that is none in force
+			return service.User{}, c.API.fault(r, codeLogin, "")
+		}
+		return service.User{}, c.faults
+	}
+	user, verdict := c.login(r, name, key)
+	switch verdict {
+	case secret.Good:
+		return user, nil
+	case secret.Busy:
+		return user, c.API.fault(r, codeCrowded, "")
+	}
+	return user, c.API.fault(r, codeLogin, "")
 }
 
 // login verifies a key.

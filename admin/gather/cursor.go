@@ -16,6 +16,9 @@ type cursor map[string]string
 // mark begins the text form of a cursor; a position of one node alone begins otherwise.
 const mark = "all."
 
+// cursorAt parts the name of a member from a position in its log, in a cursor of that log alone: "n1@004f…".
+const cursorAt = "@"
+
 // maxMembers bounds the members in a cursor.
 const maxMembers = 100
 

@@ -280,6 +280,42 @@ func TestSearchMergesByTimeAndGoesOnWhereItStood(t *testing.T) {
 	}
 }
 
+// TestCursorOfOneMember: a position with a member's name, as webhooks tell it, is read on in that member's log only, wherever
+// it is asked for.
+func TestCursorOfOneMember(t *testing.T) {
+	r := mustRig(t)
+	for i := range 700 { // more than a page of a member
+		r.n["n1"].events = append(r.n["n1"].events, event(i, "a@example.jp"))
+		r.n["n2"].events = append(r.n["n2"].events, event(i, "b@example.jp"))
+	}
+	for _, row := range []struct {
+		after string
+		first int64
+		n     int
+		last  string
+	}{{"n1@9", 10, 690, "n1@699"}, {"n2@9", 10, 690, "n2@699"}, {"n2@", 0, 700, "n2@699"}, {"n2@699", 0, 0, ""}} {
+		var seen []mail.Event
+		last := ""
+		if err := r.all.Log.Search(t.Context(), service.EventQuery{After: row.after}, func(e mail.Event, position string) bool {
+			seen, last = append(seen, e), position
+			return true
+		}); err != nil {
+			t.Fatalf("%s: %v", row.after, err)
+		}
+		to := map[bool]mail.Address{true: "a@example.jp", false: "b@example.jp"}[row.after[:2] == "n1"]
+		if len(seen) != row.n || last != row.last || row.n > 0 && (seen[0].At.Unix() != row.first ||
+			slices.ContainsFunc(seen, func(e mail.Event) bool { return e.To != to })) {
+			t.Errorf("%s: %d events, then %s", row.after, len(seen), last)
+		}
+	}
+	for _, after := range []string{"n9@1", "n1@x", "n2@x", "@1"} {
+		if err := r.all.Log.Search(t.Context(), service.EventQuery{After: after}, nil); !errors.Is(err, service.ErrInvalid) {
+			t.Errorf("%s: %v", after, err)
+		}
+	}
+	mustMiss(t, r.all.Log.Search(t.Context(), service.EventQuery{After: "n3@1"}, nil))
+}
+
 func TestTraceIsFoundWhereverItIs(t *testing.T) {
 	r := mustRig(t)
 	r.n["n2"].events = []mail.Event{event(5, "b@example.jp"), event(9, "both@example.jp")}

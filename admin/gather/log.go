@@ -3,8 +3,10 @@ package gather
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -40,6 +42,9 @@ func (s *stream) advance() { s.head, s.more = s.next() }
 // Search merges the logs of all members by time. A position is one per member, so that a member which does not answer
 // now is read from where it stood once it does.
 func (g eventLog) Search(ctx context.Context, q service.EventQuery, yield func(mail.Event, string) bool) error {
+	if node, position, ok := strings.Cut(q.After, cursorAt); ok {
+		return g.searchOf(ctx, q, node, position, yield)
+	}
 	at, err := parseCursor(q.After, g.Name)
 	if err != nil {
 		return err
@@ -87,6 +92,36 @@ func (g eventLog) Search(ctx context.Context, q service.EventQuery, yield func(m
 	}
 	if ownErr != nil {
 		return ownErr
+	}
+	return partial(missing)
+}
+
+// searchOf reads on in the log of one member, of which a webhook told the cursor.
+func (g eventLog) searchOf(ctx context.Context, q service.EventQuery, node, position string, yield func(mail.Event, string) bool) error {
+	tell := func(e mail.Event, at string) bool { return yield(e, node+cursorAt+at) }
+	if q.After = position; node == g.Name {
+		return g.Local.Log.Search(ctx, q, tell)
+	}
+	peers := g.Peers.List()
+	i := slices.IndexFunc(peers, func(p Peer) bool { return p.Name == node })
+	if i < 0 {
+		return fmt.Errorf("%w: cursor: there is no member %q", service.ErrInvalid, node)
+	}
+	first, err := one(ctx, g.gatherer, node, g.Timeout, func(ctx context.Context, c member) (*adminpb.SearchEventsResponse, error) {
+		return c.SearchEvents(ctx, searchRequest(q, position))
+	})
+	switch {
+	case connect.CodeOf(err) == connect.CodeInvalidArgument:
+		return fmt.Errorf("%w: %s: %w", service.ErrInvalid, node, err)
+	case err != nil:
+		return partial([]service.Absent{g.absent(peers[i], err)})
+	}
+	var missing []service.Absent
+	r := &remoteLog{g: g.gatherer, name: node, query: q, page: first, missing: &missing}
+	for l, ok := r.next(ctx); ok; l, ok = r.next(ctx) {
+		if !tell(l.event, l.position) {
+			break
+		}
 	}
 	return partial(missing)
 }

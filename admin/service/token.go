@@ -30,7 +30,7 @@ type Tokens interface {
 	Bearer(token string) (User, bool)
 	// Tokens lists those of a tenant, "" = of all, by name.
 	Tokens(ctx context.Context, tenant string) ([]Token, error)
-	// CreateToken returns the token's text, which nobody can read again. ErrInvalid for what it may not be, ErrConflict
+	// CreateToken returns the token's text, which nobody can read again. ErrInvalid for what it may not be, ErrRefused
 	// where there is one of that name.
 	CreateToken(ctx context.Context, t Token, author string) (string, error)
 	// RevokeToken ends a token on every node; ErrNotFound where there is none.

@@ -69,7 +69,7 @@ type message struct {
 	Node        string            `json:"node"`
 	First       uint64            `json:"first_event"` // numbers of the first and the last event in the tenant's log at the node
 	Last        uint64            `json:"last_event"`
-	Cursor      string            `json:"cursor"` // behind the last event: GET /v1/events goes on there
+	Cursor      string            `json:"cursor"` // NODE@POSITION behind the last event: GET /v1/events goes on there in that node's log
 	Composition string            `json:"server_composition"`
 	APIKey      string            `json:"api_key,omitempty"`
 	Events      []json.RawMessage `json:"event"`

@@ -134,7 +134,7 @@ func (s *stream) posts(wave []item) (out []*message) {
 					Composition: it.composition, APIKey: s.hook.APIKey, First: it.number, Events: []json.RawMessage{}})
 			}
 			m := out[first+i]
-			m.Events, m.Last, m.Cursor = append(m.Events, it.record), it.number, it.position
+			m.Events, m.Last, m.Cursor = append(m.Events, it.record), it.number, s.p.c.Node+"@"+it.position
 		}
 	}
 	return out

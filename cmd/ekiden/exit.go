@@ -81,7 +81,7 @@ func explain(err error) string {
 	case connect.CodeUnauthenticated:
 		return "refused: " + call.Message() + " (give --token or EKIDEN_TOKEN, or run on the node with --data DIR)"
 	case connect.CodePermissionDenied, connect.CodeFailedPrecondition, connect.CodeResourceExhausted, connect.CodeUnimplemented:
-		return "refused: " + call.Message()
+		return "refused: " + strings.TrimPrefix(call.Message(), "refused: ")
 	}
 	return call.Message()
 }

@@ -23,6 +23,42 @@ type book struct {
 	removed     []string
 	noQuorum    bool
 	keysVersion uint32
+	tokens      []service.Token
+}
+
+// ring is the tokens of a book; the built-in tenant is the only one.
+type ring struct{ *book }
+
+func (r ring) Bearer(string) (service.User, bool) { return service.User{}, false }
+
+func (r ring) Tokens(_ context.Context, tenant string) ([]service.Token, error) {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(r.tokens), func(t service.Token) bool { return tenant != "" && t.Tenant != tenant }), nil
+}
+
+func (r ring) CreateToken(_ context.Context, t service.Token, _ string) (string, error) {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	switch {
+	case t.Tenant != settings.DefaultName:
+		return "", fmt.Errorf("%w: there is no tenant %q", service.ErrInvalid, t.Tenant)
+	case slices.ContainsFunc(r.tokens, func(have service.Token) bool { return have.Name == t.Name }):
+		return "", fmt.Errorf("%w: there is a token %s", service.ErrRefused, t.Name)
+	}
+	t.Created = time.Unix(1_000_000_000, 0)
+	r.tokens = append(r.tokens, t)
+	return service.TokenPrefix + t.Name + "_secret", nil
+}
+
+func (r ring) RevokeToken(_ context.Context, name, _ string) error {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	before := len(r.tokens)
+	if r.tokens = slices.DeleteFunc(r.tokens, func(t service.Token) bool { return t.Name == name }); len(r.tokens) == before {
+		return service.ErrNotFound
+	}
+	return nil
 }
 
 func (b *book) inForce() *settings.Settings {

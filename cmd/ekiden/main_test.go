@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 			b := &book{f: f}
 			front, err := admin.New(admin.Config{Address: "127.0.0.1:0", Token: scriptToken, Clock: &clock.Clock{},
 				Log: slog.New(slog.DiscardHandler), Services: admin.Services{Node: f, Numbers: f, Statistics: days{}, Log: f, Groups: f, Gates: f, Settings: b, Suppressions: b, DeliveryStops: b,
-					Members: club{b}, Keys: b, Audit: b, Replies: f}})
+					Members: club{b}, Keys: b, Audit: b, Replies: f, Tokens: ring{b}}})
 			if err != nil {
 				return err
 			}
@@ -233,7 +233,7 @@ func (f *facts) Search(_ context.Context, q service.EventQuery, yield func(mail.
 		after = n
 	}
 	all := f.log()
-	if q.Kind.OfNetwork() {
+	if q.Kind.Aside() {
 		all = f.network()
 	}
 	if q.Kind == mail.EventFailed {
