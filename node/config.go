@@ -51,6 +51,10 @@ type ListenerConfig struct {
 	Address string `yaml:"address"` // host:port, port 0 = any
 	Role    string `yaml:"role"`    // relay (default), submission (AUTH required), bounce
 	TLS     string `yaml:"tls"`     // none, optional (default), required, implicit
+
+	Sessions int           `yaml:"sessions"` // of a bounce listener (R93): at once, 1-100; 0 = no limit of its own
+	Interval time.Duration `yaml:"interval"` // one mail takes at least this long, 10ms-10s; 0 = no longer than it takes
+	SizeKB   int           `yaml:"size_kb"`  // largest message; 0 = as the composition whose domain it is
 }
 
 // TLSFiles names a certificate chain and its key, both PEM; both or neither.

@@ -56,7 +56,8 @@ func TestDecodeConfigReadsEveryKey(t *testing.T) {
 			SourceIPs: []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")}},
 		SMTP: SMTPConfig{
 			Listeners: []ListenerConfig{
-				{"127.0.0.1:25", "relay", "optional"}, {"127.0.0.1:587", "submission", "optional"}, {"[::1]:10026", "bounce", "optional"}},
+				{Address: "127.0.0.1:25", Role: "relay", TLS: "optional"}, {Address: "127.0.0.1:587", Role: "submission", TLS: "optional"},
+				{Address: "[::1]:10026", Role: "bounce", TLS: "optional"}},
 			ProxyProtocolFrom: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32")},
 		},
 		HTTP: HTTPConfig{Address: "127.0.0.1:8025"},
@@ -109,6 +110,12 @@ func TestConfigErrorsNameFileLineKeyAndAllowedValues(t *testing.T) {
 			`n.yaml:4: smtp.listeners[0].role: "mx" is not allowed; allowed: relay, submission, bounce`},
 		{"tls", "smtp: {listeners: [{address: '127.0.0.1:25', tls: yes}]}",
 			`n.yaml:1: smtp.listeners[0].tls: "yes" is not allowed; allowed: none, optional, required, implicit`},
+		{"bounds of other mail", "smtp: {listeners: [{address: '127.0.0.1:25', role: relay, sessions: 5}]}",
+			"n.yaml:1: smtp.listeners[0].role: sessions, interval and size_kb stand here for a bounce listener only"},
+		{"sessions", "smtp: {listeners: [{address: '127.0.0.1:25', role: bounce, sessions: 101}]}",
+			"n.yaml:1: smtp.listeners[0].sessions: 101 is out of range; allowed: 1 to 100"},
+		{"interval", "smtp: {listeners: [{address: '127.0.0.1:25', role: bounce, interval: 11s}]}",
+			"n.yaml:1: smtp.listeners[0].interval: 11s is out of range; allowed: 10ms to 10s"},
 		{"source ip", "node:\n  source_ips: [127.0.0.1, nonsense]\n", `n.yaml:2: node.source_ips[1]: "nonsense" is no IP address`},
 		{"wildcard source", "node:\n  source_ips:\n   - 0.0.0.0\n", `n.yaml:3: node.source_ips[0]: 0.0.0.0 cannot be a source address`},
 		{"duplicate key", "http: {address: 'a:1'}\nlog: {level: info}\nhttp: {address: 'b:1'}\n", "n.yaml:3:"},
@@ -180,14 +187,14 @@ func TestOverrideWinsOverFile(t *testing.T) {
 	if got.Node.Data != "/d" || got.Node.Name != "x" || got.HTTP.Address != "127.0.0.1:1" {
 		t.Errorf("flags lost: %+v", got)
 	}
-	if want := (ListenerConfig{"127.0.0.1:0", "submission", "required"}); got.SMTP.Listeners[0] != want {
+	if want := (ListenerConfig{Address: "127.0.0.1:0", Role: "submission", TLS: "required"}); got.SMTP.Listeners[0] != want {
 		t.Errorf("got %v, want %v", got.SMTP.Listeners[0], want)
 	}
 	two, err := DecodeConfig("n.yaml", []byte(fullFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l := two.Override(o).SMTP.Listeners; len(l) != 1 || l[0] != (ListenerConfig{"127.0.0.1:0", "relay", "optional"}) {
+	if l := two.Override(o).SMTP.Listeners; len(l) != 1 || l[0] != (ListenerConfig{Address: "127.0.0.1:0", Role: "relay", TLS: "optional"}) {
 		t.Errorf("got %v, want one plain relay listener", l)
 	}
 	if two.SMTP.Listeners[0].Address != "127.0.0.1:25" {

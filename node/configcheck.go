@@ -185,6 +185,18 @@ func (k *checker) smtp() {
 		k.address(key+".address", l.Address)
 		k.word(key+".role", l.Role, "relay", "submission", "bounce")
 		k.word(key+".tls", l.TLS, "none", "optional", "required", "implicit")
+		if l.Role != "bounce" && (l.Sessions != 0 || l.Interval != 0 || l.SizeKB != 0) {
+			k.bad(key+".role", "sessions, interval and size_kb stand here for a bounce listener only; other mail has those of its composition (intake)")
+		}
+		if l.Sessions < 0 || l.Sessions > 100 {
+			k.bad(key+".sessions", "%d is out of range; allowed: 1 to 100", l.Sessions)
+		}
+		if l.Interval != 0 && (l.Interval < 10*time.Millisecond || l.Interval > 10*time.Second) {
+			k.bad(key+".interval", "%v is out of range; allowed: 10ms to 10s", l.Interval)
+		}
+		if l.SizeKB < 0 {
+			k.bad(key+".size_kb", "must be 1 or more")
+		}
 		if seen[l.Address] && !strings.HasSuffix(l.Address, ":0") {
 			k.bad(key+".address", "%q stands twice", l.Address)
 		}

@@ -246,3 +246,37 @@ func TestReportsWithoutRewriting(t *testing.T) {
 	}
 	r.atRest()
 }
+
+// TestBounceListenerBounds: a bounce listener takes so many sessions at once, gives each mail its time, and takes none that
+// is larger than it says (requirement R93).
+func TestBounceListenerBounds(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", nil)
+	r := newRig(t, to(sink), ", envelope_from: {rewrite: true, domain: return.shop.test}", withBounceListener, func(s string) string {
+		return strings.Replace(s, "role: bounce}", "role: bounce, sessions: 1, interval: 150ms, size_kb: 2}", 1)
+	})
+	in := r.reports()
+	if a := in.cmd("MAIL FROM:<a@carrier.test> SIZE=3000"); a[:3] != "552" {
+		t.Errorf("announced as large: %q", a)
+	}
+	c, err := net.Dial("tcp", r.node.Ready().SMTP[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, "421 ") {
+		t.Errorf("a second session: %q %v", line, err)
+	}
+	letter := "From: a@carrier.test\r\nSubject: x\r\n\r\n"
+	begun := time.Now()
+	for range 2 {
+		if a := in.send("a@carrier.test", letter+"x\r\n", "anybody@return.shop.test"); a[:3] != "250" {
+			t.Fatal(a)
+		}
+	}
+	if took := time.Since(begun); took < 300*time.Millisecond {
+		t.Errorf("two mails took %v", took)
+	}
+	if a := in.send("a@carrier.test", letter+strings.Repeat("0123456789\r\n", 200), "anybody@return.shop.test"); a[:3] != "552" {
+		t.Errorf("a large one: %q", a)
+	}
+}

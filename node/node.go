@@ -188,7 +188,8 @@ func (n *Node) assembleFronts() error {
 	}
 	listeners := make([]smtpd.Listener, len(n.cfg.SMTP.Listeners))
 	for i, l := range n.cfg.SMTP.Listeners {
-		listeners[i] = smtpd.Listener{Address: l.Address, Role: roles[l.Role], TLS: tlsModes[l.TLS]}
+		listeners[i] = smtpd.Listener{Address: l.Address, Role: roles[l.Role], TLS: tlsModes[l.TLS],
+			Sessions: l.Sessions, Interval: l.Interval, SizeKB: l.SizeKB}
 	}
 	var err error
 	n.smtp, err = smtpd.New(smtpd.Config{Hostname: n.cfg.Node.Hostname, Listeners: listeners,

@@ -38,6 +38,11 @@ type Listener struct {
 	TLS       wire.TLSMode
 	Normalize bool // repair bare CR, LF and NUL instead of refusing them
 	MaxLine   int  // longest body line in octets without CRLF; 0 = 998
+
+	// Of a bounce listener: bounds of their own, as compositions have them (requirement R93).
+	Sessions int           // at once; 0 = no limit
+	Interval time.Duration // one mail takes at least this long
+	SizeKB   int           // largest message in units of 1024 octets; 0 = as the composition whose domain it is
 }
 
 // Grant is the right to hand mail to one server composition.

@@ -104,7 +104,7 @@ func (s *Server) Start() error {
 		if l.TLS != wire.TLSNone {
 			o.Config = listenerTLS(s.cfg.TLS)
 		}
-		s.wg.Go(func() { s.accept(s.nets[i], l.Role, o) })
+		s.wg.Go(func() { s.accept(s.nets[i], &s.cfg.Listeners[i], o) })
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func (s *Server) Addrs() []net.Addr {
 func (s *Server) Stats() *Stats { return &s.stats }
 
 // accept takes connections of one listener.
-func (s *Server) accept(l net.Listener, role Role, o *wire.Options) {
+func (s *Server) accept(l net.Listener, at *Listener, o *wire.Options) {
 	pause := 5 * time.Millisecond
 	for {
 		c, err := l.Accept()
@@ -149,13 +149,13 @@ func (s *Server) accept(l net.Listener, role Role, o *wire.Options) {
 		}
 		pause = 5 * time.Millisecond
 		s.stats.Connections.Add(1)
-		s.take(c, role, o)
+		s.take(c, at, o)
 	}
 }
 
 // take makes a session of an accepted connection.
-func (s *Server) take(c net.Conn, role Role, o *wire.Options) {
-	ss := &session{srv: s, role: role}
+func (s *Server) take(c net.Conn, at *Listener, o *wire.Options) {
+	ss := &session{srv: s, role: at.Role, at: at}
 	if !s.peers.enter(ss) {
 		s.stats.TurnedAway.Add(1)
 		_ = c.SetWriteDeadline(clock.Wall().Add(time.Second)) // a fresh socket has room: this does not wait

@@ -23,6 +23,7 @@ const grantAge = time.Second
 type session struct {
 	srv  *Server
 	role Role
+	at   *Listener
 	conn *wire.Conn
 	wire atomic.Pointer[wire.Conn] // for the sweeper
 
@@ -81,6 +82,10 @@ func (s *session) Open(c *wire.Conn) smtp.Reply {
 		s.srv.stats.TurnedAway.Add(1)
 		return replyCrowded
 	}
+	if s.role == RoleBounce && s.at.Sessions > 0 && !s.srv.peers.claim(s, composition{"", "listener " + s.at.Address}, s.at.Sessions) {
+		s.srv.stats.TurnedAway.Add(1)
+		return replyCrowded
+	}
 	return smtp.Reply{}
 }
 
@@ -98,6 +103,8 @@ func (s *session) claimAny() bool {
 // Size is the largest message announced.
 func (s *session) Size() int {
 	switch {
+	case s.role == RoleBounce:
+		return (&Grant{SizeKB: s.at.SizeKB}).size()
 	case s.user != "":
 		return s.byUser.size()
 	case len(s.network) > 0:
@@ -176,7 +183,7 @@ func (s *session) sender(from mail.Address) smtp.Reply {
 		}
 	}
 	if s.role == RoleBounce {
-		s.from, s.grant = from, Grant{}
+		s.from, s.grant = from, Grant{Interval: s.at.Interval, SizeKB: s.at.SizeKB}
 		return smtp.Reply{}
 	}
 	g, r := s.choose(from)
@@ -217,6 +224,10 @@ func (s *session) inbound(to mail.Address) smtp.Reply {
 	case !ok:
 		return replyNotOurs
 	case len(s.to) == 0:
+		g.Interval = s.at.Interval
+		if s.at.SizeKB > 0 {
+			g.SizeKB = s.at.SizeKB
+		}
 		s.grant = g
 		s.conn.Limit(g.size())
 	case g.Tenant != s.grant.Tenant || g.Composition != s.grant.Composition:
