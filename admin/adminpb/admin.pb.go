@@ -1673,7 +1673,7 @@ func (x *Waiting) GetUntil() *timestamppb.Timestamp {
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
-	Status        string                 `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"` // queued, succeeded, deferred, failed, suppressed, discarded; of the network: lookup, connection
+	Status        string                 `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"` // queued, succeeded, deferred, failed, suppressed, discarded; asked for by name only: lookup, connection, alarm
 	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	Delivery      uint64                 `protobuf:"varint,4,opt,name=delivery,proto3" json:"delivery,omitempty"`
 	Tenant        string                 `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -1714,6 +1714,7 @@ type Event struct {
 	For           *durationpb.Duration   `protobuf:"bytes,40,opt,name=for,proto3" json:"for,omitempty"`            // and for how long; absent = not said
 	Served        *Served                `protobuf:"bytes,41,opt,name=served,proto3" json:"served,omitempty"`      // of connections; absent = nothing
 	Mail          []byte                 `protobuf:"bytes,42,opt,name=mail,proto3" json:"mail,omitempty"`          // of bounces and complaints: the mail that told of it, where it was asked for
+	Bounce        string                 `protobuf:"bytes,43,opt,name=bounce,proto3" json:"bounce,omitempty"`      // soft or hard, of what failed or was put off; "" of all else
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2042,6 +2043,13 @@ func (x *Event) GetMail() []byte {
 	return nil
 }
 
+func (x *Event) GetBounce() string {
+	if x != nil {
+		return x.Bounce
+	}
+	return ""
+}
+
 // Served counts what became of the mail of one connection.
 type Served struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2108,7 +2116,7 @@ type SearchEventsRequest struct {
 	To            string                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
 	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
 	Group         string                 `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
-	Status        string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"` // as Event.status; "" = all but those of the network
+	Status        string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"` // as Event.status; "" = all but what is asked for by name only
 	Tenant        string                 `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	Since         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
 	Until         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
@@ -7411,7 +7419,7 @@ const file_admin_proto_rawDesc = "" +
 	"\abinding\x18\t \x01(\tR\abinding\x12\x16\n" +
 	"\x06detail\x18\n" +
 	" \x01(\tR\x06detail\x120\n" +
-	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xfb\b\n" +
+	"\x05until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x93\t\n" +
 	"\x05Event\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x18\n" +
@@ -7456,7 +7464,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x06action\x18' \x01(\tR\x06action\x12+\n" +
 	"\x03for\x18( \x01(\v2\x19.google.protobuf.DurationR\x03for\x12/\n" +
 	"\x06served\x18) \x01(\v2\x17.ekiden.admin.v1.ServedR\x06served\x12\x12\n" +
-	"\x04mail\x18* \x01(\fR\x04mail\"Z\n" +
+	"\x04mail\x18* \x01(\fR\x04mail\x12\x16\n" +
+	"\x06bounce\x18+ \x01(\tR\x06bounce\"Z\n" +
 	"\x06Served\x12\x1c\n" +
 	"\tsucceeded\x18\x01 \x01(\rR\tsucceeded\x12\x1a\n" +
 	"\bdeferred\x18\x02 \x01(\rR\bdeferred\x12\x16\n" +

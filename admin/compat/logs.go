@@ -31,6 +31,7 @@ type logRecord struct {
 	EnvelopeFrom string `json:"envelope_from"`
 	Message      string `json:"message"` // the receiver's words, or ours
 	MessageID    string `json:"message_id"`
+	Bounce       string `json:"bounce,omitempty"` // soft or hard (R98)
 }
 
 // logs serves GET /baremail/v1/logs?kind=&from=&to=&since=&until=&source_ip=&code=&page=&limit= (requirement B8).
@@ -179,7 +180,7 @@ func resultOf(k mail.EventKind) string {
 
 func logRecordOf(e, accepted *mail.Event, zone *time.Location) logRecord {
 	r := logRecord{Time: e.At.In(zone).Format(time.RFC3339), Result: resultOf(e.Kind), Code: bounce.Code(e), To: string(e.To),
-		EnvelopeFrom: string(e.From), MessageID: accepted.HeaderID}
+		EnvelopeFrom: string(e.From), MessageID: accepted.HeaderID, Bounce: bounce.Kind(e)}
 	if r.MessageID == "" {
 		r.MessageID = e.Message.String()
 	}

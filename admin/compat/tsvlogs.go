@@ -121,7 +121,7 @@ func (q *query) bounceLog(w http.ResponseWriter) *faults {
 			kind, summary = "no error", e.Detail
 		case e.Kind == mail.EventComplained:
 			kind, summary = "complaint", cmp.Or(e.Detail, "abuse")
-		case bounce.WordsOf(e.Status).Soft:
+		case bounce.Kind(e) == bounce.Soft:
 			kind = "temporary error"
 		}
 		return []string{q.timeCell(e.At), e.Group, string(e.Domain), string(e.From), string(e.To), kind, summary, e.Reply.String(), string(e.To), e.Mail}

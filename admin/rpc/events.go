@@ -12,6 +12,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/bounce"
 )
 
 // Bounds of one answer, in events.
@@ -136,12 +137,12 @@ func Event(e *mail.Event) *adminpb.Event {
 		Size: uint32(e.Size), Cleaning: e.Cleaning, Due: stamp(e.Due), Receiver: e.Receiver, Class: uint32(e.Status),
 		InDoubt: e.InDoubt, Code: int32(e.Reply.Code), Enhanced: e.Reply.Enhanced.String(), Reply: clean(e.Reply.Text),
 		Detail: clean(e.Detail), Mx: clean(e.MX), Tls: e.TLS, Next: stamp(e.Next),
-		Sequence: e.Sequence, Taken: stamp(e.Taken), Own: e.Own, Mail: []byte(e.Mail),
+		Sequence: e.Sequence, Taken: stamp(e.Taken), Own: e.Own, Mail: []byte(e.Mail), Bounce: bounce.Kind(e),
 	}
 	if e.Kind != mail.EventAccepted && e.Kind != mail.EventTakenOver && e.Kind != mail.EventHandedOver {
 		p.Stage = e.Stage.String()
 	}
-	if e.Status != mail.StatusNone && (e.Reply.Code != 0 || e.Rule != "") {
+	if e.Status != mail.StatusNone && (e.Reply.Code != 0 || e.Rule != "") || e.Kind == mail.EventAlarm {
 		p.Scope, p.Rule = e.Scope.String(), e.Rule
 	}
 	if e.Rule != "" {

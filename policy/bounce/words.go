@@ -73,9 +73,21 @@ func Code(e *mail.Event) int {
 	return WordsOf(e.Status).Code
 }
 
-// Soft tells whether an error passes by itself (R98): what was put off, and the statuses that say so.
-func Soft(e *mail.Event) bool {
-	return e.Kind == mail.EventDeferred || e.Kind == mail.EventFailed && WordsOf(e.Status).Soft
+// Kinds of errors (R98).
+const (
+	Soft = "soft" // it passes by itself: what was put off, and the statuses that say so
+	Hard = "hard"
+)
+
+// Kind is the kind of error that an event tells of; "" where it tells of none in the receiver or the address.
+func Kind(e *mail.Event) string {
+	switch {
+	case e.Kind == mail.EventDeferred, (e.Kind == mail.EventFailed || e.Kind == mail.EventBounced) && WordsOf(e.Status).Soft:
+		return Soft
+	case e.Kind == mail.EventFailed, e.Kind == mail.EventBounced:
+		return Hard
+	}
+	return ""
 }
 
 // The reasons of a classic bounce mail (R86, R89).

@@ -53,30 +53,30 @@ func TestReason(t *testing.T) {
 	}
 }
 
-// The codes of R74: those of our own occur each in their case, and a receiver's are kept.
+// The codes of R74: those of our own occur each in their case, and a receiver's are kept; and the kinds of R98.
 func TestCode(t *testing.T) {
 	reply := smtp.Reply{Code: 452}
 	tests := []struct {
 		name string
 		e    mail.Event
 		code int
-		soft bool
+		kind string
 	}{
-		{"delivered", mail.Event{Kind: mail.EventDelivered, Reply: smtp.Reply{Code: 250}}, 250, false},
-		{"temporary", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageRcpt, Reply: reply, Status: 5}, 452, true},
-		{"permanent", mail.Event{Kind: mail.EventFailed, Stage: mail.StageRcpt, Reply: smtp.Reply{Code: 551}, Status: 2}, 551, false},
-		{"lifetime", mail.Event{Kind: mail.EventFailed, Status: 3}, 490, true},
-		{"DNS later", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageDNS, Status: 3}, 491, true},
-		{"no host", mail.Event{Kind: mail.EventFailed, Stage: mail.StageDNS, Status: 1}, 590, false},
-		{"black box", mail.Event{Kind: mail.EventSuppressed, Status: 2}, 591, false},
-		{"discarded", mail.Event{Kind: mail.EventDiscarded, Status: 12}, 592, false},
-		{"format", mail.Event{Kind: mail.EventFailed, Status: 9}, 593, false},
-		{"full", mail.Event{Kind: mail.EventFailed, Stage: mail.StageDot, Status: 5, Reply: smtp.Reply{Code: 552}}, 552, true},
+		{"delivered", mail.Event{Kind: mail.EventDelivered, Reply: smtp.Reply{Code: 250}}, 250, ""},
+		{"temporary", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageRcpt, Reply: reply, Status: 5}, 452, Soft},
+		{"permanent", mail.Event{Kind: mail.EventFailed, Stage: mail.StageRcpt, Reply: smtp.Reply{Code: 551}, Status: 2}, 551, Hard},
+		{"lifetime", mail.Event{Kind: mail.EventFailed, Status: 3}, 490, Soft},
+		{"DNS later", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageDNS, Status: 3}, 491, Soft},
+		{"no host", mail.Event{Kind: mail.EventFailed, Stage: mail.StageDNS, Status: 1}, 590, Hard},
+		{"black box", mail.Event{Kind: mail.EventSuppressed, Status: 2}, 591, ""},
+		{"discarded", mail.Event{Kind: mail.EventDiscarded, Status: 12}, 592, ""},
+		{"format", mail.Event{Kind: mail.EventFailed, Status: 9}, 593, Hard},
+		{"full", mail.Event{Kind: mail.EventFailed, Stage: mail.StageDot, Status: 5, Reply: smtp.Reply{Code: 552}}, 552, Soft},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if c, s := Code(&tt.e), Soft(&tt.e); c != tt.code || s != tt.soft {
-				t.Errorf("%d soft %v, want %d soft %v", c, s, tt.code, tt.soft)
+			if c, k := Code(&tt.e), Kind(&tt.e); c != tt.code || k != tt.kind {
+				t.Errorf("%d %q, want %d %q", c, k, tt.code, tt.kind)
 			}
 		})
 	}
