@@ -234,11 +234,12 @@ func (n suppressionService) Add(ctx context.Context, list []service.Suppression)
 	if err != nil {
 		return 0, err
 	}
-	added, err := m.suppressAll(ctx, cmd)
-	if err != nil {
-		return added, err
-	}
-	return added, n.noteBlocks(mail.EventBlocked, blocked)
+	added := 0
+	err = m.told(ctx, mail.EventBlocked, blocked, func() error {
+		added, err = m.suppressAll(ctx, cmd)
+		return err
+	})
+	return added, err
 }
 
 // Import implements service.Suppressions. Large commands give way to leases by themselves, and are no events.
@@ -304,11 +305,12 @@ func (n suppressionService) Remove(ctx context.Context, at service.Place, list [
 	if err != nil {
 		return 0, err
 	}
-	r, err := m.command(ctx, cmd)
-	if err != nil {
-		return int(r.Removed), err
-	}
-	return int(r.Removed), n.noteBlocks(mail.EventReleased, released)
+	var r ledger.Result
+	err = m.told(ctx, mail.EventReleased, released, func() error {
+		r, err = m.command(ctx, cmd)
+		return err
+	})
+	return int(r.Removed), err
 }
 
 // Reset implements service.Suppressions.

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
@@ -8,8 +10,9 @@ import (
 	"github.com/ekiden-mta/ekiden/policy/suppression"
 )
 
-// What is put on a tenant's block list or taken off it is an event in the log of the member that did it, behind the
-// book's own answer: the book decides, the log tells (requirements R102, B5, B7.1).
+// What is put on a tenant's block list or taken off it is an event in the log of the member that did it (requirements
+// R102, B5, B7.1). It is written before the book is asked, so that no crash leaves a list that nobody was told of; where the
+// book refuses, the log tells that things are as they were.
 
 // newlyBlocked returns those of a list that stand on a block list only from now on.
 func (m *member) newlyBlocked(list []ledger.Suppression) (out []ledger.Suppression, err error) {
@@ -41,6 +44,34 @@ func (m *member) blocked(list []ledger.Suppressed) (out []ledger.Suppression, er
 		}
 	}
 	return out, nil
+}
+
+// told has the log tell of entries of block lists, then does what it tells of. What was not done is taken back in the log.
+func (m *member) told(ctx context.Context, kind mail.EventKind, list []ledger.Suppression, do func() error) error {
+	if len(list) == 0 {
+		return do()
+	}
+	if err := m.current(ctx); err != nil { // without a majority nothing is told
+		return err
+	}
+	if err := m.node.noteOfTenants(kind, list); err != nil {
+		return err
+	}
+	err := do()
+	if err == nil {
+		return nil
+	}
+	back, undone := mail.EventReleased, []ledger.Suppression(nil)
+	if kind == mail.EventReleased {
+		back = mail.EventBlocked
+	}
+	for i := range list {
+		known, unread := m.known(list[i].Suppressed, m.node.clock.Now())
+		if unread == nil && (known != nil) == (back == mail.EventBlocked) {
+			undone = append(undone, list[i])
+		}
+	}
+	return errors.Join(err, m.node.noteOfTenants(back, undone))
 }
 
 // noteBlocks writes events of one kind about entries of block lists.

@@ -26,10 +26,10 @@ func newTrioWith(t *testing.T, sink *receiver, settings string) []*rig {
 	return newTrioOf(t, to(sink), settings)
 }
 
-// newTrioOf starts members whose node files end with delivery.
-func newTrioOf(t *testing.T, delivery, settings string) []*rig {
+// newTrioOf starts members whose node files end with delivery; edit changes them at last.
+func newTrioOf(t *testing.T, delivery, settings string, edit ...func(string) string) []*rig {
 	t.Helper()
-	trio := startTrio(t, delivery, settings, "")
+	trio := startTrio(t, delivery, settings, "", edit...)
 	for _, r := range trio {
 		r.takesMail()
 	}
@@ -37,7 +37,7 @@ func newTrioOf(t *testing.T, delivery, settings string) []*rig {
 }
 
 // startTrio starts members, of which the one named witness has no queue, and does not wait for them.
-func startTrio(t *testing.T, delivery, settings, witness string) []*rig {
+func startTrio(t *testing.T, delivery, settings, witness string, edit ...func(string) string) []*rig {
 	t.Helper()
 	pki := filepath.Join(t.TempDir(), "pki")
 	names := []string{"n1", "n2", "n3"}
@@ -67,6 +67,9 @@ cluster: {address: "%s", join: ["%s"], expect: 3, standbys: 1, tls: {ca: "%[4]s/
 `, name, at[i], strings.Join(at, `", "`), pki) + delivery
 		if name == witness {
 			text = strings.Replace(text, "standbys: 1", "role: witness", 1)
+		}
+		for _, f := range edit {
+			text = f(text)
 		}
 		if err := os.WriteFile(filepath.Join(r.dir, "settings.yaml"), []byte(settings), 0o600); err != nil {
 			t.Fatal(err)

@@ -204,10 +204,8 @@ func (m *member) add(ctx context.Context, cmd ledger.Suppress) error {
 	if err != nil {
 		return err
 	}
-	for _, piece := range ledger.Split(cmd) {
-		if _, err := m.command(ctx, piece); err != nil {
-			return err
-		}
-	}
-	return m.node.noteBlocks(mail.EventBlocked, blocked)
+	return m.told(ctx, mail.EventBlocked, blocked, func() error {
+		_, err := m.suppressAll(ctx, cmd)
+		return err
+	})
 }
