@@ -27,6 +27,8 @@ type EventKind uint8
 // the kind of record and the answer. EventConnection is one TCP connection to a receiver, or the attempt at one (R70):
 // Taken is when it began and At when it ended, Reply the greeting, Stage and Detail what went wrong with it, Served
 // what became of its mail. Tenant is whose mail it was for; "" where that was several tenants', or is not known.
+// EventAlarm is found by its kind only, too: something that somebody should look at (see node/alarms.go). Rule is the alarm's
+// name, Receiver what it is about, Detail one sentence; Due is when it ends by itself, zero once it has ended. It is no tenant's.
 const (
 	EventAccepted EventKind = iota + 1
 	EventDelivered
@@ -43,12 +45,13 @@ const (
 	EventLookup
 	EventConnection
 	EventReceived
+	EventAlarm
 
 	EventKinds // one more than the last kind
 )
 
 var eventNames = [...]string{"", "accepted", "delivered", "deferred", "failed", "suppressed", "discarded", "taken over", "bounced", "complained", "handed over",
-	"blocked", "released", "lookup", "connection", "received"}
+	"blocked", "released", "lookup", "connection", "received", "alarm"}
 
 func (k EventKind) String() string {
 	if int(k) < len(eventNames) {
@@ -71,8 +74,10 @@ func (k EventKind) IsLate() bool {
 	return k == EventBounced || k == EventComplained || k == EventReceived
 }
 
-// OfNetwork tells whether events of this kind are of no delivery and no address: whoever wants them asks for them.
-func (k EventKind) OfNetwork() bool { return k == EventLookup || k == EventConnection }
+// Aside tells whether events of this kind are of no delivery and no address: whoever wants them asks for them.
+func (k EventKind) Aside() bool {
+	return k == EventLookup || k == EventConnection || k == EventAlarm
+}
 
 // MaxReportMail is how much is kept of a mail that tells of a failure, in octets.
 const MaxReportMail = 32 << 10

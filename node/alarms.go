@@ -10,6 +10,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/mail"
 )
 
 // alarmsMost bounds the alarms that stand at once; one more is told by log and audit trail only.
@@ -29,8 +30,9 @@ type raised struct {
 	since, until time.Time
 }
 
-// alarms are told in one way, whoever raises them: a line in the log and in the audit trail when one begins,
-// ekiden_alarms and ekiden_alarms_total, and a notice of the node's status, which ekiden doctor shows.
+// alarms are told in one way, whoever raises them: a line in the log and in the audit trail when one begins, an event when
+// it begins and when it ends, which webhooks post, ekiden_alarms and ekiden_alarms_total, and a notice of the node's status,
+// which ekiden doctor shows.
 type alarms struct {
 	node *Node
 
@@ -44,23 +46,29 @@ func (x *alarms) raise(a alarm) {
 	x.mu.Lock()
 	key := [2]string{a.Name, a.About}
 	s := x.all[key]
-	begins := s == nil || !now.Before(s.until)
+	begins, room := s == nil || !now.Before(s.until), false
+	var over []raised
 	if begins {
-		x.expire(now)
+		over = x.expire(now)
 		s = &raised{since: now}
 		if x.all == nil {
 			x.all = map[[2]string]*raised{}
 		}
-		if len(x.all) < alarmsMost {
+		if room = len(x.all) < alarmsMost; room {
 			x.all[key] = s
 		}
 	}
 	s.alarm, s.until = a, now.Add(a.Lasts)
+	told := *s
 	x.mu.Unlock()
+	x.ended(over)
 	if begins {
 		x.node.metrics.AlarmsRaised.With(a.Name).Inc()
 		x.node.log.Error("alarm", "alarm", a.Name, "about", a.About, "text", a.Text)
 		x.audit("alarm "+a.Name, a.About, a.Text)
+		if room {
+			x.note(told, told.until)
+		}
 	}
 }
 
@@ -68,13 +76,24 @@ func (x *alarms) raise(a alarm) {
 func (x *alarms) lower(name, about string) {
 	x.mu.Lock()
 	key := [2]string{name, about}
-	_, stood := x.all[key]
+	s := x.all[key]
 	delete(x.all, key)
 	x.mu.Unlock()
-	if stood {
-		x.node.log.Warn("alarm ended", "alarm", name, "about", about)
+	if s != nil {
+		x.ended([]raised{*s})
 	}
 }
+
+// ended tells of alarms that stand no more.
+func (x *alarms) ended(list []raised) {
+	for i := range list {
+		x.node.log.Warn("alarm ended", "alarm", list[i].Name, "about", list[i].About)
+		x.note(list[i], time.Time{})
+	}
+}
+
+// sweep tells of alarms whose time is over. Whoever looks at them does so, too.
+func (x *alarms) sweep() { x.list() }
 
 // stands tells whether an alarm does.
 func (x *alarms) stands(name, about string) bool {
@@ -84,9 +103,31 @@ func (x *alarms) stands(name, about string) bool {
 	return s != nil && x.node.clock.Now().Before(s.until)
 }
 
-// expire forgets alarms whose time is over; x is locked.
-func (x *alarms) expire(now time.Time) {
-	maps.DeleteFunc(x.all, func(_ [2]string, s *raised) bool { return !now.Before(s.until) })
+// expire forgets alarms whose time is over, and returns them; x is locked.
+func (x *alarms) expire(now time.Time) (over []raised) {
+	maps.DeleteFunc(x.all, func(_ [2]string, s *raised) bool {
+		if now.Before(s.until) {
+			return false
+		}
+		over = append(over, *s)
+		return true
+	})
+	return over
+}
+
+// note has the event of an alarm written, beside everything else: whoever raises one may be settling mail. until is when it
+// ends by itself; zero = it has ended.
+func (x *alarms) note(a raised, until time.Time) {
+	e := x.node.engine.Load()
+	if e == nil {
+		return
+	}
+	now := x.node.clock.Now().Truncate(time.Millisecond)
+	ev := mail.Event{At: now, Kind: mail.EventAlarm, Rule: a.Name, Receiver: a.About, Detail: a.Text}
+	if !until.IsZero() {
+		ev.Due = until.Truncate(time.Millisecond)
+	}
+	e.network.note(ev)
 }
 
 // audit notes an alarm in the book, beside everything else: there may be no majority for a while.
@@ -107,11 +148,12 @@ func (x *alarms) audit(action, subject, detail string) {
 // list tells what stands, the oldest first.
 func (x *alarms) list() (out []raised) {
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.expire(x.node.clock.Now())
+	over := x.expire(x.node.clock.Now())
 	for _, s := range x.all {
 		out = append(out, *s)
 	}
+	x.mu.Unlock()
+	x.ended(over)
 	slices.SortFunc(out, func(a, b raised) int {
 		return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.Name, b.Name), cmp.Compare(a.About, b.About))
 	})

@@ -62,7 +62,7 @@ func TestAlarms(t *testing.T) {
 	n.alarms.raise(a)
 	n.alarms.lower("late_bounces", "docomo")
 	n.alarms.lower("late_bounces", "docomo")
-	if lines() != 2 || len(n.alarms.list()) != 0 || strings.Count(log.String(), "alarm ended") != 1 {
+	if lines() != 2 || len(n.alarms.list()) != 0 || strings.Count(log.String(), "alarm ended") != 2 {
 		t.Errorf("lowered: %+v\n%s", n.alarms.list(), log)
 	}
 	for i := range alarmsMost + 10 {

@@ -302,7 +302,7 @@ func (e *engine) close(ctx context.Context) error {
 	e.done.Wait()
 	if e.store.Err() == nil {
 		e.network.write(e.bounces.node, e)
-		e.lates.judge(e.bounces.node, e)
+		e.lates.sampleAll(e.bounces.node)
 		last, cancel := context.WithTimeout(context.Background(), lastNotes)
 		e.lates.keep(last, e.bounces.node, e)
 		err = errors.Join(err, e.notes.write(last))

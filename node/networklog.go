@@ -19,8 +19,8 @@ const (
 	networkEvery = 250 * time.Millisecond
 )
 
-// networkLog gathers what the domain log and the connection log tell (requirements R69, R70), so that a question or a
-// connection costs no commit of its own. Nobody waits for it: what does not fit is lost, and said to be.
+// networkLog gathers what the domain log and the connection log tell (requirements R69, R70), and alarms, so that a question
+// or a connection costs no commit of its own. Nobody waits for it: what does not fit is lost, and said to be.
 type networkLog struct {
 	mu      sync.Mutex
 	waiting []mail.Event

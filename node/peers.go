@@ -135,6 +135,7 @@ func (p *peers) serve() {
 	mux := http.NewServeMux()
 	mux.Handle("/", p.node.http.PeerHandler())
 	p.node.gateCalls(mux)
+	p.node.serveLates(mux)
 	p.member.shares.serve(mux)
 	p.member.keysOf.serve(mux)
 	p.member.serveLists(mux)

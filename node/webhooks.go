@@ -8,6 +8,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/webhook"
 	"github.com/ekiden-mta/ekiden/delivery"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/settings"
 	"github.com/ekiden-mta/ekiden/storage/events"
 )
 
@@ -23,14 +24,21 @@ func (n *Node) assembleHooks(e *engine) *webhook.Poster {
 }
 
 // hooks lists where the settings in force want events posted.
-func (n *Node) hooks() []webhook.Hook {
-	var out []webhook.Hook
-	for _, t := range n.book.now.Load().index.Settings.Tenants {
-		for _, w := range t.Webhooks {
-			for _, kind := range w.Events {
-				out = append(out, webhook.Hook{Tenant: t.Name, URL: w.URL, Type: kind, Form: w.Format == "form", Secret: w.Secret,
-					Second: w.SecondSecret, Published: w.Version == 1, APIKey: w.APIKey, Bearer: w.Bearer, Statuses: strings.Join(w.Statuses, ","), Zone: w.Zone})
-			}
+func (n *Node) hooks() (out []webhook.Hook) {
+	s := n.book.now.Load().index.Settings
+	out = hooksOf("", s.Alarms.Webhooks)
+	for i := range s.Tenants {
+		out = append(out, hooksOf(s.Tenants[i].Name, s.Tenants[i].Webhooks)...)
+	}
+	return out
+}
+
+// hooksOf are those of one tenant; "" = of alarms.
+func hooksOf(tenant string, list []settings.Webhook) (out []webhook.Hook) {
+	for _, w := range list {
+		for _, kind := range w.Events {
+			out = append(out, webhook.Hook{Tenant: tenant, URL: w.URL, Type: kind, Form: w.Format == "form", Secret: w.Secret,
+				Second: w.SecondSecret, Published: w.Version == 1, APIKey: w.APIKey, Bearer: w.Bearer, Statuses: strings.Join(w.Statuses, ","), Zone: w.Zone})
 		}
 	}
 	return out

@@ -206,6 +206,8 @@ func (s *stream) wants(e *mail.Event, statuses string) bool {
 		return compat.IsBounce(e.Kind)
 	case Blocks:
 		return e.Kind == mail.EventBlocked || e.Kind == mail.EventReleased
+	case Alarms:
+		return e.Kind == mail.EventAlarm
 	}
 	status := compat.StatusOf(e.Kind)
 	return status != "" && (statuses == "" || slices.Contains(strings.Split(statuses, ","), status))
@@ -213,7 +215,7 @@ func (s *stream) wants(e *mail.Event, statuses string) bool {
 
 func (s *stream) item(ctx context.Context, e *mail.Event, position string) (item, error) {
 	head := e
-	if e.Kind != mail.EventAccepted && s.hook.Type != Blocks {
+	if e.Kind != mail.EventAccepted && s.hook.Type != Blocks && s.hook.Type != Alarms {
 		var err error
 		if head, err = s.p.heads.Head(ctx, e.Message, s.p.c.Events.Acceptance); err != nil {
 			return item{}, fmt.Errorf("webhook: look up message: %w", err)
@@ -225,6 +227,8 @@ func (s *stream) item(ctx context.Context, e *mail.Event, position string) (item
 		record = compat.BounceOf(e, head, s.zone)
 	case Blocks:
 		record = compat.BlockingOf(e, s.zone)
+	case Alarms:
+		record = alarmOf(e, s.p.c.Node, s.zone)
 	default:
 		d := compat.DeliveryOf(e, head, s.zone)
 		if record = &d; s.hook.Published {

@@ -29,11 +29,12 @@ const (
 	Deliveries = "deliveries"
 	Bounces    = "bounces"
 	Blocks     = "blocks" // what is put on the tenant's block list and taken off it
+	Alarms     = "alarms" // what the operator should look at; of no tenant
 )
 
 // Hook says where events of one type of one tenant go.
 type Hook struct {
-	Tenant    string
+	Tenant    string // "" = the operator's, of alarms
 	URL       string // https; http where Config.Plain
 	Type      string // one of the types above
 	Form      bool   // form-encoded, not JSON

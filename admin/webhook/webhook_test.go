@@ -338,6 +338,9 @@ func TestRecords(t *testing.T) {
 		{"late bounce", Hook{Type: Bounces}, after(e, mail.EventBounced, 550, "", 0), `{"created":"2026-11-26 01:02:04","status":"99","from":"news@shop.test","to":"rcpt0@a.test","messageId":"\u003c0@shop.test\u003e","returnPath":"bounce@shop.test","subject":"こんにちは","apiData":"k1","reason":"550"}`},
 		{"blocked", Hook{Type: Blocks}, mail.Event{At: e.At, Kind: mail.EventBlocked, Tenant: "shop", To: "rcpt0@a.test", Status: 2, Attempt: 3, Due: e.At}, `{"created":"2026-11-26 01:02:03","email":"rcpt0@a.test","status":"2","occurred":"3","operation":"added"}`},
 		{"released", Hook{Type: Blocks, Zone: "Asia/Tokyo"}, mail.Event{At: e.At, Kind: mail.EventReleased, Tenant: "shop", To: "rcpt0@a.test"}, `{"created":"2026-11-26 10:02:03","email":"rcpt0@a.test","status":"","occurred":"0","operation":"removed"}`},
+		{"alarm", Hook{Type: Alarms}, mail.Event{At: e.At, Kind: mail.EventAlarm, Rule: "late_bounces", Receiver: "au", Detail: "its 250 means little", Due: e.At.Add(time.Minute)}, `{"version":1,"created":"2026-11-26T01:02:03Z","node":"n1","alarm":"late_bounces","about":"au","state":"raised","text":"its 250 means little","until":"2026-11-26T01:03:03Z"}`},
+		{"alarm that ended", Hook{Type: Alarms, Zone: "Asia/Tokyo"}, mail.Event{At: e.At, Kind: mail.EventAlarm, Rule: "x"}, `{"version":1,"created":"2026-11-26T10:02:03+09:00","node":"n1","alarm":"x","about":"","state":"ended","text":"","until":null}`},
+		{"alarms are no tenant's deliveries", Hook{Type: Deliveries}, mail.Event{At: e.At, Kind: mail.EventAlarm, Rule: "x", Tenant: "shop"}, ""},
 		{"of another tenant", Hook{Type: Blocks}, mail.Event{At: e.At, Kind: mail.EventBlocked, Tenant: "another", To: "rcpt0@a.test"}, ""},
 		{"no delivery", Hook{Type: Deliveries}, mail.Event{At: e.At, Kind: mail.EventBlocked, Tenant: "shop", To: "rcpt0@a.test"}, ""},
 		{"interrupted is no bounce", Hook{Type: Bounces}, after(e, mail.EventDiscarded, 0, "", 12), ""},
@@ -347,14 +350,17 @@ func TestRecords(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			r, to := newRig(t), startReceiver(t, nil)
 			r.log.add(e)
-			row.hook.Tenant, row.hook.URL = "shop", to.URL
+			if row.hook.URL = to.URL; row.hook.Type != Alarms {
+				row.hook.Tenant = "shop"
+			}
 			if row.hook.Zone == "" {
 				row.hook.Zone = "UTC"
 			}
 			r.poster.Use([]Hook{row.hook})
 			last := accepted(7, 1)[0] // what is surely posted, so that nothing before it can be missed
 			end := after(last, mail.EventFailed, 550, "", 2)
-			r.log.add(row.tell, last, end, mail.Event{At: e.At, Kind: mail.EventBlocked, Tenant: "shop", To: "rcpt7@a.test"})
+			r.log.add(row.tell, last, end, mail.Event{At: e.At, Kind: mail.EventBlocked, Tenant: "shop", To: "rcpt7@a.test"},
+				mail.Event{At: e.At, Kind: mail.EventAlarm, Rule: "rcpt7@a.test"})
 			p := to.next(t)
 			got := string(p.Events[0])
 			if strings.Contains(got, "rcpt7@") {
@@ -390,7 +396,7 @@ func TestFormAndSignature(t *testing.T) {
 	if id == "" || p.head.Get("webhook-signature") != sign(secret, id, at, []byte(p.body))+" "+sign("another", id, at, []byte(p.body)) {
 		t.Errorf("head %v", p.head)
 	}
-	for name, want := range map[string]string{"sequence": "1", "node": "n1", "first_event": "11", "last_event": "12", "cursor": "00000002"} {
+	for name, want := range map[string]string{"sequence": "1", "node": "n1", "first_event": "11", "last_event": "12", "cursor": "n1@00000002"} {
 		if form.Get(name) != want {
 			t.Errorf("%s is %q, want %q", name, form.Get(name), want)
 		}
@@ -432,7 +438,7 @@ func TestGaps(t *testing.T) {
 	r.poster.Use([]Hook{{Tenant: "shop", URL: to.URL, Type: Deliveries}})
 	r.log.add(numbered(5, accepted(0, 150))...)
 	a, b := to.next(t), to.next(t)
-	if a.First != 5 || a.Last != 104 || a.Cursor != "00000100" || b.First != 105 || b.Last != 154 || b.Cursor != "00000150" {
+	if a.First != 5 || a.Last != 104 || a.Cursor != "n1@00000100" || b.First != 105 || b.Last != 154 || b.Cursor != "n1@00000150" {
 		t.Errorf("%d to %d, cursor %s; %d to %d, cursor %s", a.First, a.Last, a.Cursor, b.First, b.Last, b.Cursor)
 	}
 }

@@ -47,6 +47,11 @@ func (l *Late) Sum(now time.Time) (sum LateHour) {
 	return sum
 }
 
+// And is what two members counted together.
+func (h LateHour) And(o LateHour) LateHour {
+	return LateHour{h.Taken + o.Taken, h.Reported + o.Reported}
+}
+
 // Alarms tells whether somebody should look: at least least reports, and more than percent of what was taken. Reports of
 // mail of former days count as well: where more are heard than mail was taken, they are all of it. An alarm that stands
 // does so until the reports are no more than three quarters of percent: a receiver at the limit would raise it all day.

@@ -65,15 +65,7 @@ func (t *Tenant) fill() {
 		t.Compositions[i].fill()
 	}
 	for i := range t.Webhooks {
-		w := &t.Webhooks[i]
-		set(&w.Version, 2)
-		if w.Version == 1 {
-			set(&w.Format, "form")
-		}
-		set(&w.Format, "json")
-		if w.Events == nil {
-			w.Events = []string{"deliveries", "bounces", "blocks"}
-		}
+		t.Webhooks[i].fill(tenantEvents())
 	}
 }
 
@@ -113,6 +105,9 @@ func (s *SpeedCap) fill() {
 func (a *Alarms) fill() {
 	set(&a.LateBounces, 3)
 	set(&a.LateBouncesLeast, 10)
+	for i := range a.Webhooks {
+		a.Webhooks[i].fill(alarmEvents())
+	}
 }
 
 // set gives *p the default where it holds its zero value.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 )
 
@@ -63,7 +64,7 @@ func parts(s *Settings) []part {
 		out = append(out, part{KindSpeedCap, "", &s.SpeedCap})
 	}
 	var usual Alarms
-	if usual.fill(); s.Alarms != usual {
+	if usual.fill(); !reflect.DeepEqual(s.Alarms, usual) {
 		out = append(out, part{KindAlarms, "", &s.Alarms})
 	}
 	for _, kind := range [...]string{KindTenant, KindPool, KindAccount} {

@@ -22,6 +22,8 @@ type Settings struct {
 type Alarms struct {
 	LateBounces      int `yaml:"late_bounces,omitempty" json:"late_bounces,omitempty"`             // percent of what a receiver took within a day (N17); default 3, -1 = never
 	LateBouncesLeast int `yaml:"late_bounces_least,omitempty" json:"late_bounces_least,omitempty"` // and so many at least; default 10
+
+	Webhooks []Webhook `yaml:"webhooks,omitempty" json:"webhooks,omitempty"` // where alarms are posted; no tenant's
 }
 
 // Tenant is a customer.
@@ -219,22 +221,6 @@ type Speed struct {
 	Fixed       bool     `yaml:"fixed,omitempty" json:"fixed,omitempty"`
 	SourceIPs   int      `yaml:"source_ips,omitempty" json:"source_ips,omitempty"`
 	Route       string   `yaml:"route,omitempty" json:"route,omitempty"`
-}
-
-// Webhook posts events outward.
-type Webhook struct {
-	URL    string   `yaml:"url" json:"url"`
-	Events []string `yaml:"events,omitempty" json:"events,omitempty"`
-	Format string   `yaml:"format,omitempty" json:"format,omitempty"`
-	Secret string   `yaml:"secret,omitempty" json:"secret,omitempty"` // signs the posts: whsec_ and base64 of the key, or any text
-
-	SecondSecret string `yaml:"second_secret,omitempty" json:"second_secret,omitempty"` // signs them as well, while receivers change over
-	Version      int    `yaml:"version,omitempty" json:"version,omitempty"`             // 2 (default), or 1: a form of the published fields (B7.1)
-
-	APIKey   string   `yaml:"api_key,omitempty" json:"api_key,omitempty"`   // told in each post (B7.1)
-	Bearer   string   `yaml:"bearer,omitempty" json:"bearer,omitempty"`     // Authorization; BASIC stands in the address
-	Statuses []string `yaml:"statuses,omitempty" json:"statuses,omitempty"` // of deliveries: queued, succeeded, failed, deferred; empty: all
-	Zone     string   `yaml:"zone,omitempty" json:"zone,omitempty"`         // of times; empty: that of the process
 }
 
 // Pool is a set of source IPs that a kind of mail may use.

@@ -3,7 +3,6 @@ package settings
 import (
 	"fmt"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,6 +53,7 @@ func (s *Settings) check(lines Lines) Errors {
 		c.between(s.Alarms.LateBounces, "alarms.late_bounces", 1, 99)
 	}
 	c.between(s.Alarms.LateBouncesLeast, "alarms.late_bounces_least", 1, 1_000_000)
+	c.webhooks(s.Alarms.Webhooks, "alarms.webhooks", alarmEvents())
 	accounts := unique{c: c, seen: map[string]bool{}}
 	for i, a := range s.Accounts {
 		accounts.add(a.Name, at("accounts", i)+".name")
@@ -186,37 +186,7 @@ func (c *checker) tenant(t *Tenant, path string) {
 		c.speed(&t.Speed[i], at(path+".speed", i))
 	}
 	c.speedCap(&t.SpeedCap, path+".speed_cap")
-	posted := map[string]int{} // by address and event
-	for i, w := range t.Webhooks {
-		p := at(path+".webhooks", i)
-		if u, err := url.Parse(w.URL); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
-			c.fail(p+".url", fmt.Sprintf("%q is no http or https address", w.URL))
-		}
-		c.oneOf(w.Format, p+".format", "json", "form")
-		c.between(w.Version, p+".version", 1, 2)
-		if w.Version == 1 && w.Format == "json" {
-			c.fail(p+".format", "version 1 posts forms; write form, or version: 2")
-		}
-		if w.SecondSecret != "" && w.Secret == "" {
-			c.fail(p+".secret", "a second secret needs a first")
-		}
-		if len(w.Events) == 0 {
-			c.fail(p+".events", "at least one of deliveries, bounces, blocks is needed")
-		}
-		for j, e := range w.Events {
-			c.oneOf(e, at(p+".events", j), "deliveries", "bounces", "blocks")
-			if first, twice := posted[w.URL+" "+e]; twice {
-				c.fail(at(p+".events", j), fmt.Sprintf("webhooks[%d] posts %s to that url already", first, e))
-			}
-			posted[w.URL+" "+e] = i
-		}
-		for j, e := range w.Statuses {
-			c.oneOf(e, at(p+".statuses", j), "queued", "succeeded", "failed", "deferred")
-		}
-		if _, err := time.LoadLocation(w.Zone); err != nil {
-			c.fail(p+".zone", fmt.Sprintf("%q is no time zone", w.Zone))
-		}
-	}
+	c.webhooks(t.Webhooks, path+".webhooks", tenantEvents())
 }
 
 func (c *checker) address(a, path string) {
