@@ -30,12 +30,12 @@ type Remote struct {
 }
 
 // open greets the standby and returns its answer.
-func (r *Remote) open(ctx context.Context, p purpose) (net.Conn, *blockReader, State, error) {
+func (r *Remote) open(ctx context.Context, p purpose, of int) (net.Conn, *blockReader, State, error) {
 	conn, err := r.Dialer.Dial(ctx, r.Member)
 	if err != nil {
 		return nil, nil, State{}, err
 	}
-	h := hello{purpose: p, cluster: r.Cluster, lineage: r.Lineage, epoch: r.Epoch}
+	h := hello{purpose: p, cluster: r.Cluster, lineage: r.Lineage, epoch: r.Epoch, next: uint64(of)}
 	in, st, err := greet(conn, &h)
 	if err != nil {
 		_ = conn.Close()
@@ -67,19 +67,18 @@ func greet(conn net.Conn, h *hello) (*blockReader, State, error) {
 
 // State asks what the standby has, and changes nothing there.
 func (r *Remote) State(ctx context.Context) (State, error) {
-	conn, _, st, err := r.open(ctx, forState)
+	conn, _, st, err := r.open(ctx, forState, 0)
 	if err != nil {
 		return State{}, err
 	}
 	return st, conn.Close()
 }
 
-// Records fences the standby and reads all it has: live for each live record, dead, unless it is nil, for each key it knows
-// to be deleted. Live records come first. Slices are valid during the call.
-func (r *Remote) Records(ctx context.Context, live func(key, value []byte) error, dead func(key []byte) error) (State, error) {
-	conn, in, st, err := r.open(ctx, forFetching)
+// Records fences the standby and reads a generation of what it has, see Store.Records.
+func (r *Remote) Records(ctx context.Context, of int, live func(key, value []byte) error, dead func(key []byte) error) error {
+	conn, in, _, err := r.open(ctx, forFetching, of)
 	if err != nil {
-		return State{}, err
+		return err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
@@ -88,20 +87,20 @@ func (r *Remote) Records(ctx context.Context, live func(key, value []byte) error
 		b, err := in.next()
 		switch {
 		case ctx.Err() != nil:
-			return st, ctx.Err()
+			return ctx.Err()
 		case errors.Is(err, io.EOF):
-			return st, fmt.Errorf("read lineage %08x from %s: %w", uint32(r.Lineage), r.Member, io.ErrUnexpectedEOF)
+			return fmt.Errorf("read lineage %08x from %s: %w", uint32(r.Lineage), r.Member, io.ErrUnexpectedEOF)
 		case err != nil:
-			return st, fmt.Errorf("read lineage %08x from %s: %w", uint32(r.Lineage), r.Member, err)
+			return fmt.Errorf("read lineage %08x from %s: %w", uint32(r.Lineage), r.Member, err)
 		case b.kind == kindEnd && b.number == n:
-			return st, nil
+			return nil
 		case b.kind != kindRecords || b.number != n+1:
-			return st, fmt.Errorf("%w: kind %d, number %d after %d", ErrMalformed, b.kind, b.number, n)
+			return fmt.Errorf("%w: kind %d, number %d after %d", ErrMalformed, b.kind, b.number, n)
 		}
 		for p := b.payload; len(p) > 0; {
 			var op Op
 			if op, p, err = cutOp(p); err != nil {
-				return st, err
+				return err
 			}
 			switch {
 			case !op.Delete:
@@ -110,7 +109,7 @@ func (r *Remote) Records(ctx context.Context, live func(key, value []byte) error
 				err = dead(op.Key)
 			}
 			if err != nil {
-				return st, err
+				return err
 			}
 		}
 	}
@@ -118,7 +117,7 @@ func (r *Remote) Records(ctx context.Context, live func(key, value []byte) error
 
 // Fence makes the standby refuse the epochs below, and tells what it has for good then.
 func (r *Remote) Fence(ctx context.Context) (State, error) {
-	conn, _, st, err := r.open(ctx, forFencing)
+	conn, _, st, err := r.open(ctx, forFencing, 0)
 	if err != nil {
 		return State{}, err
 	}
@@ -139,33 +138,32 @@ func (l local) Fence(context.Context) (State, error) {
 	return l.s.State(l.id), err
 }
 
-func (l local) Records(_ context.Context, live func(key, value []byte) error, dead func(key []byte) error) (State, error) {
-	st := l.s.State(l.id)
-	if l.s.lineage(l.id) == nil {
-		return st, nil
+func (l local) Records(_ context.Context, of int, live func(key, value []byte) error, dead func(key []byte) error) error {
+	err := l.s.Records(l.id, of, live, dead)
+	if errors.Is(err, ErrUnknown) {
+		return nil
 	}
-	if err := l.s.Live(l.id, live); err != nil || dead == nil {
-		return st, err
-	}
-	return st, l.s.Dead(l.id, dead)
+	return err
 }
 
 // Source is a standby seen by the one that takes over: its own Store.Local, or a Remote.
 type Source interface {
 	Fence(ctx context.Context) (State, error)
-	Records(ctx context.Context, live func(key, value []byte) error, dead func(key []byte) error) (State, error)
+	Records(ctx context.Context, of int, live func(key, value []byte) error, dead func(key []byte) error) error
 }
 
-// Union fences all sources and gives every record of a lineage that lives in their union: the one that got the
-// furthest has the last word on a key, and whoever is full ends the search. A record may come twice, where its standby
-// moves it just then. Find out first who can be reached (Remote.State) and decide whether that is enough. An error of
-// each, or of a source, ends the union; it may be begun anew.
+// Union fences all sources and gives every record of a lineage that lives in their union: the generation, whoever has it,
+// that got the furthest has the last word on a key, and one that is full ends the search, so that nothing which it saw
+// deleted comes back from an older one. A record may come twice, where its standby moves it just then. Find out first who
+// can be reached (Remote.State) and decide whether that is enough. An error of each, or of a source, ends the union; it may
+// be begun anew.
 //
-// It remembers a digest of each key while more than one source is read: about 40 octets per key.
+// It remembers a digest of each key while more than one generation is read: about 40 octets per key.
 func Union(ctx context.Context, sources []Source, each func(key, value []byte) error) error {
 	type ranked struct {
 		Source
-		State
+		of int
+		Generation
 	}
 	var order []ranked
 	for _, src := range sources {
@@ -173,8 +171,12 @@ func Union(ctx context.Context, sources []Source, each func(key, value []byte) e
 		if err != nil {
 			return err
 		}
-		if st.Run != 0 {
-			order = append(order, ranked{src, st})
+		if st.Run == 0 {
+			continue
+		}
+		order = append(order, ranked{src, 0, Generation{st.High, st.Full}})
+		for i, g := range st.Older {
+			order = append(order, ranked{src, i + 1, g})
 		}
 	}
 	slices.SortStableFunc(order, func(a, b ranked) int {
@@ -198,7 +200,7 @@ func Union(ctx context.Context, sources []Source, each func(key, value []byte) e
 		if last { // nobody asks for it any more, and it costs as much to read as what lives
 			dead = nil
 		}
-		st, err := src.Records(ctx, func(key, value []byte) error {
+		err := src.Records(ctx, src.of, func(key, value []byte) error {
 			if last && len(seen) == 0 {
 				return each(key, value)
 			}
@@ -211,11 +213,8 @@ func Union(ctx context.Context, sources []Source, each func(key, value []byte) e
 			}
 			return each(key, value)
 		}, dead)
-		if err != nil {
+		if err != nil || src.Full {
 			return err
-		}
-		if st.Full {
-			return nil
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 )
 
@@ -13,6 +14,8 @@ func seeds(f *testing.F) {
 	h := hello{purpose: forShipping, cluster: testCluster, lineage: 7, epoch: 3, run: 100, next: 200}
 	f.Add(h.encode(nil))
 	st := State{Epoch: 3, Run: 1, High: 2, Full: true}
+	f.Add(st.encode(nil))
+	st.Full, st.Older = false, []Generation{{High: 1}, {High: 1, Full: true}}
 	f.Add(st.encode(nil))
 	a := ack{high: 9, fill: 1, full: true}
 	f.Add(a.encode(nil, 3))
@@ -114,7 +117,7 @@ func FuzzOwner(f *testing.F) {
 		st, before := s.State(testLineage), content(t, s)
 		crash(s)
 		s = mustOpen(t, sub, 4<<10)
-		if again := s.State(testLineage); again != st {
+		if again := s.State(testLineage); !reflect.DeepEqual(again, st) {
 			t.Fatalf("%+v, opened again %+v", st, again)
 		}
 		mustEqual(t, "opened again", content(t, s), before)

@@ -49,6 +49,20 @@ func (l *layer) knows(d digest) bool {
 	return ok
 }
 
+// under lays a later layer over this one.
+func (l *layer) under(later *layer) {
+	for d, at := range later.live {
+		l.live[d] = at
+		delete(l.dead, d)
+	}
+	for d := range later.dead {
+		delete(l.live, d)
+		if l.dead != nil {
+			l.dead[d] = struct{}{}
+		}
+	}
+}
+
 // shrink gives memory back after the queue drained: a map keeps the size it once had.
 func (l *layer) shrink() {
 	l.peak = max(l.peak, len(l.live))

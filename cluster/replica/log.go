@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/ekiden-mta/ekiden/mail"
@@ -13,8 +14,8 @@ import (
 
 // lineage is what a standby has of one queue: a log of blocks in segments, and in memory where each live record lies.
 //
-// A generation begins with each fill. While one is filled, the records of the one before (old) still count where the
-// new one (cur) has no word on a key; when it is full, the old one and its segments go.
+// A generation begins with each fill. While one is filled, the records of the ones before (old) still count where no later
+// one, here or at another standby, has a word on a key; when it is full, the old ones and their segments go.
 type lineage struct {
 	id    mail.Lineage
 	dir   string
@@ -31,13 +32,14 @@ type lineage struct {
 	mu       sync.Mutex
 	epoch    uint64 // the fence, durable
 	segs     []*segment
-	tail     *os.File // the last of segs; nil: none yet
-	cur, old *layer   // cur nil: nothing was ever shipped; old nil: there is no earlier generation that counts
-	begun    uint32   // first segment of cur's generation
-	headless bool     // while it is read: the generation's begin is in no segment any more
-	known    progress // as written
-	synced   progress // as acknowledged
-	session  *session // the owner's connection
+	tail     *os.File     // the last of segs; nil: none yet
+	cur      *layer       // nil: nothing was ever shipped
+	old      []generation // that still count, the latest first
+	begun    uint32       // first segment of cur's generation
+	headless bool         // while it is read: the generation's begin is in no segment any more
+	known    progress     // as written
+	synced   progress     // as acknowledged
+	session  *session     // the owner's connection
 	closed   bool
 	err      error // a write or a sync failed: nothing is taken any more
 }
@@ -46,6 +48,12 @@ type lineage struct {
 type progress struct {
 	run, high, fill uint64
 	full            bool
+}
+
+// generation is an earlier fill and what was shipped after it.
+type generation struct {
+	*layer
+	Generation
 }
 
 // removable is the last segment that nobody needs once what is written is on disk; 0: none.
@@ -298,24 +306,16 @@ func (l *lineage) unset(d digest) {
 	}
 }
 
-// begin starts a generation in seg. What is known so far becomes the old one: a fill that was not completed is laid
-// over the generation before it.
+// begin starts a generation in seg. What is known so far becomes an old one. Where fill after fill is not completed, the
+// oldest but one is laid over the oldest.
 func (l *lineage) begin(seg *segment) {
-	switch {
-	case l.cur == nil:
-	case l.old == nil:
-		l.old = l.cur
-	default:
-		for d, at := range l.cur.live {
-			l.old.live[d] = at
-			delete(l.old.dead, d)
-		}
-		for d := range l.cur.dead {
-			delete(l.old.live, d)
-			if l.old.dead != nil {
-				l.old.dead[d] = struct{}{}
-			}
-		}
+	if l.cur != nil {
+		l.old = slices.Insert(l.old, 0, generation{l.cur, Generation{High: l.known.high, Full: l.known.full}})
+	}
+	if last := len(l.old) - 1; last == maxOlder {
+		l.old[last].under(l.old[last-1].layer)
+		l.old[last].High = l.old[last-1].High // late rather than not at all: what it alone knows must come
+		l.old = slices.Delete(l.old, last-1, last)
 	}
 	l.cur = newLayer(false)
 	l.begun = seg.id
@@ -369,8 +369,12 @@ func (l *lineage) syncOnce() {
 
 // state is what others are told of the lineage. l.mu is held.
 func (l *lineage) state() State {
-	return State{Epoch: l.epoch, Run: l.synced.run, High: l.synced.high, Full: l.synced.full && !l.damaged(),
+	st := State{Epoch: l.epoch, Run: l.synced.run, High: l.synced.high, Full: l.synced.full && !l.damaged(),
 		Damaged: l.damaged()}
+	for _, g := range l.old {
+		st.Older = append(st.Older, Generation{High: g.High, Full: g.Full && !st.Damaged})
+	}
+	return st
 }
 
 func (l *lineage) damaged() bool {

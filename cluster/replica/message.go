@@ -22,7 +22,7 @@ type purpose uint8
 const (
 	forShipping purpose = 1
 	forState    purpose = 2 // what do you have
-	forFetching purpose = 3 // refuse epochs below mine and give me what you have: live records, then deleted keys
+	forFetching purpose = 3 // refuse epochs below mine and give me a generation: live records, then deleted keys
 	forFencing  purpose = 4 // refuse epochs below mine
 )
 
@@ -33,7 +33,7 @@ type hello struct {
 	lineage mail.Lineage
 	epoch   uint64
 	run     uint64 // first frame of this numbering
-	next    uint64 // the frame to be shipped next
+	next    uint64 // the frame to be shipped next; the generation to be fetched, 0 for the current one
 }
 
 func (h *hello) encode(dst []byte) []byte {
@@ -70,7 +70,17 @@ type State struct {
 	High    uint64 // every frame from the begin of the fill up to this one is on disk
 	Full    bool   // and everything that lived before
 	Damaged bool   // something on disk cannot be read, so Full is false
+	// Older are earlier generations that still count, because the current one is not full; the latest first, at most 8.
+	Older []Generation
 }
+
+// Generation is how far an earlier fill, and what was shipped after it, came.
+type Generation struct {
+	High uint64
+	Full bool
+}
+
+const maxOlder = 8
 
 const (
 	flagFull    = 1
@@ -91,16 +101,26 @@ func (s *State) encode(dst []byte) []byte {
 	b := beginBlock(dst)
 	b = binary.BigEndian.AppendUint64(b, s.Run)
 	b = append(b, flagsOf(s.Full, s.Damaged))
+	for _, g := range s.Older {
+		b = append(binary.BigEndian.AppendUint64(b, g.High), flagsOf(g.Full, false))
+	}
 	return endBlock(b, kindState, s.Epoch, s.High)
 }
 
 func parseState(b *block) (s State, err error) {
-	if b.kind != kindState || len(b.payload) != 9 || b.payload[8] > flagFull|flagDamaged {
+	p := b.payload
+	if b.kind != kindState || len(p) < 9 || len(p)%9 != 0 || len(p)/9 > 1+maxOlder || p[8] > flagFull|flagDamaged {
 		return s, fmt.Errorf("%w: no state", ErrMalformed)
 	}
-	f := b.payload[8]
-	return State{Epoch: b.epoch, Run: binary.BigEndian.Uint64(b.payload), High: b.number, Full: f&flagFull != 0,
-		Damaged: f&flagDamaged != 0}, nil
+	s = State{Epoch: b.epoch, Run: binary.BigEndian.Uint64(p), High: b.number, Full: p[8]&flagFull != 0,
+		Damaged: p[8]&flagDamaged != 0}
+	for p = p[9:]; len(p) > 0; p = p[9:] {
+		if p[8] > flagFull {
+			return State{}, fmt.Errorf("%w: no state", ErrMalformed)
+		}
+		s.Older = append(s.Older, Generation{High: binary.BigEndian.Uint64(p), Full: p[8] == flagFull})
+	}
+	return s, nil
 }
 
 // ack tells an owner what is on disk.

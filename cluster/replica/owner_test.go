@@ -216,7 +216,8 @@ func after[T any](t testing.TB, c <-chan T) (x T) {
 func content(t testing.TB, s *Store) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	if err := s.Live(testLineage, func(k, v []byte) error { out[string(k)] = string(v); return nil }); err != nil {
+	alone := []Source{s.Local(testLineage, s.Epoch(testLineage))}
+	if err := Union(t.Context(), alone, func(k, v []byte) error { out[string(k)] = string(v); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return out

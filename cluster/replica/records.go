@@ -5,8 +5,9 @@ import (
 	"os"
 )
 
-// records reads the log and calls live for each record that lives, or dead for each key known to be deleted.
-func (l *lineage) records(live func(key, value []byte) error, dead func(key []byte) error) error {
+// records reads the log and calls live for each record that lives in a generation, or dead for each key that it knows to be
+// deleted. Generation 0 is the current one, the older ones follow.
+func (l *lineage) records(of int, live func(key, value []byte) error, dead func(key []byte) error) error {
 	var picked []Op
 	for last := uint32(0); ; {
 		l.mu.Lock()
@@ -23,7 +24,7 @@ func (l *lineage) records(live func(key, value []byte) error, dead func(key []by
 		}
 		last = seg.id
 		_, err := scanSegment(segmentPath(l.dir, seg.id), func(off int64, b *block) error {
-			picked = l.pick(picked[:0], seg.id, off, b, dead != nil)
+			picked = l.pick(picked[:0], of, seg.id, off, b, dead != nil)
 			for i := range picked {
 				var err error
 				if dead != nil {
@@ -44,14 +45,15 @@ func (l *lineage) records(live func(key, value []byte) error, dead func(key []by
 	}
 }
 
-// pick selects the changes of a block that are the latest word: of live records, or of deleted keys.
-func (l *lineage) pick(dst []Op, seg uint32, off int64, b *block, dead bool) []Op {
+// pick selects the changes of a block that are a generation's latest word: of live records, or of deleted keys.
+func (l *lineage) pick(dst []Op, of int, seg uint32, off int64, b *block, dead bool) []Op {
 	if b.kind != kindFrame && b.kind != kindFill && b.kind != kindCopy {
 		return dst
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cur == nil {
+	from := l.layer(of)
+	if from == nil {
 		return dst
 	}
 	off += headerSize
@@ -63,7 +65,9 @@ func (l *lineage) pick(dst []Op, seg uint32, off int64, b *block, dead bool) []O
 		size := len(p) - len(rest)
 		if op.Delete == dead {
 			d := l.names.of(op.Key)
-			if dead && l.isDead(d) || !dead && l.livesAt(d, loc{seg, uint32(off), uint32(size)}) {
+			at, lives := from.live[d]
+			_, gone := from.dead[d]
+			if dead && gone || !dead && lives && at == (loc{seg, uint32(off), uint32(size)}) {
 				dst = append(dst, op)
 			}
 		}
@@ -73,27 +77,13 @@ func (l *lineage) pick(dst []Op, seg uint32, off int64, b *block, dead bool) []O
 	return dst
 }
 
-func (l *lineage) livesAt(d digest, at loc) bool {
-	if was, ok := l.cur.live[d]; ok {
-		return was == at
+// layer returns that of a generation, nil where there is none (any more). l.mu is held.
+func (l *lineage) layer(of int) *layer {
+	switch {
+	case of == 0:
+		return l.cur
+	case of <= len(l.old):
+		return l.old[of-1].layer
 	}
-	if _, gone := l.cur.dead[d]; gone || l.old == nil {
-		return false
-	}
-	was, ok := l.old.live[d]
-	return ok && was == at
-}
-
-func (l *lineage) isDead(d digest) bool {
-	if _, ok := l.cur.live[d]; ok {
-		return false
-	}
-	if _, ok := l.cur.dead[d]; ok {
-		return true
-	}
-	if l.old == nil {
-		return false
-	}
-	_, ok := l.old.dead[d]
-	return ok
+	return nil
 }

@@ -89,7 +89,11 @@ func (s *Store) serve(member string, c *session) error {
 		_, err := c.fence(l)
 		return err
 	}
-	return c.give(l)
+	if h.next > maxOlder {
+		c.refuse(0, "no such generation")
+		return fmt.Errorf("%w: generation %d", ErrMalformed, h.next)
+	}
+	return c.give(l, int(h.next))
 }
 
 // receive takes frames until the connection ends.
@@ -179,8 +183,8 @@ func (c *session) fence(l *lineage) (State, error) {
 	return st, c.send(st.encode(nil))
 }
 
-// give answers a fetch: the live records, then the keys known to be deleted.
-func (c *session) give(l *lineage) error {
+// give answers a fetch: the live records of a generation, then the keys that it knows to be deleted.
+func (c *session) give(l *lineage, of int) error {
 	st, err := c.fence(l)
 	if err != nil {
 		return err
@@ -199,9 +203,9 @@ func (c *session) give(l *lineage) error {
 		}
 		return flush()
 	}
-	err = l.records(func(key, value []byte) error { return add(&Op{Key: key, Value: value}) }, nil)
+	err = l.records(of, func(key, value []byte) error { return add(&Op{Key: key, Value: value}) }, nil)
 	if err == nil {
-		err = l.records(nil, func(key []byte) error { return add(&Op{Delete: true, Key: key}) })
+		err = l.records(of, nil, func(key []byte) error { return add(&Op{Delete: true, Key: key}) })
 	}
 	if err == nil && len(out) > headerSize {
 		err = flush()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -378,9 +379,105 @@ func TestUnion(t *testing.T) {
 	if err := b.store.Drop(testLineage); err != nil {
 		t.Fatal(err)
 	}
-	if st := b.store.State(testLineage); st != (State{Epoch: 9}) {
+	if st := b.store.State(testLineage); !reflect.DeepEqual(st, State{Epoch: 9}) {
 		t.Errorf("after the drop %+v", st)
 	}
+}
+
+// What a standby kept of an earlier time does not bring back what a fuller copy saw deleted, whoever is filled when the owner
+// dies.
+func TestUnionLeavesTheDeadDead(t *testing.T) {
+	n := newNetwork()
+	b := n.mustServe(t, "b", t.TempDir(), 0)
+	n.mustServe(t, "c", t.TempDir(), 0)
+	o := mustOwn(t, n, nil)
+	o.SetCandidates([]string{"b"})
+	o.mustHold(o.commit(0, set("gone", "yesterday"), set("kept", "so")))
+	after(t, o.standbys)
+	o.SetCandidates([]string{"c"})
+	after(t, o.standbys)
+	o.mustHold(o.commit(0, del("gone"), set("later", "v")))
+	next, want := o.Status().Next, maps.Clone(o.live)
+	_ = o.Close()
+	sources := []Source{b.store.Local(testLineage, 9),
+		&Remote{Dialer: n, Member: "c", Cluster: testCluster, Lineage: testLineage, Epoch: 9}}
+	check := func(what string) {
+		t.Helper()
+		for range 2 {
+			got := map[string]string{}
+			err := Union(t.Context(), sources, func(k, v []byte) error { got[string(k)] = string(v); return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustEqual(t, what, got, want)
+			slices.Reverse(sources)
+		}
+	}
+	// Each owner dies while it fills a standby, from which it had one frame's acknowledgement.
+	for i, fill := range []struct{ member, what string }{
+		{"b", "the stale one is filled anew"}, {"c", "the full one as well"}, {"b", "the stale one again"},
+	} {
+		p := mustFillForEver(t, n, fill.member, next, uint64(9+i))
+		want["bulk"] = string(make([]byte, fillChunk))
+		key := fmt.Sprint("new", i)
+		p.mustHold(p.commit(0, set(key, "v")))
+		want[key] = "v"
+		next = p.Status().Next
+		_ = p.Close()
+		for j := range sources {
+			switch src := sources[j].(type) {
+			case local:
+				sources[j] = b.store.Local(testLineage, uint64(9+i))
+			case *Remote:
+				src.Epoch = uint64(9 + i)
+			}
+		}
+		check(fill.what)
+	}
+	if st := b.store.State(testLineage); len(st.Older) != 2 || st.Older[0].Full || !st.Older[1].Full {
+		t.Errorf("b has %+v", st)
+	}
+}
+
+// A standby whose fills never come to their end keeps a bounded number of generations, and all that they alone know.
+func TestGenerationsAreBounded(t *testing.T) {
+	n, dir := newNetwork(), t.TempDir()
+	b := n.mustServe(t, "b", dir, 0)
+	next, want := uint64(1), map[string]string{"bulk": string(make([]byte, fillChunk))}
+	for i := range 2 * maxOlder {
+		p := mustFillForEver(t, n, "b", next, 1)
+		key := fmt.Sprint("key", i)
+		p.mustHold(p.commit(0, set(key, "v"), del(fmt.Sprint("key", i-3))))
+		want[key] = "v"
+		delete(want, fmt.Sprint("key", i-3))
+		next = p.Status().Next
+		_ = p.Close()
+	}
+	mustEqual(t, "taken", content(t, b.store), want)
+	if st := b.store.State(testLineage); len(st.Older) != maxOlder {
+		t.Errorf("%d older generations", len(st.Older))
+	}
+	b.stop()
+	n.cut("b")
+	mustEqual(t, "read again", content(t, n.mustServe(t, "b", dir, 0).store), want)
+}
+
+// mustFillForEver begins to fill a standby, and gets no further than one chunk.
+func mustFillForEver(t *testing.T, n *network, member string, first, epoch uint64) *owner {
+	t.Helper()
+	begun := make(chan struct{})
+	o := mustOwn(t, n, func(cfg *Config) {
+		cfg.First, cfg.Epoch = first, epoch
+		cfg.Live = func(ctx context.Context, each func(Op) error) error {
+			_ = each(set("bulk", string(make([]byte, fillChunk))))
+			close(begun)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	})
+	o.SetCandidates([]string{member})
+	<-begun
+	return o
 }
 
 // Whatever traffic flows while standbys are filled, cut off, killed and changed: a full standby has what the owner has.

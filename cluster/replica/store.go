@@ -236,25 +236,20 @@ func (l *lineage) fence(epoch uint64) error {
 	return l.err
 }
 
-// Live calls each for every live record of a lineage, in no order; key and value are valid during the call. Where the
-// lineage is not full, records of the generation before the fill count too. A record may come twice while frames
-// flow; after Fence, never. What is damaged is left out, see State.
-func (s *Store) Live(id mail.Lineage, each func(key, value []byte) error) error {
+// Records calls live for every live record of a generation of a lineage (0: the current one, then the older ones as State
+// lists them), in no order; then dead, unless it is nil, for every key that it knows to be deleted, perhaps more than once. Only
+// one that is not full knows any: they tell which records of an older generation are not to come back. Key and value are
+// valid during the call. A record may come twice while frames flow; after Fence, never. What is damaged is left out, see
+// State.
+func (s *Store) Records(id mail.Lineage, of int, live func(key, value []byte) error, dead func(key []byte) error) error {
 	l := s.lineage(id)
 	if l == nil {
 		return ErrUnknown
 	}
-	return l.records(each, nil)
-}
-
-// Dead calls each for every key known to be deleted, in no order, perhaps more than once. Only a lineage that is not
-// full knows any: they tell which records of a staler standby are not to come back.
-func (s *Store) Dead(id mail.Lineage, each func(key []byte) error) error {
-	l := s.lineage(id)
-	if l == nil {
-		return ErrUnknown
+	if err := l.records(of, live, nil); err != nil || dead == nil {
+		return err
 	}
-	return l.records(nil, each)
+	return l.records(of, nil, dead)
 }
 
 // Drop deletes what is here of a lineage but its fence.
