@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -240,5 +241,27 @@ func TestAnswersSayWhoIsMissing(t *testing.T) {
 	a := f.call("POST", calls+"SearchEvents", "{}", bearer, asJSON, "Ekiden-Scope: node")
 	if compact := strings.ReplaceAll(a.body, " ", ""); !strings.Contains(compact, `"missing":[]`) || !strings.Contains(compact, `"positions":["0"]`) {
 		t.Errorf("of this node alone: %s", a.body)
+	}
+}
+
+// counted are statistics of which every day is worked up.
+type counted struct{ statisticsService }
+
+type statisticsService = service.Statistics
+
+func (counted) Statistics(context.Context, service.StatisticsQuery) (service.StatisticsReport, error) {
+	return service.StatisticsReport{Through: 1 << 20}, nil
+}
+
+func (counted) NoteDownload(context.Context, service.Download) error { return nil }
+
+// TestErrorAddressesSayWhoIsMissing: the file says it in its head, as it has no place for it.
+func TestErrorAddressesSayWhoIsMissing(t *testing.T) {
+	f := mustFront(t, func(c *Config) {
+		c.Services.Log, c.Services.Statistics = fewer{c.Services.Numbers.(*fakeNode)}, counted{}
+	})
+	a := f.call("GET", "/v1/error-addresses?format=tsv", "", bearer)
+	if a.status != 200 || !slices.Equal(a.header.Values("Ekiden-Missing"), []string{"n3"}) {
+		t.Errorf("%d %v", a.status, a.header)
 	}
 }

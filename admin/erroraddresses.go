@@ -64,6 +64,9 @@ func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
+	for _, m := range missing {
+		w.Header().Add(compat.MissingHeader, m.Name)
+	}
 	w.Header().Set("Content-Type", "text/tab-separated-values; charset=utf-8")
 	w.Header().Set("Content-Disposition", `attachment; filename="error-addresses-`+strings.ReplaceAll(date.String(), "/", "")+`.tsv"`)
 	var b strings.Builder

@@ -301,6 +301,10 @@ func (n suppressionService) Remove(ctx context.Context, at service.Place, list [
 		return 0, err
 	}
 	cmd := m.unsuppress(scope, list, author)
+	if scope.List == ledger.Unsubscribe { // nor may the batch put them there
+		scope.List = ledger.Leaving
+		cmd.Remove = append(cmd.Remove, m.unsuppress(scope, list, author).Remove...)
+	}
 	released, err := m.blocked(cmd.Remove)
 	if err != nil {
 		return 0, err

@@ -103,6 +103,12 @@ func TestUnsubscribe(t *testing.T) {
 	if got := list("leaving").Suppressions; len(got) != 1 || got[0].Filter != "news" || len(list("unsubscribe").Suppressions) != 0 {
 		t.Errorf("before the batch: %+v", got)
 	}
+	if code, _ := r.request("POST", links["b@x.example"]); code != 200 || len(list("leaving").Suppressions) != 2 {
+		t.Fatalf("another asks: %d", code)
+	}
+	if code := r.call("DELETE", "/v1/suppressions?list=unsubscribe&tenant=shop&filter=news&address=b@x.example", nil, nil); code != 200 {
+		t.Errorf("and is forgiven: %d", code)
+	}
 	send("news 2", "a@x.example")
 	mustBecome(t, "sent before the batch", func() bool { return sink.count() == 3 })
 	due := time.Unix(r.now(), 0).Add(time.Hour)

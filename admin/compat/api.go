@@ -131,7 +131,11 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, a.fault(r, codeNotFound, ""), asXML)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	limit := callTime
+	if act.download != nil {
+		limit = downloadTime
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
 	c := &call{API: a, form: form{faults: &faults{ja: japanese(r)}}, ctx: ctx, version: version, now: a.c.Clock.Now()}
 	if err := c.enter(r, act); err != nil {
@@ -284,12 +288,12 @@ func (a *API) refuse(w http.ResponseWriter, err error, asXML bool) {
 
 // acceptance finds the event of acceptance of a message, on whatever member it is; empty where there is none.
 func (a *API) acceptance(ctx context.Context, m mail.MessageID) (found mail.Event, err error) {
-	err = a.c.Services.Log.Search(ctx, service.EventQuery{Message: m, Kind: mail.EventAccepted}, func(e mail.Event, _ string) bool {
+	err = a.c.Services.Log.Search(ctx, service.EventQuery{Message: m, Kind: mail.EventAccepted, One: true}, func(e mail.Event, _ string) bool {
 		found = e
 		return false
 	})
-	if partial := (*service.Partial)(nil); errors.As(err, &partial) {
-		err = nil // the answer as a whole says that it lacks members
+	if found.Kind != 0 {
+		err = nil // whoever is missing has no other
 	}
 	return found, err
 }

@@ -126,7 +126,7 @@ func (q *query) readLog(p logPage) (list []logRecord, next *string, err error) {
 			return true
 		}
 		accepted := &e
-		if !p.received {
+		if foreign := q.who.OwnData && e.User != q.who.Name; !p.received && (foreign || p.skip == 0 && len(list) < p.take) {
 			if accepted, broken = q.heads.Head(q.ctx, e.Message, q.acceptance); broken != nil {
 				return false
 			}

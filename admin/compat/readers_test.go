@@ -86,6 +86,16 @@ func logged(t *testing.T, body string) (string, *string) {
 	return strings.Join(got, ", "), out.Next
 }
 
+// TestSkippedRecords: nobody looks for the acceptance of a record that is only skipped.
+func TestSkippedRecords(t *testing.T) {
+	s := newSite(t)
+	base := s.serve(t)
+	_, _, body := get(t, base+"/baremail/v1/logs?limit=1&page=3&source_ip=198.51.100.7", "ann@shop.example")
+	if got, _ := logged(t, body); got != "failure 552 taro@docomo.ne.jp" || s.lookups != 1 {
+		t.Errorf("%s after %d look-ups", got, s.lookups)
+	}
+}
+
 // TestTSV: what each path answers, byte by byte (requirement B9).
 func TestTSV(t *testing.T) {
 	for _, row := range []struct{ name, user, path string }{
@@ -114,6 +124,29 @@ func TestTSV(t *testing.T) {
 	}
 }
 
+// TestStatusWords: the log of deliveries takes the words that it writes, and those of the native API.
+func TestStatusWords(t *testing.T) {
+	s := newSite(t)
+	for _, i := range []int{3, 4} { // once more, for the name service
+		e := s.events[i]
+		e.Stage = mail.StageDNS
+		s.events = append(s.events, e)
+	}
+	base := s.serve(t) + "/srs/v1/log/delivery?status="
+	for word, want := range map[string]string{"success": "success", "temporary+failure": "temporary failure", "failure": "failure",
+		"dns+temporary+failure": "dns temporary failure", "dns+failure": "dns failure",
+		"succeeded": "success", "deferred": "temporary failure,dns temporary failure", "failed": "failure,dns failure"} {
+		_, _, body := get(t, base+word, "ann@shop.example")
+		var got []string
+		for _, line := range strings.Split(strings.TrimSuffix(body, "\n"), "\n")[1:] {
+			got = append(got, strings.Split(line, "\t")[7])
+		}
+		if strings.Join(got, ",") != want {
+			t.Errorf("%s: %q, want %s", word, got, want)
+		}
+	}
+}
+
 // TestTSVChanges: stop, discard and resume of a group, and the reset of an address.
 func TestTSVChanges(t *testing.T) {
 	s := newSite(t)
@@ -128,6 +161,8 @@ func TestTSVChanges(t *testing.T) {
 		{"stop", "ann@shop.example", "group?name=g%201&op=stop", 200, "g 1\tstopping\t9"},
 		{"discard", "", "group?name=g%201&op=discard&tenant=shop", 200, "g 1\tstopped\t9"},
 		{"resume", "", "group?name=g%201&op=resume&tenant=shop", 200, "g 1\topen\t9"},
+		{"stop before any mail", "ann@shop.example", "group?name=empty&op=stop", 200, "empty\tstopping\t9"},
+		{"resume before any mail", "ann@shop.example", "group?name=empty&op=resume", 200, "empty\topen\t0"},
 		{"no such group", "", "group?name=g2", 404, "ERROR\t12-001\tname: It was not found."},
 		{"a reader resets nothing", "reader@shop.example", "error-address/reset?address=hanako@example.jp", 403, "ERROR\t13-002\tThe API user has no permission for this action."},
 		{"reset", "ann@shop.example", "error-address/reset?address=hanako@example.jp", 200, "success"},
@@ -163,6 +198,7 @@ func TestReaderRefusals(t *testing.T) {
 		{"no addresses for him", "blind@shop.example", "/baremail/v1/logs", 403, "13-002"},
 		{"another tenant", "ann@shop.example", "/srs/v1/log/delivery?tenant=other", 403, "13-002"},
 		{"own data only", "own@shop.example", "/srs/v1/queue", 403, "13-002"},
+		{"own data only, of a group", "own@shop.example", "/srs/v1/group?name=g%201", 403, "13-002"},
 		{"kind", "", "/baremail/v1/logs?kind=both", 400, "10-003"},
 		{"limit", "", "/baremail/v1/logs?limit=1001", 400, "10-003"},
 		{"page", "", "/baremail/v1/logs?page=-1", 400, "10-003"},

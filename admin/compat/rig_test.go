@@ -50,6 +50,9 @@ type site struct {
 	counted service.StatisticsQuery // what was asked for last
 	stopped string                  // a group
 	reset   []string
+	broken  error         // how searches end, after all events
+	lookups int           // of acceptances
+	walks   int           // of lists
 	hold    chan struct{} // searches wait until it is closed
 	entered chan struct{} // one for each search that waits
 }
@@ -69,6 +72,9 @@ func (s *site) Search(ctx context.Context, q service.EventQuery, yield func(mail
 	if s.hold != nil {
 		s.entered <- struct{}{}
 		<-s.hold
+	}
+	if !q.Message.IsZero() {
+		s.lookups++
 	}
 	after := -1
 	if q.After != "" {
@@ -90,6 +96,9 @@ func (s *site) Search(ctx context.Context, q service.EventQuery, yield func(mail
 			return nil
 		}
 	}
+	if s.broken != nil {
+		return s.broken
+	}
 	if s.missing != nil {
 		return &service.Partial{Missing: s.missing}
 	}
@@ -101,6 +110,7 @@ func (s *site) Trace(context.Context, service.TraceQuery) (service.Trace, error)
 }
 
 func (s *site) List(_ context.Context, q service.SuppressionQuery, yield func(service.Suppression, string) bool) error {
+	s.walks++
 	for i, b := range s.blocked {
 		if (q.Tenant == "" || b.Tenant == q.Tenant) && b.List == q.List && strings.Contains(b.Address.Fold(), strings.ToLower(q.Part)) && !yield(b, strconv.Itoa(i)) {
 			return nil
@@ -112,6 +122,9 @@ func (s *site) List(_ context.Context, q service.SuppressionQuery, yield func(se
 func (s *site) Remove(_ context.Context, at service.Place, list []mail.Address, author string) (int, error) {
 	before := len(s.blocked)
 	s.blocked = slices.DeleteFunc(s.blocked, func(b service.Suppression) bool {
+		if at.List == service.Unsubscribe && b.List == service.Leaving {
+			b.List = at.List
+		}
 		return b.Place == at && slices.ContainsFunc(list, func(a mail.Address) bool { return a.Fold() == b.Address.Fold() })
 	})
 	return before - len(s.blocked), nil
@@ -157,6 +170,9 @@ func (s *site) Groups(context.Context) ([]service.Group, error) {
 	g := service.Group{Name: "g 1", Tenant: "shop", State: service.GroupOpen}
 	if g.Counters[service.Undelivered], g.Counters[service.Retry] = 7, 2; s.stopped == g.Name {
 		g.State = service.GroupStopped
+	}
+	if s.stopped == "empty" {
+		return []service.Group{{Name: "empty", Tenant: "shop", State: service.GroupStopped}}, nil
 	}
 	return []service.Group{g, {Name: "g 1", Tenant: "other", State: service.GroupOpen}}, nil
 }

@@ -2,7 +2,9 @@ package compat_test
 
 import (
 	"archive/zip"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -12,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/mail"
 )
 
 // form is a call's parameters: those of ann, with more and others.
@@ -309,6 +312,41 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// TestDownloadEnds: a download that lacks what a member knows is whole, and says so behind its end; one that fails breaks off.
+func TestDownloadEnds(t *testing.T) {
+	s := newSite(t)
+	base := s.serve(t)
+	load := func() (*http.Response, string, error) {
+		t.Helper()
+		resp, err := http.PostForm(base+"/transaction/v2/blocks/download.json", form("removed=true"))
+		if err != nil {
+			return nil, "", err
+		}
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		return resp, string(raw), err
+	}
+	s.missing = []service.Absent{{Name: "n2", Reason: "no answer within 2s"}}
+	for _, n := range []int{1, 5000} {
+		for i := range n {
+			e := s.events[len(s.events)-1]
+			e.To = mail.Address(fmt.Sprintf("%x@example.jp", sha256.Sum256([]byte{byte(i), byte(i >> 8)})))
+			s.events = append(s.events, e)
+		}
+		resp, body, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := zip.NewReader(strings.NewReader(body), int64(len(body))); err != nil || resp.Trailer.Get("Ekiden-Missing") != "n2" {
+			t.Errorf("%d octets: %v, head %v, trailer %v", len(body), err, resp.Header, resp.Trailer)
+		}
+	}
+	s.broken = service.ErrSealed
+	if resp, _, err := load(); err == nil {
+		t.Errorf("a broken download ended with %s", resp.Status)
+	}
+}
+
 // TestBlocks: the block list by address, day and page, as a download, and how addresses leave it (requirement B5).
 func TestBlocks(t *testing.T) {
 	s := newSite(t)
@@ -374,6 +412,8 @@ func TestUnsubscribes(t *testing.T) {
 		s.blocked = append(s.blocked, service.Suppression{Place: service.Place{List: service.Unsubscribe, Tenant: "shop", Filter: filter},
 			Address: "taro@docomo.ne.jp", Since: noon(t).AddDate(0, 0, -1)})
 	}
+	s.blocked = append(s.blocked, service.Suppression{Place: service.Place{List: service.Leaving, Tenant: "shop", Filter: "news"},
+		Address: "gone@docomo.ne.jp", Since: noon(t)})
 	base := s.serve(t) + "/transaction/v2/unsubscribes/"
 	download := func(params string) string {
 		t.Helper()
@@ -409,6 +449,8 @@ func TestUnsubscribes(t *testing.T) {
 		{"email=taro@docomo.ne.jp&filter_name=other", 404, "12-001 email", today + news + offers},
 		{"email=taro@docomo.ne.jp&api_user=reader@shop.example", 403, "13-002 ", today + news + offers},
 		{"", 400, "10-001 email", today + news + offers},
+		{"email=gone@docomo.ne.jp", 200, "", today + news + offers},
+		{"email=gone@docomo.ne.jp", 404, "12-001 email", today + news + offers},
 		{"email=TARO@docomo.ne.jp&filter_name=news", 200, "", today + offers},
 		{"email=taro@docomo.ne.jp&email=nobody@docomo.ne.jp", 200, "", ""},
 	} {
@@ -416,6 +458,19 @@ func TestUnsubscribes(t *testing.T) {
 		if left := download(""); status != row.status || left != row.left || row.want != "" && faultsOf(t, body) != row.want {
 			t.Errorf("%s: %d %s, left %s", row.params, status, body, left)
 		}
+	}
+}
+
+// TestManyUnsubscribes: however many addresses are to leave the lists, these are walked but once.
+func TestManyUnsubscribes(t *testing.T) {
+	s := newSite(t)
+	params := ""
+	for i := range 100 {
+		params += fmt.Sprintf("&email=a%d@docomo.ne.jp", i)
+	}
+	status, _, body := post(t, s.serve(t)+"/transaction/v2/unsubscribes/cancel.json", "application/x-www-form-urlencoded", form(params[1:]+"&email=taro@docomo.ne.jp").Encode())
+	if status != http.StatusOK || s.walks != 2 {
+		t.Errorf("%d %s after %d walks", status, body, s.walks)
 	}
 }
 

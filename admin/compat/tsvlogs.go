@@ -12,16 +12,21 @@ import (
 )
 
 // deliveryLog serves /srs/v1/log/delivery?since=&until=&group=&to=&status=: the nine columns of requirement R68, a row
-// for each attempt, and for each end without one.
+// for each attempt, and for each end without one. status is a word of the column of that name, or one of the native API.
 func (q *query) deliveryLog(w http.ResponseWriter) *faults {
 	to := strings.ToLower(q.text("to"))
-	kind, err := service.ParseStatus(q.text("status"))
-	if err != nil {
-		q.faults.add(codeRange, "status")
+	word := q.text("status")
+	kind, written := map[string]mail.EventKind{"success": mail.EventDelivered, "temporary failure": mail.EventDeferred, "failure": mail.EventFailed,
+		"dns temporary failure": mail.EventDeferred, "dns failure": mail.EventFailed}[word]
+	if !written {
+		var err error
+		if kind, err = service.ParseStatus(word); err != nil {
+			q.faults.add(codeRange, "status")
+		}
 	}
 	search := service.EventQuery{Kind: kind, Group: q.text("group"), To: mail.Address(partOf(to))}
 	wants := func(e *mail.Event) bool {
-		if to != "" && !strings.Contains(e.To.Fold(), to) {
+		if to != "" && !strings.Contains(e.To.Fold(), to) || written && logStatus(e) != word {
 			return false
 		}
 		return kind != 0 || resultOf(e.Kind) != "" && e.Kind != mail.EventBounced

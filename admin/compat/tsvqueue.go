@@ -132,12 +132,15 @@ func (q *query) resetErrors(w http.ResponseWriter) *faults {
 
 // group serves /srs/v1/group?name=&op=status|stop|resume|discard: the emergency stop of a delivery group.
 func (q *query) group(w http.ResponseWriter) *faults {
+	if q.who.OwnData { // it is of the whole tenant
+		return q.fault(q.r, codeForbidden, "")
+	}
 	name, err := service.ParseGroup(q.text("name"))
 	if err != nil {
 		q.faults.add(codeRange, "name")
 		return q.faults
 	}
-	groups := q.c.Services.Groups
+	groups, found := q.c.Services.Groups, false
 	switch op := q.text("op"); op {
 	case "", "status":
 	case "stop", "resume", "discard":
@@ -159,6 +162,7 @@ func (q *query) group(w http.ResponseWriter) *faults {
 		if no := q.fails(w, err); no != nil {
 			return no
 		}
+		found = true // a group that is open and had no mail is not listed
 	default:
 		q.faults.add(codeRange, "op")
 		return q.faults
@@ -167,7 +171,7 @@ func (q *query) group(w http.ResponseWriter) *faults {
 	if no := q.fails(w, err); no != nil {
 		return no
 	}
-	state, remaining, found := service.GroupOpen, int64(0), false
+	state, remaining := service.GroupOpen, int64(0)
 	for _, g := range list {
 		if g.Name != name || q.who.Tenant != "" && g.Tenant != q.who.Tenant && g.Tenant != "" {
 			continue

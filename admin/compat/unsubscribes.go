@@ -2,17 +2,16 @@ package compat
 
 import (
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-// eachUnsubscribe calls each with the tenant's unsubscribed addresses that hold a part, of one filter or of all.
-func (c *call) eachUnsubscribe(part, filter string, each func(*service.Suppression) bool) error {
-	q := service.SuppressionQuery{Tenant: c.user.Tenant, List: service.Unsubscribe, Part: part}
+// eachUnsubscribe calls each with the tenant's addresses on a list of those who unsubscribed that hold a part, of one filter or of
+// all.
+func (c *call) eachUnsubscribe(list, part, filter string, each func(*service.Suppression) bool) error {
+	q := service.SuppressionQuery{Tenant: c.user.Tenant, List: list, Part: part}
 	return c.c.Services.Suppressions.List(c.ctx, q, func(s service.Suppression, _ string) bool {
 		return filter != "" && s.Filter != filter || each(&s)
 	})
@@ -28,13 +27,14 @@ func (c *call) downloadUnsubscribes(w http.ResponseWriter) error {
 	}
 	within := func(at time.Time) bool { return !at.Before(since) && (until.IsZero() || at.Before(until)) }
 	return c.download(w, "unsubscribes", []string{"created", "email", "filtername"}, func(row func(...string) bool) error {
-		return c.eachUnsubscribe(part, filter, func(s *service.Suppression) bool {
+		return c.eachUnsubscribe(service.Unsubscribe, part, filter, func(s *service.Suppression) bool {
 			return !within(s.Since) || row(s.Since.In(c.user.Zone).Format(timeForm), string(s.Address), s.Filter)
 		})
 	})
 }
 
-// cancelUnsubscribes serves unsubscribes/cancel: the addresses get mail again, of one filter or of all.
+// cancelUnsubscribes serves unsubscribes/cancel: the addresses get mail again, of one filter or of all. Those that
+// wait for the batch that unsubscribes them wait no more.
 func (c *call) cancelUnsubscribes() (*answer, error) {
 	c.composition()
 	c.needed("email")
@@ -45,10 +45,14 @@ func (c *call) cancelUnsubscribes() (*answer, error) {
 	if len(c.faults.list) > 0 {
 		return nil, c.faults
 	}
-	at := map[string][]mail.Address{} // by filter
+	wanted := map[string]bool{}
 	for _, a := range list {
-		err := c.eachUnsubscribe(string(a), filter, func(s *service.Suppression) bool {
-			if strings.EqualFold(string(s.Address), string(a)) && !slices.Contains(at[s.Filter], s.Address) {
+		wanted[a.Fold()] = true
+	}
+	at := map[string][]mail.Address{} // by filter
+	for _, name := range []string{service.Unsubscribe, service.Leaving} {
+		err := c.eachUnsubscribe(name, "", filter, func(s *service.Suppression) bool {
+			if wanted[s.Address.Fold()] {
 				at[s.Filter] = append(at[s.Filter], s.Address)
 			}
 			return true

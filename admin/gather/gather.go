@@ -66,7 +66,7 @@ func Services(c Config) service.Services {
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
-	g := &gatherer{Config: c, answered: map[string]time.Time{}}
+	g := &gatherer{Config: c, answered: map[string]time.Time{}, late: map[string]time.Time{}}
 	s := c.Local
 	if s.Numbers != nil {
 		s.Numbers = numbers{g}
@@ -100,6 +100,7 @@ type gatherer struct {
 
 	mu       sync.Mutex
 	answered map[string]time.Time // when each member last answered a question of ours
+	late     map[string]time.Time // when each last did not, within its time
 }
 
 // member is who is asked.
@@ -150,17 +151,29 @@ func one[T any](ctx context.Context, g *gatherer, name string, timeout time.Dura
 	if client == nil {
 		return value, errNoWay
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	ctx, call := connect.NewClientContext(ctx)
+	limited, call := connect.NewClientContext(limited)
 	call.RequestHeader().Set(rpc.ScopeHeader, rpc.ScopeNode)
-	if value, err = question(ctx, member{client, name}); err != nil {
-		return value, err
-	}
+	value, err = question(limited, member{client, name})
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.answered[name] = clock.Wall()
-	return value, nil
+	switch {
+	case err == nil:
+		g.answered[name] = clock.Wall()
+		delete(g.late, name)
+	case limited.Err() != nil && ctx.Err() == nil:
+		g.late[name] = clock.Wall()
+	}
+	return value, err
+}
+
+// silent tells whether a member lately did not answer in time.
+func (g *gatherer) silent(name string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at, late := g.late[name]
+	return late && clock.Since(at) < silence
 }
 
 var errNoWay = errors.New("there is no connection to it")

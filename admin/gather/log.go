@@ -49,6 +49,9 @@ func (g eventLog) Search(ctx context.Context, q service.EventQuery, yield func(m
 	if err != nil {
 		return err
 	}
+	if q.One {
+		return g.any(ctx, q, yield)
+	}
 	wait := ask(ctx, g.gatherer, func(ctx context.Context, c member) (*adminpb.SearchEventsResponse, error) {
 		return c.SearchEvents(ctx, searchRequest(q, at[c.name]))
 	})
@@ -126,6 +129,37 @@ func (g eventLog) searchOf(ctx context.Context, q service.EventQuery, node, posi
 	return partial(missing)
 }
 
+// silence is how long a member that did not answer in time is not asked for single events, of which a call may want many.
+const silence = 10 * time.Second
+
+// any yields one event that matches: this node's own, or else another member's.
+func (g eventLog) any(ctx context.Context, q service.EventQuery, yield func(mail.Event, string) bool) error {
+	found := false
+	err := g.Local.Log.Search(ctx, q, func(e mail.Event, position string) bool {
+		found = true
+		yield(e, cursor{g.Name: position}.String())
+		return false
+	})
+	if err != nil || found {
+		return err
+	}
+	answers, missing := ask(ctx, g.gatherer, func(ctx context.Context, c member) (*adminpb.SearchEventsResponse, error) {
+		if g.silent(c.name) {
+			return nil, errSilent
+		}
+		return c.SearchEvents(ctx, searchRequest(q, ""))
+	})()
+	for _, a := range answers {
+		if len(a.value.Events) > 0 {
+			yield(rpc.EventOf(a.value.Events[0]), cursor{a.node: a.value.NextCursor}.String())
+			return nil
+		}
+	}
+	return partial(missing)
+}
+
+var errSilent = errors.New("it did not answer in time a moment ago")
+
 // oldest returns the stream whose next event is the oldest, nil at the end of all.
 func oldest(streams []*stream) *stream {
 	var first *stream
@@ -177,6 +211,9 @@ func searchRequest(q service.EventQuery, after string) *adminpb.SearchEventsRequ
 		Since: stamp(q.Since), Until: stamp(q.Until), Cursor: after, Limit: page, ApiData: q.APIData, Mail: q.Mail}
 	if q.Source.IsValid() {
 		r.Source = q.Source.String()
+	}
+	if q.One {
+		r.Limit = 1
 	}
 	for _, s := range q.Status {
 		r.Classes = append(r.Classes, uint32(s))

@@ -66,7 +66,7 @@ type Suppressions interface {
 	Add(ctx context.Context, list []Suppression) (added int, err error)
 	// Import is Add for one piece of a long list: it gives way to everything else that the members agree on.
 	Import(ctx context.Context, list []Suppression) (added int, err error)
-	// Remove returns how many stood at that place.
+	// Remove returns how many stood at that place; whoever is taken off Unsubscribe is so off Leaving, and counts there, too.
 	Remove(ctx context.Context, at Place, list []mail.Address, author string) (removed int, err error)
 	// Reset forgets the errors counted for the addresses (requirement R100), and returns for how many there were any.
 	Reset(ctx context.Context, tenant string, list []mail.Address, author string) (reset int, err error)

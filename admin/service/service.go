@@ -280,6 +280,7 @@ type EventQuery struct {
 	Until   time.Time      // exclusive
 	After   string         // position of the last event seen; "" = from the beginning
 	Mail    bool           // with the mail that told of bounces and complaints (requirement R71)
+	One     bool           // any event that matches is as good as another: no other member is asked where this one has it
 }
 
 // MailPage bounds a page of events that come with mail: 3 MiB of it.
