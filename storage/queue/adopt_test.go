@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,7 +127,19 @@ func TestAdoptPressingMailFirst(t *testing.T) {
 	put("soon@a.example.jp", 50, time.Minute)
 	put("tomorrow@a.example.jp", 50, 24*time.Hour)
 	r, _ := newShippingRig(t)
-	a := adoptionOf(dead.Lineage(), f.standing())
+	records := f.standing()
+	a := adoptionOf(dead.Lineage(), records)
+	var passes []int // records given in each
+	a.Records = func(each func(key, value []byte) error) error {
+		passes = append(passes, 0)
+		for _, k := range slices.Sorted(maps.Keys(records)) {
+			passes[len(passes)-1]++
+			if err := each([]byte(k), []byte(records[k])); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	var order []mail.Address
 	a.Offer = func(ds []mail.Delivery) {
 		for _, d := range ds {
@@ -138,6 +151,9 @@ func TestAdoptPressingMailFirst(t *testing.T) {
 	}
 	if !pressing[order[0]] || !pressing[order[1]] {
 		t.Errorf("the first to be offered were %s and %s", order[0], order[1])
+	}
+	if all := len(records); len(passes) != 3 || passes[0] != all || passes[1] >= all || passes[2] != all {
+		t.Errorf("of %d records %v were read: the second pass goes no further than to the last that presses", all, passes)
 	}
 }
 
