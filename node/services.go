@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/source"
@@ -241,7 +242,7 @@ func (n logService) Search(ctx context.Context, q service.EventQuery, yield func
 	if err != nil {
 		return err
 	}
-	after, err := events.ParseCursor(q.After)
+	after, err := events.ParseCursor(strings.TrimPrefix(q.After, n.cfg.Node.Name+"@")) // with the name, as webhooks tell it
 	if err != nil {
 		return fmt.Errorf("%w: cursor: %w", service.ErrInvalid, err)
 	}

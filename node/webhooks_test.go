@@ -16,6 +16,7 @@ type hookReceiver struct {
 	*httptest.Server
 
 	mu     sync.Mutex
+	cursor string // of the newest post
 	down   bool
 	events map[string]int // "type status recipient" -> how often
 	names  map[string]bool
@@ -27,6 +28,7 @@ func startHookReceiver(t *testing.T) *hookReceiver {
 	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var post struct {
 			Type   string              `json:"event_type"`
+			Cursor string              `json:"cursor"`
 			Events []map[string]string `json:"event"`
 		}
 		if err := json.NewDecoder(r.Body).Decode(&post); err != nil {
@@ -34,6 +36,7 @@ func startHookReceiver(t *testing.T) *hookReceiver {
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
+		h.cursor = post.Cursor
 		if h.down {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
@@ -90,6 +93,12 @@ func TestWebhooks(t *testing.T) {
 	}
 	send(0)
 	mustBecome(t, "the first round posted", func() bool { return hook.count() == len(want) })
+	hook.mu.Lock()
+	cursor := hook.cursor
+	hook.mu.Unlock()
+	if all, rest := r.events("limit=1000"), r.events("limit=1000&cursor="+cursor); len(rest) >= len(all) || !strings.HasPrefix(cursor, "n1@") {
+		t.Errorf("behind cursor %s are %d events of %d", cursor, len(rest), len(all))
+	}
 	hook.switchOff(true)
 	send(1)
 	r.atRest()
