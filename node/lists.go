@@ -29,8 +29,11 @@ const (
 // listed is a tenant and a receiver.
 type listed struct{ Tenant, Receiver string }
 
-// String names the pair in the book; names of tenants and receivers have no spaces.
+// String names the pair for people.
 func (p listed) String() string { return p.Tenant + " " + p.Receiver }
+
+// key names the pair in the book: no name has a tab.
+func (p listed) key() string { return p.Tenant + "\t" + p.Receiver }
 
 // lists watches what share of each tenant's recipients a receiver does not know, and slows the tenant's bulk mail to that
 // receiver down while there are too many (requirement D2). Each member sees what it sends itself; they judge by what all
@@ -231,7 +234,7 @@ func (x *lists) over(now time.Time) (out []ledger.ObjectChange) {
 	defer x.mu.Unlock()
 	for p, c := range x.agreed {
 		if !c.Forgiven.IsZero() && now.Sub(c.Forgiven) > suspensionKept {
-			out = append(out, ledger.ObjectChange{Kind: ledger.KindCleaning, Name: p.String(), Base: c.version, Delete: true})
+			out = append(out, ledger.ObjectChange{Kind: ledger.KindCleaning, Name: p.key(), Base: c.version, Delete: true})
 		}
 	}
 	return out
@@ -295,7 +298,7 @@ func putCleaning(c *cleaning, base uint64) (*ledger.PutObjects, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: encode cleaning: %w", err)
 	}
-	return &ledger.PutObjects{Changes: []ledger.ObjectChange{{Kind: ledger.KindCleaning, Name: c.String(), Data: data, Base: base}}}, nil
+	return &ledger.PutObjects{Changes: []ledger.ObjectChange{{Kind: ledger.KindCleaning, Name: c.key(), Data: data, Base: base}}}, nil
 }
 
 // noteCleaning tells log and audit trail; author is who ended it, "" = the lists did.

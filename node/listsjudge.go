@@ -194,7 +194,7 @@ func (x *lists) verdict(ctx context.Context, m *member, e *engine, pairs []liste
 			e.actors.Destinations().Resort()
 		}
 		if slowed && known.version > 0 && (limit == 0 || s.Clean(limit)) {
-			cmd := &ledger.PutObjects{Changes: []ledger.ObjectChange{{Kind: ledger.KindCleaning, Name: p.String(), Base: known.version, Delete: true}}}
+			cmd := &ledger.PutObjects{Changes: []ledger.ObjectChange{{Kind: ledger.KindCleaning, Name: p.key(), Base: known.version, Delete: true}}}
 			if m.agrees(ctx, cmd) {
 				m.noteCleaning(ctx, "cleaning ended", "", &known.cleaning, s)
 			}

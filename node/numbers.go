@@ -73,6 +73,17 @@ func (n *numbers) of(receiver string) (delivered, deferred, failed int64) {
 	return tally[mail.EventDelivered].Load(), tally[mail.EventDeferred].Load(), tally[mail.EventFailed].Load()
 }
 
+// each tells how many outcomes deliveries to each receiver had since the start.
+func (n *numbers) each(f func(receiver string, outcomes int64)) {
+	n.receivers.Range(func(receiver, t any) bool {
+		if name := receiver.(string); name != "" {
+			delivered, deferred, failed := n.of(name)
+			f(name, delivered+deferred+failed)
+		}
+		return true
+	})
+}
+
 func (n *numbers) tally(receiver string) *tally {
 	if t, ok := n.receivers.Load(receiver); ok {
 		return t.(*tally)

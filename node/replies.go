@@ -68,3 +68,20 @@ func (n replyService) ReplyRules(context.Context) ([]service.ReplyRule, error) {
 	}
 	return out, nil
 }
+
+// ReceiverRows implements service.Replies: a row is hit by each outcome of a delivery whose receiver it is.
+func (n replyService) ReceiverRows(context.Context) ([]service.ReceiverRow, error) {
+	rules := n.book.now.Load().rules
+	hits := map[string]uint64{}
+	n.numbers.each(func(receiver string, outcomes int64) {
+		if row, ok := rules.RowOf(receiver); ok {
+			hits[row] += uint64(outcomes)
+		}
+	})
+	var out []service.ReceiverRow
+	for _, r := range rules.Rows() {
+		out = append(out, service.ReceiverRow{Name: r.Name, Matches: r.Matches, Own: r.Own, Limits: r.Limits, Source: r.Source, Date: r.Date,
+			Hits: hits[r.Name]})
+	}
+	return out, nil
+}

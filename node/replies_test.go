@@ -29,11 +29,20 @@ func TestReplyRulesChangeAtRunTime(t *testing.T) {
 		Hits int `json:",string"`
 	}
 	rules := func(r *rig) map[string]int {
-		var a struct{ Rules []rule }
+		var a struct {
+			Rules     []rule
+			Receivers []struct {
+				Name string
+				Hits int `json:",string"`
+			}
+		}
 		r.call("POST", "/ekiden.admin.v1.AdminService/ListReplyRules", map[string]string{}, &a)
 		by := map[string]int{}
 		for _, one := range a.Rules {
 			by[one.Rule] = one.Hits
+		}
+		for _, one := range a.Receivers {
+			by["row "+one.Name] = one.Hits
 		}
 		return by
 	}
@@ -52,6 +61,7 @@ func TestReplyRulesChangeAtRunTime(t *testing.T) {
 		t.Fatalf("class %d before there is a rule", got)
 	}
 	apply(`receivers:
+  - {name: b, domains: [b.test]}
   - name: default
     replies: [{name: house, codes: [550], text: [house is full], status: capacity, scope: recipient, source: a letter}]
 `)
@@ -63,6 +73,10 @@ func TestReplyRulesChangeAtRunTime(t *testing.T) {
 	}
 	if n := rules(n1)["own/default/house"]; n != 1 {
 		t.Errorf("%d hits at n1, %d at n2", n, rules(n2)["own/default/house"])
+	}
+	class("full4@b.test")
+	if n := rules(n1); n["row b"] != 1 || n["row docomo"] != 0 {
+		t.Errorf("the row of b.test had %d deliveries, docomo's %d", n["row b"], n["row docomo"])
 	}
 	apply("")
 	mustBecome(t, "the rule is gone", func() bool { _, there := rules(n2)["own/default/house"]; return !there })

@@ -6525,8 +6525,9 @@ func (*ListReplyRulesRequest) Descriptor() ([]byte, []int) {
 
 type ListReplyRulesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rules         []*ReplyRule           `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`     // in the order in which they are asked: an operator's first
-	Missing       []*Absent              `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"` // their hits are not counted here
+	Rules         []*ReplyRule           `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`         // in the order in which they are asked: an operator's first
+	Missing       []*Absent              `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`     // their hits are not counted here
+	Receivers     []*ReceiverRow         `protobuf:"bytes,3,rep,name=receivers,proto3" json:"receivers,omitempty"` // who is who, and what each bears: an operator's first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6575,6 +6576,106 @@ func (x *ListReplyRulesResponse) GetMissing() []*Absent {
 	return nil
 }
 
+func (x *ListReplyRulesResponse) GetReceivers() []*ReceiverRow {
+	if x != nil {
+		return x.Receivers
+	}
+	return nil
+}
+
+// Who a receiver is, and what it bears.
+type ReceiverRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Matches       []string               `protobuf:"bytes,2,rep,name=matches,proto3" json:"matches,omitempty"` // "docomo.ne.jp", "*.ezweb.ne.jp", "mx .google.com"; none of "default", which has the rest
+	Own           bool                   `protobuf:"varint,3,opt,name=own,proto3" json:"own,omitempty"`        // of the settings; else built in
+	Limits        string                 `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`   // in words
+	Source        string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`   // where it is known from
+	Date          string                 `protobuf:"bytes,6,opt,name=date,proto3" json:"date,omitempty"`       // when that was true
+	Hits          uint64                 `protobuf:"varint,7,opt,name=hits,proto3" json:"hits,omitempty"`      // outcomes of deliveries that it was the row of, since the nodes started
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiverRow) Reset() {
+	*x = ReceiverRow{}
+	mi := &file_admin_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiverRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiverRow) ProtoMessage() {}
+
+func (x *ReceiverRow) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiverRow.ProtoReflect.Descriptor instead.
+func (*ReceiverRow) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{98}
+}
+
+func (x *ReceiverRow) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReceiverRow) GetMatches() []string {
+	if x != nil {
+		return x.Matches
+	}
+	return nil
+}
+
+func (x *ReceiverRow) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *ReceiverRow) GetLimits() string {
+	if x != nil {
+		return x.Limits
+	}
+	return ""
+}
+
+func (x *ReceiverRow) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ReceiverRow) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *ReceiverRow) GetHits() uint64 {
+	if x != nil {
+		return x.Hits
+	}
+	return 0
+}
+
 // What an answer means, and what is done about it.
 type ReplyRule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6594,7 +6695,7 @@ type ReplyRule struct {
 
 func (x *ReplyRule) Reset() {
 	*x = ReplyRule{}
-	mi := &file_admin_proto_msgTypes[98]
+	mi := &file_admin_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6606,7 +6707,7 @@ func (x *ReplyRule) String() string {
 func (*ReplyRule) ProtoMessage() {}
 
 func (x *ReplyRule) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[98]
+	mi := &file_admin_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6619,7 +6720,7 @@ func (x *ReplyRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplyRule.ProtoReflect.Descriptor instead.
 func (*ReplyRule) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{98}
+	return file_admin_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *ReplyRule) GetRule() string {
@@ -6705,7 +6806,7 @@ type KeyHolder struct {
 
 func (x *KeyHolder) Reset() {
 	*x = KeyHolder{}
-	mi := &file_admin_proto_msgTypes[99]
+	mi := &file_admin_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6717,7 +6818,7 @@ func (x *KeyHolder) String() string {
 func (*KeyHolder) ProtoMessage() {}
 
 func (x *KeyHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[99]
+	mi := &file_admin_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6730,7 +6831,7 @@ func (x *KeyHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyHolder.ProtoReflect.Descriptor instead.
 func (*KeyHolder) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{99}
+	return file_admin_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *KeyHolder) GetName() string {
@@ -6770,7 +6871,7 @@ type ListDeliveryStopsRequest struct {
 
 func (x *ListDeliveryStopsRequest) Reset() {
 	*x = ListDeliveryStopsRequest{}
-	mi := &file_admin_proto_msgTypes[100]
+	mi := &file_admin_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6782,7 +6883,7 @@ func (x *ListDeliveryStopsRequest) String() string {
 func (*ListDeliveryStopsRequest) ProtoMessage() {}
 
 func (x *ListDeliveryStopsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[100]
+	mi := &file_admin_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6795,7 +6896,7 @@ func (x *ListDeliveryStopsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveryStopsRequest.ProtoReflect.Descriptor instead.
 func (*ListDeliveryStopsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{100}
+	return file_admin_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *ListDeliveryStopsRequest) GetTenant() string {
@@ -6814,7 +6915,7 @@ type ListDeliveryStopsResponse struct {
 
 func (x *ListDeliveryStopsResponse) Reset() {
 	*x = ListDeliveryStopsResponse{}
-	mi := &file_admin_proto_msgTypes[101]
+	mi := &file_admin_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6826,7 +6927,7 @@ func (x *ListDeliveryStopsResponse) String() string {
 func (*ListDeliveryStopsResponse) ProtoMessage() {}
 
 func (x *ListDeliveryStopsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[101]
+	mi := &file_admin_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6839,7 +6940,7 @@ func (x *ListDeliveryStopsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeliveryStopsResponse.ProtoReflect.Descriptor instead.
 func (*ListDeliveryStopsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{101}
+	return file_admin_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *ListDeliveryStopsResponse) GetStops() []*DeliveryStop {
@@ -6866,7 +6967,7 @@ type DeliveryStop struct {
 
 func (x *DeliveryStop) Reset() {
 	*x = DeliveryStop{}
-	mi := &file_admin_proto_msgTypes[102]
+	mi := &file_admin_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6878,7 +6979,7 @@ func (x *DeliveryStop) String() string {
 func (*DeliveryStop) ProtoMessage() {}
 
 func (x *DeliveryStop) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[102]
+	mi := &file_admin_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6891,7 +6992,7 @@ func (x *DeliveryStop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryStop.ProtoReflect.Descriptor instead.
 func (*DeliveryStop) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{102}
+	return file_admin_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *DeliveryStop) GetTenant() string {
@@ -6965,7 +7066,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_admin_proto_msgTypes[103]
+	mi := &file_admin_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6977,7 +7078,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[103]
+	mi := &file_admin_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6990,7 +7091,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{103}
+	return file_admin_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *Token) GetName() string {
@@ -7044,7 +7145,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_admin_proto_msgTypes[104]
+	mi := &file_admin_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7056,7 +7157,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[104]
+	mi := &file_admin_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7069,7 +7170,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{104}
+	return file_admin_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *CreateTokenRequest) GetToken() *Token {
@@ -7088,7 +7189,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_admin_proto_msgTypes[105]
+	mi := &file_admin_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7100,7 +7201,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[105]
+	mi := &file_admin_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7113,7 +7214,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{105}
+	return file_admin_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -7132,7 +7233,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_admin_proto_msgTypes[106]
+	mi := &file_admin_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7144,7 +7245,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[106]
+	mi := &file_admin_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7157,7 +7258,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{106}
+	return file_admin_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *ListTokensRequest) GetTenant() string {
@@ -7176,7 +7277,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_admin_proto_msgTypes[107]
+	mi := &file_admin_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7188,7 +7289,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[107]
+	mi := &file_admin_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7201,7 +7302,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{107}
+	return file_admin_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -7220,7 +7321,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_admin_proto_msgTypes[108]
+	mi := &file_admin_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7232,7 +7333,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[108]
+	mi := &file_admin_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7245,7 +7346,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{108}
+	return file_admin_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *RevokeTokenRequest) GetName() string {
@@ -7263,7 +7364,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_admin_proto_msgTypes[109]
+	mi := &file_admin_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7275,7 +7376,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[109]
+	mi := &file_admin_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7288,7 +7389,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{109}
+	return file_admin_proto_rawDescGZIP(), []int{110}
 }
 
 var File_admin_proto protoreflect.FileDescriptor
@@ -7786,10 +7887,19 @@ const file_admin_proto_rawDesc = "" +
 	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x12\n" +
 	"\x04same\x18\x03 \x01(\bR\x04same\x12\x18\n" +
 	"\arunning\x18\x04 \x01(\bR\arunning\"\x17\n" +
-	"\x15ListReplyRulesRequest\"}\n" +
+	"\x15ListReplyRulesRequest\"\xb9\x01\n" +
 	"\x16ListReplyRulesResponse\x120\n" +
 	"\x05rules\x18\x01 \x03(\v2\x1a.ekiden.admin.v1.ReplyRuleR\x05rules\x121\n" +
-	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"\x80\x02\n" +
+	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\x12:\n" +
+	"\treceivers\x18\x03 \x03(\v2\x1c.ekiden.admin.v1.ReceiverRowR\treceivers\"\xa5\x01\n" +
+	"\vReceiverRow\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\amatches\x18\x02 \x03(\tR\amatches\x12\x10\n" +
+	"\x03own\x18\x03 \x01(\bR\x03own\x12\x16\n" +
+	"\x06limits\x18\x04 \x01(\tR\x06limits\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\x12\x12\n" +
+	"\x04date\x18\x06 \x01(\tR\x04date\x12\x12\n" +
+	"\x04hits\x18\a \x01(\x04R\x04hits\"\x80\x02\n" +
 	"\tReplyRule\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1c\n" +
 	"\treceivers\x18\x02 \x03(\tR\treceivers\x12\x10\n" +
@@ -7897,7 +8007,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 111)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 112)
 var file_admin_proto_goTypes = []any{
 	(*Absent)(nil),                     // 0: ekiden.admin.v1.Absent
 	(*GetStatusRequest)(nil),           // 1: ekiden.admin.v1.GetStatusRequest
@@ -7997,71 +8107,72 @@ var file_admin_proto_goTypes = []any{
 	(*Rebuilt)(nil),                    // 95: ekiden.admin.v1.Rebuilt
 	(*ListReplyRulesRequest)(nil),      // 96: ekiden.admin.v1.ListReplyRulesRequest
 	(*ListReplyRulesResponse)(nil),     // 97: ekiden.admin.v1.ListReplyRulesResponse
-	(*ReplyRule)(nil),                  // 98: ekiden.admin.v1.ReplyRule
-	(*KeyHolder)(nil),                  // 99: ekiden.admin.v1.KeyHolder
-	(*ListDeliveryStopsRequest)(nil),   // 100: ekiden.admin.v1.ListDeliveryStopsRequest
-	(*ListDeliveryStopsResponse)(nil),  // 101: ekiden.admin.v1.ListDeliveryStopsResponse
-	(*DeliveryStop)(nil),               // 102: ekiden.admin.v1.DeliveryStop
-	(*Token)(nil),                      // 103: ekiden.admin.v1.Token
-	(*CreateTokenRequest)(nil),         // 104: ekiden.admin.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 105: ekiden.admin.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),          // 106: ekiden.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 107: ekiden.admin.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 108: ekiden.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 109: ekiden.admin.v1.RevokeTokenResponse
-	nil,                                // 110: ekiden.admin.v1.DeliveryStop.ReasonsEntry
-	(*durationpb.Duration)(nil),        // 111: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 112: google.protobuf.Timestamp
+	(*ReceiverRow)(nil),                // 98: ekiden.admin.v1.ReceiverRow
+	(*ReplyRule)(nil),                  // 99: ekiden.admin.v1.ReplyRule
+	(*KeyHolder)(nil),                  // 100: ekiden.admin.v1.KeyHolder
+	(*ListDeliveryStopsRequest)(nil),   // 101: ekiden.admin.v1.ListDeliveryStopsRequest
+	(*ListDeliveryStopsResponse)(nil),  // 102: ekiden.admin.v1.ListDeliveryStopsResponse
+	(*DeliveryStop)(nil),               // 103: ekiden.admin.v1.DeliveryStop
+	(*Token)(nil),                      // 104: ekiden.admin.v1.Token
+	(*CreateTokenRequest)(nil),         // 105: ekiden.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 106: ekiden.admin.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 107: ekiden.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 108: ekiden.admin.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 109: ekiden.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 110: ekiden.admin.v1.RevokeTokenResponse
+	nil,                                // 111: ekiden.admin.v1.DeliveryStop.ReasonsEntry
+	(*durationpb.Duration)(nil),        // 112: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 113: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	111, // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
+	112, // 0: ekiden.admin.v1.Absent.missing_for:type_name -> google.protobuf.Duration
 	4,   // 1: ekiden.admin.v1.GetStatusResponse.reasons:type_name -> ekiden.admin.v1.Reason
-	112, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	112, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	113, // 2: ekiden.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	113, // 3: ekiden.admin.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
 	3,   // 4: ekiden.admin.v1.GetStatusResponse.conservation:type_name -> ekiden.admin.v1.Conservation
 	4,   // 5: ekiden.admin.v1.GetStatusResponse.notices:type_name -> ekiden.admin.v1.Reason
 	13,  // 6: ekiden.admin.v1.RotateKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	13,  // 7: ekiden.admin.v1.GetKeysResponse.keys:type_name -> ekiden.admin.v1.Keys
 	0,   // 8: ekiden.admin.v1.Keys.waiting:type_name -> ekiden.admin.v1.Absent
-	112, // 9: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
-	99,  // 10: ekiden.admin.v1.Keys.members:type_name -> ekiden.admin.v1.KeyHolder
+	113, // 9: ekiden.admin.v1.Keys.since:type_name -> google.protobuf.Timestamp
+	100, // 10: ekiden.admin.v1.Keys.members:type_name -> ekiden.admin.v1.KeyHolder
 	17,  // 11: ekiden.admin.v1.GetCountersResponse.buckets:type_name -> ekiden.admin.v1.CounterBucket
 	0,   // 12: ekiden.admin.v1.GetCountersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	112, // 13: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
+	113, // 13: ekiden.admin.v1.CounterBucket.start:type_name -> google.protobuf.Timestamp
 	14,  // 14: ekiden.admin.v1.CounterBucket.counters:type_name -> ekiden.admin.v1.Counters
 	20,  // 15: ekiden.admin.v1.GetQueuesResponse.queues:type_name -> ekiden.admin.v1.Queue
 	21,  // 16: ekiden.admin.v1.GetQueuesResponse.receivers:type_name -> ekiden.admin.v1.Receiver
 	0,   // 17: ekiden.admin.v1.GetQueuesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	112, // 18: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
+	113, // 18: ekiden.admin.v1.Receiver.until:type_name -> google.protobuf.Timestamp
 	25,  // 19: ekiden.admin.v1.TraceResponse.events:type_name -> ekiden.admin.v1.Event
 	24,  // 20: ekiden.admin.v1.TraceResponse.waiting:type_name -> ekiden.admin.v1.Waiting
 	0,   // 21: ekiden.admin.v1.TraceResponse.missing:type_name -> ekiden.admin.v1.Absent
-	112, // 22: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
-	112, // 23: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
-	112, // 24: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
-	112, // 25: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
-	112, // 26: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
-	112, // 27: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
-	112, // 28: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
-	111, // 29: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
+	113, // 22: ekiden.admin.v1.Waiting.due:type_name -> google.protobuf.Timestamp
+	113, // 23: ekiden.admin.v1.Waiting.expires:type_name -> google.protobuf.Timestamp
+	113, // 24: ekiden.admin.v1.Waiting.until:type_name -> google.protobuf.Timestamp
+	113, // 25: ekiden.admin.v1.Event.at:type_name -> google.protobuf.Timestamp
+	113, // 26: ekiden.admin.v1.Event.due:type_name -> google.protobuf.Timestamp
+	113, // 27: ekiden.admin.v1.Event.next:type_name -> google.protobuf.Timestamp
+	113, // 28: ekiden.admin.v1.Event.taken:type_name -> google.protobuf.Timestamp
+	112, // 29: ekiden.admin.v1.Event.for:type_name -> google.protobuf.Duration
 	26,  // 30: ekiden.admin.v1.Event.served:type_name -> ekiden.admin.v1.Served
-	112, // 31: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
-	112, // 32: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
+	113, // 31: ekiden.admin.v1.SearchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	113, // 32: ekiden.admin.v1.SearchEventsRequest.until:type_name -> google.protobuf.Timestamp
 	25,  // 33: ekiden.admin.v1.SearchEventsResponse.events:type_name -> ekiden.admin.v1.Event
 	0,   // 34: ekiden.admin.v1.SearchEventsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	31,  // 35: ekiden.admin.v1.ListGroupsResponse.groups:type_name -> ekiden.admin.v1.Group
 	0,   // 36: ekiden.admin.v1.ListGroupsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	14,  // 37: ekiden.admin.v1.Group.counters:type_name -> ekiden.admin.v1.Counters
-	112, // 38: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
+	113, // 38: ekiden.admin.v1.Group.last_sent:type_name -> google.protobuf.Timestamp
 	34,  // 39: ekiden.admin.v1.StopGroupResponse.nodes:type_name -> ekiden.admin.v1.NodeGate
-	112, // 40: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
-	111, // 41: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
+	113, // 40: ekiden.admin.v1.StopGroupResponse.last_sent:type_name -> google.protobuf.Timestamp
+	112, // 41: ekiden.admin.v1.NodeGate.missing_for:type_name -> google.protobuf.Duration
 	0,   // 42: ekiden.admin.v1.DiscardGroupResponse.missing:type_name -> ekiden.admin.v1.Absent
 	39,  // 43: ekiden.admin.v1.Suspension.subject:type_name -> ekiden.admin.v1.Subject
-	112, // 44: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
-	112, // 45: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
+	113, // 44: ekiden.admin.v1.Suspension.since:type_name -> google.protobuf.Timestamp
+	113, // 45: ekiden.admin.v1.Suspension.until:type_name -> google.protobuf.Timestamp
 	39,  // 46: ekiden.admin.v1.SuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
-	111, // 47: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
+	112, // 47: ekiden.admin.v1.SuspendRequest.for:type_name -> google.protobuf.Duration
 	40,  // 48: ekiden.admin.v1.SuspendResponse.suspension:type_name -> ekiden.admin.v1.Suspension
 	0,   // 49: ekiden.admin.v1.SuspendResponse.missing:type_name -> ekiden.admin.v1.Absent
 	39,  // 50: ekiden.admin.v1.UnsuspendRequest.subject:type_name -> ekiden.admin.v1.Subject
@@ -8071,8 +8182,8 @@ var file_admin_proto_depIdxs = []int32{
 	51,  // 54: ekiden.admin.v1.ApplySettingsResponse.changes:type_name -> ekiden.admin.v1.SettingsChange
 	52,  // 55: ekiden.admin.v1.SettingsChange.lines:type_name -> ekiden.admin.v1.SettingsLine
 	54,  // 56: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
-	112, // 57: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
-	112, // 58: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	113, // 57: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
+	113, // 58: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
 	55,  // 59: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
 	55,  // 60: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
 	55,  // 61: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
@@ -8081,14 +8192,14 @@ var file_admin_proto_depIdxs = []int32{
 	69,  // 64: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
 	0,   // 65: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
 	70,  // 66: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	112, // 67: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	113, // 67: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
 	71,  // 68: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
 	70,  // 69: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
 	80,  // 70: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	112, // 71: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	113, // 71: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
 	83,  // 72: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
 	0,   // 73: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	112, // 74: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	113, // 74: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
 	0,   // 75: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
 	88,  // 76: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
 	91,  // 77: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
@@ -8096,97 +8207,98 @@ var file_admin_proto_depIdxs = []int32{
 	0,   // 79: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
 	95,  // 80: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
 	0,   // 81: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	98,  // 82: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
+	99,  // 82: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
 	0,   // 83: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	111, // 84: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
-	102, // 85: ekiden.admin.v1.ListDeliveryStopsResponse.stops:type_name -> ekiden.admin.v1.DeliveryStop
-	110, // 86: ekiden.admin.v1.DeliveryStop.reasons:type_name -> ekiden.admin.v1.DeliveryStop.ReasonsEntry
-	112, // 87: ekiden.admin.v1.DeliveryStop.last_run:type_name -> google.protobuf.Timestamp
-	112, // 88: ekiden.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	112, // 89: ekiden.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	103, // 90: ekiden.admin.v1.CreateTokenRequest.token:type_name -> ekiden.admin.v1.Token
-	103, // 91: ekiden.admin.v1.ListTokensResponse.tokens:type_name -> ekiden.admin.v1.Token
-	1,   // 92: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	5,   // 93: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	7,   // 94: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	9,   // 95: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	11,  // 96: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	15,  // 97: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	18,  // 98: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	22,  // 99: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	27,  // 100: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	29,  // 101: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	32,  // 102: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	35,  // 103: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	37,  // 104: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	41,  // 105: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	43,  // 106: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	45,  // 107: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	47,  // 108: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	49,  // 109: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	56,  // 110: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	58,  // 111: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	60,  // 112: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	62,  // 113: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	65,  // 114: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	67,  // 115: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	72,  // 116: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	74,  // 117: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	76,  // 118: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	78,  // 119: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	81,  // 120: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
-	84,  // 121: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
-	86,  // 122: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
-	89,  // 123: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
-	93,  // 124: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
-	96,  // 125: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
-	100, // 126: ekiden.admin.v1.AdminService.ListDeliveryStops:input_type -> ekiden.admin.v1.ListDeliveryStopsRequest
-	104, // 127: ekiden.admin.v1.AdminService.CreateToken:input_type -> ekiden.admin.v1.CreateTokenRequest
-	106, // 128: ekiden.admin.v1.AdminService.ListTokens:input_type -> ekiden.admin.v1.ListTokensRequest
-	108, // 129: ekiden.admin.v1.AdminService.RevokeToken:input_type -> ekiden.admin.v1.RevokeTokenRequest
-	2,   // 130: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	6,   // 131: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	8,   // 132: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	10,  // 133: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	12,  // 134: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	16,  // 135: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	19,  // 136: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	23,  // 137: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	28,  // 138: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	30,  // 139: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	33,  // 140: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	36,  // 141: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	38,  // 142: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	42,  // 143: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	44,  // 144: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	46,  // 145: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	48,  // 146: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	50,  // 147: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	57,  // 148: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	59,  // 149: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	61,  // 150: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	63,  // 151: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	66,  // 152: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	68,  // 153: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	73,  // 154: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	75,  // 155: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	77,  // 156: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	79,  // 157: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	82,  // 158: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
-	85,  // 159: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
-	87,  // 160: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
-	90,  // 161: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
-	94,  // 162: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
-	97,  // 163: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
-	101, // 164: ekiden.admin.v1.AdminService.ListDeliveryStops:output_type -> ekiden.admin.v1.ListDeliveryStopsResponse
-	105, // 165: ekiden.admin.v1.AdminService.CreateToken:output_type -> ekiden.admin.v1.CreateTokenResponse
-	107, // 166: ekiden.admin.v1.AdminService.ListTokens:output_type -> ekiden.admin.v1.ListTokensResponse
-	109, // 167: ekiden.admin.v1.AdminService.RevokeToken:output_type -> ekiden.admin.v1.RevokeTokenResponse
-	130, // [130:168] is the sub-list for method output_type
-	92,  // [92:130] is the sub-list for method input_type
-	92,  // [92:92] is the sub-list for extension type_name
-	92,  // [92:92] is the sub-list for extension extendee
-	0,   // [0:92] is the sub-list for field type_name
+	98,  // 84: ekiden.admin.v1.ListReplyRulesResponse.receivers:type_name -> ekiden.admin.v1.ReceiverRow
+	112, // 85: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
+	103, // 86: ekiden.admin.v1.ListDeliveryStopsResponse.stops:type_name -> ekiden.admin.v1.DeliveryStop
+	111, // 87: ekiden.admin.v1.DeliveryStop.reasons:type_name -> ekiden.admin.v1.DeliveryStop.ReasonsEntry
+	113, // 88: ekiden.admin.v1.DeliveryStop.last_run:type_name -> google.protobuf.Timestamp
+	113, // 89: ekiden.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	113, // 90: ekiden.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	104, // 91: ekiden.admin.v1.CreateTokenRequest.token:type_name -> ekiden.admin.v1.Token
+	104, // 92: ekiden.admin.v1.ListTokensResponse.tokens:type_name -> ekiden.admin.v1.Token
+	1,   // 93: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	5,   // 94: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	7,   // 95: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	9,   // 96: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	11,  // 97: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	15,  // 98: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	18,  // 99: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	22,  // 100: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	27,  // 101: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	29,  // 102: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	32,  // 103: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	35,  // 104: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	37,  // 105: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	41,  // 106: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	43,  // 107: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	45,  // 108: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	47,  // 109: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	49,  // 110: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	56,  // 111: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	58,  // 112: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	60,  // 113: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	62,  // 114: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	65,  // 115: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	67,  // 116: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	72,  // 117: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	74,  // 118: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	76,  // 119: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	78,  // 120: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	81,  // 121: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	84,  // 122: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	86,  // 123: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
+	89,  // 124: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
+	93,  // 125: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
+	96,  // 126: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
+	101, // 127: ekiden.admin.v1.AdminService.ListDeliveryStops:input_type -> ekiden.admin.v1.ListDeliveryStopsRequest
+	105, // 128: ekiden.admin.v1.AdminService.CreateToken:input_type -> ekiden.admin.v1.CreateTokenRequest
+	107, // 129: ekiden.admin.v1.AdminService.ListTokens:input_type -> ekiden.admin.v1.ListTokensRequest
+	109, // 130: ekiden.admin.v1.AdminService.RevokeToken:input_type -> ekiden.admin.v1.RevokeTokenRequest
+	2,   // 131: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	6,   // 132: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	8,   // 133: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	10,  // 134: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	12,  // 135: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	16,  // 136: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	19,  // 137: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	23,  // 138: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	28,  // 139: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	30,  // 140: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	33,  // 141: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	36,  // 142: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	38,  // 143: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	42,  // 144: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	44,  // 145: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	46,  // 146: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	48,  // 147: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	50,  // 148: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	57,  // 149: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	59,  // 150: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	61,  // 151: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	63,  // 152: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	66,  // 153: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	68,  // 154: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	73,  // 155: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	75,  // 156: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	77,  // 157: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	79,  // 158: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	82,  // 159: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	85,  // 160: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	87,  // 161: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
+	90,  // 162: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
+	94,  // 163: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
+	97,  // 164: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
+	102, // 165: ekiden.admin.v1.AdminService.ListDeliveryStops:output_type -> ekiden.admin.v1.ListDeliveryStopsResponse
+	106, // 166: ekiden.admin.v1.AdminService.CreateToken:output_type -> ekiden.admin.v1.CreateTokenResponse
+	108, // 167: ekiden.admin.v1.AdminService.ListTokens:output_type -> ekiden.admin.v1.ListTokensResponse
+	110, // 168: ekiden.admin.v1.AdminService.RevokeToken:output_type -> ekiden.admin.v1.RevokeTokenResponse
+	131, // [131:169] is the sub-list for method output_type
+	93,  // [93:131] is the sub-list for method input_type
+	93,  // [93:93] is the sub-list for extension type_name
+	93,  // [93:93] is the sub-list for extension extendee
+	0,   // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -8209,7 +8321,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   111,
+			NumMessages:   112,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

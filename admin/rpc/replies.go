@@ -10,7 +10,7 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-// ListReplyRules returns the rules about answers, with their hits.
+// ListReplyRules returns the rules about answers and the receivers' rows, with their hits.
 func (h *handler) ListReplyRules(ctx context.Context, _ *adminpb.ListReplyRulesRequest) (*adminpb.ListReplyRulesResponse, error) {
 	if h.s.Replies == nil {
 		return nil, notYet("ListReplyRules", "a later release")
@@ -29,7 +29,24 @@ func (h *handler) ListReplyRules(ctx context.Context, _ *adminpb.ListReplyRulesR
 		}
 		r.Rules = append(r.Rules, p)
 	}
-	return r, nil
+	return r, h.rows(ctx, r)
+}
+
+// rows completes the answer by the receivers.
+func (h *handler) rows(ctx context.Context, r *adminpb.ListReplyRulesResponse) error {
+	list, err := h.s.Replies.ReceiverRows(ctx)
+	missing, err := absent(err)
+	if err != nil {
+		return err
+	}
+	if r.Missing == nil {
+		r.Missing = missing
+	}
+	for _, one := range list {
+		r.Receivers = append(r.Receivers, &adminpb.ReceiverRow{Name: clean(one.Name), Matches: one.Matches, Own: one.Own, Limits: one.Limits,
+			Source: clean(one.Source), Date: one.Date, Hits: one.Hits})
+	}
+	return nil
 }
 
 // ReplyRuleOf reads a rule about answers.

@@ -351,6 +351,19 @@ type Suspension struct {
 type Replies interface {
 	// ReplyRules lists those in force in the order in which they are asked.
 	ReplyRules(ctx context.Context) ([]ReplyRule, error)
+	// ReceiverRows lists who is who, and what each bears: an operator's rows first.
+	ReceiverRows(ctx context.Context) ([]ReceiverRow, error)
+}
+
+// ReceiverRow is who a receiver is, and what it bears.
+type ReceiverRow struct {
+	Name    string
+	Matches []string // domains and MX hosts
+	Own     bool     // of the settings; else built in
+	Limits  string   // in words
+	Source  string   // where it is known from …
+	Date    string   // … and when that was true
+	Hits    uint64   // outcomes of deliveries that it was the row of, since the node started
 }
 
 // ReplyRule is what an answer means, and what is done about it.

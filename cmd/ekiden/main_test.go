@@ -223,6 +223,13 @@ func (f *facts) ReplyRules(context.Context) ([]service.ReplyRule, error) {
 	}, nil
 }
 
+func (f *facts) ReceiverRows(context.Context) ([]service.ReceiverRow, error) {
+	return []service.ReceiverRow{
+		{Name: "house", Matches: []string{"house.example", "mx .house.example"}, Own: true, Limits: "3 connections", Source: "a letter of theirs", Date: "2026-11-01"},
+		{Name: "docomo", Matches: []string{"docomo.ne.jp"}, Limits: "10 connections", Source: "requirements D2", Date: "2026-07-01", Hits: 77},
+	}, nil
+}
+
 func (f *facts) Search(_ context.Context, q service.EventQuery, yield func(mail.Event, string) bool) error {
 	after := -1
 	if q.After != "" {

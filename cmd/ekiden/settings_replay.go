@@ -84,7 +84,7 @@ func (c rulesReplayCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	var rules *bounce.Rules
+	var rules rulesData
 	if c.File != "" {
 		rules, err = rulesOf(c.File)
 	} else {
@@ -105,7 +105,7 @@ func (c rulesReplayCmd) Run(a *app) error {
 				return err
 			}
 			tellMissing(a, r.Missing)
-			if err := c.page(a, rules, r.Events, &sum); err != nil {
+			if err := c.page(a, rules.Rules, r.Events, &sum); err != nil {
 				return err
 			}
 			req.Cursor, more = r.NextCursor, r.More

@@ -16,11 +16,12 @@ import (
 	"github.com/ekiden-mta/ekiden/mail/smtp"
 	"github.com/ekiden-mta/ekiden/policy/bounce"
 	"github.com/ekiden-mta/ekiden/policy/settings"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
 type settingsRulesCmds struct {
-	List   rulesListCmd   `cmd:"" default:"withargs" help:"List the rules in force, with how often each knew an answer."`
-	Lint   rulesLintCmd   `cmd:"" help:"Find rules of replies that can never decide."`
+	List   rulesListCmd   `cmd:"" default:"withargs" help:"List the rules in force, with how often each knew an answer or had mail."`
+	Lint   rulesLintCmd   `cmd:"" help:"Find rules that can never decide, and figures that can never be reached."`
 	Test   rulesTestCmd   `cmd:"" help:"Show what a reply means, and which rule says so."`
 	Replay rulesReplayCmd `cmd:"" help:"Show what rules would have made of the recorded replies."`
 }
@@ -28,12 +29,12 @@ type settingsRulesCmds struct {
 type rulesListCmd struct {
 	serverFlags
 	Receiver string `help:"Only the rules of this receiver." placeholder:"NAME"`
-	Unused   bool   `help:"Only rules that knew no answer since the nodes started."`
+	Unused   bool   `help:"Only rules that knew no answer, and receivers that had no mail, since the nodes started."`
 }
 
 func (rulesListCmd) Help() string { return "Example: ekiden settings rules --receiver docomo" }
 
-// Run prints the rules in the order in which they are asked.
+// Run prints the rules in the order in which they are asked, and behind them who the receivers are.
 func (c rulesListCmd) Run(a *app) error {
 	cl, err := c.client()
 	if err != nil {
@@ -45,6 +46,9 @@ func (c rulesListCmd) Run(a *app) error {
 	}
 	r.Rules = slices.DeleteFunc(r.Rules, func(one *adminpb.ReplyRule) bool {
 		return c.Unused && one.Hits > 0 || c.Receiver != "" && !slices.Contains(one.Receivers, c.Receiver)
+	})
+	r.Receivers = slices.DeleteFunc(r.Receivers, func(one *adminpb.ReceiverRow) bool {
+		return c.Unused && one.Hits > 0 || c.Receiver != "" && one.Name != c.Receiver
 	})
 	if a.json {
 		return printProto(a.out, r)
@@ -59,8 +63,23 @@ func (c rulesListCmd) Run(a *app) error {
 		rows = append(rows, []string{one.Rule, receivers, strconv.FormatUint(one.Hits, 10), classWords(mail.Status(one.Class)), one.Scope,
 			actionWords(one.Action, one.For.AsDuration()), one.Date, one.Source})
 	}
+	if err := table(a.out, rows); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out)
+	rows = [][]string{{"RECEIVER", "HITS", "MATCHES", "LIMITS", "DATE", "SOURCE"}}
+	for _, one := range r.Receivers {
+		matches := one.Matches
+		if len(matches) > matchesShown {
+			matches = append(slices.Clone(matches[:matchesShown]), "…")
+		}
+		rows = append(rows, []string{one.Name, strconv.FormatUint(one.Hits, 10), cmp.Or(strings.Join(matches, ", "), "the rest"), one.Limits, one.Date, one.Source})
+	}
 	return table(a.out, rows)
 }
+
+// matchesShown is how many domains and hosts of a receiver a line shows; --json has all.
+const matchesShown = 3
 
 // classWords is an error status as number and word; "-" for none.
 func classWords(s mail.Status) string {
@@ -97,77 +116,91 @@ type rulesFlags struct {
 }
 
 // rules reads them.
-func (c rulesFlags) rules(a *app) (*bounce.Rules, error) {
+func (c rulesFlags) rules(a *app) (rulesData, error) {
 	if !c.InForce {
 		return rulesOf(c.File)
 	}
 	if c.File != "" {
-		return nil, badUsage(errors.New("--file and --in-force exclude each other"))
+		return rulesData{}, badUsage(errors.New("--file and --in-force exclude each other"))
 	}
 	cl, err := c.client()
 	if err != nil {
-		return nil, err
+		return rulesData{}, err
 	}
 	return rulesInForce(a, cl)
 }
 
-func rulesInForce(a *app, cl adminpb.AdminServiceClient) (*bounce.Rules, error) {
+// rulesData are rules about receivers: what their answers mean, who they are and what they bear.
+type rulesData struct {
+	*bounce.Rules
+	receivers *shaping.Rules
+}
+
+// rulesWith are the built-in ones and an operator's.
+func rulesWith(own []settings.ReceiverRule) (d rulesData, err error) {
+	if d.receivers, err = shaping.NewRules(own); err != nil {
+		return d, err
+	}
+	d.Rules, err = bounce.New(settings.Receivers{Rules: own}.Replies()...)
+	return d, err
+}
+
+func rulesInForce(a *app, cl adminpb.AdminServiceClient) (rulesData, error) {
 	r, err := cl.GetSettings(a.ctx, &adminpb.GetSettingsRequest{})
 	if err != nil {
-		return nil, err
+		return rulesData{}, err
 	}
 	s, err := settings.Decode([]byte(r.Yaml), nil)
 	if err != nil {
-		return nil, fmt.Errorf("the settings in force cannot be read by this version: %w", err)
+		return rulesData{}, fmt.Errorf("the settings in force cannot be read by this version: %w", err)
 	}
-	return bounce.New(s.Receivers.Replies()...)
+	return rulesWith(s.Receivers.Rules)
 }
 
-// rulesOf reads a file of one of three forms: settings, a list of receivers, rules data in place of the built-in ones.
-// Without a file the built-in ones.
-func rulesOf(file string) (*bounce.Rules, error) {
+// rulesOf reads a file of one of three forms: settings, a list of receivers, rules data about answers in place of the
+// built-in ones. Without a file the built-in ones.
+func rulesOf(file string) (rulesData, error) {
 	if file == "" {
-		return bounce.New()
+		return rulesWith(nil)
 	}
 	src, err := readBounded(file)
 	if err != nil {
-		return nil, badUsage(err)
+		return rulesData{}, badUsage(err)
 	}
 	var shape any
-	if yaml.Unmarshal(src, &shape) == nil {
-		_, isSettings := shape.(map[string]any)
-		list, _ := shape.([]any)
-		has := func(key string) bool {
-			return slices.ContainsFunc(list, func(one any) bool {
-				m, _ := one.(map[string]any)
-				return m[key] != nil
-			})
-		}
-		var own []bounce.Own
-		switch {
-		case isSettings:
-			var s *settings.Settings
-			if s, err = settings.Decode(src, beside(file)); err == nil {
-				own = s.Receivers.Replies()
-			}
-		case has("replies"):
-			var rules []settings.ReceiverRule
-			if rules, err = settings.DecodeRules(src); err == nil {
-				own = settings.Receivers{Rules: rules}.Replies()
-			}
-		}
-		if err != nil {
-			return nil, badFile(file, err)
-		}
-		if isSettings || has("replies") {
-			return bounce.New(own...)
-		}
+	if err := yaml.Unmarshal(src, &shape); err != nil {
+		shape = nil // said better below
 	}
-	rules, err := bounce.Parse(src)
+	list, isList := shape.([]any)
+	_, isSettings := shape.(map[string]any)
+	data, err := rulesWith(nil)
 	if err != nil {
-		return nil, badFile(file, err)
+		return data, err
 	}
-	return rules, nil
+	switch {
+	case isSettings:
+		var s *settings.Settings
+		if s, err = settings.Decode(src, beside(file)); err == nil {
+			return rulesWith(s.Receivers.Rules)
+		}
+	case isList && !slices.ContainsFunc(list, hasRules):
+		var rows []settings.ReceiverRule
+		if rows, err = settings.DecodeRules(src); err == nil {
+			return rulesWith(rows)
+		}
+	default:
+		data.Rules, err = bounce.Parse(src)
+	}
+	if err != nil {
+		return rulesData{}, badFile(file, err)
+	}
+	return data, nil
+}
+
+// hasRules tells groups of rules about answers from receivers.
+func hasRules(one any) bool {
+	m, _ := one.(map[string]any)
+	return m["rules"] != nil
 }
 
 // badFile tells what is wrong with a file, in as many lines as there are faults.
@@ -179,6 +212,7 @@ type rulesLintCmd struct{ rulesFlags }
 
 func (rulesLintCmd) Help() string {
 	return "Example: ekiden settings rules lint -f settings.yaml\n\n" +
+		"Rules about answers, and rows of receivers: what stands behind another, names nobody, or is never reached.\n" +
 		"A built-in rule that stands behind one of your own is told, and is no failure."
 }
 
@@ -188,7 +222,7 @@ func (c rulesLintCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	found := rules.Lint()
+	found := rules.lint()
 	if a.json {
 		if err := printJSON(a.out, found); err != nil {
 			return err
@@ -210,6 +244,22 @@ func (c rulesLintCmd) Run(a *app) error {
 		return errSilent
 	}
 	return nil
+}
+
+// lint finds what does not do what its writer meant: rules about answers, rows of receivers, and rules that no row's mail comes to.
+func (d rulesData) lint() []bounce.Finding {
+	found := d.Rules.Lint()
+	for _, f := range d.receivers.Lint() {
+		found = append(found, bounce.Finding(f))
+	}
+	for _, e := range d.Entries() {
+		for _, name := range e.Receivers {
+			if !d.receivers.Names(name) {
+				found = append(found, bounce.Finding{Receiver: name, Rule: e.Rule, Text: "never matches: no receiver has that name"})
+			}
+		}
+	}
+	return found
 }
 
 type rulesTestCmd struct {

@@ -25,6 +25,7 @@ const defaultRule = settings.DefaultReceiver
 // Rules finds the limits of a destination. It never changes once built.
 type Rules struct {
 	all      []settings.ReceiverRule
+	builtin  int               // so many of all are; the operator's come behind them
 	rest     Limits            // of the default rule
 	domains  map[string]Limits // exact domains
 	suffixes map[string]Limits // ".ezweb.ne.jp" for "*.ezweb.ne.jp"
@@ -50,6 +51,7 @@ func NewRules(extra []settings.ReceiverRule) (*Rules, error) {
 			all = append(all, r)
 		}
 	}
+	own := len(all)
 	for _, r := range extra {
 		if replaced[r.Name] {
 			all = append(all, r)
@@ -58,6 +60,7 @@ func NewRules(extra []settings.ReceiverRule) (*Rules, error) {
 
 	r := &Rules{
 		all:      all,
+		builtin:  own,
 		rest:     Limits{Queue: "pc", Connections: 1, TLS: "opportunistic"},
 		domains:  map[string]Limits{},
 		suffixes: map[string]Limits{},

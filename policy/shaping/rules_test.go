@@ -95,8 +95,8 @@ func TestExtraRules(t *testing.T) {
 	}
 }
 
-// TestLint: a rule that can never match, or that does not say where it comes from, is a fault of the data.
-func TestLint(t *testing.T) {
+// TestEveryRowServes: a rule that can never match, or that does not say where it comes from, is a fault of the data.
+func TestEveryRowServes(t *testing.T) {
 	r := mustRules(t)
 	for _, rule := range r.All() {
 		t.Run(rule.Name, func(t *testing.T) {
