@@ -143,6 +143,50 @@ func TestGreylistedMailKeepsItsSource(t *testing.T) {
 	}
 }
 
+// TestListedMailGoesElsewhere: a delivery that was refused because its source is listed is tried again from another source,
+// although the source goes on with other mail (R43, any/listed of receivers.md 3).
+func TestListedMailGoesElsewhere(t *testing.T) {
+	listed := &mail.Advice{Rule: "any/listed", Action: mail.ActSuspend, For: time.Hour, After: 1000, Within: time.Hour, Elsewhere: true}
+	b := newBed(t, func(c *actors.Config) {
+		c.Sources = map[string][]netip.Addr{"default": fourSources}
+	})
+	var mu sync.Mutex
+	from := map[mail.Seq][]netip.Addr{}
+	b.courier.Answer = func(t protocol.Trip, j *mail.Job) mail.Outcome {
+		mu.Lock()
+		defer mu.Unlock()
+		seq := j.Delivery.Seq
+		from[seq] = append(from[seq], t.Source)
+		if seq%20 == 0 && len(from[seq]) == 1 {
+			return mail.Outcome{Result: mail.Deferred, Stage: mail.StageRcpt, Scope: mail.ScopeSource, Source: t.Source,
+				Reply: smtp.Reply{Code: 554, Text: "blocked using a list"}, Advice: listed}
+		}
+		return mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot, Source: t.Source}
+	}
+	b.submit(800, many(40))
+	b.until(t, func() bool {
+		b.clock.Advance(100 * time.Millisecond)
+		return b.queue.Finals() == 800
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	again, second := 0, map[netip.Addr]bool{}
+	for seq, as := range from {
+		if seq%20 != 0 {
+			continue
+		}
+		again++
+		if len(as) != 2 || as[0] == as[1] {
+			t.Errorf("delivery %d was sent from %v", seq, as)
+		} else {
+			second[as[1]] = true
+		}
+	}
+	if again != 40 || len(second) < 2 {
+		t.Errorf("%d went on by %d sources", again, len(second))
+	}
+}
+
 func TestRetriesUntilLifetimeEnds(t *testing.T) { // R46
 	b := newBed(t, nil)
 	b.courier.Answer = func(protocol.Trip, *mail.Job) mail.Outcome {

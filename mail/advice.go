@@ -15,6 +15,7 @@ type Advice struct {
 	Connections   int           // of ActLimit: at most; 0 = as it is
 	PerConnection int           // of ActLimit: messages on one connection, at most; 0 = as it is
 	Rate          float64       // of ActLimit: messages a second, at most; 0 = as it is
+	Elsewhere     bool          // the delivery's next attempt is to come from another source
 	NoSuppress    bool          // says nothing about the address: never counts against it
 	Release       time.Duration // of an address that is suppressed for it: when to try it again; 0 = never by itself
 	Alert         bool          // somebody should look

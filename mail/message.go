@@ -100,7 +100,7 @@ type Delivery struct {
 	Size        int           // octets of the body
 	Priority    uint8         // 1-99, larger first, 50 = normal (requirement R35)
 	Attempts    uint16        // transactions tried so far
-	Source      netip.Addr    // greylisted from here: where to try again from, while that may send; the zero Addr = any
+	Source      netip.Addr    // where to try again from, while that may send: greylisted from here, or refused another source for what that is; the zero Addr = any
 	Cleaning    bool          // slowed-down delivery (requirement R24)
 	Reserved    bool          // waits for a reservation made by a steering header (requirement R26)
 	EightBit    bool          // body holds octets above 127

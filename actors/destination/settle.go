@@ -2,6 +2,7 @@ package destination
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
@@ -38,22 +39,43 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 			next.Attempts++
 		}
 		next.InDoubt = next.InDoubt || o.InDoubt
-		next.Source = comesFrom(d, &o)
+		next.Source = b.comesFrom(now, d, &o, receiver)
 		s.Next, s.Event.Next = &next, next.Due
 	}
 	b.env.Queue.Settle(s, b.durable(p, s.Next, b.watched(&s, done)))
 }
 
 // comesFrom is where a deferred delivery is to be tried again from. Whoever greylists knows a sender by its address: from
-// another it would be a stranger again. An answer to the recipient that says something else is over with that.
-func comesFrom(d *mail.Delivery, o *mail.Outcome) netip.Addr {
+// another it would be a stranger again. What was refused because of its source's address goes by another one (R43). An answer
+// to the recipient that says something else is over with that.
+func (b *Outbox) comesFrom(now time.Time, d *mail.Delivery, o *mail.Outcome, receiver string) netip.Addr {
 	switch {
 	case o.Advice != nil && o.Advice.Action == mail.ActSameSource:
 		return o.Source
+	case o.Advice != nil && o.Advice.Elsewhere:
+		return b.elsewhere(now, d, o.Source, receiver)
 	case o.Stage >= mail.StageRcpt && !o.Reply.IsZero():
 		return noSource
 	}
 	return d.Source
+}
+
+// elsewhere is another source of the delivery's pool that is not suspended: not the same for all deliveries, so that none of
+// them gets everything that one was refused.
+func (b *Outbox) elsewhere(now time.Time, d *mail.Delivery, not netip.Addr, receiver string) netip.Addr {
+	pool := b.env.Sources(d.Pool)
+	at := slices.Index(pool, not)
+	if at < 0 || len(pool) < 2 {
+		return noSource
+	}
+	others := len(pool) - 1
+	for i := range others {
+		a := pool[(at+1+(int(d.Seq%mail.Seq(others))+i)%others)%len(pool)]
+		if b.env.Suspensions.match(now, b.domain, receiver, a, d) == nil {
+			return a
+		}
+	}
+	return noSource
 }
 
 // durable is what the store calls once a settlement is safe.

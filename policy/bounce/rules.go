@@ -155,6 +155,7 @@ func advise(c *rowCheck, w *Row, g *group, scope mail.Scope) *mail.Advice {
 	a := &mail.Advice{Rule: g.Name + "/" + w.Name, After: w.After, Connections: w.Connections, PerConnection: w.PerConnection,
 		Rate: w.Rate, NoSuppress: w.NoSuppress || scope != mail.ScopeRecipient, Alert: w.Alert}
 	a.Action, a.Then = oneOf(c, "act", w.Act, actionNames()), w.Then.read(c)
+	a.Elsewhere = w.Retry && scope == mail.ScopeSource && a.Action == mail.ActSuspend
 	if len(w.Also) > 0 {
 		a.Scopes = append(a.Scopes, scope)
 	}
