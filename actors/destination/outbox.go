@@ -43,6 +43,7 @@ type Outbox struct {
 	swept   time.Time   // when flight was last looked through for what sits behind a silent dot
 	hosts   []mail.Host // of the route, where a filter asks for them
 	status  Status
+	largest int // octets of a message that the receiver takes; 0 = not known
 }
 
 // shelf is the part of the window that belongs to one pool, and in it to cleaning mail, to a speed filter, to what is
@@ -387,9 +388,12 @@ const takeExpired = 64
 // Take gives the next due parcel of shelf i. It settles what it meets that has outlived itself, and passes over what
 // may not be sent at the moment.
 func (b *Outbox) Take(now time.Time, i int, source netip.Addr, receiver string) (*protocol.Parcel, time.Time) {
-	p, at, dead, tell := b.take(now, i, source, receiver)
+	p, at, dead, large, tell := b.take(now, i, source, receiver)
 	for _, x := range dead {
 		b.end(now, x, receiver)
+	}
+	for _, x := range large {
+		b.refuseLarge(now, x, receiver)
 	}
 	if tell {
 		b.tell(protocol.Arrived{})
@@ -398,16 +402,16 @@ func (b *Outbox) Take(now time.Time, i int, source netip.Addr, receiver string) 
 }
 
 func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) (
-	p *protocol.Parcel, at time.Time, dead []*protocol.Parcel, tell bool,
+	p *protocol.Parcel, at time.Time, dead, large []*protocol.Parcel, tell bool,
 ) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.shelves[i]
 	s.moved = now
 	if b.env.IsHalted() || !b.env.leased() || b.env.Suspensions.match(now, b.domain, receiver, source, nil) != nil {
-		return nil, time.Time{}, nil, false
+		return nil, time.Time{}, nil, nil, false
 	}
-	for len(s.waiting) > 0 && len(dead) < takeExpired {
+	for len(s.waiting) > 0 && len(dead)+len(large) < takeExpired {
 		x := s.waiting.pop()
 		d := &x.Job.Delivery
 		if end, quiet := b.env.quiet(now, d); quiet {
@@ -425,6 +429,11 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 			b.held = true
 			continue
 		}
+		if b.largest > 0 && d.Size > b.largest && !s.speed.Routed() {
+			b.launch(x)
+			large = append(large, x)
+			continue
+		}
 		if !b.env.Suspensions.admit(now, b, d, source, receiver) {
 			b.drop(x)
 			b.held = true
@@ -433,7 +442,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 		if again, ok := b.env.begins(now, d); !ok {
 			b.env.Suspensions.answered(d.Seq, false)
 			s.waiting.push(refTo(x))
-			return nil, again, dead, tell
+			return nil, again, dead, large, tell
 		}
 		b.launch(x)
 		p = x
@@ -442,7 +451,7 @@ func (b *Outbox) take(now time.Time, i int, source netip.Addr, receiver string) 
 	if len(s.waiting) < s.share/2 && !b.told && !b.quiet && (b.disk.more || s.skipped) && b.low() {
 		b.told, tell = true, true
 	}
-	return p, time.Time{}, dead, tell
+	return p, time.Time{}, dead, large, tell
 }
 
 // closed tells whether d may not be sent now for a reason of its own.

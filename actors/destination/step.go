@@ -73,6 +73,9 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 	}
 	m.decide(now, v)
 	m.plan.Status.Receiver = m.Receiver()
+	if m.limits != nil {
+		m.plan.Size = m.limits.Size
+	}
 	return m.effects, m.plan
 }
 

@@ -1,11 +1,22 @@
 package destination
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
 )
+
+// refuseLarge ends a delivery in flight that the receiver takes nothing of that size of: it would only say so itself, at the
+// end of the whole message (requirements D2, R96 status 8).
+func (b *Outbox) refuseLarge(now time.Time, p *protocol.Parcel, receiver string) {
+	b.mu.Lock()
+	most := b.largest
+	b.mu.Unlock()
+	b.Settle(now, p, mail.Outcome{Result: mail.Failed, Stage: mail.StageNone, Status: mail.StatusSize, Scope: mail.ScopeMessage, At: now,
+		Detail: fmt.Sprintf("%d octets: %s takes messages of %d at most", p.Job.Delivery.Size, receiver, most)}, receiver, nil)
+}
 
 // suppressed tells whether d's recipient gets no mail (invariant I6).
 func (e *Env) suppressed(d *mail.Delivery) bool {

@@ -78,6 +78,7 @@ type Plan struct {
 	Quiet  bool      // arrivals are not told; the alarm will do
 	Alarm  time.Time // when the actor looks again by itself
 	Status Status
+	Size   int // octets of the largest message that the receiver takes; 0 = not known
 }
 
 // Note records the plan. It tells whether something arrived meanwhile that the actor must look at again.
@@ -85,7 +86,7 @@ func (b *Outbox) Note(p Plan) (again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	receiver := b.status.Receiver
-	b.quiet, b.alarm, b.status, b.full = p.Quiet, p.Alarm, p.Status, p.Status.Full
+	b.quiet, b.alarm, b.status, b.full, b.largest = p.Quiet, p.Alarm, p.Status, p.Status.Full, p.Size
 	if b.status.Receiver == "" {
 		b.status.Receiver = receiver // still, as far as known
 	} else if b.status.Receiver != receiver && b.env.Cleans != nil {

@@ -33,6 +33,7 @@ type ReceiverRule struct {
 	ConnectionRate float64  `yaml:"connection_rate,omitempty" json:"connection_rate,omitempty"` // new connections/s per source; 0 = inherit, -1 = no limit
 	DailyCap       int      `yaml:"daily_cap,omitempty" json:"daily_cap,omitempty"`             // messages per day and source; 0 = none
 	HourlyCap      int      `yaml:"hourly_cap,omitempty" json:"hourly_cap,omitempty"`           // messages per hour and source; 0 = none
+	SizeKB         int      `yaml:"size_kb,omitempty" json:"size_kb,omitempty"`                 // largest message it takes; 0 = not known
 	TLS            string   `yaml:"tls,omitempty" json:"tls,omitempty"`                         // opportunistic (default), required, none
 	BlockPause     Duration `yaml:"block_pause,omitempty" json:"block_pause,omitempty"`         // after 421, reset, refused connect; default 60s
 	TopOfHour      Duration `yaml:"top_of_hour,omitempty" json:"top_of_hour,omitempty"`         // extra random delay around minute 00

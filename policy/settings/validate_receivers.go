@@ -28,6 +28,7 @@ func (c *checker) rules(rules []ReceiverRule, path string) {
 			c.oneOf(r.Queue, p+".queue", queues[:]...)
 		}
 		c.between(r.Connections, p+".connections", 0, 100)
+		c.between(r.SizeKB, p+".size_kb", 0, 1<<20)
 		c.between(r.PerConnection, p+".per_connection", -1, 1_000_000)
 		c.duration(r.Interval, p+".interval", 0, 10*time.Second)
 		c.rate(r.Rate, p+".rate")

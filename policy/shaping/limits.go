@@ -22,6 +22,7 @@ type Limits struct {
 	ConnectionRate float64       // new connections a second; the bucket holds a minute's worth, at most Connections
 	DailyCap       int           // messages a UTC day
 	HourlyCap      int           // messages an hour, by the clock
+	Size           int           // octets of a message: larger ones are not sent; 0 = not known
 	TLS            string        // "opportunistic", "required", "none"
 	BlockPause     time.Duration // how long to leave the receiver alone once it blocks; doubles while probes fail …
 	BlockPauseMax  time.Duration // … up to this; 0 = four times BlockPause, so that a lifetime of half an hour survives

@@ -201,6 +201,7 @@ func (l *Limits) words() string {
 	add(l.Start > 0, "from %.4g/s", l.Start)
 	add(l.HourlyCap > 0, "%d an hour", l.HourlyCap)
 	add(l.DailyCap > 0, "%d a day", l.DailyCap)
+	add(l.Size > 0, "messages of %d KiB", l.Size>>10)
 	add(l.Fixed, "fixed")
 	return strings.Join(parts, ", ")
 }

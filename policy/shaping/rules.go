@@ -109,6 +109,7 @@ func (r *Rules) limits(rule *settings.ReceiverRule) Limits {
 	pick(&l.ConnectionRate, rule.ConnectionRate)
 	pick(&l.DailyCap, rule.DailyCap)
 	pick(&l.HourlyCap, rule.HourlyCap)
+	pick(&l.Size, rule.SizeKB<<10)
 	pick(&l.TLS, rule.TLS)
 	pick(&l.BlockPause, time.Duration(rule.BlockPause))
 	pick(&l.TopOfHour, time.Duration(rule.TopOfHour))

@@ -78,6 +78,17 @@ func TestCarrierProfile(t *testing.T) {
 	}
 }
 
+// TestPublishedSizes: what carriers publish is in the data (requirements D2), and nobody has one that does not.
+func TestPublishedSizes(t *testing.T) {
+	r := mustRules(t, settings.ReceiverRule{Name: "softbank", Domains: []string{"i.softbank.jp"}})
+	for d, want := range map[mail.Domain]int{"ezweb.ne.jp": 3 << 20, "uqmobile.jp": 3 << 20, "t.vodafone.ne.jp": 1 << 20, "disney.ne.jp": 1 << 20,
+		"ymobile.ne.jp": 1 << 20, "docomo.ne.jp": 0, "rakumail.jp": 0, "i.softbank.jp": 0} {
+		if l, ok := r.ByDomain(d); !ok || l.Size != want {
+			t.Errorf("%s takes %d octets, want %d", d, l.Size, want)
+		}
+	}
+}
+
 func TestExtraRules(t *testing.T) {
 	r := mustRules(t,
 		settings.ReceiverRule{Name: "docomo", Domains: []string{"docomo.ne.jp"}, Queue: "docomo", Connections: 3, Rate: -1},
