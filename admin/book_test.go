@@ -2,13 +2,18 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/settings"
 )
@@ -263,5 +268,41 @@ func TestErrorAddressesSayWhoIsMissing(t *testing.T) {
 	a := f.call("GET", "/v1/error-addresses?format=tsv", "", bearer)
 	if a.status != 200 || !slices.Equal(a.header.Values("Ekiden-Missing"), []string{"n3"}) {
 		t.Errorf("%d %v", a.status, a.header)
+	}
+}
+
+// slow is a log that takes a minute from one event to the next.
+type slow struct{ *fakeNode }
+
+func (l slow) Search(ctx context.Context, q service.EventQuery, yield func(mail.Event, string) bool) error {
+	return l.fakeNode.Search(ctx, q, func(e mail.Event, position string) bool {
+		more := yield(e, position)
+		<-ctx.Done()
+		return more
+	})
+}
+
+// TestSearchEndsInTime: a page of a long search ends before the connection does, with the place to go on from, whether events
+// matched or were somebody else's.
+func TestSearchEndsInTime(t *testing.T) {
+	for path, events := range map[string]int{"/v1/events": 1, "/v1/events?user=nobody": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			node := &fakeNode{events: someEvents(3)}
+			s, err := New(Config{Address: "127.0.0.1:0", Token: testToken, Clock: &clock.Clock{}, Log: slog.New(slog.DiscardHandler),
+				Services: Services{Node: node, Log: slow{node}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := httptest.NewRecorder()
+			s.events(w, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+			var out struct {
+				Events []any
+				Next   string `json:"next_cursor"`
+				More   bool
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != 200 || len(out.Events) > 2 || len(out.Events) < events || !out.More || out.Next == "" {
+				t.Errorf("%s: %d %s", path, w.Code, w.Body)
+			}
+		})
 	}
 }
