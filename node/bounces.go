@@ -126,7 +126,7 @@ func (b *bouncer) own(o ownMail) *mail.Accepted {
 		c := o.member.Composition
 		d.Pool, d.RetryEvery, lifetime = c.Pool, time.Duration(c.Retry.Interval), time.Duration(c.Retry.Lifetime)
 	}
-	d.Expires = schedule.Expires(o.at, o.at, lifetime, nil)
+	d.Expires = schedule.Expires(o.at, o.at, lifetime, b.node.book.now.Load().index.QuietHours(d.Domain))
 	return &mail.Accepted{ID: o.id, Tenant: o.tenant, Body: o.body, Deliveries: []mail.Delivery{d}, Events: []mail.Event{{
 		At: o.at, Kind: mail.EventAccepted, Message: o.id, Delivery: o.id.Seq, Tenant: o.tenant, To: d.To, Domain: d.Domain, Own: true,
 		Composition: o.composition, HeaderID: o.headerID, Subject: o.subject, Size: len(o.body)}}}

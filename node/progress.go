@@ -95,7 +95,7 @@ func (n *Node) lookForOverdue(ctx context.Context, e *engine) error {
 				return ctx.Err()
 			}
 			for i := range ds {
-				ends := n.gates.table.Ends(ds[i].Tenant, ds[i].Group, ds[i].Accepted(), ds[i].Expires)
+				ends := e.actors.Destinations().Ends(&ds[i])
 				if ends.IsZero() || now.Before(ends.Add(overdueAfter)) {
 					continue
 				}

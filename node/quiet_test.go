@@ -105,6 +105,47 @@ func TestSendingHours(t *testing.T) {
 	r.atRest()
 }
 
+// TestSendingHoursSetLater: hours that were set while mail waited hold it, and no lifetime ends in them, nor that of the
+// engine's own mail (R37, R38, E-26).
+func TestSendingHoursSetLater(t *testing.T) {
+	var open atomic.Bool
+	sink := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
+		switch {
+		case stage == "rcpt" && arg == "gone@docomo.ne.jp":
+			return "550 Unknown user " + arg
+		case stage == "rcpt" && !open.Load():
+			return "451 4.3.0 later"
+		}
+		return ""
+	})
+	r := newRig(t, to(sink), "")
+	r.setClock(12, 20)
+	c := r.session()
+	c.mustSend(text(""), "waits@shop.test")
+	c.mustSend(text(fmt.Sprintf("X-KAEDE-Appoint: %d\n", r.now()+3600)), "appointed@shop.test")
+	mustBecome(t, "its outcome", func() bool { return r.counters("unit=total")[0]["temporary"] == 1 })
+	clock := func(d time.Duration) string { return time.Unix(r.now(), 0).Add(d).Format("15:04") }
+	type list = []map[string]any
+	settings := map[string]any{
+		"tenants":       list{{"name": "shop", "compositions": list{{"name": "main", "networks": []string{"127.0.0.0/8"}}}}},
+		"sending_hours": list{{"domain": "shop.test", "from": clock(4 * time.Hour), "to": clock(6 * time.Hour)}},
+	}
+	if status := r.call("PUT", "/v1/settings", settings, nil); status != 200 {
+		t.Fatalf("settings: %d", status)
+	}
+	r.advance(3*time.Hour + 30*time.Minute)
+	c.mustSend(text(""), "gone@docomo.ne.jp")
+	mustBecome(t, "the failure", func() bool { return len(r.events("status=failed")) == 1 })
+	open.Store(true)
+	r.advance(45 * time.Minute) // a quarter of an hour after the hours: no lifetime has passed
+	sink.mustGet(t, 3)
+	sink.bounceOf(t, "gone@docomo.ne.jp")
+	r.atRest()
+	if n := len(r.events("status=failed")); n != 1 {
+		t.Errorf("%d failures", n)
+	}
+}
+
 // TestForward makes two deliveries of a copy and one of a rewritten recipient (R116).
 func TestForward(t *testing.T) {
 	sink := startReceiver(t, "127.0.0.1:0", nil)

@@ -88,15 +88,23 @@ func (e *Env) discards(d *mail.Delivery) bool {
 // over tells whether d is to end before it is sent: its lifetime has, or it is discarded.
 func (e *Env) over(now time.Time, d *mail.Delivery) bool { return e.expired(now, d) || e.discards(d) }
 
-// ends is when d's lifetime ends; the zero time = never, or not while its group is stopped.
+// ends is when d's lifetime ends; the zero time = never, or not while its group is stopped. Quiet hours that were set since
+// d was accepted, or that a stop has pushed the end into, are in no record: in them no lifetime ends (E-26).
 func (e *Env) ends(d *mail.Delivery) time.Time {
-	return e.Gates.Ends(d.Tenant, d.Group, d.Accepted(), d.Expires)
+	ends := e.Gates.Ends(d.Tenant, d.Group, d.Accepted(), d.Expires)
+	if hours := e.allHours(d); len(hours) > 0 && !ends.IsZero() {
+		return hours.Beyond(ends)
+	}
+	return ends
 }
 
 // expired tells whether d's lifetime has ended.
 func (e *Env) expired(now time.Time, d *mail.Delivery) bool {
-	ends := e.ends(d)
-	return !ends.IsZero() && !ends.After(now)
+	ends := e.Gates.Ends(d.Tenant, d.Group, d.Accepted(), d.Expires)
+	if ends.IsZero() || ends.After(now) { // as nearly always: ends is never earlier
+		return false
+	}
+	return !e.ends(d).After(now)
 }
 
 // Defaults fills what is zero.

@@ -43,6 +43,17 @@ func (e *Env) domainQuiet(t time.Time, d mail.Domain) (time.Time, bool) {
 	return e.QuietHours(d).Until(t)
 }
 
+// allHours are the quiet hours of d's domain, as they are now, and its own.
+func (e *Env) allHours(d *mail.Delivery) (all schedule.Hours) {
+	if e.QuietHours != nil {
+		all = e.QuietHours(d.Domain)
+	}
+	if d.Quiet != "" {
+		all = append(all[:len(all):len(all)], e.hours.of(d.Quiet)...)
+	}
+	return all
+}
+
 // quiet tells whether d must not be sent at t, and when that ends (invariant I11).
 func (e *Env) quiet(t time.Time, d *mail.Delivery) (end time.Time, quiet bool) {
 	for range 4 { // the end of one may lie in the other

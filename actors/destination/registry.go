@@ -194,6 +194,9 @@ func (r *Registry) Binds(d *mail.Delivery, receiver string) (s *Suspension, unti
 	return nil, until, quiet
 }
 
+// Ends is when d's lifetime ends; the zero time = never, or not while its group is stopped.
+func (r *Registry) Ends(d *mail.Delivery) time.Time { return r.env.ends(d) }
+
 // Forbids finds the suspension that keeps a question as from a sender from being put to a receiver, whatever its phase:
 // who asks is no probe for mail that waits.
 func (r *Registry) Forbids(domain mail.Domain, receiver string, source netip.Addr, from mail.Address) (Suspension, bool) {

@@ -42,6 +42,18 @@ func (w *Window) next(t time.Time, minute int) time.Time {
 	return t.AddDate(0, 0, 1) // no zone has a day that long
 }
 
+// last is the last moment no later than t at which the clock of w shows a minute of the day.
+func (w *Window) last(t time.Time, minute int) time.Time {
+	t = w.local(t)
+	for day := range 3 {
+		at := time.Date(t.Year(), t.Month(), t.Day()-day, 0, minute, 0, 0, t.Location())
+		if !at.After(t) {
+			return at
+		}
+	}
+	return t.AddDate(0, 0, -1) // no zone has a day that long
+}
+
 func (w *Window) local(t time.Time) time.Time {
 	if w.Zone == nil {
 		return t.Local()
@@ -69,6 +81,28 @@ func (h Hours) Until(t time.Time) (end time.Time, quiet bool) {
 		return time.Time{}, false
 	}
 	return t.UTC(), true
+}
+
+// Beyond moves a moment out of quiet hours that it did not know of: as much open time behind their end as it lies behind
+// their beginning. Any other moment stays.
+func (h Hours) Beyond(t time.Time) time.Time {
+	end, quiet := h.Until(t)
+	if !quiet {
+		return t
+	}
+	begin := t
+	for range windowsMost {
+		found := false
+		for i := range h {
+			if before := begin.Add(-time.Nanosecond); h[i].holds(h[i].local(before)) {
+				begin, found = h[i].last(before, h[i].From), true
+			}
+		}
+		if !found {
+			break
+		}
+	}
+	return h.After(end, t.Sub(begin))
 }
 
 // begins is when the next quiet hours after t begin; h must not be empty and t not be quiet.

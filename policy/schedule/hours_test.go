@@ -63,6 +63,25 @@ func TestLifetimeStandsStill(t *testing.T) {
 	}
 }
 
+// An end inside hours that it did not know of moves behind them, by as much as of them has passed.
+func TestBeyond(t *testing.T) {
+	for _, tt := range []struct{ name, hours, at, want string }{
+		{"open", "2000-0800@UTC", "2026-11-26T19:59:00Z", "2026-11-26T19:59:00Z"},
+		{"their end", "2000-0800@UTC", "2026-11-26T08:00:00Z", "2026-11-26T08:00:00Z"},
+		{"their beginning", "2000-0800@UTC", "2026-11-26T20:00:00Z", "2026-11-27T08:00:00Z"},
+		{"in the evening", "2000-0800@UTC", "2026-11-26T20:20:00Z", "2026-11-27T08:20:00Z"},
+		{"in the morning", "2000-0800@UTC", "2026-11-27T06:30:00Z", "2026-11-27T18:30:00Z"},
+		{"two that touch", "2000-0000@UTC,0000-0600@UTC", "2026-11-27T00:10:00Z", "2026-11-27T10:10:00Z"},
+		{"more than is open", "0100-2300@UTC", "2026-11-26T04:00:00Z", "2026-11-28T00:00:00Z"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := mustHours(t, tt.hours).Beyond(mustTime(t, tt.at)); !got.Equal(mustTime(t, tt.want)) {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}
+
 func TestOutside(t *testing.T) {
 	at := func(h, m int) int { return h*60 + m }
 	for _, tt := range []struct {
@@ -107,6 +126,9 @@ func FuzzParseHours(f *testing.F) {
 		}
 		if got := h.After(now, time.Hour); got.Before(now.Add(time.Hour)) {
 			t.Errorf("%q: an hour's lifetime ends %v", s, got)
+		}
+		if got := h.Beyond(now); got.Before(now) {
+			t.Errorf("%q: an end is moved back to %v", s, got)
 		}
 	})
 }
