@@ -138,10 +138,12 @@ type Event struct {
 	Mail       string // of what IsLate: the mail that told of it, its first MaxReportMail octets (R71)
 }
 
-// Judge notes what rules about answers made of o.
+// Judge notes what rules about answers made of o. An answer that concerns somebody else says nothing about the address,
+// whether a rule knew it or not.
 func (e *Event) Judge(o *Outcome) {
 	e.Status, e.Scope = o.Status, o.Scope
+	e.NoSuppress = o.Stage >= StageMail && !o.Reply.IsZero() && o.Scope != ScopeRecipient
 	if a := o.Advice; a != nil {
-		e.NoSuppress, e.Rule, e.Action, e.For = a.NoSuppress, a.Rule, a.Action, a.For
+		e.NoSuppress, e.Rule, e.Action, e.For = e.NoSuppress || a.NoSuppress, a.Rule, a.Action, a.For
 	}
 }

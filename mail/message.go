@@ -107,6 +107,7 @@ type Delivery struct {
 	UTF8        bool          // message needs SMTPUTF8
 	InDoubt     bool          // an earlier attempt was cut after the final dot: the receiver may hold a copy
 	Dotted      bool          // its final dot was about to be sent, and no outcome of that is known: see Doubt
+	Excused     bool          // the last attempt's end said nothing about the address: nor does the end of its lifetime
 	Own         bool          // made by the engine itself (a bounce): no customer's mail, not counted as such
 	Apart       bool          // waits in its tenant's own part of the queue; set by the store in Put, never changed
 	Shared      bool          // other recipients of the message were queued with it; set by the store in Put, never changed

@@ -18,7 +18,7 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 	}
 	given := b.env.doubt(d, &o)
 	s := mail.Settlement{Delivery: d, Event: event(d, &o, receiver)}
-	s.Event.NoSuppress = s.Event.NoSuppress || given
+	s.Event.NoSuppress = s.Event.NoSuppress || given || unjudged(d, &o)
 	p.Dot.Store(protocol.NoDot)
 	if o.InDoubt {
 		b.env.Counters.InDoubt.Add(1)
@@ -35,14 +35,23 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 		if end, quiet := b.env.quiet(next.Due, d); quiet {
 			next.Due = end
 		}
-		if o.Stage != mail.StageNone && next.Attempts < ^uint16(0) {
-			next.Attempts++
+		if o.Stage != mail.StageNone {
+			next.Excused = s.Event.NoSuppress
+			if next.Attempts < ^uint16(0) {
+				next.Attempts++
+			}
 		}
 		next.InDoubt = next.InDoubt || o.InDoubt
 		next.Source = b.comesFrom(now, d, &o, receiver)
 		s.Next, s.Event.Next = &next, next.Due
 	}
 	b.env.Queue.Settle(s, b.durable(p, s.Next, b.watched(&s, done)))
+}
+
+// unjudged tells whether o is the end of a lifetime in which nothing was learned about d's address: there was no attempt, or the
+// last one was answered to somebody else (R100).
+func unjudged(d *mail.Delivery, o *mail.Outcome) bool {
+	return o.Result == mail.Failed && o.Stage == mail.StageNone && (d.Attempts == 0 || d.Excused)
 }
 
 // comesFrom is where a deferred delivery is to be tried again from. Whoever greylists knows a sender by its address: from

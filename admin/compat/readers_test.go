@@ -10,6 +10,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/policy/suppression"
 )
 
 // TestLogAPI: which records the log API shows of both kinds, and how it goes from page to page (requirement B8).
@@ -105,6 +106,7 @@ func TestTSV(t *testing.T) {
 		{"delivery-failed", "ann@shop.example", "log/delivery?status=failed&tenant=shop"},
 		{"bounce", "ann@shop.example", "log/bounce"},
 		{"exclusion", "ann@shop.example", "log/exclusion?since=2h"},
+		{"exclusion-listed", "ann@shop.example", "log/exclusion?since=2h"}, // what other lists kept back is not in it (E-42)
 		{"none", "ann@shop.example", "log/exclusion?since=1m"},
 		{"errors", "ann@shop.example", "error-address"},
 		{"errors-many", "ann@shop.example", "error-address?address=HANAKO&min=3"},
@@ -114,6 +116,11 @@ func TestTSV(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			s := newSite(t)
 			s.events[3].Group, s.events[3].Reply = "g\\1\t", smtp.Reply{Code: 451, Text: "try\r\nlater"}
+			for i := range s.events {
+				if row.name == "exclusion" && s.events[i].Kind == mail.EventSuppressed {
+					s.events[i].Detail = suppression.Verdict(suppression.ErrorCount).Detail
+				}
+			}
 			s.events[3].Remote = netip.MustParseAddrPort("203.0.113.9:25")
 			status, kind, body := get(t, s.serve(t)+"/srs/v1/"+row.path, row.user)
 			if status != http.StatusOK || kind != "text/tab-separated-values; charset=UTF-8" {

@@ -9,6 +9,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/bounce"
+	"github.com/ekiden-mta/ekiden/policy/suppression"
 )
 
 // deliveryLog serves /srs/v1/log/delivery?since=&until=&group=&to=&status=: the nine columns of requirement R68, a row
@@ -133,10 +134,12 @@ func (q *query) bounceLog(w http.ResponseWriter) *faults {
 	})
 }
 
-// exclusionLog serves /srs/v1/log/exclusion?since=&until= (requirement R72): recipients that stand on a list.
+// exclusionLog serves /srs/v1/log/exclusion?since=&until= (requirement R72): recipients that error-address
+// management kept from mail (E-42).
 func (q *query) exclusionLog(w http.ResponseWriter) *faults {
 	columns := []string{"time", "group", "domain", "from", "to"}
-	wants := func(e *mail.Event) bool { return e.Kind == mail.EventSuppressed }
+	excluded := suppression.Verdict(suppression.ErrorCount).Detail
+	wants := func(e *mail.Event) bool { return e.Kind == mail.EventSuppressed && e.Detail == excluded }
 	return q.events(w, columns, service.EventQuery{Kind: mail.EventSuppressed}, wants, func(e *mail.Event) []string {
 		return []string{q.timeCell(e.At), e.Group, string(e.Domain), string(e.From), string(e.To)}
 	})

@@ -64,6 +64,9 @@ func (r *Report) fromText(w *walk, header []byte) {
 			failed = append(failed, Failed{To: addressOf(a), Reply: replyIn(strings.Join(words, " "))})
 		}
 	}
+	if rest > 0 { // what the returned copy says is not said by the report
+		lines = lines[:rest]
+	}
 	text := strings.ToLower(strings.Join(lines, " "))
 	if len(failed) == 0 && len(words) > 0 {
 		failed = append(failed, Failed{Reply: replyIn(strings.Join(words, " "))})

@@ -70,6 +70,12 @@ func TestDaily(t *testing.T) {
 	if at := (Daily{Result: Result{Succeeded: 97, Failed: 3}}); at.Warns() || at.ErrorRate() != "3.0" {
 		t.Errorf("at 3 %%: %s, warns %v", at.ErrorRate(), at.Warns())
 	}
+	if few := (Daily{Result: Result{Succeeded: 1999, Failed: 1}}); few.ErrorRate() != "0.1" || few.DeliveryRate() != "99.9" {
+		t.Errorf("one of 2000: %s %s", few.ErrorRate(), few.DeliveryRate())
+	}
+	if all := (Daily{Result: Result{Failed: 2}}); all.ErrorRate() != "100.0" || all.DeliveryRate() != "0" {
+		t.Errorf("all: %s %s", all.ErrorRate(), all.DeliveryRate())
+	}
 	if none := (Daily{}); none.ErrorRate() != "0" || none.DeliveryRate() != "0" || none.Warns() {
 		t.Errorf("without mail: %s %s", none.ErrorRate(), none.DeliveryRate())
 	}

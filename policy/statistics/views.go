@@ -28,10 +28,18 @@ func Rate(part, whole uint64) string {
 	if part == 0 || whole == 0 {
 		return "0"
 	}
-	// 1000 * part / whole, rounded half up, without overflow.
+	return percent(tenths(part, whole))
+}
+
+// tenths is 1000 * part / whole, rounded half up, without overflow; whole is not 0.
+func tenths(part, whole uint64) int64 {
 	n := new(big.Int).Mul(new(big.Int).SetUint64(part), big.NewInt(2000))
 	n.Add(n, new(big.Int).SetUint64(whole)).Quo(n, new(big.Int).Mul(new(big.Int).SetUint64(whole), big.NewInt(2)))
-	tenths := n.Int64()
+	return n.Int64()
+}
+
+// percent prints tenths of one.
+func percent(tenths int64) string {
 	return big.NewInt(tenths/10).String() + "." + string(rune('0'+tenths%10))
 }
 
@@ -59,7 +67,10 @@ func (d *Daily) DeliveryRate() string {
 	if wrong == 0 {
 		return "100.0"
 	}
-	return Rate(sent-wrong, sent)
+	if wrong == sent {
+		return "0"
+	}
+	return percent(1000 - tenths(wrong, sent)) // of the rate as it is printed (E-32)
 }
 
 func (d *Daily) errors() (wrong, sent uint64) {

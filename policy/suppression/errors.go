@@ -11,8 +11,9 @@ import (
 )
 
 // Counts tells whether a failure, at once or reported later, counts against the address it was sent to (R100): it does
-// where the address, its mailbox or its domain is at fault. A refusal by policy (4), a message too large (8) and whatever we decided ourselves
-// (9 to 12) say nothing about the address; nor does an answer whose rule says so.
+// where the address, its mailbox or its domain is at fault. A refusal by policy (4), a message too large (8) and whatever we
+// decided ourselves (10 to 12, and 9 where no receiver said so) say nothing about the address; nor does an answer whose rule
+// says so.
 func Counts(e *mail.Event) bool {
 	if e.Kind != mail.EventFailed && e.Kind != mail.EventBounced || e.Own || e.NoSuppress || e.To == "" {
 		return false
@@ -21,6 +22,8 @@ func Counts(e *mail.Event) bool {
 	case mail.StatusHostUnknown, mail.StatusUserUnknown, mail.StatusTimeout, mail.StatusOverCapacity, mail.StatusForward,
 		mail.StatusServer, mail.StatusOther:
 		return true
+	case mail.StatusFormat:
+		return !e.Reply.IsZero()
 	}
 	return false
 }

@@ -50,6 +50,7 @@ func TestCounts(t *testing.T) {
 		{"refused by policy", with(func(e *mail.Event) { e.Status = mail.StatusRefused }), false, false},
 		{"too large", with(func(e *mail.Event) { e.Status = mail.StatusSize }), false, false},
 		{"malformed", with(func(e *mail.Event) { e.Status = mail.StatusFormat }), false, false},
+		{"malformed, as a receiver says", with(func(e *mail.Event) { e.Status, e.Reply = mail.StatusFormat, smtp.Reply{Code: 553} }), true, false},
 		{"discarded", with(func(e *mail.Event) { e.Status = mail.StatusInterrupted }), false, false},
 		{"other", with(func(e *mail.Event) { e.Status = mail.StatusOther }), true, false},
 	} {

@@ -31,8 +31,9 @@ const (
 	flagSource
 	flagSigned // it has a DKIM signature
 	flagDotted
+	flagExcused
 
-	allFlags = flagDotted<<1 - 1
+	allFlags = flagExcused<<1 - 1
 )
 
 // appendDelivery appends the record of d, as plaintext. Seq, Priority and Due are repeated from the key: a record that
@@ -48,7 +49,7 @@ func appendDelivery(dst []byte, d *mail.Delivery, own mail.Lineage) []byte {
 		{d.Domain != d.To.Domain(), flagDomain}, {d.Own, flagOwn}, {d.Quiet != "", flagQuiet},
 		{!d.Taken.IsZero(), flagTaken}, {d.User != "", flagUser}, {d.APIData != "", flagAPIData}, {d.Apart, flagApart},
 		{d.List != "", flagList}, {d.Source.IsValid(), flagSource},
-		{d.Signers != "", flagSigned}, {d.Dotted, flagDotted},
+		{d.Signers != "", flagSigned}, {d.Dotted, flagDotted}, {d.Excused, flagExcused},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -158,7 +159,7 @@ func parseDelivery(s string, own mail.Lineage) (d mail.Delivery, err error) {
 	d.Cleaning, d.Reserved = flags&flagCleaning != 0, flags&flagReserved != 0
 	d.EightBit, d.UTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0
 	d.InDoubt, d.Shared, d.Own = flags&flagInDoubt != 0, flags&flagShared != 0, flags&flagOwn != 0
-	d.Apart, d.Dotted = flags&flagApart != 0, flags&flagDotted != 0
+	d.Apart, d.Dotted, d.Excused = flags&flagApart != 0, flags&flagDotted != 0, flags&flagExcused != 0
 	if r.Left() > 0 {
 		r.Fail()
 	}
