@@ -56,8 +56,8 @@ func (l *Lease) Lost() <-chan struct{} { return l.lost }
 
 // lose ends the lease for good.
 func (l *Lease) lose() {
-	l.until.Store(0)
 	l.once.Do(func() { close(l.lost) })
+	l.until.Store(0) // last: extend looks at lost after it stored
 }
 
 // extend makes the lease hold until then, unless it is lost. Renewals may be answered out of order.

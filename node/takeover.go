@@ -81,12 +81,16 @@ func (m *member) forget(l mail.Lineage) {
 	}
 }
 
+// takeAgain is the longest wait before a takeover that failed is tried again: longer than a lease, so that another standby,
+// which may be able to, gets the queue first.
+const takeAgain = 15 * time.Second
+
 // takeOver takes the queue v in (K1 to K4 of the protocol), again and again until it is done or no longer this node's.
 func (e *engine) takeOver(ctx context.Context, m *member, v ledger.Lineage) {
 	log := m.node.log.With("lineage", fmt.Sprintf("%08x", uint32(v.Lineage)), "epoch", v.Epoch, "from", v.Former)
 	log.Warn("taking over the queue of another member")
-	for {
-		err := e.takeIn(ctx, m, v)
+	for wait := time.Second; ; {
+		err := e.takeInLeased(ctx, m, v)
 		if err == nil {
 			m.node.takeovers.done.Add(1)
 			return
@@ -95,12 +99,30 @@ func (e *engine) takeOver(ctx context.Context, m *member, v ledger.Lineage) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(time.Second):
+		case <-time.After(wait):
 		}
+		wait = min(2*wait, takeAgain)
 		if now, _ := m.book.State().Lineage(v.Lineage); now.Epoch != v.Epoch || now.Phase != ledger.Taken {
 			return
 		}
 	}
+}
+
+// takeInLeased holds the lease of the queue meanwhile, so that a queue that takes longer than a lease is not passed on to
+// another standby, which would send all of it once more. Where it is passed on, because this member was cut off, it ends.
+func (e *engine) takeInLeased(ctx context.Context, m *member, v ledger.Lineage) error {
+	lease := m.agreed.Lease(v.LineageEpoch)
+	defer m.agreed.Release(lease)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e.done.Go(func() {
+		select {
+		case <-lease.Lost():
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return e.takeIn(ctx, m, v)
 }
 
 func (e *engine) takeIn(ctx context.Context, m *member, v ledger.Lineage) error {

@@ -36,6 +36,7 @@ type core struct {
 	renewed time.Time // as last heard
 	fenced  bool
 	told    []string // whom to take over from, as last told
+	enough   bool          // as many as there should be were full when that was looked at last
 	effects []effect
 }
 
@@ -331,7 +332,8 @@ func (c *core) kth(meant func(*member) bool) (uint64, bool) {
 }
 
 // tellFull reports the members to take over from when they change: those that are full, and where these are too few,
-// those that were so last. A standby whose connection broke still has more than anybody else.
+// those that were so last. A standby whose connection broke still has more than anybody else. It reports them as well when
+// they are enough again, be they the same: what went without its copies meanwhile has them now.
 func (c *core) tellFull() {
 	fulls := 0
 	for _, m := range c.members {
@@ -345,7 +347,8 @@ func (c *core) tellFull() {
 			now = append(now, name)
 		}
 	}
-	if !slices.Equal(now, c.told) {
+	again := fulls >= c.copies && !c.enough
+	if c.enough = fulls >= c.copies; again || !slices.Equal(now, c.told) {
 		c.told = now
 		c.do(tell{now})
 	}

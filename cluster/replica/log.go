@@ -75,6 +75,7 @@ func (l *lineage) take(from *session, blocks []block) error {
 	if err := l.usable(from); err != nil {
 		return err
 	}
+	from.sent = true
 	for len(blocks) > 0 && blocks[0].kind == kindFrame && blocks[0].number <= l.known.high {
 		blocks = blocks[1:] // sent again after a lost connection
 	}
@@ -204,11 +205,15 @@ func (l *lineage) fail(err error) error {
 	return l.err
 }
 
-// write appends whole blocks to the tail.
+// write appends whole blocks to the tail. What a full disk cut short is taken off again: the owner sends it anew when there
+// is room.
 func (l *lineage) write(raw []byte) error {
 	n, err := l.tail.Write(raw)
 	if err != nil {
-		return l.fail(err)
+		if short := l.tail.Truncate(l.last().size); short != nil {
+			return l.fail(errors.Join(err, short))
+		}
+		return fmt.Errorf("replica of %08x: %w", uint32(l.id), err)
 	}
 	l.last().size += int64(n)
 	return nil
@@ -335,6 +340,10 @@ func (l *lineage) syncOnce() {
 	defer l.syncing.Unlock()
 	l.mu.Lock()
 	f, upTo, gone := l.tail, l.known, l.outlived()
+	asker := l.session // one that sent nothing yet, or comes meanwhile, may be about to fill a new generation
+	if asker != nil && !asker.sent {
+		asker = nil
+	}
 	l.mu.Unlock()
 	if f == nil {
 		return
@@ -361,7 +370,7 @@ func (l *lineage) syncOnce() {
 	}
 	l.synced = upTo
 	l.mu.Unlock()
-	if s != nil {
+	if s != nil && s == asker {
 		s.acknowledge(ack{high: upTo.high, fill: upTo.fill, full: upTo.full})
 	}
 	l.remove(gone)

@@ -21,6 +21,7 @@ const (
 type session struct {
 	conn  net.Conn
 	epoch uint64
+	sent  bool // blocks of it were taken; of the lineage's mutex
 
 	mu      sync.Mutex // of writing
 	scratch []byte

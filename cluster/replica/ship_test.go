@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"os/signal"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -478,6 +481,95 @@ func mustFillForEver(t *testing.T, n *network, member string, first, epoch uint6
 	o.SetCandidates([]string{member})
 	<-begun
 	return o
+}
+
+// The first that an owner hears behind the state is about what it sent itself: a sync for the connection before must not
+// tell one that is about to fill the standby anew that it is full.
+func TestNobodyHearsOfOthersFrames(t *testing.T) {
+	n := newNetwork()
+	b := n.mustServe(t, "b", t.TempDir(), 0)
+	o := mustOwn(t, n, nil)
+	o.SetCandidates([]string{"b"})
+	o.mustHold(o.commit(0, set("1", "one")))
+	after(t, o.standbys)
+	_ = o.Close()
+	l := b.store.lineage(testLineage)
+	here, there := net.Pipe()
+	defer here.Close()
+	c := &session{conn: there, epoch: 2}
+	heard := make(chan kind, 3)
+	go func() {
+		in := newBlockReader(here, maxAnswer)
+		for range cap(heard) {
+			blk, err := in.next()
+			if err != nil {
+				return
+			}
+			heard <- blk.kind
+		}
+	}()
+	if err := c.attach(l); err != nil {
+		t.Fatal(err)
+	}
+	l.syncOnce()
+	c.refuse(2, "enough")
+	if state, last := after(t, heard), after(t, heard); state != kindState || last != kindRefused {
+		t.Errorf("heard %d, then %d", state, last)
+	}
+}
+
+// A disk that is full for a while costs a standby its place for that while, and never what it has.
+func TestFullDiskPasses(t *testing.T) {
+	n := newNetwork()
+	b := n.mustServe(t, "b", t.TempDir(), 0)
+	o := mustOwn(t, n, func(cfg *Config) { cfg.Patience = time.Second })
+	o.SetCandidates([]string{"b"})
+	o.mustHold(o.commit(0, set("1", "one")))
+	after(t, o.standbys)
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+		t.Skip("files cannot be bounded here:", err)
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	limit := was
+	limit.Cur = 64 << 10
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		t.Skip("files cannot be bounded here:", err)
+	}
+	exposed, err := o.held(o.commit(0, set("2", strings.Repeat("two", 100<<10))))
+	if restored := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was); restored != nil {
+		t.Fatal(restored)
+	}
+	if err != nil || !exposed {
+		t.Errorf("with a full disk: exposed %v, %v", exposed, err)
+	}
+	caughtUp := func() bool {
+		st := o.Status()
+		return slices.ContainsFunc(st.Standbys, func(s Standby) bool { return s.State == "full" && s.Acked == st.Next-1 })
+	}
+	for limit := time.After(30 * time.Second); !caughtUp(); {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-limit:
+			t.Fatalf("never full again: %+v", o.Status())
+		}
+	}
+	mustEqual(t, "b", content(t, b.store), o.live)
+}
+
+// What cannot be written to any more can still be read, and is taken over from.
+func TestFailedLogIsRead(t *testing.T) {
+	n := newNetwork()
+	b := n.mustServe(t, "b", t.TempDir(), 0)
+	o := mustOwn(t, n, nil)
+	o.SetCandidates([]string{"b"})
+	o.mustHold(o.commit(0, set("1", "one")))
+	_ = o.Close()
+	l := b.store.lineage(testLineage)
+	l.mu.Lock()
+	_ = l.fail(errors.New("input/output error"))
+	l.mu.Unlock()
+	mustEqual(t, "b", content(t, b.store), o.live)
 }
 
 // Whatever traffic flows while standbys are filled, cut off, killed and changed: a full standby has what the owner has.

