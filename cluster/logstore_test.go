@@ -125,7 +125,7 @@ func TestPatientStoreGivesUpOnAHangingDisk(t *testing.T) {
 	}
 
 	d.heal()
-	eventually(t, time.Second, "the line worked off", func() bool { lapsed, drained := p.Lapsed(); return lapsed && drained })
+	eventually(t, 20*time.Second, "the line worked off", func() bool { lapsed, drained := p.Lapsed(); return lapsed && drained })
 	if err := p.StoreLog(entryAt(3)); !errors.Is(err, ErrDisk) {
 		t.Fatalf("raft wrote before it was started anew: %v", err)
 	}
@@ -159,7 +159,7 @@ func TestPatientStoreTriesAgainAfterAnError(t *testing.T) {
 		t.Fatal("the store thinks it is well")
 	}
 	d.heal()
-	eventually(t, time.Second, "a write that succeeds", func() bool { return p.StoreLog(entryAt(1)) == nil })
+	eventually(t, 20*time.Second, "a write that succeeds", func() bool { return p.StoreLog(entryAt(1)) == nil })
 	if term, err := p.GetUint64([]byte("CurrentTerm")); err != nil || term != 3 {
 		t.Fatalf("term %d, %v: an entry reached the disk before the term it depends on", term, err)
 	}
