@@ -13,6 +13,7 @@ type index struct {
 	by      map[destination]*lane
 	waiting int
 	live    int64 // bytes, estimated
+	least   int   // dead records worth a seek
 }
 
 // lane is one destination's classes, the most urgent first.
@@ -37,8 +38,8 @@ type gap struct {
 }
 
 const (
-	minGap  = 64 // dead records worth a seek
-	maxGaps = 8  // per class
+	minGap  = 64
+	maxGaps = 8 // per class
 )
 
 func (x *index) find(dest destination, inv uint8) (*lane, int, bool) {
@@ -70,13 +71,22 @@ func (x *index) put(s *spot) {
 	if c.scans > 0 && s.at.less(c.low) {
 		c.low = s.at
 	}
+	c.split(s.at)
+}
+
+// split ends every gap that at lies in, for they may overlap, and keeps what the longest of them has behind it.
+func (c *class) split(at place) {
+	behind := gap{from: at.next()}
 	for i := range c.gaps {
-		if g := &c.gaps[i]; !s.at.less(g.from) && s.at.less(g.to) {
-			behind := gap{s.at.next(), g.to, g.dead}
-			g.to = s.at
-			c.remember(behind)
-			return
+		if g := &c.gaps[i]; !at.less(g.from) && at.less(g.to) {
+			if behind.to.less(g.to) {
+				behind.to, behind.dead = g.to, g.dead
+			}
+			g.to = at
 		}
+	}
+	if behind.dead > 0 {
+		c.remember(behind)
 	}
 }
 
@@ -101,6 +111,7 @@ type view struct {
 	inv   uint8
 	head  place
 	gaps  []gap
+	least int // dead records that make a gap
 
 	// What the scan learnt, valid where it walked from head.
 	walked bool
@@ -122,7 +133,7 @@ func (x *index) begin(dest destination) []view {
 		if c.scans++; c.scans == 1 {
 			c.low = lastPlace
 		}
-		views[i] = view{class: c, inv: c.inv, head: c.head, gaps: slices.Clone(c.gaps)}
+		views[i] = view{class: c, inv: c.inv, head: c.head, gaps: slices.Clone(c.gaps), least: x.least}
 	}
 	return views
 }

@@ -184,7 +184,7 @@ func (v *view) note(from, to place, dead int, fromHead bool) {
 	if fromHead && !v.walked {
 		v.walked, v.first = true, to
 	}
-	if dead >= minGap {
+	if dead >= v.least {
 		v.found = append(v.found, gap{from, to, dead})
 		if len(v.found) > maxGaps {
 			v.found = slices.Delete(v.found, 0, 1)

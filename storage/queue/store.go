@@ -118,7 +118,7 @@ func openStore(cfg Config) (*Store, error) {
 		closing: make(chan struct{}), drained: make(chan struct{}), stuck: make(chan struct{})}
 	s.stats = s.newStats(kindDay)
 	s.unheld.by = map[mail.Seq]struct{}{}
-	s.index.by, s.bookings.by = map[destination]*lane{}, map[booking]int{}
+	s.index.by, s.index.least, s.bookings.by = map[destination]*lane{}, minGap, map[booking]int{}
 	s.runID = newRunID()
 	s.inbox.wake = make(chan struct{}, 1)
 	s.inbox.room = sync.NewCond(&s.inbox.mu)
