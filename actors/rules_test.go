@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
@@ -308,16 +309,33 @@ func TestLimitsHold(t *testing.T) { // R39: never more connections than the rule
 	}
 }
 
+// lines is a log of which as many lines are kept as there is room for.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	select {
+	case l <- string(line):
+	default:
+	}
+	return len(line), nil
+}
+
 // TestNothingIsSentOnceTheStoreHasFailed: what is sent without an outcome that can be kept is sent again after the
 // restart, so there may be one such mail for each session that is out, not one for each that could be opened.
 func TestNothingIsSentOnceTheStoreHasFailed(t *testing.T) {
-	b := newBed(t, nil)
+	told := make(lines, 1)
+	b := newBed(t, func(c *actors.Config) {
+		c.Log = slog.New(slog.NewTextHandler(told, &slog.HandlerOptions{Level: slog.LevelError}))
+	})
 	b.courier.Await = true
 	b.queue.Manual = true
 	b.submit(400, many(10))
 	b.until(t, func() bool { return b.courier.Sent.Load() > 20 })
 	b.queue.Break(errors.New("input/output error"))
 	b.until(t, func() bool { b.queue.Commit(); return b.courier.Open() == 0 })
+	if why := <-told; !b.Halted() || !strings.Contains(why, "input/output error") {
+		t.Errorf("halted %v, told %q", b.Halted(), why)
+	}
 	sent, runs := b.courier.Sent.Load(), b.courier.Runs.Load()
 	if sent > runs {
 		t.Errorf("%d transactions on %d connections: some went on without a durable outcome", sent, runs)

@@ -146,7 +146,12 @@ func New(cfg Config) (*System, error) {
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
 		Held: cfg.Held, Cleans: cfg.Cleans,
 	}
-	s.env.Halted = s.sources.Halt
+	s.env.Halted = func(why error) {
+		if why != nil {
+			cfg.Log.Error("an outcome may not be kept: nothing is sent any more", "error", why)
+		}
+		s.sources.Halt()
+	}
 	s.env.Defaults()
 	s.destinations = destination.NewRegistry(s.actors, s.dispatch, s.env, &destination.Shell{
 		Clock: cfg.Clock, Log: cfg.Log, Resolver: cfg.Resolver, Rules: cfg.Rules, Ask: s.sources.Ask, Context: ctx,
@@ -228,7 +233,10 @@ func (s *System) candidates(pool string) []netip.Addr {
 
 // Halt is for when the store has failed: no final dot is sent from now on, no session begun, and those there are end.
 // It may be called more than once, and does not wait. A settlement that the store does not take halts by itself.
-func (s *System) Halt() { s.env.Halt() }
+func (s *System) Halt() { s.env.Halt(nil) }
+
+// Halted tells whether nothing is sent any more, for good.
+func (s *System) Halted() bool { return s.env.IsHalted() }
 
 // haltedWait is how long Stop waits for sessions whose outcomes nobody can keep: no more than they need to hang up.
 const haltedWait = time.Second

@@ -72,6 +72,8 @@ func (n *Node) reasons() []service.Reason {
 	if e != nil {
 		if err := e.store.Err(); err != nil {
 			out = append(out, service.Reason{Code: "store", Detail: err.Error()})
+		} else if e.holds() && e.actors.Halted() {
+			out = append(out, service.Reason{Code: "store", Detail: "an outcome may not be kept: nothing is sent any more; restart the node"})
 		}
 	}
 	if n.draining.Load() {

@@ -51,7 +51,7 @@ type Env struct {
 	Look    time.Duration                 // the shortest time between two scans that a due time causes
 	Settled func(*mail.Settlement, error) // hears of every settlement once the store has answered; nil = nobody
 	Held    func()                        // hears that a rule put a suspension in force; must not block; nil = nobody
-	Halted  func()                        // called by the first Halt, from any goroutine; must not block; nil = nobody
+	Halted  func(why error)               // called by the first Halt, from any goroutine; must not block; nil = nobody
 
 	holds  holds
 	caps   caps
@@ -61,10 +61,10 @@ type Env struct {
 }
 
 // Halt keeps every final dot from now on from being sent, and everything from being begun: an outcome could not be
-// kept, and the mail would go out again after the restart. There is no way back.
-func (e *Env) Halt() {
+// kept, and the mail would go out again after the restart. There is no way back. why is nil where the caller tells of it.
+func (e *Env) Halt(why error) {
 	if e.halted.CompareAndSwap(false, true) && e.Halted != nil {
-		e.Halted()
+		e.Halted(why)
 	}
 }
 

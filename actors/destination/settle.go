@@ -118,7 +118,7 @@ func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
 	p.Cost = 0
 	if err != nil {
 		b.env.Counters.StoreErr.Add(1)
-		b.env.Halt()
+		b.env.Halt(err)
 		return
 	}
 	d := &p.Job.Delivery

@@ -18,6 +18,7 @@ import (
 // looks for an heir does not find is none.
 type core struct {
 	copies   int           // k
+	strict   bool          // nothing is settled without its copies
 	patience time.Duration // how long an acknowledgement may take while something waits
 	byBook   bool          // only who is named counts
 	named    []string      // by the book, as far as is known for certain
@@ -29,7 +30,7 @@ type core struct {
 	held    uint64    // every frame up to it is decided: it has k copies, or lies in the gap
 	gapLow  uint64    // frames above it, and
 	gapHigh uint64    // up to this one, were decided while short: the last such time
-	settled uint64    // outcomes of frames up to it may count as told: held, and while short only once that is sure
+	settled uint64    // outcomes of frames up to it may count as told: held, and while short only once that is sure, if ever
 	since   time.Time // when held last moved, or the first frame not held was shipped
 	short   bool      // fewer copies than asked for, and the policy acts …
 	begun   time.Time // … from then on
@@ -235,7 +236,7 @@ func (c *core) judge(now time.Time) {
 		}
 	}
 	trying, copies := c.dialSome(now)
-	c.raise(now)
+	acked := c.raise(now)
 	waiting := c.held < c.next-1
 	switch {
 	case !c.short && copies < c.copies && waiting && (trying < c.copies || now.Sub(c.since) >= 3*c.patience):
@@ -257,7 +258,10 @@ func (c *core) judge(now time.Time) {
 	}
 	// An owner that was cut off from everybody looks the same as one whose standbys died, but only the latter has its
 	// lease renewed. The former must keep to its credit: somebody may be about to repeat what it settles.
-	if !c.short || c.renewed.After(c.begun) {
+	switch {
+	case c.strict:
+		c.settled = max(c.settled, acked)
+	case !c.short || c.renewed.After(c.begun):
 		c.settled = c.held
 	}
 	c.tellFull()
@@ -309,11 +313,13 @@ func (c *core) counts(m *member) bool {
 	return m.state >= primed && (!c.byBook || slices.Contains(c.named, m.name))
 }
 
-// raise moves held to what the k-th best copy acknowledged.
-func (c *core) raise(now time.Time) {
-	if kth, ok := c.kth(c.counts); ok && kth > c.held {
+// raise moves held to what the k-th best copy acknowledged, and returns that; 0 where copies are too few.
+func (c *core) raise(now time.Time) uint64 {
+	kth, _ := c.kth(c.counts)
+	if kth > c.held {
 		c.held, c.since = kth, now
 	}
+	return kth
 }
 
 // kth is the last frame that k of the members meant acknowledged; false where there are fewer.

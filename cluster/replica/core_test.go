@@ -64,6 +64,10 @@ func replayTranscript(t *testing.T, text []byte) []byte {
 			c.byBook = true
 			continue
 		}
+		if words[0] == "strict" {
+			c.strict = true
+			continue
+		}
 		at, err := time.ParseDuration(words[0])
 		if err != nil {
 			t.Fatal(err)
@@ -74,6 +78,8 @@ func replayTranscript(t *testing.T, text []byte) []byte {
 		fmt.Fprintf(&out, "  held %d of %d, pinned %d", c.held, c.next-1, c.pinned())
 		if c.short {
 			fmt.Fprintf(&out, ", short since %d, settled %d", c.gapLow, c.settled)
+		} else if c.strict {
+			fmt.Fprintf(&out, ", settled %d", c.settled)
 		}
 		for _, name := range c.order {
 			m := c.members[name]

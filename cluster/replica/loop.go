@@ -18,7 +18,7 @@ func (s *Shipper) event(e any) {
 func (s *Shipper) advance(e any) {
 	held, settled, pinned := s.core.held, s.core.settled, s.core.pinned()
 	s.todo = append(s.todo, s.core.step(clock.Wall(), e)...)
-	if s.core.settled != settled && !(s.cfg.Strict && s.core.lacking(s.core.settled)) {
+	if s.core.settled != settled {
 		if f := s.win.get(s.core.settled); f != nil {
 			s.settled = f.outcomes
 		}

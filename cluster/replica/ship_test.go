@@ -107,17 +107,28 @@ func TestNobodyStandsBy(t *testing.T) {
 			if err := o.settled(f); err != nil {
 				t.Errorf("settled within the credit: %v", err)
 			}
-			if err := o.settled(o.commit(1, del("1"))); strict != errors.Is(err, ErrShort) {
-				t.Errorf("settled beyond the credit: %v", err)
-			}
 			if !after(t, o.degraded) || !o.Status().Short {
 				t.Error("nobody was told")
+			}
+			beyond := make(chan error, 1)
+			o.WhenSettled(o.commit(1, del("1")), func(err error) { beyond <- err })
+			if !strict {
+				if err := after(t, beyond); err != nil {
+					t.Errorf("settled beyond the credit: %v", err)
+				}
+			} else if _, err := o.held(o.commit(0, set("2", "two"))); !errors.Is(err, ErrShort) || len(beyond) != 0 {
+				t.Fatalf("a later frame: %v; settled beyond the credit: %d", err, len(beyond))
 			}
 			b := n.mustServe(t, "b", t.TempDir(), 0)
 			if after(t, o.degraded) {
 				t.Error("still degraded")
 			}
-			o.mustHold(o.commit(0, set("2", "two")))
+			if strict { // no frame comes before outcomes are settled
+				if err := after(t, beyond); err != nil {
+					t.Errorf("settled with a standby again: %v", err)
+				}
+			}
+			o.mustHold(o.commit(0, set("3", "three")))
 			after(t, o.standbys) // filled
 			mustEqual(t, "standby", content(t, b.store), o.live)
 			if st := o.Status(); st.Unacked != 0 || !strict && st.Exposed != 1 {

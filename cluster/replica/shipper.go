@@ -157,7 +157,7 @@ func New(cfg Config) (*Shipper, error) {
 	s := &Shipper{cfg: cfg, wake: make(chan struct{}, 1), told: make(chan struct{}, 1),
 		filling: make(chan struct{}, 1), lines: map[string]*line{}}
 	s.room = sync.NewCond(&s.mu)
-	s.core = core{copies: cfg.Copies, patience: cfg.Patience, byBook: cfg.ByBook, members: map[string]*member{},
+	s.core = core{copies: cfg.Copies, strict: cfg.Strict, patience: cfg.Patience, byBook: cfg.ByBook, members: map[string]*member{},
 		next: cfg.First, held: cfg.First - 1, settled: cfg.First - 1}
 	s.win = window{limit: cfg.Window, next: cfg.First}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -228,7 +228,7 @@ func (s *Shipper) WhenHeld(n uint64, done func(exposed bool, err error)) {
 
 // WhenSettled calls done exactly once: at once while no more than Config.Credit outcomes of frames up to n are
 // unacknowledged, else when standbys acknowledged. Where standbys are too few, done(nil) comes once the lease was renewed
-// since, or under Strict done(ErrShort) at once. Order and errors are as with WhenHeld.
+// since; under Strict it waits for standbys, however long. Order and errors are as with WhenHeld, without ErrShort.
 func (s *Shipper) WhenSettled(n uint64, done func(error)) {
 	s.mu.Lock()
 	w := waiter{n: n, settled: done, outcomes: s.outcomes}
@@ -257,15 +257,15 @@ func (s *Shipper) ready(w *waiter) (exposed bool, err error, ready bool) {
 		return false, ErrClosed, true
 	case w.settled != nil && w.outcomes <= s.settled+uint64(s.cfg.Credit):
 		return false, nil, true
-	case w.n > s.core.held, w.settled != nil && !s.cfg.Strict && w.n > s.core.settled:
+	case w.settled != nil:
+		return false, nil, w.n <= s.core.settled
+	case w.n > s.core.held:
 		return false, nil, false
 	case !s.core.lacking(w.n):
 		return false, nil, true
 	case s.cfg.Strict:
 		return false, ErrShort, true
 	}
-	if w.held != nil {
-		s.exposed++
-	}
+	s.exposed++
 	return true, nil, true
 }

@@ -40,9 +40,9 @@ type Shipper interface {
 	// which ErrShort is the one that strict gives, tells that the client must not be told its mail is accepted.
 	WhenHeld(n uint64, done func(exposed bool, err error))
 
-	// WhenSettled calls done exactly once, in bounded time, when the outcomes of frame n may count as settled: at once
-	// while few outcomes are unacknowledged, else after the standbys acknowledged. An error is given to the one who
-	// settles; the settlement stands here all the same.
+	// WhenSettled calls done exactly once, when the outcomes of frame n may count as settled: at once while few outcomes
+	// are unacknowledged, else after the standbys acknowledged, or where the policy lets them pass without. An error is
+	// given to the one who settles; the settlement stands here all the same.
 	WhenSettled(n uint64, done func(error))
 
 	// Both may call done before they return, or later from any goroutine; done does not block.
