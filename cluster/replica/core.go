@@ -37,7 +37,7 @@ type core struct {
 	renewed time.Time // as last heard
 	fenced  bool
 	told    []string // whom to take over from, as last told
-	enough   bool          // as many as there should be were full when that was looked at last
+	enough  bool     // as many as there should be were full when that was looked at last
 	effects []effect
 }
 
