@@ -93,7 +93,7 @@ func speedBed(t *testing.T, fs ...filter.Speed) (*bed, *trips, *speeds) {
 // TestConnectionsOfAFilterAreAllSourcesTogether: two connections are two, though four sources might have two each and
 // more than one destination shares the receiver (R39, R40); mail it does not match is not held up.
 func TestConnectionsOfAFilterAreAllSourcesTogether(t *testing.T) {
-	b, tr, _ := speedBed(t, filter.Speed{Tenant: "t", Name: "slow", Patterns: all(`u@.+\.example`), Connections: 2, Interval: time.Second})
+	b, tr, _ := speedBed(t, filter.Speed{Tenant: "t", Name: "slow", Patterns: all(`u@.+\.example`), Connections: 2, Interval: 10 * time.Millisecond})
 	b.courier.Slow = func(*mail.Job) { time.Sleep(time.Millisecond) }
 	other := b.job("other.example")
 	other.Delivery.To = "v@other.example"
@@ -105,7 +105,7 @@ func TestConnectionsOfAFilterAreAllSourcesTogether(t *testing.T) {
 	defer tr.mu.Unlock()
 	slow, free := 0, 0
 	for _, trip := range tr.seen {
-		if trip.Interval == time.Second {
+		if trip.Interval == 10*time.Millisecond {
 			slow++
 		} else {
 			free++
@@ -168,7 +168,7 @@ func TestFilterRoutesElsewhere(t *testing.T) {
 
 func TestFilterLooksAtTheReceiversHosts(t *testing.T) { // R40, "host name"
 	b, tr, _ := speedBed(t, filter.Speed{Tenant: "t", Name: "hosted", Patterns: all(`.+\.hosting\.example`), HostName: true,
-		Connections: 1, Interval: 3 * time.Second})
+		Connections: 1, Interval: 30 * time.Millisecond})
 	b.resolver.Answer = func(d mail.Domain) (mail.Route, mail.Outcome) {
 		name := "mx." + string(d)
 		if d != "own.example" {
@@ -181,7 +181,7 @@ func TestFilterLooksAtTheReceiversHosts(t *testing.T) { // R40, "host name"
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	for _, trip := range tr.seen {
-		if hosted := trip.Route.Hosts[0].Name == "mx1.hosting.example"; hosted != (trip.Interval == 3*time.Second) {
+		if hosted := trip.Route.Hosts[0].Name == "mx1.hosting.example"; hosted != (trip.Interval == 30*time.Millisecond) {
 			t.Errorf("%s: interval %s", trip.Route.Hosts[0].Name, trip.Interval)
 		}
 	}
@@ -192,16 +192,16 @@ func TestFilterLooksAtTheReceiversHosts(t *testing.T) { // R40, "host name"
 
 // TestFilterIsReplacedWhileMailGoes: connections that keep the old figures end, and what waits keeps the new ones.
 func TestFilterIsReplacedWhileMailGoes(t *testing.T) {
-	slow := filter.Speed{Tenant: "t", Name: "f", Patterns: all(`.+`), Connections: 1, Interval: time.Second}
+	slow := filter.Speed{Tenant: "t", Name: "f", Patterns: all(`.+`), Connections: 1, Interval: 5 * time.Millisecond}
 	b, tr, x := speedBed(t, slow)
 	b.courier.Slow = func(*mail.Job) { time.Sleep(2 * time.Millisecond) }
 	b.submit(600, one(""))
 	b.until(t, func() bool { return b.queue.Finals() > 50 })
-	slow.Interval, slow.Connections = 2*time.Second, 3
+	slow.Interval, slow.Connections = 10*time.Millisecond, 3
 	x.set(slow)
 	b.Destinations().Changed()
 	b.settle(t, 600)
-	if trip := tr.last(t); trip.Interval != 2*time.Second {
+	if trip := tr.last(t); trip.Interval != 10*time.Millisecond {
 		t.Errorf("the last connection kept an interval of %s", trip.Interval)
 	}
 	tr.mu.Lock()

@@ -78,6 +78,11 @@ func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint
 	if err != nil {
 		return fmt.Errorf("node: receivers: %w", err)
 	}
+	var before *shaping.Rules
+	if e := b.now.Load(); e != nil {
+		before = e.rules
+	}
+	rules.Succeed(before)
 	replies, err := bounce.New(s.Receivers.Replies()...)
 	if err != nil {
 		return fmt.Errorf("node: rules of replies: %w", err)

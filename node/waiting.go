@@ -11,6 +11,7 @@ import (
 	"github.com/ekiden-mta/ekiden/actors/source"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
 	"github.com/ekiden-mta/ekiden/storage/queue"
 )
 
@@ -131,13 +132,14 @@ func (n *Node) standing(e *engine, w *service.Waiting, s *destination.Standing) 
 	}
 	w.Binding, w.Until, w.Detail = why, s.Until, s.Detail
 	open := w.Until.IsZero() && why == "slot"
+	lane := n.laneOf(&w.Delivery)
 	for _, report := range e.actors.Sources().Snapshot() {
 		from := "the system's address"
 		if report.Source.IsValid() {
 			from = report.Source.String()
 		}
 		for i := range report.Receivers {
-			if r := &report.Receivers[i]; r.Receiver == w.Receiver && strings.HasPrefix(r.Lane, "cleaning") == w.Delivery.Cleaning {
+			if r := &report.Receivers[i]; r.Receiver == w.Receiver && lane(r.Lane) {
 				if open && !r.Frees.IsZero() && (w.Until.IsZero() || r.Frees.Before(w.Until)) {
 					w.Until = r.Frees // at the latest
 				}
@@ -153,6 +155,21 @@ func (n *Node) standing(e *engine, w *service.Waiting, s *destination.Standing) 
 				w.Detail = join(w.Detail, suspensionWords(&one))
 			}
 		}
+	}
+}
+
+// laneOf tells which of a receiver's kinds of mail a delivery may be of. Where filters look at hosts it may be any filter's.
+func (n *Node) laneOf(d *mail.Delivery) func(lane string) bool {
+	traffic := n.book.now.Load().index.Traffic()
+	var l shaping.Limits
+	if s := traffic.Speed(d.Tenant, d.To, nil); s != nil {
+		l = l.Filtered(s.Key(), 0, 0, false)
+	}
+	if d.Cleaning {
+		l = l.Cleaning()
+	}
+	return func(lane string) bool {
+		return lane == l.Kind.Name || traffic.ByHosts() && strings.HasPrefix(lane, "cleaning") == d.Cleaning
 	}
 }
 

@@ -2,6 +2,7 @@ package source
 
 import (
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ func (free) Renew(now time.Time, want int, _ *shaping.Lane) (int, time.Time) {
 func (free) Release(time.Time, int, int, *shaping.Lane)           {}
 func (free) Observe(time.Time, mail.Outcome, bool, *shaping.Lane) {}
 func (free) Pace() float64                                        { return 0 }
+func (free) PaceOf(*shaping.Lane) float64                         { return 0 }
 
 // endless is an outbox with one parcel, again and again.
 type endless struct {
@@ -72,6 +74,29 @@ func BenchmarkController(b *testing.B) {
 				} else if v != Hold {
 					b.Fatalf("%v at %v after %d", v, at, n)
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkAskAmongKinds is what an ask costs the book where so many kinds of mail wait for a receiver that bears no more
+// connections, such as those of many tenants' filters.
+func BenchmarkAskAmongKinds(b *testing.B) {
+	for _, kinds := range []int{1, 30, 1000} {
+		b.Run(strconv.Itoa(kinds), func(b *testing.B) {
+			book := newBook(0)
+			plain := shaping.Limits{Receiver: "r", Connections: 2}
+			var asks []protocol.Ask
+			for i := range kinds {
+				l := plain.Filtered(strconv.Itoa(i), 0, 0, false)
+				a := askFor(&box{waiting: 1}, 1, &l, "k")
+				a.Deadline = testStart.Add(time.Hour)
+				book.Step(testStart, a)
+				asks = append(asks, a)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				book.Step(testStart, asks[i%kinds])
 			}
 		})
 	}

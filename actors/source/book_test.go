@@ -1,6 +1,7 @@
 package source
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -245,5 +246,106 @@ func TestSettledBesideNewRules(t *testing.T) {
 	<-told
 	if at := b.order[0].served.Load(); at != testStart.UnixNano() {
 		t.Errorf("last delivered at %d", at)
+	}
+}
+
+// TestOlderRulesAreNotGoneBackTo: while destinations look at edited rules one after the other, those that have not looked yet
+// do not put the old figures in force again.
+func TestOlderRulesAreNotGoneBackTo(t *testing.T) {
+	b := newBook(10)
+	old := shaping.Limits{Receiver: "r", Connections: 10, Edition: 1}
+	edited := shaping.Limits{Receiver: "r", Connections: 2, Edition: 2}
+	filter := func(l shaping.Limits, every time.Duration) *shaping.Limits {
+		l = l.Filtered("t/f", 0, every, false)
+		return &l
+	}
+	x := &box{name: "a", waiting: 1000}
+	b.Step(testStart, askFor(x, 1, &old, "k"))
+	b.Step(testStart, askFor(x, 1, filter(old, time.Second), "k"))
+	b.Step(testStart, askFor(x, 1, &edited, "k"))
+	b.Step(testStart, askFor(x, 1, filter(edited, 2*time.Second), "k"))
+	b.endAll(func(s *Session) bool { return true })
+	for id := range b.live {
+		b.Step(testStart, protocol.Reported{Session: id, Report: protocol.Report{Connected: true, Messages: 1}})
+	}
+	ss := started(b.Step(testStart, askFor(x, 10, &edited, "k")))
+	for range 3 {
+		ss = append(ss, started(b.Step(testStart, askFor(x, 10, &old, "k")))...)
+		ss = append(ss, started(b.Step(testStart, askFor(x, 10, filter(old, time.Second), "k")))...)
+	}
+	if len(ss) != 0 || b.Live() != 2 {
+		t.Errorf("%d more opened, %d are open; the new rules allow two", len(ss), b.Live())
+	}
+	for _, s := range b.live {
+		if s.quit.Load() {
+			t.Error("a connection under the new rules is to end for the old ones")
+		}
+	}
+	if got := b.order[0].named["speed t/f"].limits.Every(); got != 2*time.Second {
+		t.Errorf("the filter's messages go every %s again", got)
+	}
+	same := edited
+	same.Edition = 4
+	b.Step(testStart, askFor(x, 1, &same, "k"))
+	between := old
+	between.Edition = 3
+	b.Step(testStart, askFor(x, 1, &between, "k"))
+	if n := b.order[0].control.Connections(); n != 2 {
+		t.Errorf("%d connections by rules that were replaced before those in force", n)
+	}
+}
+
+// asked is a controller that counts what it is asked for.
+type asked struct {
+	*shaping.Machine
+	grants int
+}
+
+func (c *asked) Grant(now time.Time, want int, x *shaping.Lane) (int, int, time.Time) {
+	c.grants++
+	return c.Machine.Grant(now, want, x)
+}
+
+// TestFullReceiverIsAskedOnce: however many kinds of mail wait for a receiver that bears no more connections, who comes next has
+// it asked once, and each of them has its turn all the same.
+func TestFullReceiverIsAskedOnce(t *testing.T) {
+	const kinds = 50
+	b := newBook(1)
+	plain := shaping.Limits{Receiver: "r", Connections: 2}
+	control := &asked{}
+	b.cfg.Controller = func(l shaping.Limits) Controller {
+		m := shaping.NewMachine(l)
+		control.Machine = &m
+		return control
+	}
+	a := askFor(&box{}, 2, &plain, "k")
+	a.Outbox = &endless{}
+	open := started(b.Step(testStart, a))
+	for i := range kinds {
+		l := plain.Filtered(fmt.Sprint("t/", i), 0, 0, false)
+		a := askFor(&box{name: fmt.Sprint(i), waiting: 1}, 1, &l, "k")
+		a.Deadline = testStart.Add(time.Hour)
+		control.grants = 0
+		if es := started(b.Step(testStart, a)); len(es) != 0 || control.grants > 1 {
+			t.Fatalf("%d kinds wait: %d connections are opened, and the controller is asked %d times", i, len(es), control.grants)
+		}
+	}
+	served := map[mail.Domain]bool{}
+	for now := testStart; len(served) <= kinds && now.Before(testStart.Add(10*time.Minute)); now = now.Add(turnLife) {
+		for _, s := range slices.Clone(open) {
+			p, v, es := look(b, now, s)
+			open = append(open, started(es)...)
+			if p != nil {
+				served[p.Job.Delivery.Domain] = true
+			}
+			if v == End {
+				open = remove(open, s)
+				b.Close(now, s, nil, nil)
+				open = append(open, started(b.Step(now, protocol.Reported{Session: s.ID, Report: protocol.Report{Connected: true, Messages: 1}}))...)
+			}
+		}
+	}
+	if len(served) != kinds+1 {
+		t.Errorf("%d kinds were served, of %d", len(served), kinds+1)
 	}
 }

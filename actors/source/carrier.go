@@ -26,6 +26,10 @@ type Runner struct {
 // lingering is Runner.Linger's default: longer than the gaps of a steady stream, shorter than anybody waits.
 const lingering = 80 * time.Millisecond
 
+// holdMost is how long a session keeps its connection for mail that may go then: a filter's distance is no longer, nor is the promise that a
+// connection is given where many share a slow pace. Without mail it lingers as the courier says.
+const holdMost = 10 * time.Second
+
 // carrier is a Session with a goroutine: the Work that a courier carries.
 type carrier struct {
 	run   *Runner
@@ -125,7 +129,7 @@ func (c *carrier) Next(wait time.Duration) *mail.Job {
 		}
 		left := wait - clock.Since(start)
 		if v == Hold {
-			if d := at.Sub(now); d > left || !c.sleepUntilWake(d, true) {
+			if d := at.Sub(now); d > max(left, holdMost) || !c.sleepUntilWake(d, true) {
 				return nil
 			}
 			continue

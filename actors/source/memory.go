@@ -53,6 +53,7 @@ func (b *Book) Forget(now time.Time, after time.Duration) {
 				return false
 			}
 			b.keep(l.limits.Lane(), l.own.Remember())
+			r.drop(l)
 			return true
 		})
 		if len(r.lanes) > 0 {
@@ -74,7 +75,7 @@ func (b *Book) keep(name string, y shaping.Memory) {
 // stale tells whether nothing in y matters any more.
 func stale(now time.Time, y *shaping.Memory) bool {
 	old := now.Add(-keepFor).Unix()
-	return y.Plan == 0 && y.Objected < old && y.Until < old && int64(y.Day) < now.Unix()/86400
+	return y.Plan == 0 && y.Objected < old && y.Until < old && y.NamedUntil < old && int64(y.Day) < now.Unix()/86400
 }
 
 // Memories returns all that the source knows of its receivers, by name, and of the caps of kinds of mail, by lane.

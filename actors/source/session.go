@@ -8,6 +8,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
 // Session is one connection's right to exist, and its way from outbox to outbox.
@@ -32,7 +33,9 @@ type Session struct {
 	lapped time.Time // … which began then
 	left   int       // messages the grant still holds
 	until  time.Time
-	queued bool // in the outbox's line of lingerers
+	every  time.Duration // from one message to the next
+	next   time.Time     // … which may begin then
+	queued bool          // in the outbox's line of lingerers
 
 	quit    atomic.Bool                     // must end
 	started atomic.Bool                     // has a goroutine
@@ -41,8 +44,9 @@ type Session struct {
 	// Guarded by the book.
 	nextBox   protocol.Outbox
 	nextShelf int
-	parked    bool // in road.idle
-	leaving   bool // is to end: its slot will be free, see lane.room
+	parked    bool      // in road.idle
+	holds     time.Time // until when it rests in lane.resting; zero = it does not
+	leaving   bool      // is to end: its slot will be free, see lane.room
 
 	// The last answer that was no success, so that a report of the same does not count twice.
 	answered bool
@@ -99,11 +103,16 @@ func (b *Book) Next(now time.Time, s *Session, block bool) (p *protocol.Parcel, 
 		}
 		dry := s.box == nil
 		var held time.Time
-		if !dry && s.nextBox == nil && !s.over(now, b.cfg.Quantum) && !s.lapOver(now, b.cfg.Quantum) && s.left > 0 && now.Before(s.until) {
+		if !dry && s.nextBox == nil && now.Before(s.next) {
+			held = s.next
+		} else if !dry && s.nextBox == nil && !s.over(now, b.cfg.Quantum) && !s.lapOver(now, b.cfg.Quantum) && s.left > 0 && now.Before(s.until) {
 			if p, held = s.box.Take(now, s.shelf, b.source, s.Receiver()); p != nil {
 				s.left--
 				s.turn++
 				s.lap++
+				if s.every > 0 {
+					s.next = now.Add(s.every)
+				}
 				return p, Busy, at, effects
 			}
 			switch dry = held.IsZero(); {
@@ -117,7 +126,7 @@ func (b *Book) Next(now time.Time, s *Session, block bool) (p *protocol.Parcel, 
 		var again bool
 		var es []Effect
 		box, shelf := s.box, s.shelf
-		v, at, again, es = b.change(now, s, dry, block)
+		v, at, again, es = b.change(now, s, held, dry, block)
 		effects = append(effects, es...)
 		if again && !held.IsZero() && s.box == box && s.shelf == shelf {
 			v, at = Hold, held
@@ -141,11 +150,11 @@ const maxRounds = 64
 
 // change is what a session does when it cannot simply go on: it takes up the outbox assigned to it, renews its
 // allowance, makes place for the next in line, or becomes idle. again = look once more.
-func (b *Book) change(now time.Time, s *Session, dry, block bool) (Verdict, time.Time, bool, []Effect) {
+func (b *Book) change(now time.Time, s *Session, held time.Time, dry, block bool) (Verdict, time.Time, bool, []Effect) {
 	b.mu.Lock()
 	s.road.forget(s)
 	if s.nextBox == nil {
-		v, at, again := b.advance(now, s, dry, block)
+		v, at, again := b.advance(now, s, held, dry, block)
 		if s.nextBox == nil {
 			effects := b.flush()
 			b.mu.Unlock()
@@ -180,19 +189,25 @@ func (s *Session) over(now time.Time, quantum int) bool {
 	return s.turn >= quantum || now.Sub(s.since) >= turnLife
 }
 
-// lapOver tells whether the turn of its lane is.
+// lapOver tells whether the turn of its lane is. There is a message in each, however long the connection took to come about.
 func (s *Session) lapOver(now time.Time, quantum int) bool {
-	return s.lap >= quantum || now.Sub(s.lapped) >= turnLife
+	return s.lap >= quantum || s.lap > 0 && now.Sub(s.lapped) >= turnLife
 }
 
 // advance decides for a session nothing was assigned to. It may assign: see nextBox. Where it says that the session ends, that
 // holds: a courier that only looked looks again, and must not find a fresh turn then.
-func (b *Book) advance(now time.Time, s *Session, dry, block bool) (v Verdict, at time.Time, again bool) {
+func (b *Book) advance(now time.Time, s *Session, held time.Time, dry, block bool) (v Verdict, at time.Time, again bool) {
 	l := s.road.lane
-	if v, at, ok := b.renew(now, s, l); !ok {
-		return v, at, false
+	pauses := now.Before(s.next) // between two messages: what it could be allowed now others may use
+	if !pauses {
+		if v, at, ok := b.renew(now, s, l); !ok {
+			if own := l.own.Rests(now); v == Hold && own.Sub(now) > turnLife {
+				return b.rest(now, s, at, own, block)
+			}
+			return v, at, false
+		}
 	}
-	lap, idle := s.lapOver(now, b.cfg.Quantum), dry && !(l.waiting > 0 && l.asked(now))
+	lap, idle := s.lapOver(now, b.cfg.Quantum), dry && !(l.waiting > 0 && l.asked(now)) || held.Sub(now) > turnLife
 	if lap {
 		l.pay(now, s)
 	}
@@ -202,6 +217,9 @@ func (b *Book) advance(now time.Time, s *Session, dry, block bool) (v Verdict, a
 	}
 	if lap {
 		l.charge()
+	}
+	if pauses {
+		return b.rest(now, s, s.next, s.next, block)
 	}
 	if !dry && !s.over(now, b.cfg.Quantum) {
 		return Busy, at, true
@@ -226,6 +244,23 @@ func (b *Book) advance(now time.Time, s *Session, dry, block bool) (v Verdict, a
 	return Busy, at, true
 }
 
+// rest has a session wait that may begin nothing before a moment, because of what its own lane may. Where that is longer than a turn, it
+// is there for who needs its connection meanwhile.
+func (b *Book) rest(now time.Time, s *Session, at, own time.Time, block bool) (Verdict, time.Time, bool) {
+	if own.Sub(now) > turnLife {
+		l := s.road.lane
+		if l.due(now, true) {
+			b.leaves(s)
+			return End, at, false
+		}
+		if block {
+			s.holds = own
+			l.held = append(l.held, s)
+		}
+	}
+	return Hold, at, false
+}
+
 // renew sees to the allowance; false where there is none to be had now.
 func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bool) {
 	if s.left > 0 && now.Before(s.until) {
@@ -236,7 +271,7 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 		s.left = 0
 	}
 	want := b.cfg.Quantum
-	if pace := l.to.control.Pace(); pace > 0 { // who sends at a pace holds little, so that the others have their share
+	if pace := shaping.Lower(l.to.control.Pace(), l.pace()); pace > 0 { // who sends at a pace holds little, so that the others have their share
 		want = max(1, min(want, int(pace/float64(4*max(l.to.open, 1)))))
 	}
 	n, until := l.to.control.Renew(now, want, l.own)
@@ -352,8 +387,12 @@ func (r *road) unpark() *Session {
 	return s
 }
 
-// forget takes s out of the idle ones.
+// forget takes s out of the idle ones, and of those that rest.
 func (r *road) forget(s *Session) {
+	if !s.holds.IsZero() {
+		s.holds = time.Time{}
+		r.lane.held = slices.DeleteFunc(r.lane.held, func(o *Session) bool { return o == s })
+	}
 	if !s.parked {
 		return
 	}

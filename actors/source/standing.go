@@ -17,7 +17,7 @@ type Standing struct {
 	Waiting     int // asks in line
 	State       shaping.State
 	Until       time.Time // of a block; zero = none
-	Pace        float64   // messages a second that may go now; 0 = no bound
+	Pace        float64   // messages a second that may go now, by what its own connections allow as well; 0 = no bound
 	Most        int       // connections that may be open now
 	All         int       // connections of all kinds of mail …
 	AllMost     int       // … and how many may be
@@ -47,10 +47,20 @@ func (b *Book) Snapshot(now time.Time) []Standing {
 		most := r.control.Connections()
 		for _, l := range r.lanes {
 			out = append(out, Standing{Receiver: r.name, Lane: l.limits.Kind.Name, Queue: l.limits.Queue, Connections: l.open,
-				Waiting: l.waiting, State: state, Until: until, Pace: l.own.Pace(r.control.Pace()), Most: l.own.Connections(most),
+				Waiting: l.waiting, State: state, Until: until, Pace: l.pace(), Most: l.own.Connections(most),
 				All: r.open, AllMost: most, Frees: frees[r], Cause: r.control.Cause(), WarmStep: step, WarmMost: warm})
 		}
 	}
 	slices.SortStableFunc(out, func(a, c Standing) int { return cmp.Compare(a.Receiver, c.Receiver) })
 	return out
+}
+
+// pace is how many messages of a lane may go in a second: what the receiver bears, or less where the operator has them go at a
+// distance on so many connections. 0 = no bound.
+func (l *lane) pace() float64 {
+	pace := l.to.control.PaceOf(l.own)
+	if every := l.limits.Kind.Interval; every > 0 {
+		pace = shaping.Lower(pace, float64(l.own.Connections(l.to.control.Connections()))/every.Seconds())
+	}
+	return pace
 }

@@ -27,13 +27,15 @@ type Controller interface {
 	Renew(now time.Time, want int, x *shaping.Lane) (messages int, until time.Time)
 	// Release gives slots back, and messages that were not begun.
 	Release(now time.Time, slots, unused int, x *shaping.Lane)
-	Resume(now time.Time, slots int) // so many are out, whoever granted them
+	Resume(now time.Time, slots int)         // so many are out, whoever granted them
+	Relimit(now time.Time, l shaping.Limits) // the rules were edited
 	Observe(now time.Time, o mail.Outcome, connected bool, x *shaping.Lane)
 	Served(at time.Time) // mail was delivered then; Observe hears of successes only after trouble
-	// What may be now: connections, messages on each and a second (0 = no bound), and why it is less than the limits.
+	// What may be now: connections, messages on each and a second (0 = no bound), of all and of a lane, and why it is less than the limits.
 	Connections() int
 	PerConnection() int
 	Pace() float64
+	PaceOf(x *shaping.Lane) float64
 	Cause() shaping.Cause
 	State() (shaping.State, time.Time)
 	Refusal() shaping.Reason
@@ -76,7 +78,6 @@ type Book struct {
 	plan     *shaping.Plan             // of warm-up, nil = none
 	kept     map[string]shaping.Memory // by receiver, or lane: of those that are gone
 	effects  []Effect
-	lanes    []*lane // dispatch's
 }
 
 // Config is how sources work.
@@ -123,10 +124,13 @@ type receiver struct {
 	name    string
 	limits  *shaping.Limits // without regard to its kind of mail
 	control Controller
-	lanes   []*lane // as they were met
-	open    int     // sessions and loans …
-	leaving int     // … of which so many are to end
-	wants   int     // asks that dispatch found to wait for another one's connection
+	lanes   []*lane          // as they were met …
+	named   map[string]*lane // … and by their kind of mail
+	line    []*lane          // with asks in line, and some that had
+	open    int              // sessions and loans …
+	leaving int              // … of which so many are to end
+	wants   int              // asks that dispatch found to wait for another one's connection
+	tight   bool             // dispatch has found nobody to make room
 	plan    *shaping.Plan
 	alarm   time.Time
 	round   float64      // how far the turns of the lanes have come
@@ -145,10 +149,13 @@ type lane struct {
 	waiting int // asks in line on all roads
 	roads   map[string]*road
 	all     []*road
-	busy    []*road   // with asks in line, in the order of their turns
-	turns   float64   // it has had; see due
-	crowded bool      // it might open a connection now if the receiver bore one more
-	used    time.Time // last ask or end of a session
+	busy    []*road     // with asks in line, in the order of their turns
+	held    []*Session  // that may begin nothing for longer than a turn: whoever else needs a connection may have theirs
+	rest    []time.Time // when connections that have ended might have begun their next message: until then they count as open
+	inLine  bool        // in receiver.line
+	turns   float64     // it has had; see due
+	crowded bool        // it might open a connection now if the receiver bore one more
+	used    time.Time   // last ask or end of a session
 }
 
 // road is one set of hosts: sessions on it serve every destination with the same route key.

@@ -52,28 +52,35 @@ func (b *Book) do(e Effect) { b.effects = append(b.effects, e) }
 // lane finds or makes the lane of a kind of mail to a receiver.
 func (b *Book) lane(now time.Time, limits *shaping.Limits) *lane {
 	r := b.receiver(now, limits)
-	for _, l := range r.lanes {
-		if l.limits.Kind.Name == limits.Kind.Name {
-			l.used = now
-			if l.limits != limits {
-				b.relimit(l, limits)
-			}
-			return l
+	if l, ok := r.named[limits.Kind.Name]; ok {
+		l.used = now
+		if l.limits != limits && limits.Edition >= l.limits.Edition {
+			b.relimit(l, limits)
 		}
+		return l
 	}
 	l := &lane{to: r, limits: limits, own: shaping.NewLane(limits), roads: map[string]*road{}, used: now, turns: r.round}
 	if name := limits.Lane(); l.own != nil {
 		l.own.Recall(b.kept[name])
 		delete(b.kept, name)
 	}
-	r.lanes = append(r.lanes, l)
+	r.lanes, r.named[limits.Kind.Name] = append(r.lanes, l), l
 	return l
+}
+
+// drop forgets a lane that nobody waits in, but for the list of all.
+func (r *receiver) drop(l *lane) {
+	delete(r.named, l.limits.Kind.Name)
+	r.line = slices.DeleteFunc(r.line, func(o *lane) bool { return o == l })
 }
 
 // relimit puts new limits of its kind of mail in force for a lane. Connections that were opened under the old ones end with
 // their present transaction.
 func (b *Book) relimit(l *lane, limits *shaping.Limits) {
-	if *l.limits == *limits {
+	if l.limits.Same(limits) {
+		if l.limits.Edition != limits.Edition {
+			l.limits = limits
+		}
 		return
 	}
 	l.limits = limits
@@ -84,24 +91,23 @@ func (b *Book) relimit(l *lane, limits *shaping.Limits) {
 	b.endAll(func(s *Session) bool { return s.road.lane == l })
 }
 
-// receiver finds or makes a receiver. New limits take effect with a fresh controller that is told of the slots in use, and of
-// what the old one knew; connections that were opened under the old ones end with their present transaction.
+// receiver finds or makes a receiver. Newer limits take effect at once; connections that were opened under the old ones end with
+// their present transaction. Limits of older rules are those of a destination that has not looked yet.
 func (b *Book) receiver(now time.Time, limits *shaping.Limits) *receiver {
 	r, ok := b.by[limits.Receiver]
 	if !ok {
-		r = &receiver{name: limits.Receiver, limits: limits, control: b.cfg.Controller(*limits)}
+		r = &receiver{name: limits.Receiver, limits: limits, control: b.cfg.Controller(*limits), named: map[string]*lane{}}
 		b.by[r.name] = r
 		b.order = append(b.order, r)
 		b.remind(now, r)
 		return r
 	}
-	if r.limits != limits && !r.limits.SameReceiver(limits) {
-		known := r.control.Remember(now)
-		r.limits, r.control, r.plan = limits, b.cfg.Controller(*limits), nil
-		r.warm(now, b.plan)
-		r.control.Recall(now, known)
-		r.control.Resume(now, r.open)
-		b.endAll(func(s *Session) bool { return s.road.lane.to == r })
+	if r.limits != limits && limits.Edition >= r.limits.Edition {
+		if !r.limits.SameReceiver(limits) {
+			r.control.Relimit(now, *limits)
+			b.endAll(func(s *Session) bool { return s.road.lane.to == r })
+		}
+		r.limits = limits
 	}
 	if r.plan != b.plan {
 		r.warm(now, b.plan)
@@ -182,18 +188,23 @@ func (b *Book) assign(s *Session, a *protocol.Ask) {
 
 // dispatch opens connections for who waits, as far as the limits go: each lane in its turn.
 func (b *Book) dispatch(now time.Time, r *receiver) {
-	behind := r.round - float64(r.control.Connections()) // who rested has no more turns than that to make up for
-	all := b.lanes[:0]
-	for _, l := range r.lanes {
-		if l.turns = max(l.turns, behind); l.waiting > 0 {
-			all = append(all, l)
-		}
+	r.wants, r.tight = 0, false
+	all := r.inLine()
+	if len(all) > 1 {
+		slices.SortStableFunc(all, func(x, y *lane) int { return cmp.Compare(x.turns, y.turns) })
 	}
-	slices.SortStableFunc(all, func(x, y *lane) int { return cmp.Compare(x.turns, y.turns) })
-	r.wants, b.lanes = 0, all
+	full := false
 	for len(all) > 0 {
 		l := all[0]
+		if full && l.crowds(now) {
+			if l.asked(now) {
+				b.waits(now, l)
+			}
+			all = all[1:]
+			continue
+		}
 		if !b.open(now, l) || l.waiting == 0 {
+			full = full || l.waiting > 0 && l.crowded
 			all = all[1:]
 			continue
 		}
@@ -201,7 +212,6 @@ func (b *Book) dispatch(now time.Time, r *receiver) {
 			all[i-1], all[i] = all[i], l
 		}
 	}
-	clear(b.lanes)
 }
 
 // open opens a connection for the first who waits in a lane; false where it may not.
@@ -214,8 +224,13 @@ func (b *Book) open(now time.Time, l *lane) bool {
 		b.refuseAll(l, protocol.ReasonStopping, now.Add(b.cfg.Patience))
 		return false
 	}
+	l.crowded = false
+	if at := l.rests(now); !at.IsZero() {
+		b.alarm(l.to, at)
+		return false
+	}
 	total, ok := b.share(l)
-	if l.crowded = false; !ok {
+	if !ok {
 		b.crowded(now, l)
 		return false
 	}
@@ -228,7 +243,8 @@ func (b *Book) open(now time.Time, l *lane) bool {
 	}
 	a := r.take()
 	b.lastID++
-	s := &Session{ID: b.lastID, road: r, lapped: now, left: messages, until: until, waker: b.cfg.NewWaker(), total: total}
+	s := &Session{ID: b.lastID, road: r, lapped: now, left: messages, until: until,
+		every: l.limits.Every(), waker: b.cfg.NewWaker(), total: total}
 	b.live[s.ID] = s
 	l.open++
 	l.to.open++
@@ -238,41 +254,6 @@ func (b *Book) open(now time.Time, l *lane) bool {
 	b.counters.Opened.Add(1)
 	b.do(Effect{Kind: EffectStart, Session: s})
 	return true
-}
-
-// charge counts a turn of a lane that begins on one of its connections. That of a kind of mail which is to have a part of what
-// there is costs as much more.
-func (l *lane) charge() {
-	l.to.round = max(l.to.round, l.turns)
-	l.turns += l.own.Share()
-}
-
-// pay counts what a turn that is over lasted longer than one, as where a filter has its messages go at a distance: what lanes
-// share is the time they hold a connection.
-func (l *lane) pay(now time.Time, s *Session) {
-	l.turns += l.own.Share() * max(0, now.Sub(s.lapped).Seconds()/turnLife.Seconds()-1)
-	s.lap, s.lapped = 0, now
-}
-
-// due tells whether another lane is to have the connection of one of l's sessions: where no more may be opened, more wait than
-// those that are to end make room for, and one of them in a lane that has fewer and had fewer turns, each held against what it
-// is to have. idle: there is no work for the session.
-func (l *lane) due(now time.Time, idle bool) bool {
-	wait, fewer := 0, false
-	for _, o := range l.to.lanes {
-		if o == l || o.waiting == 0 || !o.crowded || !o.asked(now) {
-			continue
-		}
-		wait += o.waiting
-		fewer = fewer || idle || o.turns < l.turns+l.own.Share() &&
-			float64(o.open-o.leaving)*o.own.Share() < float64(l.open-l.leaving)*l.own.Share()
-	}
-	return fewer && wait > l.to.room()
-}
-
-// asked tells whether somebody still waits in a lane.
-func (l *lane) asked(now time.Time) bool {
-	return slices.ContainsFunc(l.busy, func(r *road) bool { return r.trim(now) })
 }
 
 // turn is the road whose asks are served next: each in turn.
@@ -322,6 +303,10 @@ func (r *road) put(a protocol.Ask) {
 		r.line.push(a)
 		r.lane.waiting++
 		r.queue()
+		if l := r.lane; !l.inLine {
+			l.inLine = true
+			l.to.line = append(l.to.line, l)
+		}
 	}
 }
 
@@ -331,12 +316,7 @@ func (b *Book) wait(now time.Time, l *lane, until time.Time) {
 	reason := reasonOf(l.to.control.Refusal())
 	switch {
 	case reason == protocol.ReasonSlots || until.IsZero():
-		if l.crowded {
-			l.to.wants += l.waiting
-		}
-		if l.crowded && l.to.wants > l.to.room() || !l.crowded && l.waiting > l.room() {
-			b.makeRoom(l)
-		}
+		b.waits(now, l)
 	case passing(l.to.control.Refusal()) && until.Sub(now) < b.cfg.Patience:
 		b.alarm(l.to, until)
 	default:
@@ -347,30 +327,6 @@ func (b *Book) wait(now time.Time, l *lane, until time.Time) {
 // passing tells whether what keeps mail back passes by itself, and mostly soon.
 func passing(r shaping.Reason) bool {
 	return r == shaping.Rate || r == shaping.ConnectionRate || r == shaping.TopOfHour
-}
-
-// makeRoom ends an idle session when asks of l wait for a slot: one of another road of the lane, or, where the receiver bears
-// no more, of another lane. Sessions at work see for themselves at the end of their turn.
-func (b *Book) makeRoom(l *lane) {
-	if l.makeRoom(b) || !l.crowded {
-		return
-	}
-	for _, o := range l.to.lanes {
-		if o != l && o.makeRoom(b) {
-			return
-		}
-	}
-}
-
-// makeRoom ends an idle session of a road that nobody waits on.
-func (l *lane) makeRoom(b *Book) bool {
-	for _, r := range l.all {
-		if r.line.len() == 0 && len(r.idle) > 0 {
-			b.end(r.unpark())
-			return true
-		}
-	}
-	return false
 }
 
 func (b *Book) refuseAll(l *lane, reason protocol.Reason, until time.Time) {
@@ -424,6 +380,9 @@ func (b *Book) reported(now time.Time, m protocol.Reported) {
 	if s.leaving {
 		l.leaving--
 		l.to.leaving--
+	}
+	if l.limits.Kind.Interval > 0 && now.Before(s.next) {
+		l.rest = append(l.rest, s.next)
 	}
 	b.release(now, l, s.left)
 	s.left = 0
@@ -531,7 +490,7 @@ func (b *Book) recover(now time.Time) {
 
 // recount puts a receiver in order again; open is how many sessions live, leaving how many of them are to end.
 func (b *Book) recount(now time.Time, r *receiver, open, leaving map[*lane]int) {
-	r.open, r.leaving = 0, 0
+	r.open, r.leaving, r.line = 0, 0, nil
 	for _, l := range r.lanes {
 		l.open, l.leaving, l.waiting, l.busy = open[l]+l.loans, leaving[l], 0, nil
 		l.own.Resume(l.open)
@@ -542,6 +501,9 @@ func (b *Book) recount(now time.Time, r *receiver, open, leaving map[*lane]int) 
 			if road.inTurn = false; road.line.len() > 0 {
 				road.queue()
 			}
+		}
+		if l.inLine = l.waiting > 0; l.inLine {
+			r.line = append(r.line, l)
 		}
 	}
 	r.control.Resume(now, r.open)

@@ -19,7 +19,6 @@ type sess struct {
 	gen     int // of the present wait
 	hand    *protocol.Parcel
 	box     protocol.Outbox
-	begun   time.Time // of what is in hand
 	cleared bool
 	report  protocol.Report
 	over    bool
@@ -104,15 +103,33 @@ func (x *sess) next() {
 			return
 		}
 		x.to.begin(x, p)
-		x.begun = w.now
 		w.later(x.to.takes(), x.dot)
 	case source.Hold:
-		w.later(max(0, at.Sub(w.now)), x.next)
+		x.hold(at.Sub(w.now))
 	case source.Dry:
 		x.rest()
 	case source.End:
 		x.end()
 	}
+}
+
+// patience is how long a connection stays open for a message that may begin then.
+const patience = 10 * time.Second
+
+// hold waits for a moment, or to be woken before.
+func (x *sess) hold(d time.Duration) {
+	if d > patience {
+		x.end()
+		return
+	}
+	x.waiting = true
+	x.gen++
+	gen := x.gen
+	x.w.later(max(0, d), func() {
+		if x.waiting && x.gen == gen {
+			x.rise()
+		}
+	})
 }
 
 // rest lingers, parks, and ends.
@@ -170,7 +187,7 @@ func (x *sess) dot() {
 	node := w.node
 	x.box.Settle(w.now, p, o, x.trip.Receiver, func(error) {
 		if w.node == node {
-			w.later(max(0, x.begun.Add(x.trip.Interval).Sub(w.now)), x.next) // rule D6: not before the outcome is durable
+			w.later(0, x.next) // rule D6: not before the outcome is durable
 		}
 	})
 	w.act(x.b, effects)

@@ -20,6 +20,9 @@ type supply struct {
 	by      map[mail.Domain]*backlog
 }
 
+// soon is when there is more to come, milliseconds.
+const soon = 5000
+
 // waitMost is how much of one tenant's mail waits for one domain.
 const waitMost = 300
 
@@ -87,7 +90,7 @@ func (s *supply) Scan(to mail.Destination, c protocol.Cursor, until time.Time, n
 			i++
 		}
 	}
-	out := make([]mail.Delivery, 0, n)
+	out := make([]mail.Delivery, 0, min(n, len(b.all)-i))
 	last := until.UnixMilli()
 	for ; i < len(b.all) && len(out) < n; i++ {
 		e := &b.all[i]
@@ -102,15 +105,16 @@ func (s *supply) Scan(to mail.Destination, c protocol.Cursor, until time.Time, n
 	return out, c, len(out) == n, b.next(last), nil
 }
 
-// next is when the first falls due after a moment; zero = never. There is always more to come a moment later.
+// next is when the first falls due after a moment. There is always more to come soon: also where all that waits is in
+// memory and nothing is to be found, as while a receiver takes none, or who asks would never ask again.
 func (b *backlog) next(after int64) time.Time {
 	i, _ := b.at(after+1, 0)
 	for ; i < len(b.all); i++ {
 		if b.all[i].d != nil {
-			return time.UnixMilli(b.all[i].due).UTC()
+			return time.UnixMilli(min(b.all[i].due, after+soon)).UTC()
 		}
 	}
-	return time.Time{}
+	return time.UnixMilli(after + soon).UTC()
 }
 
 // make fills up what waits.

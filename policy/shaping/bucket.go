@@ -53,6 +53,9 @@ func (b *bucket) fit(now time.Time, rate float64) {
 	b.level = min(b.level, b.size)
 }
 
+// silence has the bucket stay empty for d.
+func (b *bucket) silence(d time.Duration) { b.level = min(b.level, -d.Seconds()*b.rate) }
+
 func (b *bucket) take(n int) {
 	if b.size > 0 {
 		b.level -= float64(n)
@@ -86,4 +89,13 @@ func later(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// beginnings is the full bucket of new connections at a rate a second, 0 = no limit: a minute's worth, at most as many as may be open.
+func beginnings(rate float64, connections int) bucket {
+	if rate <= 0 {
+		return bucket{}
+	}
+	size := max(1, min(float64(connections), 60*rate))
+	return bucket{rate: rate, size: size, level: size}
 }

@@ -70,6 +70,13 @@ func (l *Limits) Lane() string {
 // SameReceiver tells whether l and o say the same of what the receiver bears of all kinds of mail.
 func (l *Limits) SameReceiver(o *Limits) bool {
 	x, y := *l, *o
-	x.Kind, x.Queue, x.TLS = y.Kind, y.Queue, y.TLS
+	x.Kind, x.Queue, x.TLS, x.Edition = y.Kind, y.Queue, y.TLS, y.Edition
 	return x == y
+}
+
+// Same tells whether l and o say the same, whichever edition of the rules they come from.
+func (l *Limits) Same(o *Limits) bool {
+	x := *l
+	x.Edition = o.Edition
+	return x == *o
 }

@@ -36,10 +36,7 @@ func NewLane(l *Limits) *Lane {
 		return max(1, most/x.kind.Part)
 	}
 	x.day.most, x.hour.most = part(l.DailyCap), part(l.HourlyCap)
-	if rate := l.ConnectionRate / float64(x.kind.Part); rate > 0 {
-		size := max(1, min(float64(l.Most()), 60*rate))
-		x.sessions = bucket{rate: rate, size: size, level: size}
-	}
+	x.sessions = beginnings(l.ConnectionRate/float64(x.kind.Part), l.Most())
 	return x
 }
 
@@ -123,6 +120,14 @@ func (x *Lane) left(now time.Time, want int) (int, Reason, time.Time) {
 		return 0, HourlyCap, x.hour.ends(now)
 	}
 	return n, NotRefused, time.Time{}
+}
+
+// Rests tells when the lane's own pace leaves a message; zero where it does now.
+func (x *Lane) Rests(now time.Time) time.Time {
+	if x == nil || x.messages.whole() > 0 {
+		return time.Time{}
+	}
+	return x.messages.next(now, 1)
 }
 
 // take notes what was granted.

@@ -25,6 +25,7 @@ const (
 	reaction   = 3 * time.Second  // answers to what was under way when the pace was cut count once
 	hush       = 10 * time.Second // in which no new messages are granted after the second objection in a row: what it counts must run out first
 	leastPace  = 0.2              // messages a second: whoever objects to so few does not mean the pace
+	leastPart  = 10               // such a part of the pace is left to who goes at it, however much goes at a pace that is fixed
 	mostPace   = 10_000           // a pace that binds nobody
 	firstSteps = time.Minute      // the pace doubles in that time until the first objection, where it starts low
 	bound      = 30 * time.Second // the pace grows only while it holds mail back: so long after it did
@@ -304,7 +305,15 @@ func (k *learned) tries(now time.Time) float64 {
 }
 
 // Pace is how many messages a second may go now; 0 = no bound.
-func (m *Machine) Pace() float64 { return lower(lower(m.l.Rate, m.k.pace), m.k.named()) }
+func (m *Machine) Pace() float64 { return Lower(Lower(m.l.Rate, m.k.pace), m.k.named()) }
+
+// PaceOf is the same for one lane: what it has of that, or what holds for mail of a fixed pace.
+func (m *Machine) PaceOf(x *Lane) float64 {
+	if x.fixed() {
+		return Lower(m.l.Rate, m.k.named())
+	}
+	return x.Pace(m.Pace())
+}
 
 // named is how many messages a second the receiver has said it takes; 0 = it has not.
 func (k *learned) named() float64 {
@@ -314,8 +323,8 @@ func (k *learned) named() float64 {
 	return k.limit.Rate
 }
 
-// lower is the smaller of two paces, either of which may be no bound.
-func lower(a, b float64) float64 {
+// Lower is the smaller of two paces, either of which may be no bound.
+func Lower(a, b float64) float64 {
 	if a <= 0 || b > 0 && b < a {
 		return max(0, b)
 	}
@@ -351,7 +360,9 @@ func (m *Machine) Cause() Cause { return m.cause }
 
 // repace fits the buckets to what is in force.
 func (m *Machine) repace(now time.Time) {
-	m.messages.fit(now, lower(m.l.Rate, m.k.pace))
+	pace := Lower(m.l.Rate, m.k.pace)
+	m.messages.fit(now, pace)
+	m.least.fit(now, pace/leastPart)
 	fresh := m.named.size == 0
 	if m.named.fit(now, m.k.named()); fresh {
 		m.named.level = m.named.size
@@ -429,9 +440,10 @@ func (m *Machine) object(now time.Time, o *mail.Outcome, learn bool) {
 	switch {
 	case m.messages.size == 0:
 	case m.k.exhausted(): // its pace is silence enough
-		m.messages.level = 0
+		m.messages.level, m.least.level = 0, 0
 	case m.k.struck > 1 && m.k.objected.After(before):
-		m.messages.level = min(m.messages.level, -hush.Seconds()*m.messages.rate)
+		m.messages.silence(hush)
+		m.least.silence(hush)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 type Limits struct {
 	Receiver       string        // policy group: "docomo", "mx:mx.example.net", "route:127.0.0.1:2526"
 	Kind           Kind          // of mail that the operator allows less
+	Edition        uint64        // of the rules it comes from: newer limits replace older ones, never the other way; 0 = of no rules
 	Queue          string        // classic queue name (R63)
 	Connections    int           // at once
 	PerConnection  int           // messages on one connection
@@ -47,3 +48,25 @@ const RouteConnections = 64
 
 // routeBlockPause is short and stays so: a relay of one's own that refuses is down, not offended.
 const routeBlockPause = 2 * time.Second
+
+// Relimit puts other limits of the receiver in force. What is out, used up and learned stays, and so does what the receiver said:
+// only where nothing is to be learned any more is what was forgotten.
+func (m *Machine) Relimit(now time.Time, l Limits) {
+	m.advance(now)
+	l.Connections = max(l.Connections, 1)
+	switch k := &m.k; {
+	case l.Fixed:
+		m.k = learned{limit: k.limit, until: k.until, level: k.level, at: k.at}
+	case m.l.Fixed || k.ceiling == 0 && k.pace == m.l.Start:
+		k.pace, k.grown = l.Start, now
+	case k.pace == 0 && l.Start > 0: // it bore what the limits said
+		k.pace, k.grown = max(l.Start, m.l.Rate), now
+	}
+	s := beginnings(l.ConnectionRate, l.Connections)
+	if m.sessions.size > 0 {
+		s.level, s.at = min(s.level, m.sessions.level), m.sessions.at
+	}
+	m.l, m.sessions, m.day.most, m.hour.most = l, s, l.DailyCap, l.HourlyCap
+	m.all.fit(now, l.Rate)
+	m.advance(now)
+}

@@ -76,7 +76,8 @@ type Machine struct {
 	used    int // slots out
 	pending int // messages out: an upper bound, exact when used is 0
 
-	messages bucket // of mail that goes at the pace that was learned
+	messages bucket // of mail that goes at the pace that was learned …
+	least    bucket // … and what that has of it, however much goes at a pace that is fixed
 	all      bucket // of that and of mail whose pace is fixed: as the limits say …
 	named    bucket // … and as the receiver said in words
 	sessions bucket
@@ -110,16 +111,14 @@ func NewMachine(l Limits) Machine {
 	if !l.Fixed {
 		m.k.pace = l.Start
 	}
-	if l.ConnectionRate > 0 {
-		m.sessions = bucket{rate: l.ConnectionRate, size: max(1, min(float64(l.Connections), 60*l.ConnectionRate))}
-	}
+	m.sessions = beginnings(l.ConnectionRate, l.Connections)
 	if p := m.Pace(); p > 0 {
 		m.messages = bucket{rate: p, size: max(1, p)}
 	}
 	if l.Rate > 0 {
 		m.all = bucket{rate: l.Rate, size: max(1, l.Rate)}
 	}
-	m.messages.level, m.all.level, m.sessions.level = m.messages.size, m.all.size, m.sessions.size
+	m.messages.level, m.all.level = m.messages.size, m.all.size
 	return m
 }
 
@@ -228,6 +227,7 @@ func (m *Machine) Release(now time.Time, slots, unusedMessages int, x *Lane) {
 	m.pending -= back
 	m.all.put(back)
 	m.messages.put(back)
+	m.least.put(back)
 	m.named.put(back)
 	m.k.meter(now, -back)
 	m.day.credit(back, m.used == 0)
@@ -423,6 +423,7 @@ func (m *Machine) advance(now time.Time) {
 	m.k.grow(now, &m.l)
 	m.repace(now)
 	m.messages.refill(now)
+	m.least.refill(now)
 	m.all.refill(now)
 	m.named.refill(now)
 	m.sessions.refill(now)
@@ -486,16 +487,16 @@ func (m *Machine) leftOf(now time.Time, want int, x *Lane) (int, Reason, time.Ti
 
 // left is how many messages of lane x may be granted now, and otherwise why not and when to ask again.
 func (m *Machine) left(now time.Time, want int, x *Lane) (int, Reason, time.Time) {
-	n, rate := min(m.all.whole(), m.named.whole()), lower(m.l.Rate, m.named.rate)
+	n, rate := min(m.all.whole(), m.named.whole()), Lower(m.l.Rate, m.named.rate)
 	if !x.fixed() {
-		n, rate = min(n, m.messages.whole()), m.Pace()
+		n, rate = min(n, max(m.messages.whole(), m.least.whole())), m.Pace()
 	}
 	// A connection for every single token would be worse than the wait for a tenth of a second's worth.
 	if least := min(want, max(1, int(rate/10))); n < least {
 		next := later(m.all.next(now, least), m.named.next(now, least))
 		if !x.fixed() && m.messages.whole() < least {
 			m.k.binding = now
-			next = later(next, m.messages.next(now, least))
+			next = later(next, earlier(m.messages.next(now, least), m.least.next(now, least)))
 			if m.k.exhausted() { // it may be over any moment
 				next = earlier(next, now.Add(trickle))
 			}
@@ -556,11 +557,11 @@ func (m *Machine) debit(now time.Time, n int, x *Lane) {
 	m.all.take(n)
 	m.named.take(n)
 	m.k.meter(now, n)
-	switch {
-	case !x.fixed():
-		m.messages.take(n)
-	case !m.k.exhausted(): // who goes at the pace waits a while longer; what is to find out whether it takes mail again does not
-		m.messages.level = max(m.messages.level-float64(n), -m.messages.size)
+	if !x.fixed() {
+		m.least.level = min(m.least.level, max(0, m.least.level-float64(n)))
+	}
+	if !x.fixed() || !m.k.exhausted() { // who goes at the pace waits a while longer; what is to find out whether it takes mail again does not
+		m.messages.level = max(m.messages.level-float64(n), min(m.messages.level, -m.messages.size))
 	}
 	m.pending += n
 	m.day.debit(n)

@@ -4,6 +4,8 @@ import (
 	"hash/fnv"
 	"math"
 	"time"
+
+	"github.com/ekiden-mta/ekiden/mail"
 )
 
 // Memory is what is worth keeping of a machine nobody uses: small, free of pointers, and fit for disk. The zero Memory
@@ -19,6 +21,11 @@ type Memory struct {
 	Conns   uint16  `json:"n,omitempty"` // connections; 0 = as the limits say
 	Pauses  uint8   `json:"b,omitempty"`
 	Ramp    bool    `json:"r,omitempty"`
+
+	NamedUntil int64   `json:"lu,omitempty"` // end of a limit that the receiver named, Unix seconds; 0 = none:
+	NamedRate  float32 `json:"lr,omitempty"` // messages a second; 0 = of something else, as below
+	NamedConns uint16  `json:"lc,omitempty"` // connections
+	NamedPer   uint16  `json:"lp,omitempty"` // messages on one connection
 
 	Day    int32 `json:"d,omitempty"`  // of Spent, since 1970 UTC
 	Spent  int32 `json:"s,omitempty"`  // of the daily cap
@@ -73,6 +80,10 @@ func (m *Machine) Remember(now time.Time) Memory {
 	if m.state == Blocked || m.state == Probing {
 		y.Until, y.Again, y.Pauses = m.until.Unix(), int32(m.again/time.Second), uint8(min(m.pauses, math.MaxUint8))
 		y.Ramp = k.ramp
+	}
+	if a := k.limit; a != nil {
+		y.NamedUntil, y.NamedRate = k.until.Unix(), float32(a.Rate)
+		y.NamedConns, y.NamedPer = uint16(min(max(a.Connections, 0), math.MaxUint16)), uint16(min(max(a.PerConnection, 0), math.MaxUint16))
 	}
 	if m.day.spent > 0 {
 		y.Day, y.Spent = int32(m.day.at), small(m.day.spent)
@@ -149,11 +160,13 @@ func (m *Machine) Recall(now time.Time, y Memory) {
 	if !m.l.Fixed {
 		m.recallPace(now, &y)
 	}
+	most := now.Add(24 * time.Hour)
+	if end := time.Unix(y.NamedUntil, 0); end.After(now) && y.NamedRate >= 0 {
+		m.k.limit = &mail.Advice{Action: mail.ActLimit, Rate: float64(y.NamedRate), Connections: int(y.NamedConns), PerConnection: int(y.NamedPer)}
+		m.k.until = earlier(end, most)
+	}
 	if y.Until > 0 {
-		end := time.Unix(y.Until, 0)
-		if most := now.Add(24 * time.Hour); end.After(most) {
-			end = most
-		}
+		end := earlier(time.Unix(y.Until, 0), most)
 		m.state, m.until, m.k.ramp = Blocked, end, y.Ramp
 		m.again, m.pauses = time.Duration(max(y.Again, 0))*time.Second, int(min(y.Pauses, 8))
 	}

@@ -25,7 +25,8 @@ const defaultRule = settings.DefaultReceiver
 // Rules finds the limits of a destination. It never changes once built.
 type Rules struct {
 	all      []settings.ReceiverRule
-	builtin  int               // so many of all are; the operator's come behind them
+	builtin  int // so many of all are; the operator's come behind them
+	edition  uint64
 	rest     Limits            // of the default rule
 	domains  map[string]Limits // exact domains
 	suffixes map[string]Limits // ".ezweb.ne.jp" for "*.ezweb.ne.jp"
@@ -125,6 +126,15 @@ func pick[T comparable](p *T, v T) {
 	}
 }
 
+// Succeed numbers the rules after those they take the place of, nil = none, so that limits found in these are not undone by
+// limits that somebody found in those before. To be called before anybody else uses them.
+func (r *Rules) Succeed(old *Rules) {
+	r.edition = 1
+	if old != nil {
+		r.edition = old.edition + 1
+	}
+}
+
 // All returns the rules in force. Not to be changed.
 func (r *Rules) All() []settings.ReceiverRule { return r.all }
 
@@ -173,6 +183,12 @@ func (r *Rules) ByHost(host string) (Limits, bool) {
 // host. A static route without a rule is a relay of the operator's: many connections and no pace. Everybody else has
 // the default limits under the name of the primary host, so that domains with the same MX share them.
 func (r *Rules) ByRoute(d mail.Domain, route mail.Route) Limits {
+	l := r.byRoute(d, route)
+	l.Edition = r.edition
+	return l
+}
+
+func (r *Rules) byRoute(d mail.Domain, route mail.Route) Limits {
 	if l, ok := r.ByDomain(d); ok {
 		return l
 	}
