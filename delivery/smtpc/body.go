@@ -168,10 +168,13 @@ func (s *Session) waitInRead(f, next *flight) bool {
 		return true
 	}
 	s.c.readBy = time.Time{} // the opener has moved the deadline
+	if state == gateStuck && s.sent > 0 { // be it the dot: whatever failed meanwhile, this is not to be sent as if it never was
+		return true
+	}
 	if failure := s.gate.failure(); failure != nil {
 		return s.callOff(f, next, failure.Error())
 	}
-	if state == gateStuck && (err != nil || s.sent > 0) {
+	if state == gateStuck && err != nil {
 		return true
 	}
 	// Nothing of f's body is out, and it was our store that kept the receiver waiting.

@@ -32,8 +32,18 @@ func (s *Session) sendWhole(f *flight) {
 // readWhole reads the replies to what sendWhole wrote. A connection lost before the last of them leaves f in doubt,
 // unless it was refused before.
 func (s *Session) readWhole(f *flight) {
-	if f.reset && !s.readReset(f) {
-		return
+	if f.reset {
+		switch code, raw, err := s.c.reply(s.cfg.Timeouts.Dot); { // f is out, unlike behind readReset
+		case err == nil && code == 421:
+			s.closing(f, mail.StageMail, raw)
+			return
+		case err == nil && code/100 != 2:
+			err = errOutOfTurn
+			fallthrough
+		case err != nil:
+			s.inDoubt(f, err)
+			return
+		}
 	}
 	var refused mail.Outcome
 	for _, stage := range [...]mail.Stage{mail.StageMail, mail.StageRcpt} {
