@@ -85,10 +85,12 @@ func gauges(c *service.Counters, total *stats.Counts, s destination.GroupStandin
 	c[service.Undelivered] = left - c[service.InDelivery] - c[service.Retry]
 }
 
-// countersOf puts the counts behind the three gauges.
+// countersOf puts the counts behind the three gauges. What a list let no mail go to has failed like the rest (E-43), or the
+// outcomes would not add up to the mails that are finished (R60).
 func countersOf(c stats.Counts) (out service.Counters) {
 	for i := stats.Succeeded; i <= stats.Interrupted; i++ {
 		out[service.Succeeded+int(i)] = int64(c[i])
 	}
+	out[service.Failed] += int64(c[stats.Suppressed])
 	return out
 }

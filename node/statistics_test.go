@@ -125,6 +125,9 @@ func TestStatistics(t *testing.T) {
 				t.Errorf("%s: %s succeeded %d times, want %d", when, tenant, got, want)
 			}
 		}
+		if got := r.counters("tenant=shop&domain=a.example")[0]; got["succeeded"] != 1 || got["failed"] != 1 {
+			t.Errorf("%s: a.example of shop, one of two on the block list: %v", when, got)
+		}
 		if got := r.counters("tenant=shop&domain=docomo.ne.jp")[0]; got["succeeded"] != 3 || got["failed"] != 1 || got["undelivered"] != 0 {
 			t.Errorf("%s: docomo of shop: %v", when, got)
 		}

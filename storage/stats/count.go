@@ -19,7 +19,7 @@ const (
 	Expired                      // 11
 	Interrupted                  // 12: discarded by the stop function
 	Accepted
-	Suppressed // final, never attempted; not among the twelve
+	Suppressed // final, never attempted; among the twelve it is told as Failed
 	TakenOver  // accepted by another node, waiting here since; not among the twelve
 	HandedOver // accepted or taken over here, waiting at another node since; not among the twelve
 

@@ -216,6 +216,19 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// TestNowhere: an address without a domain counts under a name of its own, so that domains add up to the whole.
+func TestNowhere(t *testing.T) {
+	table, now := New(Config{}), time.Unix(1_700_000_000, 0)
+	for _, domain := range []mail.Domain{"", "a.example"} {
+		table.Add(&mail.Event{At: now, Kind: mail.EventFailed, Tenant: "shop", Domain: domain})
+	}
+	for of, want := range map[mail.Domain]uint64{Nowhere: 1, "a.example": 1, "": 2} {
+		if got := table.Buckets(Total, Of{Tenant: "shop", Domain: of}, now)[0].Counts[Failed]; got != want {
+			t.Errorf("domain %q: %d failed, want %d", of, got, want)
+		}
+	}
+}
+
 func FuzzRestore(f *testing.F) {
 	table := New(Config{})
 	e := mail.Event{At: time.Unix(1e9, 0), Kind: mail.EventDelivered, Group: "g", Domain: "d.example"}

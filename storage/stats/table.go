@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"cmp"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,10 @@ const MaxNames = 20_000
 
 // Other is the name under which groups and domains beyond MaxNames are counted together.
 const Other = "other"
+
+// Nowhere is the name under which mail to addresses without a domain is counted, so that domains add up to the whole (R62). No
+// domain is called so: it has no dot.
+const Nowhere = "none"
 
 // Unit is the length of the buckets asked for.
 type Unit uint8
@@ -214,7 +219,7 @@ func (t *Table) Add(e *mail.Event) {
 	t.all.add(at, trouble)
 	t.all.add(at, again)
 	for _, s := range [...]*series{t.tenants.find(name{e.Tenant, ""}, at), t.groups.find(name{e.Tenant, e.Group}, at),
-		t.domains.find(name{e.Tenant, string(e.Domain)}, at)} {
+		t.domains.find(name{e.Tenant, string(cmp.Or(e.Domain, Nowhere))}, at)} {
 		s.add(at, outcome)
 		s.add(at, trouble)
 		s.add(at, again)
@@ -326,7 +331,7 @@ func (n *names) of(tenant, what string) *series {
 }
 
 // Groups and Domains call f with the all-time counts of every name kept, in no order, and of Other where it has any. They
-// add up to the whole: what has no group, and addresses without a domain, stand under "".
+// add up to the whole: what has no group stands under "", and addresses without a domain under Nowhere.
 func (t *Table) Groups(f func(tenant, name string, total Counts)) { t.each(&t.groups, f) }
 
 // Domains is described with Groups.
