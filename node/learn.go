@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
@@ -114,7 +116,7 @@ func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
 		return err
 	}
 	now := n.book.now.Load()
-	add := map[ledger.Suppressed]ledger.Suppression{}
+	add, spent := map[ledger.Suppressed]ledger.Suppression{}, map[ledger.Suppressed]bool{}
 	for i := range failures {
 		ev := &failures[i]
 		address := ev.To.Fold()
@@ -164,6 +166,7 @@ func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
 					stopped.Expires = release
 				}
 				add[stopped.Suppressed] = stopped
+				spent[id] = true
 			}
 		}
 	}
@@ -171,7 +174,13 @@ func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
 	for _, s := range add {
 		cmd.Add = append(cmd.Add, s)
 	}
-	return m.add(ctx, cmd)
+	err = m.add(ctx, cmd)
+	if err != nil || len(spent) == 0 {
+		return err
+	}
+	// A stop spends what was counted: an address that is released begins anew (R101).
+	_, err = m.command(ctx, &ledger.Unsuppress{Signed: m.by(""), Remove: slices.Collect(maps.Keys(spent))})
+	return err
 }
 
 // release is when the rule about an answer lets its address be tried again; zero = never by itself.

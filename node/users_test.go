@@ -128,4 +128,12 @@ func TestBlocks(t *testing.T) {
 	if !is("deliveries/list", "date="+clockDate(r)+"&to=nobody&status=failed", "[failed nobody@a.test failed nobody@a.test]") {
 		t.Error("events of blocks are no deliveries")
 	}
+	for _, to := range []string{"nobody@a.test", "nobody2@a.test", "nobody2@a.test"} { // the last is counted after the first
+		r.session().mustSend(text(""), to)
+		r.atRest()
+	}
+	mustBecome(t, "another block", func() bool { return len(blocks()) > 0 })
+	if b := blocks(); len(b) != 1 || b[0]["email"] != "nobody2@a.test" {
+		t.Errorf("one failure after the release is enough to stop again: %v", b)
+	}
 }

@@ -19,7 +19,11 @@ const (
 
 // Text is the readable form of a field's value: unfolded, RFC 2047 words decoded (ISO-2022-JP and other charsets
 // included), valid UTF-8 without control characters, at most MaxText characters.
-func Text(value []byte) string {
+func Text(value []byte) string { return Clean(Decoded(value)) }
+
+// Decoded is the whole of what Text tells of the first 4 KiB of a field, as it was written: what patterns are held against
+// (requirement R114).
+func Decoded(value []byte) string {
 	value = bytes.TrimSpace(unfold(value[:min(len(value), maxInput)]))
 	if len(value) == 0 {
 		return ""
@@ -31,7 +35,7 @@ func Text(value []byte) string {
 			s = t
 		}
 	}
-	return Clean(s)
+	return s
 }
 
 // Trim is a field's value on one line without white space around it, at most MaxText octets.

@@ -46,7 +46,7 @@ func (f *Failure) Classic() []byte {
 	}
 	b := f.head(make([]byte, 0, 512), "postmaster@"+from)
 	b = append(b, "\r\n"...)
-	b = appendASCII(b, string(f.To))
+	b = f.address(b)
 	b = append(b, "\r\n"...)
 	b = append(b, f.Reason...)
 	return append(b, "\r\n"...)
@@ -63,6 +63,17 @@ func (f *Failure) head(b []byte, from string) []byte {
 	return b
 }
 
+// address appends what failed, cut where the line would be longer than mail may have (RFC 5322 §2.1.1): a list may hold
+// anything.
+func (f *Failure) address(b []byte) []byte {
+	const most = 900
+	begin := len(b)
+	if b = appendASCII(b, string(f.To)); len(b) > begin+most {
+		b = append(b[:begin+most], "..."...)
+	}
+	return b
+}
+
 // Notification is the multipart/report of RFC 3464: words, fields, and the header section that came in.
 func (f *Failure) Notification() []byte {
 	boundary := "=_" + f.ID
@@ -71,13 +82,13 @@ func (f *Failure) Notification() []byte {
 	b = append(b, "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\""+
 		boundary+"\"\r\n"...)
 	b = append(b, part+"Content-Type: text/plain; charset=us-ascii\r\n\r\nYour message could not be delivered to\r\n\r\n    "...)
-	b = appendASCII(b, string(f.To))
+	b = f.address(b)
 	b = append(b, "\r\n\r\n"...)
 	b = appendFolded(b, "", f.diagnostic())
 	b = append(b, part+"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; "+f.Host+"\r\nArrival-Date: "...)
 	b = f.Accepted.AppendFormat(b, time.RFC1123Z)
 	b = append(b, "\r\n\r\nFinal-Recipient: rfc822; "...)
-	b = appendASCII(b, string(f.To))
+	b = f.address(b)
 	b = append(b, "\r\nAction: failed\r\nStatus: "+f.Status.String()+"\r\n"...)
 	if f.MX != "" {
 		b = append(appendASCII(append(b, "Remote-MTA: dns; "...), f.MX), "\r\n"...)

@@ -51,6 +51,19 @@ func TestNotification(t *testing.T) {
 	}
 }
 
+// TestLongAddress: a list may hold what is no address; what tells of it must still be mail.
+func TestLongAddress(t *testing.T) {
+	f := failure()
+	f.To = words.Address(strings.Repeat("あ", 600) + "@a.test")
+	for what, text := range map[string][]byte{"classic": f.Classic(), "notification": f.Notification()} {
+		for _, line := range strings.Split(string(text), "\r\n") {
+			if len(line) > 998 {
+				t.Errorf("%s: a line of %d octets", what, len(line))
+			}
+		}
+	}
+}
+
 // Whatever a receiver says stays a text inside a field, and no line is too long (threat T13).
 func TestForeignText(t *testing.T) {
 	for _, text := range []string{"x\r\n\r\n<script>", "a\nBcc: victim@else.example", "\x1b[31m", "\u202egnirts", "日本", strings.Repeat("y", 10<<10),

@@ -67,8 +67,8 @@ func Code(e *mail.Event) int {
 		return e.Reply.Code
 	case e.Kind == mail.EventDeferred && e.Stage == mail.StageDNS:
 		return 491
-	case e.Kind == mail.EventDeferred:
-		return 490
+	case e.Kind == mail.EventDeferred: // nobody answered: as if nobody was at home (RFC 5321 §4.2.3)
+		return 421
 	}
 	return WordsOf(e.Status).Code
 }

@@ -65,6 +65,7 @@ func TestCode(t *testing.T) {
 		{"delivered", mail.Event{Kind: mail.EventDelivered, Reply: smtp.Reply{Code: 250}}, 250, ""},
 		{"temporary", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageRcpt, Reply: reply, Status: 5}, 452, Soft},
 		{"permanent", mail.Event{Kind: mail.EventFailed, Stage: mail.StageRcpt, Reply: smtp.Reply{Code: 551}, Status: 2}, 551, Hard},
+		{"nobody at home", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageConnect, Status: 3}, 421, Soft},
 		{"lifetime", mail.Event{Kind: mail.EventFailed, Status: 3}, 490, Soft},
 		{"DNS later", mail.Event{Kind: mail.EventDeferred, Stage: mail.StageDNS, Status: 3}, 491, Soft},
 		{"no host", mail.Event{Kind: mail.EventFailed, Stage: mail.StageDNS, Status: 1}, 590, Hard},

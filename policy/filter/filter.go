@@ -129,7 +129,7 @@ func (s *Set) Read(header []byte) Values {
 	v.headers = make([]value, len(s.headers))
 	for i, name := range s.headers {
 		raw := directive.Find(header, name)
-		v.headers[i] = value{text: directive.Text(raw), absent: raw == nil}
+		v.headers[i] = value{text: directive.Decoded(raw), absent: raw == nil}
 	}
 	return v
 }

@@ -3,6 +3,7 @@ package filter
 import (
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ekiden-mta/ekiden/mail"
@@ -16,6 +17,7 @@ func TestFirstPriorityWins(t *testing.T) {
 	var s Set
 	s.AddPriority(cond("X-P", "high"), 90)
 	s.AddPriority(cond("x-p", "h.*"), 80)
+	s.AddPriority(cond("x-q", ".*tail"), 70)
 	s.AddPriority(cond("TO", `.+@docomo\.ne\.jp`), 10)
 	for _, tt := range []struct {
 		name, header string
@@ -24,6 +26,8 @@ func TestFirstPriorityWins(t *testing.T) {
 	}{
 		{"both match", "X-P: high\r\n", "a@x.example", 90},
 		{"the whole value", "X-P: higher\r\n", "a@x.example", 80},
+		{"a long value", "X-P: h" + strings.Repeat("o", 600) + "\r\n", "a@x.example", 80},
+		{"the end of a long value", "X-Q: " + strings.Repeat("o", 600) + "tail\r\n", "a@x.example", 70},
 		{"no header", "", "a@docomo.ne.jp", 10},
 		{"nothing", "X-P: low\r\nTo: b@docomo.ne.jp\r\n", "a@x.example", 0},
 	} {
