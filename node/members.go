@@ -228,25 +228,38 @@ func (e *engine) handOver(ctx context.Context, m *member) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	flush := func() error {
+		ctx, cancel := context.WithTimeout(ctx, drainQueue)
+		defer cancel()
+		if err := e.store.Flush(ctx); err != nil {
+			return fmt.Errorf("node: %w", err)
+		}
+		return nil
+	}
+	if err := flush(); err != nil { // while it costs nothing: a standby may be being filled
+		return "", err
+	}
 	stopping, done := context.WithTimeout(ctx, drainSessions)
 	defer done()
+	defer func() { // sending does not begin again: where the queue is still this node's, its standbys are to take it over
+		if lease := e.lease.Swap(nil); lease != nil {
+			m.agreed.Release(lease)
+		}
+	}()
 	if err := e.actors.Stop(stopping); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, drainQueue)
-	defer cancel()
-	if err := e.store.Flush(ctx); err != nil {
-		return "", fmt.Errorf("node: %w", err)
+	if err := flush(); err != nil {
+		return "", err
 	}
+	ctx, cancel := context.WithTimeout(ctx, agreeWait)
+	defer cancel()
 	lease := e.lease.Swap(nil)
 	if lease == nil {
 		return "", fmt.Errorf("%w: the lease of the queue has ended", service.ErrRefused)
 	}
+	defer m.agreed.Release(lease)
 	address, _ := m.addressOf(heir)
 	_, err = m.command(ctx, &ledger.Handover{Signed: m.stamp(), LineageEpoch: lease.LineageEpoch, NewOwner: heir, Address: address})
-	if err != nil {
-		return "", err
-	}
-	m.agreed.Release(lease)
-	return heir, nil
+	return heir, err
 }

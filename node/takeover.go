@@ -139,7 +139,7 @@ func (e *engine) takeIn(ctx context.Context, m *member, v ledger.Lineage) error 
 	if err != nil && !errors.Is(err, ledger.ErrStale) {
 		return err
 	}
-	if err := e.store.AdoptDone(ctx, v.Lineage); err != nil {
+	if err := e.store.AdoptDone(e.life, v.Lineage); err != nil { // the lease of what is closed now ends
 		return fmt.Errorf("node: %w", err)
 	}
 	return nil

@@ -95,7 +95,16 @@ func (r *Registry) discardOnce(ctx context.Context, b *Outbox, scan look, meant 
 				}
 			})
 		}
-		kept.Wait()
+		all := make(chan struct{})
+		go func() {
+			kept.Wait()
+			close(all)
+		}()
+		select {
+		case <-all:
+		case <-ctx.Done(): // they wait for standbys, perhaps for long; what was seized ends all the same
+			return n, moved, ctx.Err()
+		}
 		if failed != nil {
 			return n, moved, fmt.Errorf("keep what was discarded: %w", failed)
 		}

@@ -137,7 +137,8 @@ func (b *Outbox) push(now time.Time, j *mail.Job) (protocol.Waker, bool) {
 	i := b.shelf(d)
 	s := b.shelves[i]
 	// A scan may have seen this delivery already, sent it even. Only the disk knows whether it is still there.
-	seen := d.Seq <= b.disk.newest
+	// One whose dot may be out already, at a node that is gone, is judged where it is read from disk.
+	seen := d.Seq <= b.disk.newest || d.Dotted
 	if seen && b.inMemory(d.Seq) {
 		return nil, false
 	}

@@ -29,6 +29,7 @@ func (b *Outbox) Settle(now time.Time, p *protocol.Parcel, o mail.Outcome, recei
 	}
 	if o.Result == mail.Deferred {
 		next := *d
+		next.Dotted = false
 		next.Expires = b.env.ends(d)
 		next.Due = nextDue(now, &next, o, b.env.Rand())
 		next.Expires = d.Expires

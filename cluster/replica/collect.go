@@ -170,7 +170,7 @@ func (c *copier) flush() error {
 	}
 	if l.last().size+int64(len(b)) > l.size && l.last().size > l.size/2 {
 		if err := l.rotate(); err != nil {
-			return l.fail(err)
+			return err
 		}
 	}
 	raw := endBlock(b, kindCopy, l.epoch, 0)

@@ -236,7 +236,14 @@ func (c *core) judge(now time.Time) {
 		}
 	}
 	trying, copies := c.dialSome(now)
-	acked := c.raise(now)
+	if copies >= c.copies { // who was to be filled in place of one that is back
+		for _, name := range c.order {
+			if m := c.members[name]; m.state == filling || m.state == primed && !c.counts(m) {
+				c.idle(m)
+			}
+		}
+	}
+	c.raise(now)
 	waiting := c.held < c.next-1
 	switch {
 	case !c.short && copies < c.copies && waiting && (trying < c.copies || now.Sub(c.since) >= 3*c.patience):
@@ -259,8 +266,10 @@ func (c *core) judge(now time.Time) {
 	// An owner that was cut off from everybody looks the same as one whose standbys died, but only the latter has its
 	// lease renewed. The former must keep to its credit: somebody may be about to repeat what it settles.
 	switch {
-	case c.strict:
-		c.settled = max(c.settled, acked)
+	case c.strict: // by who is full: another may still have alive what was settled in a gap
+		if kth, ok := c.kth(func(m *member) bool { return m.state == full && c.counts(m) }); ok {
+			c.settled = max(c.settled, kth)
+		}
 	case !c.short || c.renewed.After(c.begun):
 		c.settled = c.held
 	}
@@ -287,7 +296,32 @@ func (c *core) dialSome(now time.Time) (trying, copies int) {
 		c.do(dial{m.name})
 		trying++
 	}
-	return trying, copies
+	return trying + c.dialNamed(now), copies
+}
+
+// dialNamed calls standbys that the book names beside others that are being filled in their place: the former count as soon
+// as they are back, the latter when they are full. It returns how many it called.
+func (c *core) dialNamed(now time.Time) (called int) {
+	soon := 0
+	for _, m := range c.members {
+		if m.state != idle && (!c.byBook || slices.Contains(c.named, m.name)) {
+			soon++
+		}
+	}
+	for _, name := range c.order {
+		m := c.members[name]
+		if soon >= c.copies || !c.byBook {
+			break
+		}
+		if m.state != idle || now.Before(m.retry) || !slices.Contains(c.named, name) {
+			continue
+		}
+		m.state, m.moved = dialing, now
+		c.do(dial{m.name})
+		soon++
+		called++
+	}
+	return called
 }
 
 // nextTry is the candidate to be dialled: the one whose connection just broke, for it has the most; else the one that
@@ -313,13 +347,11 @@ func (c *core) counts(m *member) bool {
 	return m.state >= primed && (!c.byBook || slices.Contains(c.named, m.name))
 }
 
-// raise moves held to what the k-th best copy acknowledged, and returns that; 0 where copies are too few.
-func (c *core) raise(now time.Time) uint64 {
-	kth, _ := c.kth(c.counts)
-	if kth > c.held {
+// raise moves held to what the k-th best copy acknowledged.
+func (c *core) raise(now time.Time) {
+	if kth, _ := c.kth(c.counts); kth > c.held {
 		c.held, c.since = kth, now
 	}
-	return kth
 }
 
 // kth is the last frame that k of the members meant acknowledged; false where there are fewer.

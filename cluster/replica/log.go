@@ -86,7 +86,7 @@ func (l *lineage) take(from *session, blocks []block) error {
 		}
 		if l.tail == nil || blocks[0].kind == kindBegin || l.last().size+size > l.size && l.last().size > l.size/2 {
 			if err := l.rotate(); err != nil {
-				return l.fail(err)
+				return err
 			}
 		}
 		off := l.last().size
@@ -219,7 +219,7 @@ func (l *lineage) write(raw []byte) error {
 	return nil
 }
 
-// rotate syncs the tail, ends it, and begins the next segment.
+// rotate syncs the tail, ends it, and begins the next segment. Where there is no room for that, the tail stays.
 func (l *lineage) rotate() error {
 	id := uint32(1)
 	if len(l.segs) > 0 {
@@ -227,25 +227,34 @@ func (l *lineage) rotate() error {
 	}
 	if l.tail != nil {
 		if err := l.tail.Sync(); err != nil {
-			return err
+			return l.fail(err)
 		}
-		if err := l.tail.Close(); err != nil {
-			return err
-		}
-		l.tail = nil
 	}
-	f, err := os.OpenFile(segmentPath(l.dir, id), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	path := segmentPath(l.dir, id)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return err
+		return fmt.Errorf("replica of %08x: %w", uint32(l.id), err)
+	}
+	head := segmentHead{lineage: l.id, progress: l.known}
+	n, err := f.Write(head.encode(nil, l.epoch))
+	if err != nil {
+		if left := errors.Join(f.Close(), os.Remove(path)); left != nil {
+			return l.fail(errors.Join(err, left))
+		}
+		return fmt.Errorf("replica of %08x: %w", uint32(l.id), err)
+	}
+	if l.tail != nil {
+		if err := l.tail.Close(); err != nil {
+			return l.fail(errors.Join(err, f.Close()))
+		}
 	}
 	l.tail = f
-	l.segs = append(l.segs, &segment{id: id})
-	head := segmentHead{lineage: l.id, progress: l.known}
-	if err := l.write(head.encode(nil, l.epoch)); err != nil {
-		return err
-	}
+	l.segs = append(l.segs, &segment{id: id, size: int64(n)})
 	l.rotated()
-	return syncDir(l.dir)
+	if err := syncDir(l.dir); err != nil {
+		return l.fail(err)
+	}
+	return nil
 }
 
 // segment returns the segment of an id; segs has no holes.
@@ -312,15 +321,15 @@ func (l *lineage) unset(d digest) {
 }
 
 // begin starts a generation in seg. What is known so far becomes an old one. Where fill after fill is not completed, the
-// oldest but one is laid over the oldest.
+// oldest of these are laid one over the other.
 func (l *lineage) begin(seg *segment) {
 	if l.cur != nil {
 		l.old = slices.Insert(l.old, 0, generation{l.cur, Generation{High: l.known.high, Full: l.known.full}})
 	}
-	if last := len(l.old) - 1; last == maxOlder {
-		l.old[last].under(l.old[last-1].layer)
-		l.old[last].High = l.old[last-1].High // late rather than not at all: what it alone knows must come
-		l.old = slices.Delete(l.old, last-1, last)
+	if last := len(l.old) - 1; last == maxOlder { // only the last may be full: what is laid together is not
+		l.old[last-1].under(l.old[last-2].layer)
+		l.old[last-1].High = l.old[last-2].High // late rather than not at all: what it alone knows must come
+		l.old = slices.Delete(l.old, last-2, last-1)
 	}
 	l.cur = newLayer(false)
 	l.begun = seg.id

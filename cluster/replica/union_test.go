@@ -132,7 +132,12 @@ func TestUnionLeavesTheDeadDead(t *testing.T) {
 func TestGenerationsAreBounded(t *testing.T) {
 	n, dir := newNetwork(), t.TempDir()
 	b := n.mustServe(t, "b", dir, 0)
-	next, want := uint64(1), map[string]string{"bulk": string(make([]byte, fillChunk))}
+	o := mustOwn(t, n, nil)
+	o.SetCandidates([]string{"b"})
+	o.mustHold(o.commit(0, set("first", "full")))
+	after(t, o.standbys)
+	next, want := o.Status().Next, map[string]string{"bulk": string(make([]byte, fillChunk)), "first": "full"}
+	_ = o.Close()
 	for i := range 2 * maxOlder {
 		p := mustFillForEver(t, n, "b", next, 1)
 		key := fmt.Sprint("key", i)
@@ -143,8 +148,14 @@ func TestGenerationsAreBounded(t *testing.T) {
 		_ = p.Close()
 	}
 	mustEqual(t, "taken", content(t, b.store), want)
-	if st := b.store.State(testLineage); len(st.Older) != maxOlder {
+	st := b.store.State(testLineage)
+	if len(st.Older) != maxOlder {
 		t.Errorf("%d older generations", len(st.Older))
+	}
+	for i, g := range st.Older { // what another standby has since must not be passed over for it
+		if first := i == len(st.Older)-1; g.Full != first || first && g.High >= next-2*maxOlder {
+			t.Errorf("generation %d of %d: %+v", i, len(st.Older), g)
+		}
 	}
 	b.stop()
 	n.cut("b")
