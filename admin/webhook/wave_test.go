@@ -43,7 +43,21 @@ func startTally(t testing.TB, hold chan struct{}, answer func(sequence uint64) i
 		}
 		w.WriteHeader(c.end(t, &m))
 	}))
-	t.Cleanup(c.Close)
+	t.Cleanup(func() { // a test that failed has posts waiting
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			c.Close()
+		}()
+		for hold != nil {
+			select {
+			case hold <- struct{}{}:
+			case <-over:
+				return
+			}
+		}
+		<-over
+	})
 	return c
 }
 
