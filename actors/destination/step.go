@@ -448,11 +448,11 @@ func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want 
 	if s.Speed.Routed() {
 		e.Route, e.Key = s.Speed.Route, s.Speed.Route.Key()
 	}
-	if s.Ahead { // what else waits here asks for the rest in its turn
+	if few := min(want, max(0, fewSessions-s.Sessions)); s.Ahead && few > 0 { // what else waits here asks for the rest in its turn
 		first := e
-		first.Want, first.Ahead = min(want, fewSessions), true
+		first.Want, first.Ahead = few, true
 		m.do(first)
-		e.Want -= first.Want
+		e.Want -= few
 	}
 	if e.Want > 0 {
 		m.do(e)

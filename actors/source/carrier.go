@@ -234,6 +234,9 @@ func (c *carrier) Settle(j *mail.Job, o mail.Outcome, done func(error)) {
 		o.Result = mail.Deferred
 	}
 	now := c.run.Clock.Now()
+	if o.Stage <= mail.StageConnect { // no transaction: the receiver is owed no pause for it
+		c.s.next = time.Time{}
+	}
 	effects := c.book.Settled(now, c.s, &o)
 	for k := range c.load {
 		c.load[k].p.Behind.Store(0)

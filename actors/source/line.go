@@ -1,6 +1,10 @@
 package source
 
-import "github.com/ekiden-mta/ekiden/actors/protocol"
+import (
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/protocol"
+)
 
 // line is asks that wait: the tenants in turn, and of each those that go ahead, then the others, in the order they came.
 type line struct {
@@ -71,6 +75,26 @@ func (l *line) push(a protocol.Ask) {
 		q.rest.push(a)
 	}
 	l.n++
+}
+
+// shed drops the asks of the next tenant whose time is over, until one is left. What goes ahead must not keep the others from
+// being dropped.
+func (l *line) shed(now time.Time, drop func(*protocol.Ask)) {
+	for len(l.tenants) > 0 {
+		q := l.tenants[0]
+		for _, f := range [...]*fifo{&q.ahead, &q.rest} {
+			for f.len() > 0 && !now.Before(f.asks[f.head].Deadline) {
+				a := f.pop()
+				l.n--
+				drop(&a)
+			}
+		}
+		if q.ahead.len()+q.rest.len() > 0 {
+			return
+		}
+		delete(l.by, q.tenant)
+		l.tenants = append(l.tenants[:0], l.tenants[1:]...)
+	}
 }
 
 // pop takes the ask whose turn it is; the turn goes on to the next tenant.

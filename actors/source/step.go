@@ -280,16 +280,11 @@ func (r *road) queue() {
 
 // trim drops asks that nobody waits for any more from the head of the line; true where one is left.
 func (r *road) trim(now time.Time) bool {
-	for r.line.len() > 0 {
-		a := r.line.first()
-		if now.Before(a.Deadline) {
-			return true
-		}
+	r.line.shed(now, func(a *protocol.Ask) {
 		a.Outbox.Withdraw(a.Shelf, a.Want)
-		r.line.pop()
 		r.lane.waiting--
-	}
-	return false
+	})
+	return r.line.len() > 0
 }
 
 // take removes the first ask from the line, put puts what is left of it at the end.
