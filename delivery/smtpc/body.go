@@ -167,7 +167,7 @@ func (s *Session) waitInRead(f, next *flight) bool {
 		// The reply, or the end of the connection, which the next read meets again.
 		return true
 	}
-	s.c.readBy = time.Time{} // the opener has moved the deadline
+	s.c.readBy = time.Time{}              // the opener has moved the deadline
 	if state == gateStuck && s.sent > 0 { // be it the dot: whatever failed meanwhile, this is not to be sent as if it never was
 		return true
 	}
