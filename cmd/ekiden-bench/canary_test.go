@@ -124,7 +124,7 @@ func TestNothingOnDisk(t *testing.T) {
 	if e, err = engine.Start(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	mustSee(t, e, `"succeeded":50,"failed":50`)
+	mustSee(t, e, `"succeeded":50,"failed":100`)
 	if err := e.Stop(); err != nil {
 		t.Error(err)
 	}
