@@ -292,34 +292,35 @@ func (c *core) dialSome(now time.Time) (trying, copies int) {
 		if m == nil {
 			break
 		}
-		m.state, m.moved = dialing, now
-		c.do(dial{m.name})
+		c.call(now, m)
 		trying++
 	}
 	return trying + c.dialNamed(now), copies
 }
 
+func (c *core) call(now time.Time, m *member) {
+	m.state, m.moved = dialing, now
+	c.do(dial{m.name})
+}
+
 // dialNamed calls standbys that the book names beside others that are being filled in their place: the former count as soon
 // as they are back, the latter when they are full. It returns how many it called.
 func (c *core) dialNamed(now time.Time) (called int) {
+	if !c.byBook {
+		return 0
+	}
 	soon := 0
 	for _, m := range c.members {
-		if m.state != idle && (!c.byBook || slices.Contains(c.named, m.name)) {
+		if m.state != idle && c.isNamed(m) {
 			soon++
 		}
 	}
 	for _, name := range c.order {
 		m := c.members[name]
-		if soon >= c.copies || !c.byBook {
-			break
+		if soon+called < c.copies && m.state == idle && !now.Before(m.retry) && c.isNamed(m) {
+			c.call(now, m)
+			called++
 		}
-		if m.state != idle || now.Before(m.retry) || !slices.Contains(c.named, name) {
-			continue
-		}
-		m.state, m.moved = dialing, now
-		c.do(dial{m.name})
-		soon++
-		called++
 	}
 	return called
 }
@@ -344,8 +345,10 @@ func (c *core) nextTry(now time.Time) (best *member) {
 
 // counts tells whether what a member acknowledges has a copy there.
 func (c *core) counts(m *member) bool {
-	return m.state >= primed && (!c.byBook || slices.Contains(c.named, m.name))
+	return m.state >= primed && (!c.byBook || c.isNamed(m))
 }
+
+func (c *core) isNamed(m *member) bool { return slices.Contains(c.named, m.name) }
 
 // raise moves held to what the k-th best copy acknowledged.
 func (c *core) raise(now time.Time) {

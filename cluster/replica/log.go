@@ -199,11 +199,14 @@ func (l *lineage) wake() {
 // fail ends the lineage's service: after a failed write or sync nothing proves what is on disk.
 func (l *lineage) fail(err error) error {
 	if l.err == nil {
-		l.err = fmt.Errorf("replica of %08x: %w", uint32(l.id), err)
+		l.err = l.named(err)
 		l.log.Error("replica failed: restart to use it again", "lineage", l.id, "error", err)
 	}
 	return l.err
 }
+
+// named says which lineage an error is about.
+func (l *lineage) named(err error) error { return fmt.Errorf("replica of %08x: %w", uint32(l.id), err) }
 
 // write appends whole blocks to the tail. What a full disk cut short is taken off again: the owner sends it anew when there
 // is room.
@@ -213,7 +216,7 @@ func (l *lineage) write(raw []byte) error {
 		if short := l.tail.Truncate(l.last().size); short != nil {
 			return l.fail(errors.Join(err, short))
 		}
-		return fmt.Errorf("replica of %08x: %w", uint32(l.id), err)
+		return l.named(err)
 	}
 	l.last().size += int64(n)
 	return nil
@@ -233,7 +236,7 @@ func (l *lineage) rotate() error {
 	path := segmentPath(l.dir, id)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return fmt.Errorf("replica of %08x: %w", uint32(l.id), err)
+		return l.named(err)
 	}
 	head := segmentHead{lineage: l.id, progress: l.known}
 	n, err := f.Write(head.encode(nil, l.epoch))
@@ -241,7 +244,7 @@ func (l *lineage) rotate() error {
 		if left := errors.Join(f.Close(), os.Remove(path)); left != nil {
 			return l.fail(errors.Join(err, left))
 		}
-		return fmt.Errorf("replica of %08x: %w", uint32(l.id), err)
+		return l.named(err)
 	}
 	if l.tail != nil {
 		if err := l.tail.Close(); err != nil {
