@@ -174,23 +174,29 @@ func (n *Node) stopTenant(ctx context.Context, m *member, tenant string, stops [
 	of := func(s *ledger.Suppression) bool { return s.List == ledger.Errors && s.Tenant == tenant }
 	return m.eachPage(learnBatch, of, func(page []ledger.Suppression) error {
 		block := ledger.Suppress{Signed: m.by("")}
-		spent := &ledger.Unsuppress{Signed: m.by("")}
+		var spent []ledger.Suppressed
 		for i := range page {
 			for j := range stops {
 				if s, ok := n.stop(&page[i], &stops[j]); ok {
 					block.Add = append(block.Add, s)
-					spent.Remove = append(spent.Remove, page[i].Suppressed)
+					spent = append(spent, page[i].Suppressed)
 					ran[j].Stopped++
 					break
 				}
 			}
 		}
-		err := m.add(ctx, block)
-		if err == nil && len(spent.Remove) > 0 {
-			_, err = m.command(ctx, spent)
-		}
-		return err
+		return m.addAndSpend(ctx, block, spent)
 	})
+}
+
+// addAndSpend puts addresses on lists and takes away what was counted of those that a stop took: one that is released begins
+// anew (R101).
+func (m *member) addAndSpend(ctx context.Context, add ledger.Suppress, spent []ledger.Suppressed) error {
+	err := m.add(ctx, add)
+	if err == nil && len(spent) > 0 {
+		_, err = m.command(ctx, &ledger.Unsuppress{Signed: m.by(""), Remove: spent})
+	}
+	return err
 }
 
 // runsBetween tells whether a time of day lies in (before, now], by the clock of the process's zone.

@@ -174,13 +174,7 @@ func (n *Node) judge(ctx context.Context, failures []mail.Event) error {
 	for _, s := range add {
 		cmd.Add = append(cmd.Add, s)
 	}
-	err = m.add(ctx, cmd)
-	if err != nil || len(spent) == 0 {
-		return err
-	}
-	// A stop spends what was counted: an address that is released begins anew (R101).
-	_, err = m.command(ctx, &ledger.Unsuppress{Signed: m.by(""), Remove: slices.Collect(maps.Keys(spent))})
-	return err
+	return m.addAndSpend(ctx, cmd, slices.Collect(maps.Keys(spent)))
 }
 
 // release is when the rule about an answer lets its address be tried again; zero = never by itself.

@@ -140,7 +140,11 @@ func (f *flattener) value(v reflect.Value, path string, secret bool) {
 		}
 	case reflect.String:
 		if !v.IsZero() {
-			f.add(path, shown(withoutPassword(v.String())), "", secret)
+			text, password, given := splitPassword(v.String())
+			f.add(path, shown(text), "", secret)
+			if given {
+				f.add(path+" (password)", password, "", true)
+			}
 		}
 	case reflect.Bool:
 		if v.Bool() {
@@ -163,11 +167,6 @@ func (f *flattener) structure(v reflect.Value, path string) {
 		case tag == "" || tag == "-" || tag == "name": // a name stands in the key, or in the heading
 		default:
 			f.value(v.Field(i), join(path, tag), isSecret(tag))
-			if u, err := url.Parse(urlOf(v.Field(i), tag)); err == nil {
-				if password, given := u.User.Password(); given {
-					f.add(join(path, tag)+" (password)", password, "", true)
-				}
-			}
 		}
 	}
 }
@@ -214,7 +213,8 @@ func nameOf(v reflect.Value) string {
 				}
 			}
 			if tag == want && v.Field(i).Kind() == reflect.String {
-				return withoutPassword(v.Field(i).String())
+				name, _, _ := splitPassword(v.Field(i).String())
+				return name
 			}
 		}
 	}
@@ -285,24 +285,16 @@ func shown(s string) string {
 	return s
 }
 
-// urlOf is the address that a key of that name holds, "" for any other.
-func urlOf(v reflect.Value, tag string) string {
-	if tag != "url" || v.Kind() != reflect.String {
-		return ""
-	}
-	return v.String()
-}
-
-// withoutPassword masks the password of an address; any other text is as it was.
-func withoutPassword(s string) string {
+// splitPassword masks the password of an address and tells it apart; any other text is as it was.
+func splitPassword(s string) (text, password string, given bool) {
 	u, err := url.Parse(s)
 	if err != nil {
-		return s
+		return s, "", false
 	}
-	if _, given := u.User.Password(); !given {
-		return s
+	if password, given = u.User.Password(); !given {
+		return s, "", false
 	}
-	return u.Redacted()
+	return u.Redacted(), password, true
 }
 
 // isSecret tells of keys whose values are never shown.
