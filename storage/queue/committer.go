@@ -439,7 +439,10 @@ func (s *Store) account(batch []*request) {
 		for i := range r.events {
 			s.stats.Add(&r.events[i])
 		}
-		if r.alone != nil {
+	}
+	// Last: a rebuild reads the whole commit from the log, so nothing of it may be counted after.
+	for _, r := range batch {
+		if r.err == nil && r.alone != nil {
 			r.alone()
 		}
 	}

@@ -15,6 +15,20 @@ import (
 	"github.com/ekiden-mta/ekiden/storage/stats"
 )
 
+// turn lets one at a time fold events, or count all of them anew.
+type turn chan struct{}
+
+func (t turn) acquire(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) release() { <-t }
+
 // statisticsDays is how long the statistics of a day are kept. They name no recipients.
 const statisticsDays = 400
 
@@ -147,8 +161,12 @@ type Retention struct {
 func dayOf(t time.Time) uint16 { return uint16(min(max(t.Unix()/86400, 0), 1<<16-1)) }
 
 // Purge deletes what the event log is to keep no longer, statistics past their time, and idempotency keys past their day,
-// in bounded commits. It ends early with ctx.
+// in bounded commits, after a rebuild of the counters that is under way. It ends early with ctx.
 func (s *Store) Purge(ctx context.Context, keep Retention) error {
+	if err := s.folding.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.folding.release()
 	day, tenants := dayOf(keep.Before), map[string]uint16{}
 	for tenant, t := range keep.Tenants {
 		if d := dayOf(t); d > day {

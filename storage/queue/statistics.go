@@ -157,10 +157,14 @@ const (
 )
 
 // Rebuild counts everything anew from the event log, and puts the result in the place of the counters. Mail goes on
-// meanwhile.
+// meanwhile; retention waits, since what it takes from the log would be neither there nor in what was folded before.
 func (s *Store) Rebuild(ctx context.Context) (Rebuilt, error) {
 	var out Rebuilt
 	var at events.Cursor
+	if err := s.folding.acquire(ctx); err != nil {
+		return out, err
+	}
+	defer s.folding.release()
 	s.recounted.Store(0)
 	fresh, folds := s.folded()
 	pass := func(ctx context.Context) error {

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -138,6 +139,83 @@ func TestRebuild(t *testing.T) {
 	}
 	if got := r.sums(); got != right {
 		t.Errorf("counted %v after the rebuild, %v is right", got, right)
+	}
+}
+
+// queued waits until n requests wait for the committer.
+func (r *rig) queued(t *testing.T, n int) {
+	t.Helper()
+	until(t, 10*time.Second, fmt.Sprint(n, " requests wait"), func() bool {
+		r.inbox.mu.Lock()
+		defer r.inbox.mu.Unlock()
+		return len(r.inbox.waiting) == n
+	})
+}
+
+// TestRebuildWhileMailComes: what comes with the commit that ends a rebuild counts once, whichever was handed in first.
+func TestRebuildWhileMailComes(t *testing.T) {
+	for name, first := range map[string]bool{"mail comes before it": true, "mail comes after it": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.work(rand.New(rand.NewPCG(11, 12)), 20)
+			before := r.sums()
+			busy, free := make(chan struct{}), make(chan struct{})
+			req := r.newRequest(func(error) {})
+			req.alone = func() { close(busy); <-free } // the committer stands still: what comes gets into one commit
+			r.submit(req)
+			<-busy
+			put, rebuilt := make(chan error, 1), make(chan error, 1)
+			var found Rebuilt
+			come := []func(){
+				func() { r.Put(r.message("x", "a@d1.example.jp", "b@d2.example.jp"), func(err error) { put <- err }) },
+				func() {
+					go func() {
+						var err error
+						found, err = r.Rebuild(t.Context())
+						rebuilt <- err
+					}()
+				},
+			}
+			if !first {
+				slices.Reverse(come)
+			}
+			for i, f := range come {
+				f()
+				r.queued(t, i+1)
+			}
+			close(free)
+			for what, done := range map[string]chan error{"put": put, "rebuild": rebuilt} {
+				if err := <-done; err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+			}
+			if !found.Same {
+				t.Errorf("right counters were found wrong: %+v", found)
+			}
+			if got := r.sums(); got[stats.Accepted] != before[stats.Accepted]+2 {
+				t.Errorf("accepted %d after two more, before %d", got[stats.Accepted], before[stats.Accepted])
+			}
+			if found, err := r.Rebuild(t.Context()); err != nil || !found.Same {
+				t.Errorf("counted anew once more: %+v, %v", found, err)
+			}
+		})
+	}
+}
+
+// TestRetentionWaitsForRebuild: what retention takes while everything is counted anew would be in neither count.
+func TestRetentionWaitsForRebuild(t *testing.T) {
+	r := newRig(t)
+	if err := r.folding.acquire(t.Context()); err != nil { // as a rebuild does
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := r.Purge(ended, Retention{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("retention beside a rebuild: %v", err)
+	}
+	r.folding.release()
+	if err := r.Purge(t.Context(), Retention{}); err != nil {
+		t.Errorf("retention after it: %v", err)
 	}
 }
 

@@ -36,6 +36,7 @@ type Store struct {
 	stats   *stats.Table
 	// recounted is how many events a rebuild has counted.
 	recounted atomic.Uint64
+	folding   turn
 
 	inbox     inbox
 	requests  sync.Pool    // of *request
@@ -114,7 +115,7 @@ func openStore(cfg Config) (*Store, error) {
 	if cfg.Ballast == 0 {
 		cfg.Ballast = defaultBallast
 	}
-	s := &Store{cfg: cfg, log: cfg.Log, ring: cfg.Ring, names: domainNames{ring: cfg.Ring},
+	s := &Store{cfg: cfg, log: cfg.Log, ring: cfg.Ring, folding: make(turn, 1), names: domainNames{ring: cfg.Ring},
 		closing: make(chan struct{}), drained: make(chan struct{}), stuck: make(chan struct{})}
 	s.stats = s.newStats(kindDay)
 	s.unheld.by = map[mail.Seq]struct{}{}
