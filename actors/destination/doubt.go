@@ -54,10 +54,21 @@ func (b *Outbox) unmark(p *protocol.Parcel) bool {
 	p.Marked = false
 	b.env.Queue.Mark(&p.Job.Delivery, func(err error) {
 		if err == nil { // else it stays in flight: the store has failed
+			b.unmarked(p.Job.Delivery.Seq)
 			b.Return(p)
 		}
 	})
 	return true
+}
+
+// unmarked notes that a delivery's mark is off the disk. A scan that is under way may have read it before, and would find a
+// dot where none went: given up, or held, by mistake.
+func (b *Outbox) unmarked(seq mail.Seq) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.disk.loading {
+		b.disk.cleared = append(b.disk.cleared, seq)
+	}
 }
 
 // settleDoubts tells of deliveries whose final dot was about to go when the node that had them ended.

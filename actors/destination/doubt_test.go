@@ -97,3 +97,54 @@ func TestMarks(t *testing.T) {
 		})
 	}
 }
+
+// TestMarkGoesDuringAScan: a scan reads a mark, the mark goes because no dot did, and the delivery leaves memory before the
+// scan is merged. It is neither in doubt nor lost from sight: it is sent once.
+func TestMarkGoesDuringAScan(t *testing.T) {
+	for _, way := range []mail.Doubt{mail.DoubtHold, mail.DoubtGiveUp} {
+		t.Run(way.String(), func(t *testing.T) {
+			q := actorstest.NewQueue(true)
+			env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0.5 }, Counters: &Counters{},
+				Budget: &Budget{Limit: 1 << 20}, Gates: &gate.Table{}, Sources: func(string) []netip.Addr { return twoSources },
+				Doubt: func(string, string) mail.Doubt { return way }}
+			env.Defaults()
+			now := time.Unix(1_800_000_000, 0)
+			q.Put([]byte("x"), mail.Delivery{Seq: 7, Message: mail.MessageID{Lineage: 1, Seq: 7}, Domain: "a.example", Due: now,
+				Expires: now.Add(time.Hour), RetryEvery: time.Minute, Priority: 50})
+			b := NewOutbox(toA, env, func(any) {})
+			begin := func() (merge func()) {
+				l, ok := b.BeginLoad(now)
+				if !ok {
+					t.Fatal("a load is under way")
+				}
+				ds, next, more, due, err := q.Scan(toA, l.Cursor, l.Until, l.N)
+				if err != nil || len(ds) != 1 {
+					t.Fatalf("scan: %+v, %v", ds, err)
+				}
+				return func() { b.Merge(now, ds, next, more, due) }
+			}
+			b.Recover(1, now)
+			begin()()
+			b.Join(0)
+			p, _ := b.Take(now, 0, netip.Addr{}, "r")
+			if p == nil || !b.Ready(p) {
+				t.Fatal("not marked")
+			}
+			b.Recover(1, now) // its actor failed: everything is looked at again
+			merge := begin()  // reads the mark
+			b.Return(p)       // takes it off
+			b.Recover(1, now) // forgets what waits in memory
+			merge()
+
+			if events := q.Events(); len(events) > 0 {
+				t.Fatalf("settled without a dot: %+v", events)
+			}
+			if p, _ = b.Take(now, 0, netip.Addr{}, "r"); p == nil || p.Job.Delivery.Dotted {
+				t.Fatalf("it is not sent: %+v", p)
+			}
+			if again, _ := b.Take(now, 0, netip.Addr{}, "r"); again != nil {
+				t.Errorf("it is sent twice")
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package destination
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
@@ -64,6 +65,7 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 		if _, ok := known[d.Seq]; ok {
 			continue
 		}
+		d.Dotted = d.Dotted && !slices.Contains(k.cleared, d.Seq)
 		if d.Dotted && b.env.leased() {
 			p := &protocol.Parcel{Job: mail.Job{Delivery: *d}}
 			p.Job.Delivery.Dotted = false
@@ -128,7 +130,7 @@ func (b *Outbox) endLoad(next protocol.Cursor, more bool) {
 	if k.missed || k.again && !more {
 		b.rewind()
 	}
-	k.ghosts, k.late, k.missed = nil, nil, false
+	k.ghosts, k.cleared, k.late, k.missed = nil, nil, nil, false
 }
 
 // FailLoad ends a load that brought nothing because the store failed. The next one starts from the head.

@@ -76,6 +76,7 @@ type disk struct {
 	top     uint8           // nothing on disk beyond the window has a larger priority
 	newest  mail.Seq        // largest Seq a scan ever brought
 	ghosts  []mail.Seq      // durably settled while the scan was under way: it may still show them
+	cleared []mail.Seq      // whose mark went while the scan was under way: it may still show that
 	late    []mail.Delivery // kept out of the window while the scan was under way
 	missed  bool            // too many of those to remember
 	passed  int             // deliveries passed over since a pass last began at the head …
