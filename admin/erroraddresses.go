@@ -45,7 +45,7 @@ func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	list, err := s.collect(r, q, mail.Domain(v.Get("domain")), v.Get("user"))
+	list, err := s.collect(r, q, mail.Domain(v.Get("domain")))
 	missing, err := absent(err)
 	if err != nil {
 		s.refuse(w, r, err)
@@ -84,7 +84,7 @@ func errorAddressQuery(v url.Values, now time.Time) (service.EventQuery, statist
 			return service.EventQuery{}, 0, fmt.Errorf("%w: date: %w", service.ErrInvalid, err)
 		}
 	}
-	q := service.EventQuery{Tenant: v.Get("tenant"), Since: date.Begin(), Until: (date + 1).Begin(),
+	q := service.EventQuery{Tenant: v.Get("tenant"), User: v.Get("user"), Since: date.Begin(), Until: (date + 1).Begin(),
 		Status: []mail.Status{mail.StatusHostUnknown, mail.StatusUserUnknown, mail.StatusRefused}}
 	if d := v.Get("domain"); d != "" {
 		domain, err := mail.ParseDomain(d)
@@ -98,11 +98,11 @@ func errorAddressQuery(v url.Values, now time.Time) (service.EventQuery, statist
 }
 
 // collect looks through the log of the day; each address stands in the list once, with the first that was said of it.
-func (s *Server) collect(r *http.Request, q service.EventQuery, domain mail.Domain, user string) ([]errorAddressJSON, error) {
+func (s *Server) collect(r *http.Request, q service.EventQuery, domain mail.Domain) ([]errorAddressJSON, error) {
 	out, seen := []errorAddressJSON{}, map[string]struct{}{}
 	full := false
 	err := s.c.Services.Log.Search(r.Context(), q, func(e mail.Event, _ string) bool {
-		if !statistics.IsError(&e) || domain != "" && e.From.Domain() != domain || user != "" && e.User != user ||
+		if !statistics.IsError(&e) || domain != "" && e.From.Domain() != domain ||
 			e.Kind == mail.EventSuppressed && e.Status == mail.StatusRefused {
 			return true
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/admin/rpc"
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
@@ -22,7 +23,8 @@ const (
 	defaultEvents = 100
 	maxEvents     = 1000
 	maxCursor     = service.MaxCursor
-	searchTime    = 45 * time.Second // then a page ends with what there is; below what the front gives a connection
+	searchTime    = 40 * time.Second // then a page ends with what there is, …
+	searchMost    = 50 * time.Second // … or the search is given up; below what the front gives a connection
 )
 
 // events serves GET /v1/events?cursor=&to=&from=&group=&status=&since=&until=&domain=&tenant=&user=&message=&api_data=
@@ -47,17 +49,18 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		Missing    []absentJSON      `json:"missing,omitempty"` // what they know follows once they answer
 	}{Events: []json.RawMessage{}, NextCursor: q.After}
 	var broken error
-	user := v.Get("user")
-	ctx, cancel := context.WithTimeout(r.Context(), searchTime)
+	ends := clock.Wall().Add(searchTime)
+	ctx, cancel := context.WithTimeout(r.Context(), searchMost)
 	defer cancel()
+	q.Reached = func(position string) bool { // whoever asks goes on from there
+		out.NextCursor = position
+		out.More = !clock.Wall().Before(ends)
+		return !out.More
+	}
 	err = s.c.Services.Log.Search(ctx, q, func(e mail.Event, position string) bool {
 		if len(out.Events) == limit {
 			out.More = true
 			return false
-		}
-		if user != "" && e.User != user {
-			out.NextCursor = position
-			return ctx.Err() == nil
 		}
 		raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(rpc.Event(&e))
 		if err != nil {
@@ -65,14 +68,13 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			return false
 		}
 		out.Events = append(out.Events, raw)
-		out.NextCursor = position
-		return ctx.Err() == nil
+		return q.Reached(position)
 	})
 	if out.Missing, err = absent(err); err == nil {
 		err = broken
 	}
-	if ctx.Err() != nil && out.NextCursor != q.After && (err == nil || errors.Is(err, context.DeadlineExceeded)) {
-		out.More, err = true, nil // whoever asks goes on from there
+	if out.NextCursor != q.After && errors.Is(err, context.DeadlineExceeded) {
+		out.More, err = true, nil
 	}
 	if err != nil {
 		s.refuse(w, r, err)
@@ -83,7 +85,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 
 func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 	q := service.EventQuery{To: mail.Address(v.Get("to")), From: mail.Address(v.Get("from")), Group: v.Get("group"),
-		Tenant: v.Get("tenant"), After: v.Get("cursor"), APIData: v.Get("api_data")}
+		Tenant: v.Get("tenant"), After: v.Get("cursor"), APIData: v.Get("api_data"), User: v.Get("user")}
 	var err error
 	if source := v.Get("source"); source != "" {
 		if q.Source, err = netip.ParseAddr(source); err != nil {

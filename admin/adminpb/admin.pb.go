@@ -2128,6 +2128,7 @@ type SearchEventsRequest struct {
 	Source        string                 `protobuf:"bytes,13,opt,name=source,proto3" json:"source,omitempty"`                  // source address
 	Classes       []uint32               `protobuf:"varint,14,rep,packed,name=classes,proto3" json:"classes,omitempty"`        // error statuses; none = all
 	Mail          bool                   `protobuf:"varint,15,opt,name=mail,proto3" json:"mail,omitempty"`                     // with Event.mail; pages are smaller then
+	User          string                 `protobuf:"bytes,16,opt,name=user,proto3" json:"user,omitempty"`                      // who handed the mail over
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2267,13 +2268,21 @@ func (x *SearchEventsRequest) GetMail() bool {
 	return false
 }
 
+func (x *SearchEventsRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+// A page ends after a while, with fewer events than asked for or none, so that a search for what is rare is answered in time.
 type SearchEventsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`                           // oldest first
 	NextCursor    string                 `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"` // where to go on, also at the end: later events will follow it
-	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
-	Missing       []*Absent              `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`     // what they know follows under next_cursor once they answer
-	Positions     []string               `protobuf:"bytes,5,rep,name=positions,proto3" json:"positions,omitempty"` // between members only: of each event, the cursor behind it
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`                              // maybe: go on from next_cursor
+	Missing       []*Absent              `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`                         // what they know follows under next_cursor once they answer
+	Positions     []string               `protobuf:"bytes,5,rep,name=positions,proto3" json:"positions,omitempty"`                     // between members only: of each event, the cursor behind it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -7570,7 +7579,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x06Served\x12\x1c\n" +
 	"\tsucceeded\x18\x01 \x01(\rR\tsucceeded\x12\x1a\n" +
 	"\bdeferred\x18\x02 \x01(\rR\bdeferred\x12\x16\n" +
-	"\x06failed\x18\x03 \x01(\rR\x06failed\"\xa4\x03\n" +
+	"\x06failed\x18\x03 \x01(\rR\x06failed\"\xb8\x03\n" +
 	"\x13SearchEventsRequest\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x14\n" +
@@ -7587,7 +7596,8 @@ const file_admin_proto_rawDesc = "" +
 	"\bapi_data\x18\f \x01(\tR\aapiData\x12\x16\n" +
 	"\x06source\x18\r \x01(\tR\x06source\x12\x18\n" +
 	"\aclasses\x18\x0e \x03(\rR\aclasses\x12\x12\n" +
-	"\x04mail\x18\x0f \x01(\bR\x04mail\"\xcc\x01\n" +
+	"\x04mail\x18\x0f \x01(\bR\x04mail\x12\x12\n" +
+	"\x04user\x18\x10 \x01(\tR\x04user\"\xcc\x01\n" +
 	"\x14SearchEventsResponse\x12.\n" +
 	"\x06events\x18\x01 \x03(\v2\x16.ekiden.admin.v1.EventR\x06events\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +

@@ -18,11 +18,12 @@ import (
 )
 
 const (
-	maxCalls  = 10               // of one user at a time (requirement B1)
-	callTime  = 50 * time.Second // for one answer; below what the front gives a connection
-	guesses   = 50               // wrong keys that one address, or one user, may send at once
-	forgiven  = 6 * time.Second  // until one of them is forgotten
-	verifying = 2                // keys at once
+	maxCalls   = 10               // of one user at a time (requirement B1)
+	callTime   = 50 * time.Second // for one answer; below what the front gives a connection
+	searchTime = 40 * time.Second // then a page of a log ends with what there is, and the place to go on from
+	guesses    = 50               // wrong keys that one address, or one user, may send at once
+	forgiven   = 6 * time.Second  // until one of them is forgotten
+	verifying  = 2                // keys at once
 )
 
 // MissingHeader names the members that did not answer, so that what they know is not in an answer.

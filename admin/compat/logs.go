@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/bounce"
 )
@@ -117,13 +118,22 @@ func (q *query) readLog(p logPage) (list []logRecord, next *string, err error) {
 	list = []logRecord{}
 	at := ""
 	var broken error
+	ends := clock.Wall().Add(searchTime)
+	p.search.Reached = func(position string) bool {
+		at = position
+		if p.skip > 0 || clock.Wall().Before(ends) {
+			return true
+		}
+		page := cursorMark + at
+		next = &page
+		return false
+	}
 	err = q.c.Services.Log.Search(q.ctx, p.search, func(e mail.Event, position string) bool {
 		if e.Kind == mail.EventAccepted {
 			q.heads.Note(&e)
 		}
 		if !p.wants(&e) {
-			at = position
-			return true
+			return p.search.Reached(position)
 		}
 		accepted := &e
 		if foreign := q.who.OwnData && e.User != q.who.Name; !p.received && (foreign || p.skip == 0 && len(list) < p.take) {
@@ -142,8 +152,7 @@ func (q *query) readLog(p logPage) (list []logRecord, next *string, err error) {
 		default:
 			list = append(list, logRecordOf(&e, accepted, q.who.Zone))
 		}
-		at = position
-		return true
+		return p.search.Reached(position)
 	})
 	if broken != nil {
 		err = broken

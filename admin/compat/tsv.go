@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
@@ -133,22 +134,30 @@ func (q *query) events(w http.ResponseWriter, columns []string, search service.E
 		q.faults.add(codeLong, "cursor")
 	}
 	search.Since, search.Until = q.span()
+	if q.who.OwnData {
+		search.User = q.who.Name
+	}
 	take := q.number("limit", tsvRows, 1, maxTSVRows)
 	if len(q.faults.list) > 0 {
 		return q.faults
 	}
 	var rows [][]string
 	next, more, mails := "", false, 0
+	ends := clock.Wall().Add(searchTime)
+	search.Reached = func(position string) bool { // the cursor goes on from there
+		next, more = position, !clock.Wall().Before(ends)
+		return !more
+	}
 	err := q.c.Services.Log.Search(q.ctx, search, func(e mail.Event, position string) bool {
-		if !wants(&e) || e.Own || q.who.OwnData && e.User != q.who.Name {
-			return true
+		if !wants(&e) || e.Own {
+			return search.Reached(position)
 		}
 		if more = len(rows) == take || mails > maxTSVMail; more {
 			return false
 		}
-		rows, next = append(rows, row(&e)), position
+		rows = append(rows, row(&e))
 		mails += len(e.Mail)
-		return true
+		return search.Reached(position)
 	})
 	if no := q.fails(w, err); no != nil {
 		return no

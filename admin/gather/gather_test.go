@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,7 @@ type fakeMember struct {
 	suspensions []service.Suspension
 	drained     int
 	searches    int
+	creeps      bool // a search comes no further than one event until it is ended
 	roster      service.Roster
 }
 
@@ -74,6 +76,12 @@ func (f *fakeMember) Search(_ context.Context, q service.EventQuery, yield func(
 	for i, e := range f.events {
 		if i > after && (q.To == "" || q.To.Fold() == e.To.Fold()) && (q.Kind == 0 || q.Kind == e.Kind) &&
 			(q.Message.IsZero() || q.Message == e.Message) && !yield(e, strconv.Itoa(i)) {
+			return nil
+		}
+		if i > after && f.creeps {
+			for q.Reached(strconv.Itoa(i)) {
+				runtime.Gosched()
+			}
 			return nil
 		}
 	}

@@ -27,6 +27,7 @@ type eventLog struct{ *gatherer }
 type line struct {
 	event    mail.Event
 	position string
+	bare     bool // no event: the search has come to this position
 }
 
 // stream is one member's log, read line by line.
@@ -37,7 +38,15 @@ type stream struct {
 	more bool // head is the next line
 }
 
-func (s *stream) advance() { s.head, s.more = s.next() }
+// advance goes on to the next event. What is looked through without one is told to come; false where that ends the search.
+func (s *stream) advance(come func(node, position string) bool) bool {
+	for s.head, s.more = s.next(); s.more && s.head.bare; s.head, s.more = s.next() {
+		if !come(s.node, s.head.position) {
+			return false
+		}
+	}
+	return true
+}
 
 // Search merges the logs of all members by time. A position is one per member, so that a member which does not answer
 // now is read from where it stood once it does.
@@ -60,14 +69,15 @@ func (g eventLog) Search(ctx context.Context, q service.EventQuery, yield func(m
 	next, stop := iter.Pull(func(yield func(line) bool) {
 		own := q
 		own.After = at[g.Name]
-		ownErr = g.Local.Log.Search(ctx, own, func(e mail.Event, position string) bool { return yield(line{e, position}) })
+		own.Reached = func(position string) bool { return yield(line{position: position, bare: true}) }
+		ownErr = g.Local.Log.Search(ctx, own, func(e mail.Event, position string) bool { return yield(line{event: e, position: position}) })
 	})
 	defer stop()
 	streams := []*stream{{node: g.Name, next: next}}
 	answers, missing := wait()
 	known := map[string]bool{g.Name: true}
 	for _, a := range answers {
-		r := &remoteLog{g: g.gatherer, name: a.node, query: q, page: a.value, missing: &missing}
+		r := &remoteLog{g: g.gatherer, name: a.node, query: q, page: a.value, told: at[a.node], missing: &missing}
 		streams = append(streams, &stream{node: a.node, next: func() (line, bool) { return r.next(ctx) }})
 		known[a.node] = true
 	}
@@ -79,19 +89,8 @@ func (g eventLog) Search(ctx context.Context, q service.EventQuery, yield func(m
 			delete(at, node) // a member that is none any more
 		}
 	}
-	for _, s := range streams {
-		s.advance()
-	}
-	for ownErr == nil {
-		s := oldest(streams)
-		if s == nil {
-			break
-		}
-		at[s.node] = s.head.position
-		if !yield(s.head.event, at.String()) {
-			break
-		}
-		s.advance()
+	if g.merge(streams, at, q.Reached, yield) && ownErr == nil {
+		ownErr = ctx.Err() // then a member's log ended early
 	}
 	if ownErr != nil {
 		return ownErr
@@ -99,9 +98,36 @@ func (g eventLog) Search(ctx context.Context, q service.EventQuery, yield func(m
 	return partial(missing)
 }
 
+// merge yields the events of all streams, the oldest first, and tells whether it came to their end. at is where each stands.
+func (g eventLog) merge(streams []*stream, at cursor, reached func(string) bool, yield func(mail.Event, string) bool) bool {
+	come := func(node, position string) bool {
+		at[node] = position
+		return reached == nil || reached(at.String())
+	}
+	for _, s := range streams {
+		if !s.advance(come) {
+			return false
+		}
+	}
+	for {
+		s := oldest(streams)
+		if s == nil {
+			return true
+		}
+		at[s.node] = s.head.position
+		if !yield(s.head.event, at.String()) || !s.advance(come) {
+			return false
+		}
+	}
+}
+
 // searchOf reads on in the log of one member, of which a webhook told the cursor.
 func (g eventLog) searchOf(ctx context.Context, q service.EventQuery, node, position string, yield func(mail.Event, string) bool) error {
 	tell := func(e mail.Event, at string) bool { return yield(e, node+cursorAt+at) }
+	come := q.Reached
+	if come != nil {
+		q.Reached = func(at string) bool { return come(node + cursorAt + at) }
+	}
 	if q.After = position; node == g.Name {
 		return g.Local.Log.Search(ctx, q, tell)
 	}
@@ -120,11 +146,14 @@ func (g eventLog) searchOf(ctx context.Context, q service.EventQuery, node, posi
 		return partial([]service.Absent{g.absent(peers[i], err)})
 	}
 	var missing []service.Absent
-	r := &remoteLog{g: g.gatherer, name: node, query: q, page: first, missing: &missing}
+	r := &remoteLog{g: g.gatherer, name: node, query: q, page: first, told: position, missing: &missing}
 	for l, ok := r.next(ctx); ok; l, ok = r.next(ctx) {
-		if !tell(l.event, l.position) {
-			break
+		if l.bare && q.Reached != nil && !q.Reached(l.position) || !l.bare && !tell(l.event, l.position) {
+			return partial(missing)
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	return partial(missing)
 }
@@ -150,10 +179,16 @@ func (g eventLog) any(ctx context.Context, q service.EventQuery, yield func(mail
 		return c.SearchEvents(ctx, searchRequest(q, ""))
 	})()
 	for _, a := range answers {
-		if len(a.value.Events) > 0 {
-			yield(rpc.EventOf(a.value.Events[0]), cursor{a.node: a.value.NextCursor}.String())
-			return nil
+		r := &remoteLog{g: g.gatherer, name: a.node, query: q, page: a.value, missing: &missing}
+		for l, ok := r.next(ctx); ok; l, ok = r.next(ctx) {
+			if !l.bare {
+				yield(l.event, cursor{a.node: l.position}.String())
+				return nil
+			}
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	return partial(missing)
 }
@@ -177,38 +212,51 @@ type remoteLog struct {
 	name    string
 	query   service.EventQuery
 	page    *adminpb.SearchEventsResponse
-	at      int // in page
+	at      int    // in page
+	told    string // position of the last line
 	missing *[]service.Absent
 }
 
+// next returns the next line; false at the end, where the member does not answer, and where ctx ends. A member ends a page in
+// time although nothing matched, and is then asked for the next one.
 func (r *remoteLog) next(ctx context.Context) (line, bool) {
-	if r.at == len(r.page.Events) {
-		if !r.page.More {
+	for {
+		switch p := r.page; {
+		case r.at < len(p.Events):
+			l := line{event: rpc.EventOf(p.Events[r.at]), position: p.NextCursor}
+			if r.at < len(p.Positions) {
+				l.position = p.Positions[r.at]
+			}
+			r.at++
+			r.told = l.position
+			return l, true
+		case p.NextCursor != r.told:
+			r.told = p.NextCursor
+			return line{position: r.told, bare: true}, true
+		case !p.More || !r.turn(ctx):
 			return line{}, false
 		}
-		after := r.page.NextCursor
-		p, err := one(ctx, r.g, r.name, r.g.Timeout, func(ctx context.Context, c member) (*adminpb.SearchEventsResponse, error) {
-			return c.SearchEvents(ctx, searchRequest(r.query, after))
-		})
-		if err != nil {
+	}
+}
+
+// turn gets the next page; false where there is none, or it gets nowhere.
+func (r *remoteLog) turn(ctx context.Context) bool {
+	p, err := one(ctx, r.g, r.name, r.g.Timeout, func(ctx context.Context, c member) (*adminpb.SearchEventsResponse, error) {
+		return c.SearchEvents(ctx, searchRequest(r.query, r.told))
+	})
+	if err != nil {
+		if ctx.Err() == nil {
 			*r.missing = append(*r.missing, r.g.absent(Peer{Name: r.name}, err))
-			return line{}, false
 		}
-		if r.page, r.at = p, 0; len(p.Events) == 0 {
-			return line{}, false
-		}
+		return false
 	}
-	l := line{event: rpc.EventOf(r.page.Events[r.at]), position: r.page.NextCursor}
-	if r.at < len(r.page.Positions) {
-		l.position = r.page.Positions[r.at]
-	}
-	r.at++
-	return l, true
+	r.page, r.at = p, 0
+	return len(p.Events) > 0 || p.NextCursor != r.told
 }
 
 func searchRequest(q service.EventQuery, after string) *adminpb.SearchEventsRequest {
 	r := &adminpb.SearchEventsRequest{To: string(q.To), From: string(q.From), Group: q.Group, Tenant: q.Tenant, Domain: string(q.Domain),
-		Since: stamp(q.Since), Until: stamp(q.Until), Cursor: after, Limit: page, ApiData: q.APIData, Mail: q.Mail}
+		Since: stamp(q.Since), Until: stamp(q.Until), Cursor: after, Limit: page, ApiData: q.APIData, Mail: q.Mail, User: q.User}
 	if q.Source.IsValid() {
 		r.Source = q.Source.String()
 	}

@@ -1,10 +1,12 @@
 package gather
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +14,51 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/mail"
 )
+
+// TestRareEvents: members end a page in time although nothing matched; the search goes on with the next one until all is found,
+// however long that takes, and tells how far it has come.
+func TestRareEvents(t *testing.T) {
+	r := mustRig(t)
+	r.n["n1"].events = []mail.Event{event(1, "a@example.jp"), event(9, "rare@example.jp")}
+	n2 := r.n["n2"]
+	n2.creeps = true
+	n2.events = []mail.Event{event(1, "a@example.jp"), event(2, "b@example.jp"), event(3, "rare@example.jp"), event(4, "b@example.jp")}
+	g := r.all.Log.(eventLog)
+	g.gatherer.Timeout = 2 * time.Second // of which a page has a quarter
+	p := g.Peers.(peers)
+	delete(p, "n3")
+
+	var seen []int64
+	last, bare := "", 0
+	q := service.EventQuery{To: "rare@example.jp", Reached: func(position string) bool { last = position; bare++; return true }}
+	err := g.Search(t.Context(), q, func(e mail.Event, _ string) bool { seen = append(seen, e.At.Unix()); return true })
+	if err != nil || !slices.Equal(seen, []int64{3, 9}) {
+		t.Errorf("found %v, %v; want 3 and 9", seen, err)
+	}
+	if at, err := parseCursor(last, "n1"); err != nil || at["n2"] != "3" || bare < 3 {
+		t.Errorf("came to %v, %v, told %d times; want the end of n2", at, err, bare)
+	}
+	if n2.searches < 4 {
+		t.Errorf("n2 was asked %d times, want once for each of its events", n2.searches)
+	}
+
+	// Whoever looks for one of them has it as well, and who has seen enough ends the search between two pages.
+	q = service.EventQuery{To: "b@example.jp", One: true}
+	found := 0
+	if err := g.Search(t.Context(), q, func(e mail.Event, _ string) bool { found = int(e.At.Unix()); return true }); err != nil || found != 2 {
+		t.Errorf("one: found %d, %v; want 2", found, err)
+	}
+	asked := n2.searches
+	q = service.EventQuery{To: "none@example.jp", Reached: func(string) bool { return false }}
+	if err := g.Search(t.Context(), q, nil); err != nil || n2.searches != asked+1 {
+		t.Errorf("ended: %v, n2 asked %d times more; want 1", err, n2.searches-asked)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	q.Reached = func(string) bool { cancel(); return true }
+	if err := g.Search(ctx, q, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
 
 // TestOneEvent: where any event will do the others are asked only for what this node does not have, and one that does not
 // answer in time makes one look-up wait, not each.

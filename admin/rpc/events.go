@@ -11,6 +11,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/bounce"
 )
@@ -21,6 +22,12 @@ const (
 	defaultTrace = 200
 	maxPage      = 1000
 	maxCursor    = service.MaxCursor
+)
+
+// Time of one page: pageTime, and at most one pageShare-th of what the caller has left, so that the answer still arrives.
+const (
+	pageTime  = 20 * time.Second
+	pageShare = 4
 )
 
 // Trace returns the life of a message or of an address.
@@ -61,13 +68,14 @@ func (h *handler) Trace(ctx context.Context, req *adminpb.TraceRequest) (*adminp
 	return r, nil
 }
 
-// SearchEvents returns one page of the log.
+// SearchEvents returns one page of the log. Where what is looked for is rare the page ends in time all the same, maybe without an
+// event, and says where to go on.
 func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsRequest) (*adminpb.SearchEventsResponse, error) {
 	if h.s.Log == nil {
 		return nil, notYet("SearchEvents", "a later release")
 	}
 	q := service.EventQuery{To: mail.Address(req.To), From: mail.Address(req.From), Group: req.Group, Tenant: req.Tenant,
-		Since: instant(req.Since), Until: instant(req.Until), After: req.Cursor, APIData: req.ApiData, Mail: req.Mail}
+		Since: instant(req.Since), Until: instant(req.Until), After: req.Cursor, APIData: req.ApiData, Mail: req.Mail, User: req.User}
 	var err error
 	if q.Source, q.Status, err = narrowed(req.Source, req.Classes); err != nil {
 		return nil, err
@@ -93,6 +101,12 @@ func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsReq
 		limit = min(limit, service.MailPage)
 	}
 	r := &adminpb.SearchEventsResponse{NextCursor: req.Cursor}
+	ends := pageEnd(ctx, clock.Wall())
+	q.Reached = func(position string) bool {
+		r.NextCursor = position
+		r.More = !clock.Wall().Before(ends)
+		return !r.More
+	}
 	err = h.s.Log.Search(ctx, q, func(e mail.Event, position string) bool {
 		if len(r.Events) == limit {
 			r.More = true
@@ -109,6 +123,14 @@ func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsReq
 		return nil, err
 	}
 	return r, nil
+}
+
+// pageEnd is when a page that begins now is to end.
+func pageEnd(ctx context.Context, now time.Time) time.Time {
+	if deadline, ok := ctx.Deadline(); ok {
+		return now.Add(min(pageTime, deadline.Sub(now)/pageShare))
+	}
+	return now.Add(pageTime)
 }
 
 // narrowed reads a source address and error statuses.

@@ -281,6 +281,11 @@ type EventQuery struct {
 	After   string         // position of the last event seen; "" = from the beginning
 	Mail    bool           // with the mail that told of bounces and complaints (requirement R71)
 	One     bool           // any event that matches is as good as another: no other member is asked where this one has it
+	User    string         // who handed the mail over, exactly
+
+	// Reached, where it is set, is told now and then how far the search has come, also where nothing matched, and at the end.
+	// What lies before the position is looked through; false ends the search there, and one with After from there goes on.
+	Reached func(position string) bool
 }
 
 // MailPage bounds a page of events that come with mail: 3 MiB of it.

@@ -215,6 +215,7 @@ func (r *rig) history(rnd *rand.Rand, days, blocks int) time.Time {
 					Delivery: seq, To: to, Domain: to.Domain(), From: "news@shop.example",
 					Group: []string{"", "g1", "g2"}[rnd.IntN(3)], Tenant: []string{"t1", "t2"}[rnd.IntN(2)],
 					Status: mail.Status(rnd.IntN(4))})
+				es[len(es)-1].User = "u-" + es[len(es)-1].Tenant
 				if rnd.IntN(4) == 0 {
 					es[len(es)-1].APIData, es[len(es)-1].Source = "CMC00123", netip.MustParseAddr("127.0.0.3")
 				}
@@ -297,6 +298,8 @@ func searchAll(t *testing.T, r *rig, end time.Time) {
 			func(e *mail.Event) bool { return (e.Kind == 2 || e.Kind == 4) && e.Status == 2 }},
 		{"reference data", Query{APIData: "cmc0012"}, func(e *mail.Event) bool { return e.APIData == "CMC00123" }},
 		{"source", Query{Source: netip.MustParseAddr("127.0.0.3")}, func(e *mail.Event) bool { return e.Source.IsValid() }},
+		{"user", Query{User: "u-t2"}, func(e *mail.Event) bool { return e.Tenant == "t2" }},
+		{"part of a user", Query{User: "u-"}, func(*mail.Event) bool { return false }},
 		{"sender", Query{From: "SHOP.example"}, func(*mail.Event) bool { return true }},
 		{"nobody", Query{To: "nobody@d1.example.jp"}, func(*mail.Event) bool { return false }},
 		{"since", Query{Since: mid}, func(e *mail.Event) bool { return !e.At.Before(mid) }},
@@ -334,6 +337,10 @@ func searchAll(t *testing.T, r *rig, end time.Time) {
 			}
 			if !slices.Equal(seqs(paged), want) {
 				t.Errorf("%d found in pages, want %d", len(paged), len(want))
+			}
+			c.q.After, c.q.Limit = Cursor{}, 0
+			if stepped, _ := r.inSteps(c.q); !slices.Equal(seqs(stepped), want) {
+				t.Errorf("%d found in steps, want %d", len(stepped), len(want))
 			}
 		})
 	}

@@ -27,6 +27,11 @@ type Query struct {
 	Until   time.Time // exclusive
 	After   Cursor    // start here; the Cursor that a result was handed out with
 	Limit   int       // most events to hand out, 0 = no limit
+	User    string    // who handed the mail over, exactly; events of releases that did not write it down do not match
+
+	// Reached, where it is set, is told now and then how far the search has come, also where nothing matched, and at the end.
+	// What lies before the position is looked through; false ends the search there, and a Cursor like it goes on.
+	Reached func(Cursor) bool
 }
 
 // Blocks read in one Badger transaction. A long-lived one would keep compactions from dropping what was deleted.
@@ -118,7 +123,7 @@ func (m *matcher) wants(x *indexRecord) bool {
 func (m *matcher) matches(e *mail.Event) bool {
 	q := &m.q
 	if (!q.Message.IsZero() && e.Message != q.Message) || (q.Group != "" && e.Group != q.Group) ||
-		(q.Tenant != "" && e.Tenant != q.Tenant) || (q.Domain != "" && e.Domain != q.Domain) {
+		(q.Tenant != "" && e.Tenant != q.Tenant) || (q.User != "" && e.User != q.User) || (q.Domain != "" && e.Domain != q.Domain) {
 		return false
 	}
 	if m.since != 0 && e.At.UnixMilli() < m.since || m.end != 0 && e.At.UnixMilli() >= m.end {
@@ -192,16 +197,19 @@ func (l *Log) walk(ctx context.Context, from Cursor, m *matcher, visit func(at C
 				return nil
 			}
 		}
-		if !more {
+		if !m.reached(next) || !more {
 			return nil
 		}
 	}
 }
 
+// reached tells the caller of the search how far it has come, and whether it is to go on.
+func (m *matcher) reached(at Cursor) bool { return m.q.Reached == nil || m.q.Reached(at) }
+
 // Bytes of unpacked blocks held at once by one search.
 const chunkBytes = 1 << 20
 
-// chunk reads the next blocks from *next on and moves it behind them.
+// chunk reads the next blocks from *next on and moves it behind those it has looked at.
 func (l *Log) chunk(m *matcher, next *Cursor) (blocks []found, more bool, err error) {
 	if !l.enter() {
 		return nil, false, ErrClosed
@@ -219,6 +227,7 @@ func (l *Log) chunk(m *matcher, next *Cursor) (blocks []found, more bool, err er
 			continue
 		}
 		if at.Day > m.maxDay {
+			*next = at
 			return blocks, false, nil
 		}
 		if seen == chunkBlocks || size > chunkBytes {
@@ -226,6 +235,7 @@ func (l *Log) chunk(m *matcher, next *Cursor) (blocks []found, more bool, err er
 			return blocks, true, nil
 		}
 		seen++
+		*next = at.Next()
 		if sealed, err = it.Item().ValueCopy(sealed); err != nil {
 			return nil, false, err
 		}

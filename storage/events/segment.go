@@ -230,7 +230,9 @@ func (l *Log) walkSegments(ctx context.Context, m *matcher, next *Cursor, visit 
 				return false, err
 			}
 		}
-		*next = Cursor{Day: s.day, Block: s.last + 1}
+		if *next = (Cursor{Day: s.day, Block: s.last + 1}); !m.reached(*next) {
+			return false, nil
+		}
 	}
 	return true, nil
 }
