@@ -242,6 +242,9 @@ func TestAnswersSayWhoIsMissing(t *testing.T) {
 		if compact := strings.ReplaceAll(a.body, " ", ""); a.status != 200 || !strings.Contains(compact, tt.want) {
 			t.Errorf("%s: got %d %s", tt.name, a.status, a.body)
 		}
+		if named := a.header.Values("Ekiden-Missing"); tt.method == "GET" && !slices.Equal(named, []string{"n3"}) {
+			t.Errorf("%s: the head names %q as missing", tt.name, named)
+		}
 	}
 	a := f.call("POST", calls+"SearchEvents", "{}", bearer, asJSON, "Ekiden-Scope: node")
 	if compact := strings.ReplaceAll(a.body, " ", ""); !strings.Contains(compact, `"missing":[]`) || !strings.Contains(compact, `"positions":["0"]`) {

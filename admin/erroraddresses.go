@@ -37,7 +37,7 @@ func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		var report service.StatisticsReport
 		report, err = s.c.Services.Statistics.Statistics(r.Context(), service.StatisticsQuery{First: date, Last: date, Tenant: q.Tenant})
-		if _, err = absent(err); err == nil && report.Through < date {
+		if _, err = absent(w, err); err == nil && report.Through < date {
 			err = fmt.Errorf("%w: the list of %s is made the night after", service.ErrNotFound, date)
 		}
 	}
@@ -46,7 +46,7 @@ func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	list, err := s.collect(r, q, mail.Domain(v.Get("domain")))
-	missing, err := absent(err)
+	missing, err := absent(w, err)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -63,9 +63,6 @@ func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 	if err != nil { // who took the addresses must be known
 		s.refuse(w, r, err)
 		return
-	}
-	for _, m := range missing {
-		w.Header().Add(compat.MissingHeader, m.Name)
 	}
 	w.Header().Set("Content-Type", "text/tab-separated-values; charset=utf-8")
 	w.Header().Set("Content-Disposition", `attachment; filename="error-addresses-`+strings.ReplaceAll(date.String(), "/", "")+`.tsv"`)

@@ -70,7 +70,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		out.Events = append(out.Events, raw)
 		return q.Reached(position)
 	})
-	if out.Missing, err = absent(err); err == nil {
+	if out.Missing, err = absent(w, err); err == nil {
 		err = broken
 	}
 	if out.NextCursor != q.After && errors.Is(err, context.DeadlineExceeded) {

@@ -101,7 +101,7 @@ func (s *Server) discardGroup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n, err := s.c.Services.Groups.Discard(r.Context(), o.Tenant, group, author)
-	missing, err := absent(err)
+	missing, err := absent(w, err)
 	if err != nil {
 		s.refuse(w, r, err)
 		return

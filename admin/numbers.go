@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/ekiden-mta/ekiden/admin/compat"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/mail"
 )
@@ -49,7 +50,7 @@ func (s *Server) counters(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	buckets, err := s.c.Services.Numbers.Counters(r.Context(), q)
-	missing, err := absent(err)
+	missing, err := absent(w, err)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -71,7 +72,7 @@ func (s *Server) queues(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rows, err := s.c.Services.Numbers.Queues(r.Context())
-	missing, err := absent(err)
+	missing, err := absent(w, err)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -100,12 +101,13 @@ type absentJSON struct {
 	Reason     string   `json:"reason"`
 }
 
-// absent takes the nodes that did not answer out of err; what is left is real trouble.
-func absent(err error) ([]absentJSON, error) {
+// absent takes the nodes that did not answer out of err, and names them in the head of the answer; what is left is real trouble.
+func absent(w http.ResponseWriter, err error) ([]absentJSON, error) {
 	var partial *service.Partial
 	if !errors.As(err, &partial) {
 		return nil, err
 	}
+	compat.TellMissing(w, partial.Missing)
 	var out []absentJSON
 	for _, a := range partial.Missing {
 		one := absentJSON{Name: a.Name, Reason: a.Reason}

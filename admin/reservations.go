@@ -13,7 +13,7 @@ func (s *Server) reservations(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	list, err := s.c.Services.Reservations.Reservations(r.Context(), r.URL.Query().Get("tenant"))
-	missing, err := absent(err)
+	missing, err := absent(w, err)
 	if err != nil {
 		s.refuse(w, r, err)
 		return
@@ -42,7 +42,7 @@ func (s *Server) cancelReservation(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n, err := s.c.Services.Reservations.CancelReservation(r.Context(), r.URL.Query().Get("tenant"), r.PathValue("id"), author)
-	missing, err := absent(err)
+	missing, err := absent(w, err)
 	if err != nil {
 		s.refuse(w, r, err)
 		return

@@ -38,7 +38,7 @@ func (s *Server) statistics(w http.ResponseWriter, r *http.Request) {
 		q.From, q.To = "", q.From
 	}
 	report, err := s.c.Services.Statistics.Statistics(r.Context(), q)
-	missing, err := absent(err)
+	missing, err := absent(w, err)
 	if err != nil {
 		s.refuse(w, r, err)
 		return

@@ -158,7 +158,7 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) {
 		a.trouble(w, r, err, asXML)
 		return
 	}
-	tellMissing(w, c.missing)
+	TellMissing(w, c.missing)
 	if err := write(w, http.StatusOK, answer, asXML); err != nil {
 		a.c.Log.Error("answer not written", "path", r.URL.Path, "error", err)
 	}
@@ -256,8 +256,25 @@ func (c *call) incomplete(err error) error {
 	if !errors.As(err, &partial) {
 		return err
 	}
-	c.missing = partial.Missing
+	c.missing = together(c.missing, partial.Missing)
 	return nil
+}
+
+// acceptance is API.acceptance; members that may know more of a message than was found are missing from the answer.
+func (c *call) acceptance(ctx context.Context, m mail.MessageID) (mail.Event, error) {
+	found, err := c.API.acceptance(ctx, m)
+	_ = c.incomplete(err) // told; whoever asks must know as well
+	return found, err
+}
+
+// together adds to list those of more that are not in it.
+func together(list, more []service.Absent) []service.Absent {
+	for _, m := range more {
+		if !slices.ContainsFunc(list, func(have service.Absent) bool { return have.Name == m.Name }) {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // trouble answers with an error: a refusal as it is, our own trouble as a temporary failure, and to the log.
@@ -311,8 +328,11 @@ func Origin(r *http.Request) netip.Addr {
 	return ap.Addr().Unmap().WithZone("")
 }
 
-func tellMissing(w http.ResponseWriter, missing []service.Absent) {
+// TellMissing names members in the head of an answer, each once.
+func TellMissing(w http.ResponseWriter, missing []service.Absent) {
 	for _, m := range missing {
-		w.Header().Add(MissingHeader, m.Name)
+		if !slices.Contains(w.Header().Values(MissingHeader), m.Name) {
+			w.Header().Add(MissingHeader, m.Name)
+		}
 	}
 }

@@ -23,7 +23,7 @@ func (c *call) download(w http.ResponseWriter, name string, columns []string, ro
 	w.Header().Set("Content-Type", "application/zip")
 	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`.zip"`)
 	w.Header().Set("Trailer", MissingHeader)
-	defer func() { tellMissing(w, c.missing) }()
+	defer func() { TellMissing(w, c.missing) }()
 	pack := zip.NewWriter(w)
 	file, err := pack.Create(name + ".csv")
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/secret"
+	"github.com/ekiden-mta/ekiden/mail"
 )
 
 // operatorName is who does what is done with the admin token.
@@ -134,6 +135,17 @@ type query struct {
 	r   *http.Request
 	who reader
 	now time.Time
+
+	missing []service.Absent // by look-ups
+}
+
+// acceptance is API.acceptance; members that may know more of a message than was found are missing from the answer.
+func (q *query) acceptance(ctx context.Context, m mail.MessageID) (mail.Event, error) {
+	found, err := q.API.acceptance(ctx, m)
+	if partial := (*service.Partial)(nil); errors.As(err, &partial) {
+		q.missing = together(q.missing, partial.Missing)
+	}
+	return found, err
 }
 
 // query begins the answer to a reader.
@@ -164,12 +176,13 @@ func (q *query) fails(w http.ResponseWriter, err error) *faults {
 	if len(q.faults.list) > 0 {
 		return q.faults
 	}
+	TellMissing(w, q.missing)
 	var partial *service.Partial
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &partial):
-		tellMissing(w, partial.Missing)
+		TellMissing(w, partial.Missing)
 		return nil
 	case errors.Is(err, service.ErrInvalid):
 		return q.fault(q.r, codeRange, "")

@@ -45,6 +45,7 @@ type site struct {
 	users   map[string]service.User
 	events  []mail.Event
 	missing []service.Absent
+	behind  []service.Absent // only from look-ups of single messages
 	only    netip.Addr // the only address that may call; invalid = all may
 	blocked []service.Suppression
 	counted service.StatisticsQuery // what was asked for last
@@ -98,6 +99,9 @@ func (s *site) Search(ctx context.Context, q service.EventQuery, yield func(mail
 	}
 	if s.broken != nil {
 		return s.broken
+	}
+	if q.One && s.behind != nil {
+		return &service.Partial{Missing: s.behind}
 	}
 	if s.missing != nil {
 		return &service.Partial{Missing: s.missing}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -309,6 +310,34 @@ func TestMissing(t *testing.T) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Ekiden-Missing") != "n2" {
 		t.Errorf("%d %v", resp.StatusCode, resp.Header)
+	}
+}
+
+// TestMissingFromLookUps: a member that only the look-ups of who sent what did not reach is named as well, once.
+func TestMissingFromLookUps(t *testing.T) {
+	s := newSite(t)
+	s.behind = []service.Absent{{Name: "n2", Reason: "no answer within 2s"}}
+	s.events = slices.DeleteFunc(s.events, func(e mail.Event) bool { return e.Kind == mail.EventAccepted })
+	base := s.serve(t)
+	resp, err := http.PostForm(base+"/transaction/v2/bounces/list.json", form(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if named := resp.Header.Values("Ekiden-Missing"); resp.StatusCode != http.StatusOK || !slices.Equal(named, []string{"n2"}) {
+		t.Errorf("transaction: %d %q", resp.StatusCode, named)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", base+"/baremail/v1/logs", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth("ann@shop.example", "secret-key-1")
+	if resp, err = http.DefaultClient.Do(req); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if named := resp.Header.Values("Ekiden-Missing"); resp.StatusCode != http.StatusOK || !slices.Equal(named, []string{"n2"}) {
+		t.Errorf("log: %d %q", resp.StatusCode, named)
 	}
 }
 
