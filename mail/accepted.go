@@ -6,7 +6,7 @@ type Accepted struct {
 	Deliveries []Delivery // to be queued; consecutive Seq from ID.Seq on, with gaps where an address was malformed
 	Body       []byte     // as it goes out; owned by the store from Put on, never changed
 	Events     []Event    // EventAccepted for every recipient, and the final event of those that are not queued
-	Key        string     // idempotency key, "" = none; unique per Deliveries' tenant for 24 h (requirement N10)
+	Key        string     // idempotency key and a digest of the recipients, "" = none; unique per tenant for 24 h (N10)
 	Tenant     string
 	// With is what is stored in the same commit, each for one recipient: copies of the message that differ from Body, and mail
 	// of our own, the bounces of what ended here. Whoever stores a offers them.

@@ -21,7 +21,7 @@ import (
 
 const (
 	pathKey     = "/member/key"
-	maxKeyCall  = 4 << 10          // octets of a question or an answer; a key has 128 at most
+	maxKeyCall  = 4 << 10          // octets of a question or an answer; a key has 161 at most
 	keyTry      = 2 * time.Second  // one question
 	keyPatience = 10 * time.Minute // a member that nobody saw for longer is not waited for
 )

@@ -1,7 +1,11 @@
 package intake
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,7 +60,7 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	w := &work{}
 	a := &w.accepted
 	a.ID = mail.MessageID{Lineage: in.Store.Lineage(), Seq: in.Store.Allot(len(to))}
-	a.Tenant, a.Key = s.Tenant, d.Key
+	a.Tenant, a.Key = s.Tenant, keyFor(d.Key, s.To)
 	top := 0
 	a.Body, top = in.body(s, c.Received, now, h.Cut)
 	for _, text := range d.Warnings {
@@ -108,6 +112,29 @@ func unique(to []mail.Address) []mail.Address {
 		}
 	}
 	return out
+}
+
+// keyFor is what an idempotency key says of a message to these recipients. A client may split a message with many of them
+// over several transactions, all with one key: only one with the same recipients is the same message again, in whatever
+// order they stand. "" where there is no key.
+func keyFor(key string, to []mail.Address) string {
+	if key == "" {
+		return ""
+	}
+	names := make([]string, 0, len(to))
+	for _, a := range to {
+		if local, domain := a.Split(); domain != "" {
+			names = append(names, local+"@"+strings.ToLower(domain))
+		} else {
+			names = append(names, string(a))
+		}
+	}
+	slices.Sort(names)
+	sum := sha256.New()
+	for _, name := range slices.Compact(names) {
+		_, _ = io.WriteString(sum, name+"\n") // no address holds a line break
+	}
+	return key + "\n" + hex.EncodeToString(sum.Sum(nil)[:16]) // nor does a key
 }
 
 // body is the message as it goes out: Received in front, which takes top octets, steering headers out, the rest to the

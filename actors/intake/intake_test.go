@@ -463,6 +463,38 @@ func TestIdempotency(t *testing.T) {
 	}
 }
 
+// TestIdempotencyKeyOfSplitMail: a client that puts some of the recipients into each transaction gives all of them one key.
+func TestIdempotencyKeyOfSplitMail(t *testing.T) {
+	const data = "X-Relay-Idempotency-Key: order 17\n" + plainMail
+	tests := []struct {
+		name   string
+		to     []mail.Address
+		stored bool
+	}{
+		{"the first", []mail.Address{"a@x.test", "b@x.test"}, true},
+		{"the same again", []mail.Address{"a@x.test", "b@x.test"}, false},
+		{"in another order, one twice, domain in capitals", []mail.Address{"b@X.TEST", "a@x.test", "b@x.test"}, false},
+		{"the other recipients", []mail.Address{"c@x.test", "d@x.test"}, true},
+		{"one of the first", []mail.Address{"a@x.test"}, true},
+		{"capitals that only the receiver can judge", []mail.Address{"A@x.test", "b@x.test"}, true},
+		{"the other recipients again", []mail.Address{"d@x.test", "c@x.test"}, false},
+	}
+	r := newRig(t, nil)
+	stored := 0
+	for _, tt := range tests {
+		if _, err := r.Submit(context.Background(), submission(data, tt.to...)); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if tt.stored {
+			stored++
+			<-r.jobs
+		}
+		if len(r.store.all) != stored {
+			t.Fatalf("%s: %d stored, want %d", tt.name, len(r.store.all), stored)
+		}
+	}
+}
+
 func TestStoreFails(t *testing.T) {
 	r := newRig(t, nil)
 	r.store.fail = errors.New("disk full")
