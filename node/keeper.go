@@ -45,12 +45,13 @@ func (k keeper) Release(peer unseal.Status, session string) (*unseal.Share, erro
 			return nil, fmt.Errorf("no quorum: %w", err)
 		}
 	}
-	ok, why := unseal.Release(m.facts(peer.Name, session))
+	facts, released := m.facts(peer.Name, session)
+	ok, why := unseal.Release(facts)
 	k.log.Warn("a member asked for the root key", "member", peer.Name, "given", ok, "why", why)
 	if !ok {
 		return nil, errors.New(why)
 	}
-	if err := m.noteRelease(ctx, peer.Name, session, why); err != nil {
+	if err := m.noteRelease(ctx, peer.Name, session, why, released); err != nil {
 		return nil, err
 	}
 	return shared(k.vault.Share())
@@ -67,7 +68,8 @@ func (k keeper) Next(peer unseal.Status) (*unseal.Share, error) {
 	if err := m.caughtUp(ctx); err != nil {
 		return nil, fmt.Errorf("no quorum: %w", err)
 	}
-	ok, why := unseal.HandOver(m.facts(peer.Name, ""))
+	facts, _ := m.facts(peer.Name, "")
+	ok, why := unseal.HandOver(facts)
 	if t := m.turn(); ok && (t.Next != 0 && !t.Holds() || uint64(peer.InUse) > t.Held) {
 		ok, why = false, "this member does not hold the next root key"
 	}
@@ -89,11 +91,31 @@ func shared(share *seal.Share, err error) (*unseal.Share, error) {
 	return &unseal.Share{Store: hex.EncodeToString(share.Store), Key: share.Key, Recovery: share.Recovery, InForce: share.InForce}, nil
 }
 
-// metaReleased is the name under which the book keeps when a member was last given the key.
+// metaReleased is the name under which the book keeps the release of a member that was last given the key.
 func metaReleased(name string) string { return "key released to " + name }
 
-// metaSession is the name under which the book keeps to which session of a member that was.
-func metaSession(name string) string { return "session of the key released to " + name }
+// release is when a member was given the key, and to which of its sessions. Both are one value of the book, so that of two
+// who ask at the same moment only one is written down, and nothing is half known.
+type release struct {
+	at      time.Time
+	session string
+}
+
+// releaseTime is how long a time in UTC is in a release, in octets.
+const releaseTime = 15
+
+func (r release) encode() ([]byte, error) {
+	at, err := r.at.UTC().MarshalBinary()
+	return append(at, r.session...), err
+}
+
+func decodeRelease(data []byte) (r release, ok bool) {
+	if len(data) < releaseTime || r.at.UnmarshalBinary(data[:releaseTime]) != nil {
+		return r, false
+	}
+	r.session = string(data[releaseTime:])
+	return r, true
+}
 
 // metaAdmitted is the name under which the book keeps when an operator last admitted a member.
 func metaAdmitted(name string) string { return "admitted " + name }
@@ -118,10 +140,11 @@ func (f *firstMembers) has(name string) bool {
 	return seen
 }
 
-// facts collects what Release must know of the member that asks in a session.
-func (m *member) facts(name, session string) unseal.Facts {
+// facts collects what Release must know of the member that asks in a session. released is the version at which the book
+// was read for it: see noteRelease.
+func (m *member) facts(name, session string) (f unseal.Facts, released uint64) {
 	now := m.node.clock.Now()
-	f := unseal.Facts{Admitted: -1}
+	f.Admitted = -1
 	s := m.book.State()
 	if v, ok := s.Member(name); ok {
 		f.Member, f.Removed = !v.Removed, v.Removed
@@ -130,23 +153,23 @@ func (m *member) facts(name, session string) unseal.Facts {
 	if at, ok := m.metaTime(metaAdmitted(name)); ok {
 		f.Admitted = now.Sub(at)
 	}
-	if at, ok := m.metaTime(metaReleased(name)); ok {
-		to, known := s.Meta(metaSession(name))
-		again := known && session != "" && string(to.Data) == session // the answer was lost
-		f.Given = !m.lastSeen(name).After(at) && !again
+	last, _ := s.Meta(metaReleased(name))
+	if r, ok := decodeRelease(last.Data); ok {
+		again := session != "" && r.session == session // the answer was lost
+		f.Given = !m.lastSeen(name).After(r.at) && !again
 	}
 	for _, a := range m.alive() {
 		f.Alive = f.Alive || a.Name == name
 	}
 	first := m.node.firstMembers.Load()
 	if first == nil || !first.names[name] {
-		return f
+		return f, last.Version
 	}
 	// Until it has joined it may ask again: an answer can be lost.
 	if f.Forming = now.Sub(first.at); !first.has(name) {
 		f.Member, f.Missing = false, 1
 	}
-	return f
+	return f, last.Version
 }
 
 func (m *member) metaTime(name string) (time.Time, bool) {
@@ -159,8 +182,9 @@ func (m *member) metaTime(name string) (time.Time, bool) {
 }
 
 // noteRelease writes into the book that the key is given, before it is. While the cluster is being founded there is no
-// quorum to write with: then the founder itself remembers, and the others write when they can.
-func (m *member) noteRelease(ctx context.Context, name, session, why string) error {
+// quorum to write with: then the founder itself remembers, and the others write when they can. base is what facts returned:
+// where the key was given meanwhile, by another member or to another session, it is not given again.
+func (m *member) noteRelease(ctx context.Context, name, session, why string, base uint64) error {
 	if first := m.node.firstMembers.Load(); first != nil && m.forming() && first.names[name] {
 		go func() { // ends with its context
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -169,9 +193,12 @@ func (m *member) noteRelease(ctx context.Context, name, session, why string) err
 		}()
 		return nil
 	}
-	err := m.putMeta(ctx, metaSession(name), []byte(session))
+	data, err := release{m.node.clock.Now(), session}.encode()
 	if err == nil {
-		err = m.putTime(ctx, metaReleased(name))
+		err = m.putMeta(ctx, metaReleased(name), base, data)
+	}
+	if errors.Is(err, ledger.ErrConflict) {
+		return errors.New("the key was given at this moment already, by another member or to another session")
 	}
 	if err != nil {
 		return fmt.Errorf("the release could not be noted: %w", err)
@@ -197,11 +224,11 @@ func (m *member) putTime(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return m.putMeta(ctx, name, at)
+	return m.putMeta(ctx, name, ledger.Any, at)
 }
 
-func (m *member) putMeta(ctx context.Context, name string, data []byte) error {
-	r, err := m.propose(ctx, &ledger.PutMeta{Signed: m.stamp(), Name: name, Base: ledger.Any, Data: data})
+func (m *member) putMeta(ctx context.Context, name string, base uint64, data []byte) error {
+	r, err := m.propose(ctx, &ledger.PutMeta{Signed: m.stamp(), Name: name, Base: base, Data: data})
 	if err != nil {
 		return err
 	}

@@ -3,8 +3,11 @@ package node_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,14 +32,50 @@ func (r *rig) stranger() stranger {
 // ask asks a member for the root key, in a session.
 func (s stranger) ask(t *testing.T, of *rig, session string) error {
 	t.Helper()
+	_, err := unseal.AskKey(s.dial(t, of), unseal.Status{State: unseal.StateSealed}, session, time.Now())
+	return err
+}
+
+// dial opens a connection for one question about keys.
+func (s stranger) dial(t *testing.T, of *rig) net.Conn {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	c, _, _, err := s.Dial(ctx, of.cfg.Cluster.Address, wire.Unseal)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = unseal.AskKey(c, unseal.Status{State: unseal.StateSealed}, session, time.Now())
-	return err
+	return c
+}
+
+// TestKeyIsGivenOnceAtATime: of two who ask two members at the same moment, a restarted member and a copy of its disk, one
+// is given the key.
+func TestKeyIsGivenOnceAtATime(t *testing.T) {
+	trio := newTrio(t, startReceiver(t, "127.0.0.1:0", nil))
+	n1, others := trio[0], trio[1:]
+	n1.stop()
+	askers := []stranger{n1.stranger(), n1.stranger()}
+	given := 0
+	mustBecome(t, "the session of n1 is over", func() bool {
+		answers := make([]error, len(askers))
+		var asked sync.WaitGroup
+		for i, s := range askers {
+			c := s.dial(t, others[i])
+			asked.Go(func() {
+				_, answers[i] = unseal.AskKey(c, unseal.Status{State: unseal.StateSealed}, fmt.Sprint("asker ", i), time.Now())
+			})
+		}
+		asked.Wait()
+		for _, err := range answers {
+			if err == nil {
+				given++
+			}
+		}
+		return given > 0
+	})
+	if given != 1 {
+		t.Fatalf("given %d times", given)
+	}
 }
 
 // TestKeyIsGivenOnce: a member that died is given the root key once, by whomever it asks; once more only to the session
