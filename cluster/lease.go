@@ -150,20 +150,20 @@ func (s *leases) kick() {
 func (s *leases) list() []*Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []*Lease
+	all := make([]*Lease, 0, len(s.held))
 	for _, l := range s.held {
-		if time.Duration(l.until.Load()) != always {
-			all = append(all, l)
-		}
+		all = append(all, l)
 	}
 	return all
 }
 
-// renew renews all leases of this member in one request, every Terms.Renew, and soon again after a failure.
+// renew renews all leases of this member in one request, every Terms.Renew, and soon again after a failure. Those that
+// nobody else grants are renewed, too: so that their owner hears when an epoch is over, and a leader that does time leases,
+// because a third vote was added meanwhile, sees that the owner lives.
 func (c *Cluster) renew() {
 	for {
 		wait := c.cfg.Terms.Renew
-		if held := c.leases.list(); len(held) > 0 && !c.leases.paused.Load() && !c.renewOnce(held) {
+		if held := c.leases.list(); len(held) > 0 && !c.Alone() && !c.leases.paused.Load() && !c.renewOnce(held) {
 			wait = min(wait, 200*time.Millisecond)
 		}
 		t := time.NewTimer(wait)
@@ -179,6 +179,9 @@ func (c *Cluster) renew() {
 }
 
 func (c *Cluster) renewOnce(held []*Lease) bool {
+	if !slices.ContainsFunc(held, (*Lease).Valid) && !c.caughtUp() {
+		return false
+	}
 	asked := c.cfg.Boot.Now() // before the request: what the network and the leader take is lost to us, not to others
 	of := make([]ledger.LineageEpoch, len(held))
 	for i, l := range held {
@@ -211,6 +214,19 @@ func (c *Cluster) renewOnce(held []*Lease) bool {
 		}
 		l.asked.Store(int64(asked)) // one renewal at a time
 		l.extend(c.cfg.Terms.holds(asked))
+	}
+	return true
+}
+
+// caughtUp brings this member's book up to date. Whoever was cut off hears a leader well before it gets the entries it
+// missed, for replication backs off for longer than heartbeats do: with a lease by then it would send what others have
+// suppressed, suspended or stopped since.
+func (c *Cluster) caughtUp() bool {
+	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.Terms.Renew)
+	defer cancel()
+	if err := c.Barrier(ctx); err != nil {
+		c.log.Debug("leases not renewed: the book is not up to date", "err", err)
+		return false
 	}
 	return true
 }

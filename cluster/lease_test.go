@@ -181,6 +181,36 @@ func TestRegainBeforeAnEndedLease(t *testing.T) {
 	}
 }
 
+// TestLeaseWaitsForTheBook: a member that was cut off has what the others agreed on meanwhile in its book before its lease
+// holds again.
+func TestLeaseWaitsForTheBook(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 3).withTerms(shortTerms())
+	h.mustFound()
+	leader := h.mustLeader()
+	owner := h.others(leader)[0]
+	lease, _ := h.mustOwn(owner)
+	h.part(owner, true)
+	leader.mustPropose(putMeta("suppressed", "yes"))
+	owner.boot.Advance(shortTerms().TTL)
+	if lease.Valid() {
+		t.Fatal("the lease holds in spite of the cut")
+	}
+	known := make(chan string, 1)
+	look := func() {
+		select {
+		case known <- owner.meta("suppressed"):
+		default:
+		}
+	}
+	owner.regain.Store(&look)
+	h.part(owner, false)
+	if got := <-known; got != "yes" {
+		t.Errorf("the lease is about to hold, and the book says %q", got)
+	}
+	eventually(t, 15*time.Second, "the lease to hold again", lease.Valid)
+}
+
 // An import of many large entries must not delay renewals: each of them is answered within one renewal's period.
 func TestImportDoesNotDelayLeases(t *testing.T) {
 	h := newHouse(t, 3)

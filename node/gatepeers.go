@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -94,19 +93,23 @@ func (n gatePeers) Closed(ctx context.Context, name string) (list []gate.Gate, e
 	return list, err
 }
 
-// stale is how old this node's view may be before it knows nothing of others' leases.
-const stale = 3 * time.Second
+// bookWait is how long a question about leases waits for this node's book to be up to date.
+const bookWait = 500 * time.Millisecond
 
-// Lease implements Peers: a lease counts from when this node saw its last renewal in the book. While this node does not
-// hear what is agreed on, every other member may hold one, unless those that are left are too few to agree without it.
-func (n gatePeers) Lease(name string, gone map[string]time.Duration) time.Duration {
+// Lease implements Peers: a lease counts from when this node saw its last renewal in the book. Where the book cannot be
+// brought up to date, every other member may hold one, unless those that are left are too few to agree without it. Heartbeats
+// of a leader do not show that a book is: entries come later than they do.
+func (n gatePeers) Lease(ctx context.Context, name string, gone map[string]time.Duration) time.Duration {
 	terms := cluster.DefaultTerms()
 	whole := terms.TTL + terms.Margin
 	m := n.member.Load()
-	if m == nil {
+	if m == nil || n.selfLeased() { // nobody counts leases that have no end
 		return whole
 	}
-	if contact, lag := m.agreed.Staleness(); contact+lag > stale {
+	ctx, cancel := context.WithTimeout(ctx, bookWait)
+	defer cancel()
+	if m.agreed.Barrier(ctx) != nil {
+		contact, _ := m.agreed.Staleness()
 		return max(0, whole-unled(m.agreed.Voters(), n.cfg.Node.Name, contact, gone))
 	}
 	left := time.Duration(0)
@@ -167,9 +170,6 @@ func (n gateLedger) SetGate(ctx context.Context, g gate.Gate) error {
 	_, err = m.command(ctx, &ledger.SetGate{Signed: m.by(g.Author), Gate: ledger.Gate{
 		GateID: ledger.GateID{Tenant: g.Tenant, Group: g.Group}, Closed: g.Closed, Version: g.Version,
 		RefuseIntake: g.RefuseIntake, HoldExpiry: g.HoldExpiry, Discard: g.Discard, Author: g.Author, At: g.Since}})
-	if errors.Is(err, service.ErrConflict) { // the book knows a later word, and this node will hear it
-		return nil
-	}
 	return err
 }
 

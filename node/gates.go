@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"syscall"
@@ -50,7 +51,7 @@ type Peers interface {
 	Discard(ctx context.Context, member string, g gate.Gate) (int, error)
 	// Lease is how long a member may still send as far as this node can know; 0 = it has stopped by itself. gone says for
 	// how long nothing had listened at the addresses of others when they were asked last: they agreed on nothing then.
-	Lease(member string, gone map[string]time.Duration) time.Duration
+	Lease(ctx context.Context, member string, gone map[string]time.Duration) time.Duration
 	// Silent is since when a member has not been heard of; 0 = it is heard.
 	Silent(member string) time.Duration
 	// Closed has a member tell which gates are closed there.
@@ -59,7 +60,7 @@ type Peers interface {
 
 // Ledger is what the members agree on, as far as gates are concerned.
 type Ledger interface {
-	// SetGate returns once a majority holds g, or service.ErrNoQuorum.
+	// SetGate returns once a majority holds g, service.ErrNoQuorum, or service.ErrConflict where it holds a later word.
 	SetGate(ctx context.Context, g gate.Gate) error
 }
 
@@ -74,12 +75,12 @@ type gates struct {
 	discarding sync.Mutex // one discard at a time
 
 	mu     sync.Mutex
-	owed   map[gate.Key]bool // closed here, and not in the ledger yet
-	paying bool              // pay is under way
+	owed   map[gate.Key]gate.Gate // closed here, and not in the ledger yet
+	paying bool                   // pay is under way
 }
 
 func newGates(n *Node) *gates {
-	return &gates{node: n, owed: map[gate.Key]bool{}}
+	return &gates{node: n, owed: map[gate.Key]gate.Gate{}}
 }
 
 // restore reads the gates from the store. It is called before anything is delivered.
@@ -98,7 +99,7 @@ func (s *gates) restore(e *engine) error {
 	for _, g := range list {
 		s.table.Merge(g)
 		if g.Closed && s.ledger != nil {
-			s.owe(g.Key(), true)
+			s.owe(g)
 		}
 	}
 	return nil
@@ -123,7 +124,7 @@ func (s *gates) hear(ctx context.Context) {
 				if err := s.node.LearnGate(ctx, g); err != nil {
 					s.node.log.Error("a group is stopped, but a restart would not know", "group", g.Group, "error", err)
 				}
-				s.owe(g.Key(), true)
+				s.owe(g)
 			}
 		})
 	}
@@ -223,7 +224,7 @@ func (n groupService) Stop(ctx context.Context, o service.GroupStop) (service.Gr
 		g = g.Stop(gate.Order{RefuseIntake: o.RefuseIntake, HoldExpiry: o.HoldExpiry, Author: o.Author}, n.clock.Now(), s.table.Next(k, clock.Wall()))
 	}
 	if s.ledger != nil {
-		s.owe(k, true)
+		s.owe(g)
 		s.remind()
 	}
 	return s.gather(ctx, g)
@@ -317,7 +318,7 @@ func (s *gates) ask(ctx context.Context, name string, g gate.Gate, away *absence
 		if gone {
 			go s.watch(ctx, name, g, away)
 		} else {
-			left = s.peers.Lease(name, away.gone())
+			left = s.peers.Lease(ctx, name, away.gone())
 		}
 		if n.Lapsed = gone || left <= 0; n.Lapsed || !pause(ctx) {
 			return Standing{}, n
@@ -388,18 +389,25 @@ func (n groupService) Resume(ctx context.Context, tenant, group, author string) 
 		if err := s.ledger.SetGate(ctx, g); err != nil {
 			return fmt.Errorf("node: resume group: %w", err)
 		}
-		s.owe(k, false)
+		s.paid(k, g.Version)
 	}
 	return n.LearnGate(ctx, g)
 }
 
-// owe notes whether the ledger lacks a closed gate.
-func (s *gates) owe(k gate.Key, yes bool) {
+// owe notes that the ledger lacks a closed gate.
+func (s *gates) owe(g gate.Gate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if yes {
-		s.owed[k] = true
-	} else {
+	if s.owed[g.Key()].Version <= g.Version {
+		s.owed[g.Key()] = g
+	}
+}
+
+// paid notes that the ledger has a word about a group, and so needs none older than that.
+func (s *gates) paid(k gate.Key, version uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owed[k].Version <= version {
 		delete(s.owed, k)
 	}
 }
@@ -424,23 +432,17 @@ func (s *gates) remind() {
 // pay tells the ledger what was closed without it. It is repeated until the ledger has it.
 func (s *gates) pay(ctx context.Context) {
 	s.mu.Lock()
-	var keys []gate.Key
-	for k := range s.owed {
-		keys = append(keys, k)
-	}
+	owed := slices.Collect(maps.Values(s.owed))
 	s.mu.Unlock()
-	for _, k := range keys {
-		g, known := s.table.Get(k)
-		if known && g.Closed {
-			try, cancel := context.WithTimeout(ctx, stopWait)
-			err := s.ledger.SetGate(try, g)
-			cancel()
-			if err != nil {
-				s.node.log.Warn("the ledger does not know yet that a group is stopped", "group", g.Group, "error", err)
-				continue
-			}
+	for _, g := range owed {
+		try, cancel := context.WithTimeout(ctx, stopWait)
+		err := s.ledger.SetGate(try, g)
+		cancel()
+		if err != nil && !errors.Is(err, service.ErrConflict) { // a conflict: it has a later word, and this node will hear it
+			s.node.log.Warn("the ledger does not know yet that a group is stopped", "group", g.Group, "error", err)
+			continue
 		}
-		s.owe(k, false)
+		s.paid(g.Key(), g.Version)
 	}
 }
 

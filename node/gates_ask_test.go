@@ -27,7 +27,7 @@ func (p *onePeer) Confirm(ctx context.Context, _ string, _ gate.Gate) (Standing,
 }
 func (p *onePeer) Discard(context.Context, string, gate.Gate) (int, error) { return 0, nil }
 func (p *onePeer) Closed(context.Context, string) ([]gate.Gate, error)     { return nil, nil }
-func (p *onePeer) Lease(string, map[string]time.Duration) time.Duration {
+func (p *onePeer) Lease(context.Context, string, map[string]time.Duration) time.Duration {
 	return p.lease - clock.Since(p.begin)
 }
 func (p *onePeer) Silent(string) time.Duration { return clock.Since(p.begin) }
@@ -105,7 +105,7 @@ func (p *cutOff) Confirm(ctx context.Context, name string, _ gate.Gate) (Standin
 	return p.back(ctx)
 }
 
-func (p *cutOff) Lease(_ string, gone map[string]time.Duration) time.Duration {
+func (p *cutOff) Lease(_ context.Context, _ string, gone map[string]time.Duration) time.Duration {
 	return p.lease - unled([]string{"n1", "n2", "n3"}, "n1", time.Hour, gone)
 }
 

@@ -97,6 +97,9 @@ func (n *Node) role() cluster.Role {
 	return cluster.RoleNode
 }
 
+// selfLeased tells whether this member's leases have no end: without a third vote nothing is taken over by itself.
+func (n *Node) selfLeased() bool { return n.cfg.Cluster.Expect == 2 }
+
 func (n *Node) bookFailed(err error) {
 	n.log.Error("agreement has failed for good: nothing is taken or sent any more; restart the node", "error", err)
 	if e := n.engine.Load(); e != nil {
@@ -110,7 +113,7 @@ func (n *Node) bookFailed(err error) {
 func (m *member) openWire(c *cluster.Config) (err error) {
 	n := m.node
 	c.Wire, c.Address = n.wire, n.advertised()
-	c.SelfLease = n.cfg.Cluster.Expect == 2 // without a third vote nothing is taken over by itself
+	c.SelfLease = n.selfLeased()
 	m.peers, m.shares, m.keysOf = newPeers(n, m), &shares{member: m}, newClientKeys(m)
 	secret, _ := n.vault.Root().GossipKeys()
 	m.gossip, err = gossip.Start(gossip.Config{Name: n.cfg.Node.Name, Wire: n.wire, Join: n.cfg.Cluster.Join,
@@ -353,6 +356,9 @@ func (n *Node) lockedOut(how string) {
 		"To take it in again: ekiden cluster admit %s at another member, then restart it; else stop it and delete its data", how, n.cfg.Node.Name)
 	if n.removed.CompareAndSwap(nil, &told) {
 		n.log.Error(told)
+		if e := n.engine.Load(); e != nil && n.selfLeased() { // no lease would run out
+			e.fenced()
+		}
 		n.mindDoor()
 	}
 }
