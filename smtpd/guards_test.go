@@ -197,6 +197,34 @@ func TestG10BadBdatSwallowsItsChunk(t *testing.T) {
 	}
 }
 
+// TestG10LinesThatAreNotRead: where a BDAT is refused for what its line is made of, the connection ends before an octet of
+// the chunk could be taken for a command.
+func TestG10LinesThatAreNotRead(t *testing.T) {
+	r := mustStart(t, Config{Listeners: []Listener{{}, {TLS: wire.TLSRequired}}}, nil)
+	for _, row := range []struct{ name, line, want string }{
+		{"tab", "BDAT 30\tLAST", "501 5.5.2"},
+		{"tab behind the word", "bdat\t30 LAST", "501 5.5.2"},
+		{"NUL", "BDAT 30 L\x00ST", "501 5.5.2"},
+		{"CR", "BDAT 30 LAST\r", "501 5.5.2"},
+		{"not ASCII", "BDAT 30 LAST\xc3", "501 5.5.2"},
+		{"too long for a command", "BDAT 30 " + strings.Repeat("x", 600), "500 5.5.2"},
+		{"too long for any", "Bdat 30 " + strings.Repeat("x", 4000), "500 5.5.2"},
+		{"a longer word", "BDATA 30 LAST", "500 5.5.2"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for listener := range 2 {
+				c := r.dial(t, listener).hello()
+				if listener == 0 {
+					c.open()
+				}
+				c.raw(row.line + "\r\nRSET\r\nMAIL FROM:<evil@x.test>\r\n")
+				c.want(row.want)
+				c.want("closed")
+			}
+		})
+	}
+}
+
 func TestG11FailedAuthEndsTheConnection(t *testing.T) {
 	r := mustStart(t, Config{Listeners: []Listener{{Role: RoleSubmission}}, Auth: AuthLimits{Delay: 20 * time.Millisecond}}, nil)
 	c := r.dial(t, 0).hello()

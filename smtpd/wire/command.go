@@ -95,6 +95,10 @@ func (c *Conn) waste() bool {
 	if smtp.EqualFold(c.buf[:4], "MAIL") || smtp.EqualFold(c.buf[:4], "RCPT") {
 		reply = replyLongPath
 	}
+	if isBdat(c.buf) {
+		c.end(reply)
+		return false
+	}
 	c.authLine = false
 	for n := 0; n < maxWaste; {
 		if i := bytes.IndexByte(c.buf, '\n'); i >= 0 {
@@ -112,6 +116,18 @@ func (c *Conn) waste() bool {
 	return false
 }
 
+// reject refuses a line that is not understood. How many octets of a message follow a BDAT of that kind is anybody's guess,
+// and none of them may be taken for a command, so the connection ends there (threat G10).
+func (c *Conn) reject(line []byte, reply string) {
+	if isBdat(line) {
+		c.end(reply)
+		return
+	}
+	c.refuse(reply)
+}
+
+func isBdat(line []byte) bool { return len(line) >= 4 && smtp.EqualFold(line[:4], "BDAT") }
+
 // command checks one command and answers it, or leaves a plain form of it in feed for go-smtp.
 func (c *Conn) command(whole, line []byte) {
 	if c.commands++; c.commands > c.env.limits.Commands {
@@ -125,7 +141,7 @@ func (c *Conn) command(whole, line []byte) {
 		return
 	}
 	if len(line)+2 > smtp.MaxCommandLine && verb != VerbMail && verb != VerbRcpt && verb != VerbAuth {
-		c.refuse(replyLong)
+		c.reject(line, replyLong)
 		return
 	}
 	if verb == VerbNone {
@@ -211,7 +227,7 @@ func (c *Conn) verbOf(word, line []byte) (Verb, bool) {
 	eightBit := false
 	for _, b := range line {
 		if b < 0x20 || b == 0x7f {
-			c.refuse(replyControl)
+			c.reject(line, replyControl)
 			return 0, false
 		}
 		eightBit = eightBit || b >= 0x80
@@ -240,7 +256,7 @@ func (c *Conn) verbOf(word, line []byte) (Verb, bool) {
 		}
 	}
 	if eightBit && verb != VerbMail && verb != VerbRcpt {
-		c.refuse(replyEightBit)
+		c.reject(line, replyEightBit)
 		return 0, false
 	}
 	return verb, true
@@ -270,7 +286,7 @@ func (c *Conn) other(word []byte, hasArg bool) {
 		smtp.EqualFold(word, "PUT"), smtp.EqualFold(word, "HEAD"), smtp.EqualFold(word, "OPTIONS"):
 		c.end(replyForbidden) // a browser's or a balancer's bytes: what follows is not SMTP (threat T17)
 	default:
-		c.refuse(replySyntax)
+		c.reject(word, replySyntax)
 	}
 }
 
