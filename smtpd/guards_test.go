@@ -241,6 +241,21 @@ func TestG11FailedAuthEndsTheConnection(t *testing.T) {
 	}
 }
 
+// TestLongLineEndsAuth: a line that is too long inside an exchange is answered once, and what follows is a command again.
+func TestLongLineEndsAuth(t *testing.T) {
+	r := mustStart(t, Config{Listeners: []Listener{{Role: RoleSubmission}}}, nil)
+	for _, begin := range []string{"BDAT", "MAIL", "xxxx"} {
+		c := r.dial(t, 0).hello()
+		c.ask("AUTH LOGIN", "334")
+		c.raw(begin + strings.Repeat("x", 20000) + "\r\n")
+		c.want("501")
+		c.ask("NOOP", "250 2.0.0")
+		c.ask("AUTH LOGIN YXBwMQ==", "334")
+		c.ask("czNjcmV0", "235")
+		c.ask("MAIL FROM:<a@shop.test>", "250")
+	}
+}
+
 func TestG12CommandsWithoutMailEnd(t *testing.T) {
 	r := mustStart(t, Config{Limits: wire.Limits{Recipients: 10, Commands: 100}}, nil)
 	for _, row := range []struct {

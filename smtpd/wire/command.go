@@ -56,7 +56,8 @@ var (
 	quitLine   = []byte("QUIT\r\n")
 )
 
-// line takes the next line off the input. whole is the line with its end, line without.
+// line takes the next line off the input. whole is the line with its end, line without. Inside AUTH a line that is too long
+// becomes one that cancels the exchange.
 func (c *Conn) line() (whole, line []byte, ok bool) {
 	for {
 		i := bytes.IndexByte(c.buf, '\n')
@@ -67,6 +68,10 @@ func (c *Conn) line() (whole, line []byte, ok bool) {
 		if i >= limit || i < 0 && len(c.buf) >= limit {
 			if !c.waste() {
 				return nil, nil, false
+			}
+			if c.authLine {
+				c.phase.Store(phaseBusy)
+				return cancelLine, cancelLine[:1], true
 			}
 			continue
 		}
@@ -89,21 +94,23 @@ func (c *Conn) line() (whole, line []byte, ok bool) {
 	}
 }
 
-// waste reads to the end of a line that is too long and refuses it.
+// waste reads to the end of a line that is too long and refuses it, but inside AUTH, where go-smtp waits for a line and
+// answers it.
 func (c *Conn) waste() bool {
 	reply := replyLong
 	if smtp.EqualFold(c.buf[:4], "MAIL") || smtp.EqualFold(c.buf[:4], "RCPT") {
 		reply = replyLongPath
 	}
-	if isBdat(c.buf) {
+	if !c.authLine && isBdat(c.buf) {
 		c.end(reply)
 		return false
 	}
-	c.authLine = false
 	for n := 0; n < maxWaste; {
 		if i := bytes.IndexByte(c.buf, '\n'); i >= 0 {
 			c.buf = c.buf[i+1:]
-			c.refuse(reply)
+			if !c.authLine {
+				c.refuse(reply)
+			}
 			return true
 		}
 		n += len(c.buf)
