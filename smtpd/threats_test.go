@@ -253,6 +253,45 @@ func TestT7SlowConnectionsCostLittle(t *testing.T) {
 	}
 }
 
+// TestShortMemoryIsTemporary: what finds no memory is told to come again, however much of it had to be thrown away on this
+// connection.
+func TestShortMemoryIsTemporary(t *testing.T) {
+	b := openBook()
+	b.networks[loopback] = []Grant{{Tenant: "shop", Composition: "main", SizeKB: 10 << 10}}
+	r := mustStart(t, Config{Limits: wire.Limits{Memory: 1 << 10, Discard: 1 << 20}}, b)
+	line := strings.Repeat("x", 98) + "\r\n"
+	for _, row := range []struct {
+		name   string
+		octets int
+		ends   bool
+	}{
+		{"many bodies of one connection", 600 << 10, false}, {"one body", 2 << 20, true},
+	} {
+		body := strings.Repeat(line, row.octets/len(line))
+		for _, chunked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, BDAT %v", row.name, chunked), func(t *testing.T) {
+				c := r.dial(t, 0).hello()
+				for range 4 {
+					c.open()
+					if chunked {
+						go func() { _, _ = fmt.Fprintf(c, "BDAT %d LAST\r\n%s", len(body), body) }()
+					} else {
+						c.ask("DATA", "354")
+						go func() { _, _ = io.WriteString(c, body+".\r\n") }()
+					}
+					c.want("452 4.3.1")
+					if row.ends {
+						return
+					}
+				}
+				if got := c.open().send("x\r\n"); !strings.HasPrefix(got, "250") {
+					t.Fatal(got)
+				}
+			})
+		}
+	}
+}
+
 func TestT7FullHouseEvictsTheMostSilent(t *testing.T) {
 	r := mustStart(t, Config{PerAddress: 2, Limits: wire.Limits{DataIdle: 100 * time.Millisecond}}, nil)
 	first := r.dialFrom(t, 0, "127.0.0.9").hello()

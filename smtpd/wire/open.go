@@ -181,14 +181,33 @@ func (c *Conn) takeData() {
 		c.buf = c.buf[used:]
 		c.got.Add(int64(used))
 		if done {
-			c.discarded += c.body.skipped
+			c.discard()
 			return
 		}
-		if c.discarded+c.body.skipped > c.env.limits.Discard {
-			c.end(replyDiscard)
+		if c.discardedTooMuch() {
 			return
 		}
 	}
+}
+
+// discard counts what a body that cannot be taken cost. Where memory is short that is not the client's fault.
+func (c *Conn) discard() {
+	if c.body.fault != FaultMemory {
+		c.discarded += c.body.skipped
+	}
+}
+
+// discardedTooMuch ends the connection inside a body once more of it, and of others, was for nothing than is borne.
+func (c *Conn) discardedTooMuch() bool {
+	if c.discarded+c.body.skipped <= c.env.limits.Discard {
+		return false
+	}
+	if c.body.fault == FaultMemory { // it will be taken another time
+		c.end(string(AppendReply(nil, FaultMemory.Reply())))
+	} else {
+		c.end(replyDiscard)
+	}
+	return true
 }
 
 // chunk takes a BDAT command (RFC 3030 §2). Whatever is wrong with it, its octets are taken off the stream before
@@ -228,7 +247,7 @@ func (c *Conn) chunk(arg []byte, refusal string) {
 	if r := c.verdict(); !r.IsZero() {
 		c.sayReply(r)
 		c.closing = c.closing || c.ending
-		c.discarded += c.body.skipped
+		c.discard()
 		c.abandon()
 		return
 	}
@@ -253,8 +272,7 @@ func (c *Conn) takeChunk(size int64) bool {
 		c.buf = c.buf[n:]
 		c.got.Add(int64(n))
 		size -= int64(n)
-		if c.discarded+c.body.skipped > c.env.limits.Discard {
-			c.end(replyDiscard)
+		if c.discardedTooMuch() {
 			return false
 		}
 	}
