@@ -62,9 +62,19 @@ var (
 	replyEncrypt     = temporary(538, 5, 7, 11, "AUTH needs STARTTLS here")
 )
 
+// Admit counts the connection by its client's address.
+func (s *session) Admit(c *wire.Conn) smtp.Reply {
+	s.remote, s.local = c.Remote(), c.Local()
+	s.lookUp(c)
+	if !s.srv.peers.admit(s, s.remote, len(s.network) > 0) {
+		s.srv.stats.TurnedAway.Add(1)
+		return replyFull
+	}
+	return smtp.Reply{}
+}
+
 // Open is asked before the greeting.
 func (s *session) Open(c *wire.Conn) smtp.Reply {
-	s.remote, s.local = c.Remote(), c.Local()
 	if ok, r := s.srv.gate.Ready(); !ok && r.Code == 421 {
 		s.srv.stats.TurnedAway.Add(1)
 		return r
@@ -72,13 +82,7 @@ func (s *session) Open(c *wire.Conn) smtp.Reply {
 	if c.Secure() {
 		s.srv.stats.TLS.Add(1)
 	}
-	s.lookUp(c)
-	registered := len(s.network) > 0
-	if !s.srv.peers.admit(s, s.remote, registered) {
-		s.srv.stats.TurnedAway.Add(1)
-		return replyFull
-	}
-	if registered && s.role == RoleRelay && !s.claimAny() {
+	if len(s.network) > 0 && s.role == RoleRelay && !s.claimAny() {
 		s.srv.stats.TurnedAway.Add(1)
 		return replyCrowded
 	}

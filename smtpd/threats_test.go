@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/internal/secret"
 	"github.com/ekiden-mta/ekiden/smtpd/wire"
 )
 
@@ -305,6 +306,46 @@ func TestT7FullHouseEvictsTheMostSilent(t *testing.T) {
 		return strings.HasPrefix(r.dialFrom(t, 0, "127.0.0.9").reply(), "220")
 	})
 	first.want("421 4.4.5")
+}
+
+// TestT7SilenceBeforeTheHandshakeCounts: an address that is not registered has its places and no more, and strangers together
+// three quarters of the house, though none of them ever begins the handshake.
+func TestT7SilenceBeforeTheHandshakeCounts(t *testing.T) {
+	proxy := netip.MustParsePrefix("127.0.0.8/32")
+	r := mustStart(t, Config{
+		Listeners: []Listener{{TLS: wire.TLSImplicit}}, Connections: 8, PerAddress: 2, ProxyFrom: []netip.Prefix{proxy},
+	}, nil)
+	stays := func(c *talker) {
+		t.Helper()
+		c.tls().want("220 ")
+	}
+	silent := []*talker{r.dialFrom(t, 0, "127.0.0.9"), r.dialFrom(t, 0, "127.0.0.9")}
+	eventually(t, "both are counted", func() bool { return r.peers.of("127.0.0.9") == 2 })
+	r.dialFrom(t, 0, "127.0.0.9").want("closed")
+	for range 2 { // named by a balancer
+		c := r.dialFrom(t, 0, "127.0.0.8")
+		c.raw("PROXY TCP4 192.0.2.1 192.0.2.2 1 465\r\n")
+		silent = append(silent, c)
+	}
+	eventually(t, "both are counted", func() bool { return r.peers.of("192.0.2.1") == 2 })
+	c := r.dialFrom(t, 0, "127.0.0.8")
+	c.raw("PROXY TCP4 192.0.2.1 192.0.2.2 1 465\r\n")
+	c.want("closed")
+
+	silent = append(silent, r.dialFrom(t, 0, "127.0.0.10"), r.dialFrom(t, 0, "127.0.0.11"))
+	eventually(t, "all are counted", func() bool { return r.peers.of("127.0.0.10")+r.peers.of("127.0.0.11") == 2 })
+	r.dialFrom(t, 0, "127.0.0.12").want("closed") // the quarter is kept
+	stays(r.dial(t, 0))
+	for _, c := range silent[:2] {
+		stays(c)
+	}
+}
+
+// of is how many connections of an unregistered address are counted.
+func (p *peers) of(ip string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.addresses[secret.Household(netip.MustParseAddr(ip))])
 }
 
 func TestT8Floods(t *testing.T) {

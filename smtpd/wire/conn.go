@@ -34,7 +34,10 @@ const (
 
 // Policy decides what the connection may do. All methods are called from the connection's goroutine.
 type Policy interface {
-	// Open is asked once, before the greeting, when the peer's address is known. A reply refuses the connection.
+	// Admit is asked once, as soon as the peer's address is known: before the greeting and before a TLS handshake, during
+	// which a peer can be silent. A reply refuses the connection.
+	Admit(*Conn) smtp.Reply
+	// Open is asked once, before the greeting. A reply refuses the connection.
 	Open(*Conn) smtp.Reply
 	// Allow is asked before each of EHLO, HELO, MAIL, RCPT, DATA, BDAT and AUTH. A reply refuses the command.
 	Allow(*Conn, Verb) smtp.Reply

@@ -7,12 +7,22 @@ import (
 	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
-// open makes the connection ready for SMTP, in its own goroutine: PROXY header, TLS handshake, the policy's leave.
+// open makes the connection ready for SMTP, in its own goroutine: PROXY header, the policy's leave for the address, TLS
+// handshake, its leave for the session.
 func (c *Conn) open() {
 	c.opened = true
 	if c.proxy && !c.readProxy() {
 		c.closing = true
 		return
+	}
+	if !c.upgraded {
+		if r := c.policy.Admit(c); !r.IsZero() {
+			if c.opts.TLS != TLSImplicit { // who waits for a handshake cannot read words
+				c.sayReply(r)
+			}
+			c.closing = true
+			return
+		}
 	}
 	if c.opts.TLS == TLSImplicit && !c.secure {
 		below := c.below
