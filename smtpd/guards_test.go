@@ -306,6 +306,44 @@ func TestG12CommandsWithoutMailEnd(t *testing.T) {
 	})
 }
 
+// TestG12RefusedRecipients: a list with many addresses that cannot be taken goes through; a stranger's patience is short
+// until he names somebody who is here.
+func TestG12RefusedRecipients(t *testing.T) {
+	r := mustStart(t, Config{Listeners: []Listener{{}, {Role: RoleBounce}}}, nil)
+	many := func(c *talker, command, want string, n int) {
+		t.Helper()
+		for range n {
+			c.ask(command, want)
+		}
+	}
+	t.Run("customer", func(t *testing.T) {
+		c := r.dial(t, 0).hello()
+		c.ask("MAIL FROM:<a@shop.test>", "250")
+		many(c, "RCPT TO:<no-domain>", "501 5.1.3", 50)
+		c.ask("RCPT TO:<b@mx.test>", "250")
+		many(c, "RCPT TO:<@route.test:a@mx.test>", "553 5.1.3", 50)
+		if got := c.send("x\r\n"); !strings.HasPrefix(got, "250 ") {
+			t.Fatal(got)
+		}
+	})
+	t.Run("stranger", func(t *testing.T) {
+		c := r.dialFrom(t, 1, "127.0.0.9").hello()
+		c.ask("MAIL FROM:<>", "250")
+		many(c, "RCPT TO:<a@elsewhere.test>", "550 5.7.1", 20)
+		c.want("421 4.7.0")
+		c.want("closed")
+	})
+	t.Run("stranger with a recipient", func(t *testing.T) {
+		c := r.dialFrom(t, 1, "127.0.0.9").hello()
+		c.ask("MAIL FROM:<>", "250")
+		c.ask("RCPT TO:<a@bounce.test>", "250")
+		many(c, "RCPT TO:<a@elsewhere.test>", "550 5.7.1", 50)
+		if got := c.send("x\r\n"); !strings.HasPrefix(got, "250 ") {
+			t.Fatal(got)
+		}
+	})
+}
+
 func TestG12AcceptedMailResetsTheCounts(t *testing.T) {
 	r := mustStart(t, Config{Limits: wire.Limits{Commands: 100}}, nil)
 	c := r.dial(t, 0).hello()

@@ -100,7 +100,7 @@ func (s *Server) Start() error {
 	s.wg.Go(func() { _ = s.inner.Serve(&s.inbox) })
 	s.wg.Go(s.sweep)
 	for i, l := range s.cfg.Listeners {
-		o := &wire.Options{TLS: l.TLS, Normalize: l.Normalize, MaxLine: l.MaxLine}
+		o := &wire.Options{TLS: l.TLS, Normalize: l.Normalize, Anybody: l.Role == RoleBounce, MaxLine: l.MaxLine}
 		if l.TLS != wire.TLSNone {
 			o.Config = listenerTLS(s.cfg.TLS)
 		}

@@ -49,8 +49,11 @@ func (c *Conn) reply(b []byte, code string) {
 		c.rcpts++
 		c.say(replyRecipient)
 		return
-	case verb == VerbMail && code[0] == '5', verb == VerbRcpt && code[0] == '5':
+	case verb == VerbMail && code[0] == '5':
 		c.refuse(string(b))
+		return
+	case verb == VerbRcpt && code[0] == '5':
+		c.refuseRcpt(string(b))
 		return
 	case verb == VerbData && code == "354":
 		c.inBody = true

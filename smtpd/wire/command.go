@@ -360,7 +360,7 @@ func (c *Conn) rcptCommand(line []byte) {
 	}
 	args, err := smtp.ParseRcpt(line, c.utf8)
 	if err != nil {
-		c.refuse(pathReply(err, true))
+		c.refuseRcpt(pathReply(err, true))
 		return
 	}
 	c.rcptPath = args.Path

@@ -232,6 +232,17 @@ func (c *Conn) refuse(reply string) {
 	}
 }
 
+// refuseRcpt queues the refusal of a recipient. In the transaction of somebody who may send that is a matter of the list he
+// sends to, and ending it would lose the rest of it at each try anew (requirement E-41); others are as good as their first
+// recipient that is accepted.
+func (c *Conn) refuseRcpt(reply string) {
+	if c.opts.Anybody && c.rcpts == 0 {
+		c.refuse(reply)
+		return
+	}
+	c.say(reply)
+}
+
 // sayReply queues r.
 func (c *Conn) sayReply(r smtp.Reply) { c.out = AppendReply(c.out, r) }
 

@@ -94,6 +94,7 @@ type Options struct {
 	TLS       TLSMode
 	Config    *tls.Config // nil = no TLS whatever the mode; one per listener, so that tickets stay with it (threat T24)
 	Normalize bool        // repair bare CR, LF and NUL instead of refusing
+	Anybody   bool        // who is not known may open transactions: patience ends at recipients that are refused, too
 	MaxLine   int         // longest body line without CRLF in octets; 0 = 998
 }
 
