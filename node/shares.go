@@ -15,9 +15,10 @@ import (
 // What the whole cluster may have of a receiver at once is shared out by the member that leads (requirement N6).
 const (
 	pathShares = "/member/shares"
-	shareEvery = placement.Lease / 4 // between renewals
-	shareTry   = time.Second         // one question
-	maxShares  = 1 << 20             // octets of a question or an answer
+	shareEvery = placement.Lease / 4  // between renewals
+	shareTry   = time.Second          // one question
+	shareLook  = placement.Margin / 2 // how often to look whether a share has run out meanwhile
+	maxShares  = 1 << 20              // octets of a question or an answer
 )
 
 // shares is this member's part in it: what it lends while it leads, and what its engine has.
@@ -99,6 +100,23 @@ func (e *engine) share(ctx context.Context, m *member, lack <-chan struct{}) {
 	}
 }
 
+// lapse ends connections whose share has run out while a question about it is under way, until ctx ends: the member that
+// leads lends it to others a moment later.
+func (e *engine) lapse(ctx context.Context) {
+	tick := time.NewTicker(shareLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if e.actors.Totals().Over() {
+			e.actors.Reshare()
+		}
+	}
+}
+
 func asksOf(demands []source.Demand) []placement.Ask {
 	asks := make([]placement.Ask, len(demands))
 	for i, d := range demands {
@@ -120,4 +138,5 @@ func (e *engine) divide(m *member) {
 		}
 	})
 	e.done.Go(func() { e.share(e.life, m, lack) })
+	e.done.Go(func() { e.lapse(e.life) })
 }

@@ -142,6 +142,18 @@ func (t *Totals) end(lane string) bool {
 	return true
 }
 
+// Over tells whether there are more connections of a lane than may be, and not all of them end already.
+func (t *Totals) Over() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, x := range t.lanes {
+		if x.used-x.ending > t.may(x) {
+			return true
+		}
+	}
+	return false
+}
+
 // Demands is what the node has and wants of every shared limit; what it does not want it has given up when this returns.
 func (t *Totals) Demands() []Demand {
 	t.mu.Lock()

@@ -166,3 +166,48 @@ func TestEverybodyGetsSomething(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatIsInUseIsLentToNobody: connections that a member has, although its share of them has ended, are not another's.
+func TestWhatIsInUseIsLentToNobody(t *testing.T) {
+	const s = time.Second
+	type ask struct {
+		at         time.Duration
+		member     string
+		has, wants int
+		units      int
+	}
+	for _, row := range []struct {
+		name string
+		pot  *Pot
+		asks []ask
+	}{
+		{"a new owner", NewPot(2, 0), []ask{
+			{s, "n1", 2, 2, 0}, // both wait for a slow reply
+			{2500 * time.Millisecond, "n2", 0, 2, 0},
+			{2600 * time.Millisecond, "n1", 2, 2, 1}, // an even share
+			{2700 * time.Millisecond, "n2", 0, 2, 0},
+			{3 * s, "n1", 1, 1, 1},
+			{3100 * time.Millisecond, "n2", 0, 2, 1},
+		}},
+		{"a member that was away for longer than its share lasts", Begin(2), []ask{
+			{0, "n1", 0, 2, 2},
+			{3 * s, "n1", 2, 2, 2}, // first: it has them again
+			{3 * s, "n2", 0, 2, 0},
+		}},
+		{"two that have more than there is, together", Begin(2), []ask{
+			{0, "n1", 2, 2, 2},
+			{s, "n2", 2, 2, 0},
+			{s, "n1", 2, 2, 0},
+			{1500 * time.Millisecond, "n2", 1, 1, 0},
+			{1500 * time.Millisecond, "n1", 1, 2, 1},
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for i, a := range row.asks {
+				if units := row.pot.Ask(a.at, a.member, a.has, a.wants); units != a.units {
+					t.Errorf("ask %d: %s has %d, wants %d and gets %d, want %d", i, a.member, a.has, a.wants, units, a.units)
+				}
+			}
+		})
+	}
+}

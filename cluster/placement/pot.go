@@ -19,7 +19,8 @@ const turn = 10 * time.Second
 // in shares that end by themselves. Time is the owner's own, which never jumps. Not safe for concurrent use.
 //
 // A member that becomes the owner does not know what the one before it lent, so it lends nothing until everything that
-// could have been lent is over: the sum of all shares never exceeds Total, also while the owner changes.
+// could have been lent is over: the sum of all shares never exceeds Total, also while the owner changes. What members have
+// in use beyond their shares, because a receiver holds its reply, is lent to nobody else either.
 type Pot struct {
 	Total int // units in all
 	from  time.Duration
@@ -46,10 +47,12 @@ func Begin(total int) *Pot { return &Pot{Total: total, lent: map[string]share{}}
 // What it is to give back stays reserved until its next Ask shows that it heard: the answer may be lost.
 func (p *Pot) Ask(now time.Duration, member string, has, wants int) (units int) {
 	p.expire(now)
+	wants = min(max(wants, 0), p.Total)
+	has = min(max(has, 0), wants)
 	if now < p.from {
+		p.lent[member] = share{has, wants, now + Lease}
 		return 0
 	}
-	wants = min(max(wants, 0), p.Total)
 	lent, wanting := 0, 0 // to others; and how many want, this one included
 	for m, s := range p.lent {
 		if m != member {
@@ -66,7 +69,6 @@ func (p *Pot) Ask(now time.Duration, member string, has, wants int) (units int) 
 	if even := p.fair(now, wanting, member, wants); units > even && p.starves(member) {
 		units = even
 	}
-	has = min(max(has, 0), wants, p.lent[member].units)
 	if has == 0 && wants == 0 {
 		delete(p.lent, member)
 		return 0
