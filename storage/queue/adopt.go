@@ -106,6 +106,22 @@ func (s *Store) AdoptDone(ctx context.Context, l mail.Lineage) error {
 	return err
 }
 
+// Adopting tells whether anything of a lineage that AdoptDone was not called for was adopted here, or by a store that this
+// one adopted.
+func (s *Store) Adopting(l mail.Lineage) (begun bool, err error) {
+	err = s.each(context.Background(), kindAdopted, func(key, _ []byte) error {
+		if len(key) >= 5 && binary.BigEndian.Uint32(key[1:]) == uint32(l) {
+			begun = true
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return begun, err
+}
+
 // A mark of adoption tells who took the message out of the lineage: this store, or one that this store adopted. Only
 // what this store took itself may lie here already when it comes once more by way of another store.
 const (
@@ -155,14 +171,8 @@ type entry struct {
 
 // gather is the first pass: data keys, marks and deliveries.
 func (p *adoption) gather() error {
-	err := p.s.each(p.ctx, kindAdopted, func(key, _ []byte) error {
-		if len(key) >= 5 && binary.BigEndian.Uint32(key[1:]) == uint32(p.Lineage) {
-			p.began = true
-			return errEnough
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
+	var err error
+	if p.began, err = p.s.Adopting(p.Lineage); err != nil {
 		return err
 	}
 	return p.Records(func(key, value []byte) error {

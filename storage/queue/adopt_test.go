@@ -298,6 +298,66 @@ func TestAdoptAgain(t *testing.T) {
 	r.rest(all)
 }
 
+// TestAdoptWhatWasHalfAdopted: a store loses its queue while it takes another one in. Whoever has both by their copies, the
+// queue that took first, has every message once: those that came over, but for what went out since, and those that the
+// store had taken and no standby held.
+func TestAdoptWhatWasHalfAdopted(t *testing.T) {
+	dead, dying := newShippingRig(t)
+	for i := range 500 {
+		dead.put(dead.message(fmt.Sprint("body ", i), mail.Address(fmt.Sprintf("u%d@d%d.example.jp", i, i%5))))
+	}
+	half, f := newShippingRig(t)
+	var held map[string]string // by the standbys of half, when it was cut off
+	cut, bodies := errors.New("cut off"), 0
+	a := adoptionOf(dead.Lineage(), dying.standing())
+	a.Offer = func(ds []mail.Delivery) {
+		if held != nil {
+			return
+		}
+		for _, d := range ds[:10] {
+			half.settle(d)
+		}
+		held = f.standing()
+	}
+	records := a.Records
+	a.Records = func(each func(key, value []byte) error) error {
+		return records(func(key, value []byte) error {
+			if key[0] == kindBody {
+				if bodies++; bodies == 500+450 { // the first pass sees all of them
+					return cut
+				}
+			}
+			return each(key, value)
+		})
+	}
+	adopting := func(what string, r *rig, want bool) {
+		t.Helper()
+		if begun, err := r.Adopting(dead.Lineage()); begun != want || err != nil {
+			t.Errorf("%s: adopting %t, %v", what, begun, err)
+		}
+	}
+	adopting("before", half, false)
+	_, err := half.Adopt(t.Context(), a)
+	if !errors.Is(err, cut) || held == nil {
+		t.Fatal(err)
+	}
+	adopting("cut off", half, true)
+
+	heir, _ := newShippingRig(t)
+	first := heir.adopt(adoptionOf(half.Lineage(), held))
+	adopting("the heir of half", heir, true)
+	second := heir.adopt(adoptionOf(dead.Lineage(), dying.standing()))
+	if first.Deliveries == 0 || second.Deliveries <= 50 || heir.Waiting() != 500-10 {
+		t.Errorf("%d of 500 wait, 10 went out before; taken %+v, then %+v", heir.Waiting(), first, second)
+	}
+	for _, l := range []mail.Lineage{half.Lineage(), dead.Lineage()} {
+		if err := heir.AdoptDone(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	adopting("at the end", heir, false)
+}
+
 // TestAdoptDamaged: what does not open stays out, everything else comes.
 func TestAdoptDamaged(t *testing.T) {
 	dead, f := newShippingRig(t)
