@@ -159,7 +159,7 @@ func (c *Cluster) passOn(ctx context.Context, want takeover) {
 	log := c.log.With("lineage", want.Lineage, "epoch", want.Epoch, "owner", want.owner)
 	to, mark, found := c.bestStandby(ctx, want)
 	if !found {
-		log.Warn("lease ran out, and no standby with a full copy answers")
+		log.Warn("lease ran out, and nobody can take the lineage over yet")
 		return
 	}
 	address, _ := c.address(to)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/cluster"
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
 	"github.com/ekiden-mta/ekiden/cluster/replica"
 	"github.com/ekiden-mta/ekiden/mail"
@@ -81,8 +82,11 @@ func bestOf(copies map[string]replica.State, fits func(replica.State) bool) (bes
 }
 
 // heir is the member that holds the best copy of a queue. A former standby may call complete what was so long ago; what
-// another lacks it takes from there.
+// another lacks it takes from there. A queue that was being taken in goes where that was.
 func (m *member) heir(ctx context.Context, l ledger.Lineage) (string, error) {
+	if x, ok := m.wentTo(l.Lineage); ok && l.Phase == ledger.Taken && x.Owner != l.Owner {
+		return x.Owner, nil
+	}
 	var names []string
 	for _, a := range m.alive() {
 		if a.Name != l.Owner && a.Role != witnessRole {
@@ -96,9 +100,22 @@ func (m *member) heir(ctx context.Context, l ledger.Lineage) (string, error) {
 	return best, nil
 }
 
-// Best implements cluster.Standbys. What the book calls full may have lost its disk since: that is no copy to go on with.
+// sees tells whether gossip sees a member.
+func (m *member) sees(name string) bool {
+	return slices.ContainsFunc(m.alive(), func(a cluster.Live) bool { return a.Name == name })
+}
+
+// Best implements cluster.Standbys. What the book calls full may have lost its disk since: that is no copy to go on with. A
+// queue that was being taken in goes where that was.
 func (p *peers) Best(ctx context.Context, members []string, l mail.Lineage) (member string, high uint64, found bool) {
-	copies := p.member.copiesOf(ctx, l, members)
+	m := p.member
+	if v, ok := m.book.State().Lineage(l); ok {
+		to, later := heirOf(v, m.into, m.book.State().Lineage, m.sees)
+		if to != "" || later {
+			return to, 0, to != ""
+		}
+	}
+	copies := m.copiesOf(ctx, l, members)
 	best := bestOf(copies, func(c replica.State) bool { return !c.Damaged })
 	return best, copies[best].High, best != ""
 }

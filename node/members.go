@@ -115,7 +115,10 @@ func (n memberService) Takeover(ctx context.Context, node string, force bool, au
 		return nil, err
 	}
 	var out []service.Lineage
-	for _, l := range m.book.State().Lineages() {
+	owned := m.book.State().Lineages()
+	// What was being taken in goes where its part went, so that comes first: it changed hands less often.
+	slices.SortStableFunc(owned, func(a, b ledger.Lineage) int { return cmp.Compare(a.Epoch, b.Epoch) })
+	for _, l := range owned {
 		if l.Owner != node || l.Phase == ledger.Closed {
 			continue
 		}

@@ -67,6 +67,7 @@ type Node struct {
 	handed       atomic.Bool            // its queue was handed over, and it takes no other
 	restored     atomic.Pointer[string] // that this process gave the queue of an old data directory up
 	code         func(string)
+	adopting     func(ctx context.Context, read int) error
 
 	mu       sync.Mutex // guards opening and closing of member and engine
 	renewing bool       // under mu: the store is between two queues
@@ -85,6 +86,9 @@ type Options struct {
 	// Code is called once with the recovery code at the first start: alone, before anything listens; by the member that
 	// founds a cluster, as soon as all of the first members are there.
 	Code func(code string)
+	// Adopting is called before each time that a takeover reads the queue, which waits for it and fails with it: read 1 is a
+	// look, from read 2 on mail is taken. nil = nobody is. Tests slow, or break, a takeover with it.
+	Adopting func(ctx context.Context, read int) error
 }
 
 // New checks cfg and prepares a node; nothing listens yet and nothing is opened but the keys. At the first start it
@@ -97,7 +101,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{cfg: cfg, version: o.Version, log: o.Log, clock: &clock.Clock{}, started: clock.Wall(),
-		metrics: metrics.New(o.Version), stopped: make(chan struct{}), code: o.Code}
+		metrics: metrics.New(o.Version), stopped: make(chan struct{}), code: o.Code, adopting: o.Adopting}
 	n.life, n.end = context.WithCancel(context.Background())
 	n.numbers = &numbers{set: n.metrics}
 	n.alarms.node = n

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,8 @@ type rig struct {
 	cfg  node.Config
 	node *node.Node
 	code string
+
+	adopting atomic.Pointer[func(ctx context.Context, read int) error] // see node.Options.Adopting
 }
 
 // newRig starts a node. extra stands in the node file, composition in the only composition of its settings, both
@@ -72,7 +75,13 @@ func to(r *receiver) string {
 
 func (r *rig) start() {
 	r.Helper()
-	n, err := node.New(r.Context(), r.cfg, node.Options{Version: "test", Code: func(c string) { r.code = c }})
+	n, err := node.New(r.Context(), r.cfg, node.Options{Version: "test", Code: func(c string) { r.code = c },
+		Adopting: func(ctx context.Context, read int) error {
+			if do := r.adopting.Load(); do != nil {
+				return (*do)(ctx, read)
+			}
+			return nil
+		}})
 	if err != nil {
 		r.Fatal(err)
 	}
