@@ -135,7 +135,7 @@ func (s *Session) startTLS(required bool) mail.Outcome {
 		return s.refused(mail.StageTLS, smtp.Reply{}, "TLS handshake: "+tlsWords(err))
 	}
 	_ = plain.SetDeadline(time.Time{})
-	s.c = newWire(secure)
+	s.c = s.c.above(secure)
 	s.secure = true
 	return s.hello()
 }

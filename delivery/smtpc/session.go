@@ -244,17 +244,19 @@ func (s *Session) idleEnd() {
 // errStopped opens the gate of a session that has been told to end and did not in time.
 var errStopped = errors.New("stopped")
 
-// stale tells whether octets, or the end of the connection, wait in the socket although nothing was asked. It cannot
-// be seen under TLS, and is false there.
+// stale tells whether octets, or the end of the connection, wait in the socket although nothing was asked.
 func (s *Session) stale() bool {
 	if s.c.buffered() {
 		return true
 	}
-	if s.c.raw == nil {
+	if s.c.socket == nil {
 		return false
 	}
 	s.c.readWithin(s.cfg.Timeouts.Command) // a deadline that has passed would hide the answer
-	err := s.c.raw.Read(s.peek)
+	err := s.c.socket.Read(s.peek)
+	if s.peeked && s.secure && err == nil {
+		return s.c.look()
+	}
 	return s.peeked || err != nil
 }
 

@@ -23,7 +23,8 @@ var errOutOfTurn = errors.New("reply out of turn")
 // time-out is never shorter than asked for and at most a tenth longer, unless a longer one was set just before.
 type wire struct {
 	conn    net.Conn
-	raw     syscall.RawConn // nil where the connection cannot be looked at below its reads and writes (TLS)
+	raw     syscall.RawConn // nil where writes cannot be made below the connection's own (TLS)
+	socket  syscall.RawConn // to look whether something waits in it, also below TLS; nil where that cannot be seen
 	in      []byte
 	r, w    int // in[r:w] is read and not consumed
 	readBy  time.Time
@@ -38,8 +39,28 @@ func newWire(conn net.Conn) wire {
 	w := wire{conn: conn, in: make([]byte, inSize)}
 	if sc, ok := conn.(syscall.Conn); ok && canTryWrite {
 		w.raw, _ = sc.SyscallConn()
+		w.socket = w.raw
 	}
 	return w
+}
+
+// above returns a wire of secure, which is TLS on c.
+func (c *wire) above(secure net.Conn) wire {
+	w := newWire(secure)
+	w.socket = c.socket
+	return w
+}
+
+// lookWait is how long a record that has begun to arrive is waited for.
+const lookWait = 50 * time.Millisecond
+
+// look reads what waits in the socket and tells whether it is the receiver's word, or the end of the connection. Under TLS
+// it may be neither: a ticket, say.
+func (c *wire) look() bool {
+	c.readBy = time.Time{} // the next read sets its own
+	_ = c.conn.SetReadDeadline(clock.Wall().Add(lookWait))
+	err := c.fill()
+	return err == nil || !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // buffered tells whether octets wait that no reply has consumed.
