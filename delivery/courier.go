@@ -250,7 +250,8 @@ func (a *attempt) addresses(ctx context.Context, h mail.Host) ([]netip.Addr, err
 }
 
 // open dials one address and opens a session on it. Where opportunistic TLS breaks, it connects again in clear, and
-// remembers not to try for some days.
+// remembers not to try for some days. A connection that is lost in the handshake says nothing of the receiver's TLS: that
+// is trouble with the connection, and mail goes to another host or later, unless it happens again and again.
 func (a *attempt) open(ctx context.Context, h mail.Host, to netip.AddrPort) (*smtpc.Session, mail.Outcome) {
 	a.key = net.JoinHostPort(h.Name, strconv.Itoa(int(h.Port)))
 	mode := a.t.TLS
@@ -261,7 +262,11 @@ func (a *attempt) open(ctx context.Context, h mail.Host, to netip.AddrPort) (*sm
 		mode = smtpc.TLSNone
 	}
 	s, o := a.connect(ctx, h, to, mode)
-	if s == nil && o.Stage == mail.StageTLS && mode == smtpc.TLSOpportunistic && ctx.Err() == nil && o.Reply.IsZero() {
+	if s != nil && s.Secure() {
+		a.c.memory.tlsWorks(a.key)
+	}
+	if s == nil && o.Stage == mail.StageTLS && mode == smtpc.TLSOpportunistic && ctx.Err() == nil && o.Reply.IsZero() &&
+		(o.Silence() == mail.NotSilent || a.c.memory.tlsSilent(a.key)) {
 		a.c.memory.tlsBroken(a.key)
 		a.c.cfg.Log.Info("TLS is broken, mail goes in clear", "host", a.key, "detail", o.Detail)
 		return a.connect(ctx, h, to, smtpc.TLSNone)

@@ -11,6 +11,12 @@ import (
 const (
 	brokenTLSFor = 72 * time.Hour // replication.md section 7
 	tornFor      = 24 * time.Hour // rule D4
+
+	// A receiver that was silent in the handshake that often, each time so long after the last, has broken TLS, too: some
+	// close without an alert, and would get no mail at all.
+	maxSilent   = 3
+	silentApart = time.Minute
+	silentFor   = 24 * time.Hour // from the last one
 )
 
 // maxMemory bounds the hosts remembered.
@@ -26,9 +32,18 @@ type memory struct {
 type trouble struct {
 	plain time.Time // until then: no STARTTLS where TLS is not required
 	paced time.Time // until then: two round trips per message
+
+	silent   int // how often in a row it said nothing in the TLS handshake
+	silentAt time.Time
 }
 
-func (t trouble) over(now time.Time) bool { return !t.plain.After(now) && !t.paced.After(now) }
+func (t trouble) over(now time.Time) bool {
+	return !t.plain.After(now) && !t.paced.After(now) && !t.mute(now)
+}
+
+func (t trouble) mute(now time.Time) bool {
+	return t.silent > 0 && t.silentAt.Add(silentFor).After(now)
+}
 
 func newMemory(c *clock.Clock) *memory { return &memory{clock: c, hosts: map[string]trouble{}} }
 
@@ -49,6 +64,31 @@ func (m *memory) about(host string) (brokenTLS, torn bool) {
 
 func (m *memory) tlsBroken(host string) {
 	m.note(host, func(t *trouble, now time.Time) { t.plain = now.Add(brokenTLSFor) })
+}
+
+// tlsSilent counts a handshake in which the host said nothing, and tells whether that was once too often. Connections that
+// fail at the same time fail for one reason, and count once.
+func (m *memory) tlsSilent(host string) (broken bool) {
+	m.note(host, func(t *trouble, now time.Time) {
+		if !t.mute(now) {
+			t.silent = 0
+		}
+		if t.silent == 0 || now.Sub(t.silentAt) >= silentApart {
+			t.silent, t.silentAt = t.silent+1, now
+		}
+		broken = t.silent >= maxSilent
+	})
+	return broken
+}
+
+// tlsWorks takes back what tlsSilent counted.
+func (m *memory) tlsWorks(host string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t, known := m.hosts[host]; known && t.silent > 0 {
+		t.silent = 0
+		m.hosts[host] = t
+	}
 }
 
 func (m *memory) groupTorn(host string) {

@@ -132,7 +132,7 @@ func (s *Session) startTLS(required bool) mail.Outcome {
 	secure := tls.Client(plain, cfg)
 	_ = plain.SetDeadline(clock.Wall().Add(s.cfg.Timeouts.TLS))
 	if err := secure.Handshake(); err != nil {
-		return s.refused(mail.StageTLS, smtp.Reply{}, "TLS handshake: "+tlsWords(err))
+		return s.refused(mail.StageTLS, smtp.Reply{}, tlsWords(err))
 	}
 	_ = plain.SetDeadline(time.Time{})
 	s.c = s.c.above(secure)
@@ -140,12 +140,18 @@ func (s *Session) startTLS(required bool) mail.Outcome {
 	return s.hello()
 }
 
+// tlsWords puts a failed handshake into words. They begin with a mail.Silence where the receiver said nothing: that may be
+// the network's doing, and tells nothing of its TLS.
 func tlsWords(err error) string {
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) {
-		return "the receiver did not answer in TLS" // the error itself quotes foreign bytes
+		return "TLS handshake: the receiver did not answer in TLS" // the error itself quotes foreign bytes
 	}
-	return describe(err)
+	o := mail.Outcome{Detail: describe(err)}
+	if o.Silence() != mail.NotSilent {
+		return o.Detail + " in the TLS handshake"
+	}
+	return "TLS handshake: " + o.Detail
 }
 
 // literal is the EHLO argument of a host without a name (RFC 5321 §4.1.3).
