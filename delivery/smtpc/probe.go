@@ -53,10 +53,19 @@ func (s *Session) probe(from, to mail.Address) mail.Outcome {
 		o.Result, o.Status = mail.Failed, mail.StatusFormat
 		return o
 	}
+	params := ""
+	if !from.IsASCII() || !to.IsASCII() { // RFC 6531 §3.1
+		if !s.caps.UTF8 {
+			o := s.outcome(mail.StageNone, smtp.Reply{}, "5.6.7 address needs SMTPUTF8, which the receiver does not offer")
+			o.Result, o.Status = mail.Deferred, mail.StatusOther
+			return o
+		}
+		params = " SMTPUTF8"
+	}
 	for _, c := range [...]struct {
 		stage mail.Stage
 		line  string
-	}{{mail.StageMail, "MAIL FROM:<" + sender + ">\r\n"}, {mail.StageRcpt, "RCPT TO:<" + rcpt + ">\r\n"}} {
+	}{{mail.StageMail, "MAIL FROM:<" + sender + ">" + params + "\r\n"}, {mail.StageRcpt, "RCPT TO:<" + rcpt + ">\r\n"}} {
 		r, err := s.command(c.line)
 		if err != nil {
 			o := s.judge(s.outcome(c.stage, smtp.Reply{}, describe(err)), to)
