@@ -31,13 +31,17 @@ type reports struct {
 
 // mindReports sees to yesterday's report mail, beside everything else: there may be no majority for a while.
 func (n *Node) mindReports(e *engine, now time.Time) {
-	if e.reports.told.Load() < int32(statistics.DateOf(now)-1) && e.reports.asking.CompareAndSwap(false, true) {
+	if !toldUpTo(statistics.Date(e.reports.told.Load()), statistics.DateOf(now)-1) && e.reports.asking.CompareAndSwap(false, true) {
 		e.done.Go(func() {
 			defer e.reports.asking.Store(false)
 			n.report(e, now)
 		})
 	}
 }
+
+// toldUpTo tells whether the days up to yesterday are told, by what is known as the last of them. Another member's clock may be past
+// midnight already; what is later than that was told before a clock was set back, and says nothing of these days.
+func toldUpTo(last, yesterday statistics.Date) bool { return last == yesterday || last == yesterday+1 }
 
 // report writes yesterday's report mail once it has been worked up, if nobody else does.
 func (n *Node) report(e *engine, now time.Time) {
@@ -54,7 +58,7 @@ func (n *Node) report(e *engine, now time.Time) {
 		}
 		told, version = statistics.Date(day), v.Version
 	}
-	if told < yesterday {
+	if !toldUpTo(told, yesterday) {
 		ctx, cancel := context.WithTimeout(e.life, agreeWait)
 		defer cancel()
 		_, err := m.command(ctx, &ledger.PutMeta{Signed: m.by(""), Name: metaReports, Base: version, Data: []byte(strconv.Itoa(int(yesterday)))})
@@ -62,7 +66,7 @@ func (n *Node) report(e *engine, now time.Time) {
 		case errors.Is(err, service.ErrConflict): // another member writes them
 		case err != nil:
 			return // the next look is soon
-		case told > 0: // a cluster that begins has no yesterday
+		case told > 0 && told < yesterday: // a cluster that begins has no yesterday, nor has one whose clocks were set back
 			n.writeReports(ctx, e, yesterday)
 		}
 	}

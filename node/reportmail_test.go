@@ -70,4 +70,10 @@ func TestReportMail(t *testing.T) {
 	r.advance(24 * time.Hour)
 	nightly()
 	mustBecome(t, "reports of the next day", func() bool { return len(reports()) == 4 })
+
+	r.advance(-30 * 24 * time.Hour) // the clock was wrong: from here on every day is told again
+	nightly()
+	r.advance(24 * time.Hour)
+	nightly()
+	mustBecome(t, "reports after the clock was set back", func() bool { return len(reports()) == 6 })
 }
