@@ -24,8 +24,9 @@ type bouncer struct {
 	offer func([]mail.Job) // set once the actors are there
 }
 
-// about makes the bounce of a failure, or nil where nobody is to be told. composition is that of the delivery.
-func (b *bouncer) about(ev *mail.Event, composition string) *mail.Accepted {
+// about makes the bounce of a failure, or nil where nobody is to be told. composition is that of the delivery; content is the
+// message where it is not stored yet, nil = it is looked for in the store.
+func (b *bouncer) about(ev *mail.Event, composition string, content []byte) *mail.Accepted {
 	if ev.Kind != mail.EventFailed && ev.Kind != mail.EventSuppressed && ev.Kind != mail.EventBounced || ev.From.IsNull() {
 		return nil
 	}
@@ -34,7 +35,7 @@ func (b *bouncer) about(ev *mail.Event, composition string) *mail.Accepted {
 	if !ok || how.Format == "none" {
 		return nil
 	}
-	f := report.Failure{To: ev.To, Domain: ev.Domain, Notify: b.notify(&how, ev), Host: b.node.cfg.Node.Hostname,
+	f := report.Failure{To: ev.To, Domain: ev.Domain, Notify: b.notify(&how, ev, content), Host: b.node.cfg.Node.Hostname,
 		At: b.node.clock.Now().Truncate(time.Millisecond), Accepted: ev.Message.Seq.Time()}
 	if f.Notify.Check() != nil {
 		return nil
@@ -47,7 +48,7 @@ func (b *bouncer) about(ev *mail.Event, composition string) *mail.Accepted {
 		if ev.Kind == mail.EventSuppressed && ev.Status != mail.StatusUserUnknown {
 			return nil // block lists are the tenant's own (requirements D3)
 		}
-		body = b.notification(&f, ev)
+		body = b.notification(&f, ev, content)
 	} else {
 		if f.Reason = bounce.Reason(ev, b.node.book.queueOf(ev.Domain)); f.Reason == "" {
 			return nil
@@ -62,17 +63,29 @@ func (b *bouncer) about(ev *mail.Event, composition string) *mail.Accepted {
 
 // notify is who hears of a failure: the tenant's own address for that, else the Return-Path header that was submitted,
 // where the tenant wants that one, it is a mail address and the message is still there, else the envelope sender (E-17).
-func (b *bouncer) notify(how *settings.Bounce, ev *mail.Event) mail.Address {
+func (b *bouncer) notify(how *settings.Bounce, ev *mail.Event, content []byte) mail.Address {
 	if how.To != "" || !how.ReturnPath {
 		return cmp.Or(mail.Address(how.To), ev.From)
 	}
-	if body, err := b.store.Body(ev.Message); err == nil {
+	if body := b.content(ev, content); body != nil {
 		a := mail.Address(directive.Mailbox(directive.Find(body, "Return-Path")))
 		if a != "" && a.Check() == nil {
 			return a
 		}
 	}
 	return ev.From
+}
+
+// content is the message a failure is about, as far as it is still there: the one at hand, else what is stored of it.
+func (b *bouncer) content(ev *mail.Event, atHand []byte) []byte {
+	if atHand != nil {
+		return atHand
+	}
+	body, err := b.store.Body(ev.Message)
+	if err != nil {
+		return nil
+	}
+	return body
 }
 
 // ownDomain is what a tenant that does not want to write in a carrier's name calls the sender's (E-18).
@@ -83,13 +96,13 @@ func ownDomain(m *settings.Member, host string) string {
 	return host
 }
 
-func (b *bouncer) notification(f *report.Failure, ev *mail.Event) []byte {
+func (b *bouncer) notification(f *report.Failure, ev *mail.Event, content []byte) []byte {
 	f.Reply, f.Detail, f.MX = ev.Reply, ev.Detail, ev.MX
 	if f.Status = ev.Reply.Enhanced; f.Status.Class != 5 {
 		f.Status = bounce.WordsOf(ev.Status).Enhanced
 	}
-	// The message is gone where it never was queued, or was delivered long ago: the notification does without.
-	if body, err := b.store.Body(ev.Message); err == nil {
+	// The message is gone where it was delivered long ago: the notification does without.
+	if body := b.content(ev, content); body != nil {
 		if end := bytes.Index(body, []byte("\r\n\r\n")); end >= 0 {
 			body = body[:end+2]
 		}

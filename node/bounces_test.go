@@ -137,6 +137,25 @@ func TestNotifications(t *testing.T) {
 		}
 		r.atRest()
 	})
+	for format, told := range map[string]string{"classic": "unknown user", "dsn": "X-Mine: 1\r\n"} {
+		t.Run("return path, failed at intake, "+format, func(t *testing.T) {
+			sink := startReceiver(t, "127.0.0.1:0", refuses)
+			r := newRigWith(t, to(sink), "", func(settings string) string {
+				return strings.Replace(with("{return_path: true, format: "+format+"}")(settings), "{name: shop, ", "{name: shop, blackbox: true, ", 1)
+			})
+			if status := r.call("POST", "/v1/suppressions", map[string]string{"address": "gone@a.test", "list": "blackbox", "reason": "unknown user"}, nil); status/100 != 2 {
+				t.Fatalf("suppress: %d", status)
+			}
+			r.session().mustSend(text("Return-Path: <lists@shop.test>\nX-Mine: 1\n"), "gone@a.test")
+			if m := sink.bounceOf(t, "gone@a.test"); m.to != "lists@shop.test" || !strings.Contains(m.data, told) {
+				t.Errorf("told %s: %s", m.to, m.data)
+			}
+			if n := sink.tried("gone@a.test"); n != 0 {
+				t.Errorf("tried %d times", n)
+			}
+			r.atRest()
+		})
+	}
 	t.Run("none", func(t *testing.T) {
 		sink := startReceiver(t, "127.0.0.1:0", refuses)
 		r := newRigWith(t, to(sink), "", with("{format: none}"))

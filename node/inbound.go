@@ -198,7 +198,7 @@ func (n *Node) record(e *engine, c concern, r *report.Report, data []byte) error
 		sum := sha256.Sum256(data)
 		a.Key += hex.EncodeToString(sum[:16])
 	}
-	if own := e.bounces.about(&ev, c.composition); own != nil {
+	if own := e.bounces.about(&ev, c.composition, nil); own != nil {
 		a.With = []*mail.Accepted{own}
 	}
 	done := make(chan error, 1)

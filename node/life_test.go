@@ -18,12 +18,15 @@ import (
 )
 
 // TestRetryLadder: a receiver that always answers 451 is tried about thirty times, once a minute, and the mail then has
-// failed with status 3 (R46); one that does so for three minutes gets it at the fourth attempt (R47); a message's own
+// failed with status 3 (R46); one that greylists for three minutes gets it at the fourth attempt (R47); a message's own
 // distance and lifetime count for itself alone (R30, R32).
 func TestRetryLadder(t *testing.T) {
 	var open atomic.Bool // for grey mail
 	sink := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
 		if stage == "rcpt" && (!strings.HasPrefix(arg, "grey") || !open.Load()) {
+			if strings.HasPrefix(arg, "grey") {
+				return "451 4.7.1 Greylisted, please come back later"
+			}
 			return "451 4.3.0 later"
 		}
 		return ""

@@ -66,7 +66,7 @@ func (s intakeStore) put(a *mail.Accepted, done func(error)) {
 func (s intakeStore) addBounces(a *mail.Accepted) {
 	composition := a.Events[0].Composition
 	for i := range a.Events {
-		if own := s.bounces.about(&a.Events[i], composition); own != nil {
+		if own := s.bounces.about(&a.Events[i], composition, a.Body); own != nil {
 			a.With = append(a.With, own)
 		}
 	}
@@ -86,7 +86,7 @@ func (s actorStore) Settle(m mail.Settlement, done func(error)) {
 			m.Event.Detail = mail.Unverified
 		}
 	case m.Next == nil:
-		m.With = s.bounces.about(&m.Event, m.Delivery.Composition)
+		m.With = s.bounces.about(&m.Event, m.Delivery.Composition, nil)
 	}
 	if own := m.With; own != nil {
 		told := done

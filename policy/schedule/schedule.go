@@ -30,11 +30,16 @@ func Next(now time.Time, d *mail.Delivery, o mail.Outcome, jitter float64) (due 
 	return due, true
 }
 
+// soon is how many retries of mail that is greylisted come at the delivery's own distance: a receiver that says so and wants
+// three minutes takes the fourth attempt (R47), one that wants five the sixth. Who wants more is asked less often.
+const soon = 5
+
 // wish is how long the receiver wants d kept, as its rule has it: where it greylists, or has had enough for this recipient.
 // It never takes more than half of what is left of d's lifetime, or there would be no attempt any more.
 func wish(now time.Time, d *mail.Delivery, o *mail.Outcome) time.Duration {
 	a := o.Advice
-	if a == nil || o.Scope != mail.ScopeRecipient || a.Action != mail.ActSameSource && a.Action != mail.ActSuspend {
+	if a == nil || o.Scope != mail.ScopeRecipient || a.Action != mail.ActSameSource && a.Action != mail.ActSuspend ||
+		a.Action == mail.ActSameSource && d.Attempts < soon {
 		return 0
 	}
 	if d.Expires.IsZero() {

@@ -67,18 +67,35 @@ func TestThirtyAttempts(t *testing.T) {
 	})
 }
 
-// TestGreylist: a receiver that puts mail off for three minutes takes the fourth attempt (R47).
+// TestGreylist: a receiver that puts mail off for three minutes takes the fourth attempt (R47), whether it says that it
+// greylists or not; where it says so and wants long, it is asked less often after the first few.
 func TestGreylist(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		d := &mail.Delivery{RetryEvery: time.Minute, Expires: Expires(start, time.Time{}, 30*time.Minute, nil)}
-		now, attempts := start, 1
-		for ; now.Before(start.Add(3 * time.Minute)); attempts++ {
-			now, _ = Next(now, d, mail.Outcome{Result: mail.Deferred}, rapid.Float64Range(0, 0.999).Draw(t, "jitter"))
-		}
-		if attempts != 4 {
-			t.Fatalf("%d attempts", attempts)
-		}
-	})
+	later := mail.Outcome{Result: mail.Deferred}
+	says := mail.Outcome{Result: mail.Deferred, Scope: mail.ScopeRecipient, Advice: &mail.Advice{Action: mail.ActSameSource, For: 5 * time.Minute}}
+	for _, row := range []struct {
+		name    string
+		outcome mail.Outcome
+		wants   time.Duration
+		want    uint16
+	}{
+		{"three minutes, not said", later, 3 * time.Minute, 4},
+		{"three minutes", says, 3 * time.Minute, 4},
+		{"five minutes", says, 5 * time.Minute, 6},
+		{"fifteen minutes", says, 15 * time.Minute, 8},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				d := &mail.Delivery{RetryEvery: time.Minute, Expires: Expires(start, time.Time{}, 30*time.Minute, nil)}
+				now := start
+				for ; now.Before(start.Add(row.wants)); d.Attempts++ {
+					now, _ = Next(now, d, row.outcome, rapid.Float64Range(0, 0.999).Draw(t, "jitter"))
+				}
+				if attempts := d.Attempts + 1; attempts != row.want {
+					t.Fatalf("%d attempts, want %d", attempts, row.want)
+				}
+			})
+		})
+	}
 }
 
 func TestExpires(t *testing.T) {
@@ -112,20 +129,22 @@ func TestExpired(t *testing.T) {
 func TestNextAsTheReceiverWishes(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
+		attempts uint16 // before the one that is deferred
 		scope    mail.Scope
 		act      mail.Action
 		wants    time.Duration
 		lifetime time.Duration // 0 = no end
 		want     time.Duration
 	}{
-		{"greylisted", mail.ScopeRecipient, mail.ActSameSource, 5 * time.Minute, 30 * time.Minute, 5 * time.Minute},
-		{"greylisted, nothing said", mail.ScopeRecipient, mail.ActSameSource, 0, 30 * time.Minute, time.Minute},
-		{"greylisted shortly before the end", mail.ScopeRecipient, mail.ActSameSource, 5 * time.Minute, 4 * time.Minute, 2 * time.Minute},
-		{"recipient's rate", mail.ScopeRecipient, mail.ActSuspend, time.Hour, 24 * time.Hour, time.Hour},
-		{"recipient's rate, no end", mail.ScopeRecipient, mail.ActSuspend, time.Hour, 0, time.Hour},
-		{"the source's affair", mail.ScopeSource, mail.ActSuspend, time.Hour, 24 * time.Hour, time.Minute},
+		{"greylisted for the first time", 0, mail.ScopeRecipient, mail.ActSameSource, 5 * time.Minute, 30 * time.Minute, time.Minute},
+		{"greylisted", soon, mail.ScopeRecipient, mail.ActSameSource, 5 * time.Minute, 30 * time.Minute, 5 * time.Minute},
+		{"greylisted, nothing said", soon, mail.ScopeRecipient, mail.ActSameSource, 0, 30 * time.Minute, time.Minute},
+		{"greylisted shortly before the end", soon, mail.ScopeRecipient, mail.ActSameSource, 5 * time.Minute, 4 * time.Minute, 2 * time.Minute},
+		{"recipient's rate", 0, mail.ScopeRecipient, mail.ActSuspend, time.Hour, 24 * time.Hour, time.Hour},
+		{"recipient's rate, no end", 0, mail.ScopeRecipient, mail.ActSuspend, time.Hour, 0, time.Hour},
+		{"the source's affair", soon, mail.ScopeSource, mail.ActSuspend, time.Hour, 24 * time.Hour, time.Minute},
 	} {
-		d := &mail.Delivery{RetryEvery: time.Minute}
+		d := &mail.Delivery{RetryEvery: time.Minute, Attempts: tt.attempts}
 		if tt.lifetime > 0 {
 			d.Expires = start.Add(tt.lifetime)
 		}
