@@ -36,6 +36,7 @@ func TestReportMail(t *testing.T) {
 	}
 	nightly() // nothing was before the first day
 	r.session().mustSend(text(""), "a@a.test", "b@a.test", "nobody@a.test")
+	mustBecome(t, "all three ended", func() bool { return len(r.events("status=succeeded")) == 2 && len(r.events("status=failed")) == 1 })
 	r.atRest()
 	if n := len(reports()); n != 0 {
 		t.Fatalf("%d reports of no day", n)
