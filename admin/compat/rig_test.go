@@ -46,7 +46,7 @@ type site struct {
 	events  []mail.Event
 	missing []service.Absent
 	behind  []service.Absent // only from look-ups of single messages
-	only    netip.Addr // the only address that may call; invalid = all may
+	only    netip.Addr       // the only address that may call; invalid = all may
 	blocked []service.Suppression
 	counted service.StatisticsQuery // what was asked for last
 	stopped string                  // a group

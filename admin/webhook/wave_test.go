@@ -127,6 +127,9 @@ func TestWindow(t *testing.T) {
 	done := 0
 	for _, wave := range []int{1, 2, 4, 8, 8, 8, 8} {
 		mustBecome(t, fmt.Sprintf("%d posts in flight after %d", wave, done), func() bool { return begun() == done+wave })
+		// A wave is as large as the log is read ahead: the next one may be cut as soon as this one is answered.
+		ahead := min(n, (done+wave)*maxBatch+waiting)
+		mustBecome(t, fmt.Sprintf("%d events read", ahead), func() bool { return l.handed.Load() >= int64(ahead) })
 		for range wave {
 			hold <- struct{}{}
 		}

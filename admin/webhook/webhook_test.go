@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,6 +149,7 @@ type memoryLog struct {
 	mu     sync.Mutex
 	events []mail.Event
 	wake   chan struct{}
+	handed atomic.Int64 // to followers
 }
 
 func (l *memoryLog) add(events ...mail.Event) {
@@ -173,6 +175,7 @@ func (l *memoryLog) Follow(ctx context.Context, after string, f func(*mail.Event
 			if !f(&list[at], fmt.Sprintf("%08d", at+1)) {
 				return nil
 			}
+			l.handed.Add(1)
 		}
 		select {
 		case <-wake:
