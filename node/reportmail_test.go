@@ -34,7 +34,8 @@ func TestReportMail(t *testing.T) {
 		}
 		return out
 	}
-	nightly() // nothing was before the first day
+	r.setClock(12, 0) // an hour before midnight another day would begin below
+	nightly()         // nothing was before the first day
 	r.session().mustSend(text(""), "a@a.test", "b@a.test", "nobody@a.test")
 	mustBecome(t, "all three ended", func() bool { return len(r.events("status=succeeded")) == 2 && len(r.events("status=failed")) == 1 })
 	r.atRest()
