@@ -36,6 +36,8 @@ func (x *endless) Take(time.Time, int, netip.Addr, string) (*protocol.Parcel, ti
 	return &x.parcel, time.Time{}
 }
 
+func (x *endless) Linger(int, protocol.Waker) bool { return false }
+
 // BenchmarkController is what a message costs the book of a source, with each kind of limits and with none: what the rows
 // differ by is the cost of the controller, to be held against engine_cpu_us of ekiden-bench relay.
 func BenchmarkController(b *testing.B) {

@@ -145,3 +145,28 @@ func TestSlowConnectionsKeepTheirPlaces(t *testing.T) {
 		t.Errorf("%d messages in a minute of two connections at two seconds", n)
 	}
 }
+
+// TestPaceNeedsNoMoreConnections: where the pace of a receiver holds mail back, a kind of mail with work opens no connection that
+// the other kinds would have to ask back, and one that has nothing to do for a moment keeps its own and no allowance.
+func TestPaceNeedsNoMoreConnections(t *testing.T) {
+	plain := shaping.Limits{Receiver: "r", Connections: 4, Rate: 2}
+	filter, late := plain.Filtered("t/f", 1, 4*time.Second, true), plain.Filtered("t/late", 1, 0, false)
+	x := newStage(t, &plain, &filter, &late)
+	x.run(time.Minute, 0, 1)
+	if x.begun > 5 {
+		t.Errorf("%d connections in a minute at two messages a second", x.begun)
+	}
+	some := &box{name: "late", waiting: 1}
+	a := askFor(some, 1, &late, "k")
+	a.Deadline = x.now.Add(time.Hour)
+	x.take(x.book.Step(x.now, a))
+	x.run(10*time.Second, 0, 1)
+	if some.waiting > 0 {
+		t.Error("who comes later waits for a connection while the others have more than they need")
+	}
+	before := len(x.sent[0]) + len(x.sent[1])
+	x.run(time.Minute, 0, 1)
+	if n := len(x.sent[0]) + len(x.sent[1]) - before; n < 115 {
+		t.Errorf("%d messages in a minute at two a second beside a connection without work", n)
+	}
+}

@@ -103,9 +103,13 @@ func (b *Book) Next(now time.Time, s *Session, block bool) (p *protocol.Parcel, 
 		}
 		dry := s.box == nil
 		var held time.Time
-		if !dry && s.nextBox == nil && now.Before(s.next) {
+		switch here := !dry && s.nextBox == nil; {
+		case here && now.Before(s.next):
 			held = s.next
-		} else if !dry && s.nextBox == nil && !s.over(now, b.cfg.Quantum) && !s.lapOver(now, b.cfg.Quantum) && s.left > 0 && now.Before(s.until) {
+		case here && block && !s.allowed(now): // an allowance is for who has mail
+			s.queued = s.box.Linger(s.shelf, s)
+			dry = s.queued
+		case here && s.allowed(now) && !s.over(now, b.cfg.Quantum) && !s.lapOver(now, b.cfg.Quantum):
 			if p, held = s.box.Take(now, s.shelf, b.source, s.Receiver()); p != nil {
 				s.left--
 				s.turn++
@@ -184,6 +188,9 @@ func (b *Book) change(now time.Time, s *Session, held time.Time, dry, block bool
 	return Busy, time.Time{}, true, effects
 }
 
+// allowed tells whether s has an allowance left.
+func (s *Session) allowed(now time.Time) bool { return s.left > 0 && now.Before(s.until) }
+
 // over tells whether the turn of the destination that s works for is.
 func (s *Session) over(now time.Time, quantum int) bool {
 	return s.turn >= quantum || now.Sub(s.since) >= turnLife
@@ -199,8 +206,15 @@ func (s *Session) lapOver(now time.Time, quantum int) bool {
 func (b *Book) advance(now time.Time, s *Session, held time.Time, dry, block bool) (v Verdict, at time.Time, again bool) {
 	l := s.road.lane
 	pauses := now.Before(s.next) // between two messages: what it could be allowed now others may use
-	if !pauses {
-		if v, at, ok := b.renew(now, s, l); !ok {
+	switch {
+	case pauses:
+	case dry && l.to.room() < 0: // there are to be fewer
+		b.leaves(s)
+		return End, at, false
+	case dry && l.to.control.Pace() > 0: // others may have it meanwhile
+		s.giveUp(now)
+	case !dry:
+		if v, at, ok := b.renew(now, s, l, block); !ok {
 			if own := l.own.Rests(now); v == Hold && own.Sub(now) > turnLife {
 				return b.rest(now, s, at, own, block)
 			}
@@ -261,17 +275,25 @@ func (b *Book) rest(now time.Time, s *Session, at, own time.Time, block bool) (V
 	return Hold, at, false
 }
 
-// renew sees to the allowance; false where there is none to be had now.
-func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bool) {
-	if s.left > 0 && now.Before(s.until) {
-		return Busy, time.Time{}, true
-	}
+// giveUp returns what is left of the allowance.
+func (s *Session) giveUp(now time.Time) {
 	if s.left > 0 {
-		l.to.control.Release(now, 0, s.left, l.own)
+		s.road.lane.to.control.Release(now, 0, s.left, s.road.lane.own)
 		s.left = 0
 	}
-	want := b.cfg.Quantum
-	if pace := shaping.Lower(l.to.control.Pace(), l.pace()); pace > 0 { // who sends at a pace holds little, so that the others have their share
+}
+
+// renew sees to the allowance; false where there is none to be had now.
+func (b *Book) renew(now time.Time, s *Session, l *lane, block bool) (Verdict, time.Time, bool) {
+	if s.allowed(now) {
+		return Busy, time.Time{}, true
+	}
+	s.giveUp(now)
+	want, pace := b.cfg.Quantum, shaping.Lower(l.to.control.Pace(), l.pace())
+	if pace > 0 && !block { // whoever waits is told a moment, and who does not wait would not come then
+		return Hold, now, false
+	}
+	if pace > 0 { // who sends at a pace holds little, so that the others have their share
 		want = max(1, min(want, int(pace/float64(4*max(l.to.open, 1)))))
 	}
 	n, until := l.to.control.Renew(now, want, l.own)
@@ -290,7 +312,8 @@ func (b *Book) renew(now time.Time, s *Session, l *lane) (Verdict, time.Time, bo
 func (b *Book) otherRoad(now time.Time, l *lane, own *road) bool {
 	for _, r := range l.busy {
 		if r != own && r.trim(now) {
-			free, most := min(l.to.room(), l.room()), l.to.control.Connections()
+			most := l.bears(now)
+			free := min(most-l.to.open+l.to.leaving, l.room())
 			full := l.to.open >= most || l.open >= l.own.Connections(most)
 			if l.limits.Kind.Total > 0 && b.cfg.Totals.full(l.limits.Lane()) {
 				free, full = min(free, l.leaving), true

@@ -36,6 +36,7 @@ type Controller interface {
 	PerConnection() int
 	Pace() float64
 	PaceOf(x *shaping.Lane) float64
+	Binds(now time.Time) bool // the pace is what holds mail back
 	Cause() shaping.Cause
 	State() (shaping.State, time.Time)
 	Refusal() shaping.Reason

@@ -229,6 +229,10 @@ func (b *Book) open(now time.Time, l *lane) bool {
 		b.alarm(l.to, at)
 		return false
 	}
+	if l.to.open >= l.bears(now) && l.to.open < l.to.control.Connections() {
+		b.waits(now, l)
+		return false
+	}
 	total, ok := b.share(l)
 	if !ok {
 		b.crowded(now, l)

@@ -65,12 +65,12 @@ func (l *lane) pay(now time.Time, s *Session) {
 
 // due tells whether another lane is to have the connection of one of l's sessions: where no more may be opened, more wait than
 // those that are to end make room for, and one of them in a lane that has fewer and had fewer turns, each held against what it
-// is to have. idle: there is no work for the session.
+// is to have. idle: there is no work for the session now; who gains nothing by its connection does not get it.
 func (l *lane) due(now time.Time, idle bool) bool {
 	wait, fewer := 0, false
 	l.catchUp()
 	for _, o := range l.to.line {
-		if o == l || o.waiting == 0 || !o.crowded || !o.asked(now) {
+		if o == l || o.waiting == 0 || !o.crowded || !o.asked(now) || idle && !o.gains(now) {
 			continue
 		}
 		wait += o.waiting
@@ -78,6 +78,28 @@ func (l *lane) due(now time.Time, idle bool) bool {
 			float64(o.open-o.leaving)*o.own.Share() < float64(l.open-l.leaving)*l.own.Share()
 	}
 	return fewer && wait > l.to.room()
+}
+
+// gains tells whether a lane carries more with one more connection: where the pace is what holds mail back it does not, but for
+// the first. Else who rests would give its connection away for nothing, and open another a moment later.
+func (l *lane) gains(now time.Time) bool { return l.open == l.leaving || !l.to.control.Binds(now) }
+
+// kindFor is how long a kind of mail without any has a connection left for it after it had one, or asked.
+const kindFor = time.Minute
+
+// bears is how many connections of all kinds there may be when l opens one more: where it gains nothing by it, one is left for
+// each other kind that has none. It would have to be given back as soon as that has mail.
+func (l *lane) bears(now time.Time) int {
+	most := l.to.control.Connections()
+	if len(l.to.lanes) == 1 || l.gains(now) {
+		return most
+	}
+	for _, o := range l.to.lanes {
+		if o != l && o.open == 0 && now.Sub(o.used) < kindFor {
+			most--
+		}
+	}
+	return most
 }
 
 // asked tells whether somebody still waits in a lane.
@@ -98,10 +120,7 @@ func (b *Book) waits(now time.Time, l *lane) {
 // makeRoom ends an idle session when asks of l wait for a slot: one of another road of the lane, or, where the receiver bears
 // no more, of another lane. Sessions at work see for themselves at the end of their turn.
 func (b *Book) makeRoom(now time.Time, l *lane) {
-	if l.makeRoom(b) || !l.crowded {
-		return
-	}
-	if l.to.tight {
+	if l.makeRoom(b) || !l.crowded || l.to.tight || !l.gains(now) {
 		return
 	}
 	for _, o := range l.to.lanes {

@@ -23,7 +23,8 @@ const (
 	firstTry   = 0.004            // growth a minute, to begin with; doubles with every calm time
 	bestTry    = 0.2              // … and at most
 	reaction   = 3 * time.Second  // answers to what was under way when the pace was cut count once
-	hush       = 10 * time.Second // in which no new messages are granted after the second objection in a row: what it counts must run out first
+	breath     = 2 * time.Second  // in which no new messages are granted after an objection: what it counts must run out first …
+	hush       = 10 * time.Second // … and after the second in a row
 	leastPace  = 0.2              // messages a second: whoever objects to so few does not mean the pace
 	leastPart  = 10               // such a part of the pace is left to who goes at it, however much goes at a pace that is fixed
 	mostPace   = 10_000           // a pace that binds nobody
@@ -307,6 +308,9 @@ func (k *learned) tries(now time.Time) float64 {
 // Pace is how many messages a second may go now; 0 = no bound.
 func (m *Machine) Pace() float64 { return Lower(Lower(m.l.Rate, m.k.pace), m.k.named()) }
 
+// Binds tells whether the pace held mail back a moment ago: more connections would not have carried more.
+func (m *Machine) Binds(now time.Time) bool { return m.k.bound(now) || m.k.named() > 0 }
+
 // PaceOf is the same for one lane: what it has of that, or what holds for mail of a fixed pace.
 func (m *Machine) PaceOf(x *Lane) float64 {
 	if x.fixed() {
@@ -441,9 +445,13 @@ func (m *Machine) object(now time.Time, o *mail.Outcome, learn bool) {
 	case m.messages.size == 0:
 	case m.k.exhausted(): // its pace is silence enough
 		m.messages.level, m.least.level = 0, 0
-	case m.k.struck > 1 && m.k.objected.After(before):
-		m.messages.silence(hush)
-		m.least.silence(hush)
+	case m.k.objected.After(before):
+		quiet := breath
+		if m.k.struck > 1 {
+			quiet = hush
+		}
+		m.messages.silence(quiet)
+		m.least.silence(quiet)
 	}
 }
 

@@ -1,6 +1,7 @@
 package shaping
 
 import (
+	"hash/fnv"
 	"strconv"
 	"time"
 
@@ -69,4 +70,20 @@ func (m *Machine) Relimit(now time.Time, l Limits) {
 	m.l, m.sessions, m.day.most, m.hour.most = l, s, l.DailyCap, l.HourlyCap
 	m.all.fit(now, l.Rate)
 	m.advance(now)
+}
+
+// Spared is when the pause ends that is kept after the full hour before now.
+func (l *Limits) Spared(now time.Time) time.Time {
+	start := now.Truncate(time.Hour)
+	if now.Sub(start) >= l.TopOfHour {
+		return start
+	}
+	h := fnv.New32a()
+	var b [8]byte
+	for i := range b {
+		b[i] = byte(start.Unix() >> (8 * i))
+	}
+	_, _ = h.Write(b[:])
+	_, _ = h.Write([]byte(l.Receiver))
+	return start.Add(time.Duration(float64(l.TopOfHour) * float64(h.Sum32()) / (1 << 32)))
 }

@@ -1,7 +1,6 @@
 package shaping
 
 import (
-	"hash/fnv"
 	"math"
 	"time"
 
@@ -206,7 +205,7 @@ func (m *Machine) Renew(now time.Time, want int, x *Lane) (messages int, until t
 	left, r, again := m.left(now, want, x)
 	if left == 0 {
 		if r == Rate && (!x.fixed() || m.named.size > 0) {
-			again = m.promise(again)
+			again = m.promise(now, again)
 		}
 		return 0, m.refuse(r, again)
 	}
@@ -460,22 +459,6 @@ func (m *Machine) topOfHour(now time.Time) (Reason, time.Time) {
 	return NotRefused, time.Time{}
 }
 
-// Spared is when the pause ends that is kept after the full hour before now.
-func (l *Limits) Spared(now time.Time) time.Time {
-	start := now.Truncate(time.Hour)
-	if now.Sub(start) >= l.TopOfHour {
-		return start
-	}
-	h := fnv.New32a()
-	var b [8]byte
-	for i := range b {
-		b[i] = byte(start.Unix() >> (8 * i))
-	}
-	_, _ = h.Write(b[:])
-	_, _ = h.Write([]byte(l.Receiver))
-	return start.Add(time.Duration(float64(l.TopOfHour) * float64(h.Sum32()) / (1 << 32)))
-}
-
 // leftOf is how many of want messages lane x may have of its own. What a part of the pace holds back, the pace does.
 func (m *Machine) leftOf(now time.Time, want int, x *Lane) (int, Reason, time.Time) {
 	n, r, until := x.left(now, want)
@@ -520,10 +503,19 @@ func (m *Machine) left(now time.Time, want int, x *Lane) (int, Reason, time.Time
 // turnMost is how far ahead of the pace a connection that asks in vain is sent.
 const turnMost = 10 * time.Second
 
+// tooEarly is the part of the time between two messages that somebody may come too early who was told a moment.
+const tooEarly = 5
+
 // promise tells each connection that asks in vain another moment, from next on, at which the pace will have left
-// something: else all of them come at the first, and all but one in vain.
-func (m *Machine) promise(next time.Time) time.Time {
-	m.turn = m.turn.Add(time.Duration(max(0.1, 1/m.Pace())*float64(time.Second)) + time.Microsecond) // never a moment too early
+// something: else all of them come at the first, and all but one in vain. Who comes a little too early, because what was given
+// back or a pace that changed has shifted the moments, waits for that little: sent to the end of the line, he would leave a
+// moment to nobody.
+func (m *Machine) promise(now, next time.Time) time.Time {
+	step := time.Duration(max(0.1, 1/m.Pace())*float64(time.Second)) + time.Microsecond // never a moment too early
+	if next.Sub(now) < step/tooEarly {
+		return next
+	}
+	m.turn = m.turn.Add(step)
 	if m.turn.Before(next) || m.turn.Sub(next) > turnMost {
 		m.turn = next
 	}

@@ -411,6 +411,27 @@ func TestEachConnectionHasItsTurn(t *testing.T) {
 	}
 }
 
+// TestWhoIsALittleEarlyWaitsALittle: a connection that comes when it was told to, and finds that what another one gave back has put
+// the moment off a little, does not lose its turn by that: nobody else would come then.
+func TestWhoIsALittleEarlyWaitsALittle(t *testing.T) {
+	m, now := NewMachine(Limits{Connections: 4, Rate: 0.5}), noon
+	for range 2 {
+		m.Grant(now, 1, nil)
+		now = now.Add(2 * time.Second)
+	}
+	m.Release(now, 0, 1, nil) // the bucket is full: what has come in meanwhile is lost
+	m.Renew(now.Add(3*time.Millisecond), 1, nil)
+	_, first := m.Renew(now.Add(4*time.Millisecond), 1, nil)
+	_, second := m.Renew(now.Add(5*time.Millisecond), 1, nil)
+	if d := second.Sub(first); d < 2*time.Second {
+		t.Fatalf("the second is told to come %s after the first", d)
+	}
+	early := first.Add(-20 * time.Millisecond)
+	if n, again := m.Renew(early, 1, nil); n > 0 || again.Sub(early) > 25*time.Millisecond {
+		t.Errorf("%d messages for who comes 20 ms early, and he is to come again in %s", n, again.Sub(early))
+	}
+}
+
 // TestResumeCountsWhatIsOut: a machine that takes the place of another counts all connections that are open, also where it would
 // not have granted them, and lets nobody in for the end of one that is too many.
 func TestResumeCountsWhatIsOut(t *testing.T) {
