@@ -145,7 +145,7 @@ func (y *Memory) Place() (place Memory, ok bool) {
 // Adopt takes up a place that another member knew of the source, where y knows of none or of an older one. What was sent since
 // nobody can tell: the present span counts as used up.
 func (y *Memory) Adopt(place Memory) {
-	if place.Plan == y.Plan && place.WarmDay <= y.WarmDay {
+	if y.Plan != 0 && place.WarmDay <= y.WarmDay { // also where it is of another plan: that one was in force before
 		return
 	}
 	y.Plan, y.Step, y.Hurt, y.WarmDay, y.WarmLast, y.WarmSent = place.Plan, place.Step, place.Hurt, place.WarmDay, place.WarmLast, 0

@@ -88,6 +88,11 @@ func TestAdopt(t *testing.T) {
 	if known.Adopt(place); known != full {
 		t.Errorf("its own knowledge became %+v", known)
 	}
+	former := place
+	former.Plan, former.WarmDay = planNumber(Plans(nil)[PlanSendGrid]), place.WarmDay-1
+	if known.Adopt(former); known != full {
+		t.Errorf("by a place in the plan before, its own knowledge became %+v", known)
+	}
 	if _, ok := (&Memory{Pace: 1}).Place(); ok {
 		t.Error("a place without a plan")
 	}
