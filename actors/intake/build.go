@@ -28,6 +28,15 @@ func (in *Intake) build(s *mail.Submission) (*work, error) {
 	if m == nil { // removed while the session was open
 		return nil, refuse(451, smtp.EnhancedCode{Class: 4, Subject: 3, Detail: 5}, "settings have changed, connect again")
 	}
+	if n := directive.MboxLine(s.Data); n > 0 {
+		bare := *s
+		bare.Data, s = s.Data[n:], &bare
+	}
+	// Such a line continues a field, and there is none: with ours in front it would belong to that, and what follows it would
+	// be no header in the eyes of some.
+	if len(s.Data) > 0 && (s.Data[0] == ' ' || s.Data[0] == '\t') {
+		return nil, refuse(554, smtp.EnhancedCode{Class: 5, Subject: 6, Detail: 0}, "the first line begins with white space, where a header field is to begin")
+	}
 	c := m.Composition
 	names := directive.Names{Group: c.Headers.Group, Cleaning: c.Headers.Cleaning, Appoint: c.Headers.Appoint, SubjectTime: c.Headers.SubjectTime}
 	d, h := directive.Scan(s.Data, &names, c.Received == "strip")

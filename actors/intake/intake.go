@@ -1,7 +1,7 @@
 // Package intake makes work of what was accepted: it reads and removes the steering headers, writes the Received
 // header, splits a message by recipient, stores it, and offers the deliveries to their destinations.
 //
-// It never changes an octet of a message besides those headers and the link to leave a list, and never waits for anything but the store. Read
+// It never changes an octet of a message besides those headers, the link to leave a list and an mbox file's "From " line, and never waits for anything but the store. Read
 // Submit, then build.go (what a message becomes), received.go (the header that is added) and link.go.
 package intake
 

@@ -463,6 +463,69 @@ func TestIdempotency(t *testing.T) {
 	}
 }
 
+// TestFirstLine: nothing stands in front of the header section. What no field can be joined to is refused, and the line of an
+// mbox file goes, so that the steering headers behind it are obeyed and removed.
+func TestFirstLine(t *testing.T) {
+	const steered = "X-Relay-Group: g\n" + plainMail
+	tests := []struct {
+		name, data string
+		left       string // behind our Received; "" = refused
+	}{
+		{"blank", " \n" + steered, ""},
+		{"blank and text", " X: y\n" + steered, ""},
+		{"tab", "\tX: y\n" + steered, ""},
+		{"mbox", "From a@shop.example Wed Jul  1 12:00:00 2026\n" + steered, plainMail},
+		{"mbox, then a blank", "From a@shop.example Wed Jul  1 12:00:00 2026\n x\n" + steered, ""},
+		{"a field with a blank before its colon", "From : a@shop.example\n" + steered, "From : a@shop.example\n" + plainMail},
+		{"no header", "\n From the body\n", "\n From the body\n"},
+		{"nothing", "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, nil)
+			s := submission(tt.data)
+			_, err := r.Submit(context.Background(), s)
+			if tt.left == "" && tt.data != "" {
+				var no *Refusal
+				if !errors.As(err, &no) || no.SMTPReply().Code != 554 || no.SMTPReply().Enhanced.String() != "5.6.0" || len(r.store.all) > 0 {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := r.store.all[0].Body; !strings.HasPrefix(string(got), "Received: ") || !bytes.HasSuffix(got, append([]byte("\r\n"), crlf(tt.left)...)) {
+				t.Errorf("got %q", got)
+			}
+			if strings.Contains(tt.data, "X-Relay") && (r.store.all[0].Deliveries[0].Group != "g" || bytes.Contains(r.store.all[0].Body, []byte("X-Relay"))) {
+				t.Errorf("not obeyed: %q", r.store.all[0].Body)
+			}
+			if string(s.Data) != string(crlf(tt.data)) {
+				t.Error("the submission was changed")
+			}
+		})
+	}
+}
+
+// TestHopsAreCounted: a message that passed a hundred hosts is in a loop.
+func TestHopsAreCounted(t *testing.T) {
+	for _, tt := range []struct {
+		hops  int
+		taken bool
+	}{{99, true}, {100, false}} {
+		r := newRig(t, nil)
+		_, err := r.Submit(context.Background(), submission(strings.Repeat("Received: from a by b; c\n", tt.hops)+plainMail))
+		var no *Refusal
+		switch {
+		case tt.taken && err != nil:
+			t.Errorf("%d hops: %v", tt.hops, err)
+		case !tt.taken && (!errors.As(err, &no) || no.SMTPReply().Enhanced.String() != "5.4.6"):
+			t.Errorf("%d hops: %v", tt.hops, err)
+		}
+	}
+}
+
 // TestIdempotencyKeyOfSplitMail: a client that puts some of the recipients into each transaction gives all of them one key.
 func TestIdempotencyKeyOfSplitMail(t *testing.T) {
 	const data = "X-Relay-Idempotency-Key: order 17\n" + plainMail

@@ -101,6 +101,15 @@ func Scan(msg []byte, names *Names, stripReceived bool) (d Directives, h Header)
 	return d, h
 }
 
+// MboxLine is how many octets of msg a line takes in front of the header section that no header has: the "From " line with
+// which an mbox file begins a message. Programs that mail what they have in a file leave it there.
+func MboxLine(msg []byte) int {
+	if !bytes.HasPrefix(msg, []byte("From ")) || fieldName(msg) > 0 {
+		return 0
+	}
+	return bytes.IndexByte(msg, '\n') + 1
+}
+
 // fieldName returns the length of the field name that line starts with (RFC 5322 §2.2; white space before the colon
 // as in §4.5), 0 where it starts with none.
 func fieldName(line []byte) int {
