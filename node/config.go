@@ -52,6 +52,10 @@ type ListenerConfig struct {
 	Role    string `yaml:"role"`    // relay (default), submission (AUTH required), bounce
 	TLS     string `yaml:"tls"`     // none, optional (default), required, implicit
 
+	// Of a submission listener: bare CR, bare LF and NUL in messages are repaired instead of refused
+	// (never where who connects has not logged in: he could smuggle mail by it).
+	Normalize bool `yaml:"normalize"`
+
 	Sessions int           `yaml:"sessions"` // of a bounce listener (R93): at once, 1-100; 0 = no limit of its own
 	Interval time.Duration `yaml:"interval"` // one mail takes at least this long, 10ms-10s; 0 = no longer than it takes
 	SizeKB   int           `yaml:"size_kb"`  // largest message; 0 = as the composition whose domain it is

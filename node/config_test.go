@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ekiden-mta/ekiden/cluster/wire"
+	"github.com/ekiden-mta/ekiden/smtpd"
+	smtpwire "github.com/ekiden-mta/ekiden/smtpd/wire"
 )
 
 const fullFile = `
@@ -101,6 +104,24 @@ func TestDefaultsServeLoopbackOnly(t *testing.T) {
 	}
 }
 
+// TestListenersAsConfigured: what stands at a listener of the file reaches the server.
+func TestListenersAsConfigured(t *testing.T) {
+	c, err := DecodeConfig("n.yaml", []byte(`smtp: {listeners: [
+  {address: '127.0.0.1:0', role: submission, tls: required, normalize: true}, {address: '127.0.0.1:0', role: submission},
+  {address: '127.0.0.1:0', role: bounce, sessions: 5, interval: 20ms, size_kb: 9}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []smtpd.Listener{
+		{Address: "127.0.0.1:0", Role: smtpd.RoleSubmission, TLS: smtpwire.TLSRequired, Normalize: true},
+		{Address: "127.0.0.1:0", Role: smtpd.RoleSubmission, TLS: smtpwire.TLSOptional},
+		{Address: "127.0.0.1:0", Role: smtpd.RoleBounce, TLS: smtpwire.TLSOptional, Sessions: 5, Interval: 20 * time.Millisecond, SizeKB: 9},
+	}
+	if got := smtpListeners(c.SMTP.Listeners); !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
 func TestConfigErrorsNameFileLineKeyAndAllowedValues(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"unknown top key", "node: {name: a}\nsmpt: {}\n", "n.yaml:2: smpt: unknown key; allowed: node, smtp, http"},
@@ -112,6 +133,8 @@ func TestConfigErrorsNameFileLineKeyAndAllowedValues(t *testing.T) {
 			`n.yaml:1: smtp.listeners[0].tls: "yes" is not allowed; allowed: none, optional, required, implicit`},
 		{"bounds of other mail", "smtp: {listeners: [{address: '127.0.0.1:25', role: relay, sessions: 5}]}",
 			"n.yaml:1: smtp.listeners[0].role: sessions, interval and size_kb stand here for a bounce listener only"},
+		{"normalize", "smtp: {listeners: [{address: '127.0.0.1:25', normalize: true}]}",
+			"n.yaml:1: smtp.listeners[0].normalize: stands at a submission listener only"},
 		{"sessions", "smtp: {listeners: [{address: '127.0.0.1:25', role: bounce, sessions: 101}]}",
 			"n.yaml:1: smtp.listeners[0].sessions: 101 is out of range; allowed: 1 to 100"},
 		{"interval", "smtp: {listeners: [{address: '127.0.0.1:25', role: bounce, interval: 11s}]}",

@@ -188,6 +188,9 @@ func (k *checker) smtp() {
 		if l.Role != "bounce" && (l.Sessions != 0 || l.Interval != 0 || l.SizeKB != 0) {
 			k.bad(key+".role", "sessions, interval and size_kb stand here for a bounce listener only; other mail has those of its composition (intake)")
 		}
+		if l.Normalize && l.Role != "submission" {
+			k.bad(key+".normalize", "stands at a submission listener only; who has not logged in could smuggle mail by it")
+		}
 		if l.Sessions < 0 || l.Sessions > 100 {
 			k.bad(key+".sessions", "%d is out of range; allowed: 1 to 100", l.Sessions)
 		}

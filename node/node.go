@@ -185,18 +185,23 @@ func (n *Node) openVault(ctx context.Context) error {
 	return nil
 }
 
+// smtpListeners is what a node file says of listeners in smtpd's words.
+func smtpListeners(configured []ListenerConfig) []smtpd.Listener {
+	listeners := make([]smtpd.Listener, len(configured))
+	for i, l := range configured {
+		listeners[i] = smtpd.Listener{Address: l.Address, Role: roles[l.Role], TLS: tlsModes[l.TLS], Normalize: l.Normalize,
+			Sessions: l.Sessions, Interval: l.Interval, SizeKB: l.SizeKB}
+	}
+	return listeners
+}
+
 // assembleFronts builds the listeners without opening them.
 func (n *Node) assembleFronts() error {
 	if err := n.loadCertificates(); err != nil {
 		return err
 	}
-	listeners := make([]smtpd.Listener, len(n.cfg.SMTP.Listeners))
-	for i, l := range n.cfg.SMTP.Listeners {
-		listeners[i] = smtpd.Listener{Address: l.Address, Role: roles[l.Role], TLS: tlsModes[l.TLS],
-			Sessions: l.Sessions, Interval: l.Interval, SizeKB: l.SizeKB}
-	}
 	var err error
-	n.smtp, err = smtpd.New(smtpd.Config{Hostname: n.cfg.Node.Hostname, Listeners: listeners,
+	n.smtp, err = smtpd.New(smtpd.Config{Hostname: n.cfg.Node.Hostname, Listeners: smtpListeners(n.cfg.SMTP.Listeners),
 		ProxyFrom: n.cfg.SMTP.ProxyProtocolFrom, TLS: n.smtpTLS.config(), Log: n.log, Clock: n.clock,
 	}, &n.book, submitter{n}, &n.door)
 	if err != nil {
