@@ -457,6 +457,34 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
+// TestAliasToPrivate: neither the host of an MX nor a domain without one leads to loopback by way of an alias (threat T15).
+func TestAliasToPrivate(t *testing.T) {
+	rc := startReceiver(t, &receiver{}, "127.0.0.1:0")
+	srv := dnstest.Start(t, dnstest.Zone{TTL: 60,
+		MX:    map[string][]dnstest.MX{"mx.evil.test": {{Pref: 10, Host: "host.evil.test"}}},
+		CNAME: map[string]string{"host.evil.test": "alias.test", "domain.evil.test": "alias.test", "alias.test": "inner.test"},
+		A:     map[string][]string{"inner.test": {"127.0.0.1"}}})
+	d, err := mdns.New(mdns.Config{Servers: []string{srv.Addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res := Resolver{DNS: d, Port: rc.addr.Port()}
+	for _, domain := range []mail.Domain{"mx.evil.test", "domain.evil.test"} {
+		route, o := res.Route(context.Background(), domain)
+		if o.Result != 0 {
+			t.Fatal(domain, short(o))
+		}
+		b := newBasket(1)
+		r := New(Config{DNS: d}).Run(context.Background(), Trip{Route: route, Linger: -1}, b)
+		if r.Outcome.Result != mail.Failed || !strings.Contains(r.Outcome.Detail, "127.0.0.1") || r.Messages != 1 {
+			t.Errorf("%s: %+v, %v", domain, r, b.lines)
+		}
+	}
+	if _, conns := rc.log(); conns != 0 {
+		t.Error("loopback was dialled")
+	}
+}
+
 func TestResolverRoute(t *testing.T) {
 	srv := dnstest.Start(t, dnstest.Zone{TTL: 60,
 		MX: map[string][]dnstest.MX{"x.test": {{Pref: 20, Host: "b.test"}, {Pref: 10, Host: "a.test"}}, "null.test": {{Host: "."}}},
