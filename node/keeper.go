@@ -77,10 +77,14 @@ func (k keeper) Next(peer unseal.Status) (*unseal.Share, error) {
 	if !ok {
 		return nil, errors.New(why)
 	}
+	share, err := shared(k.vault.ShareFor(peer.InUse)) // first: what cannot be given is not noted as given
+	if err != nil {
+		return nil, err
+	}
 	if err := m.note(ctx, "hand over key", peer.Name, why); err != nil {
 		return nil, err
 	}
-	return shared(k.vault.ShareFor(peer.InUse))
+	return share, nil
 }
 
 // shared is what the vault gives, as it goes over the wire.

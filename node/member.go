@@ -44,7 +44,7 @@ type member struct {
 	turning atomic.Bool                        // this member takes its turn in a rotation of the root key
 	wrapped atomic.Uint64                      // version under which a node alone has wrapped its data keys anew
 	hears   atomic.Pointer[[seal.KeySize]byte] // secret of gossip that is understood besides the one in use
-	stuck   string                             // what a rotation waits for; under keys
+	stuck   setback                            // of a rotation; while turning is set
 	held    suspensions
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup

@@ -218,12 +218,37 @@ func (m *member) needsOlder(s *ledger.State, wrapped []string) bool {
 	})
 }
 
+// setback is what keeps a member from going on with something that it tries again by itself.
+type setback struct {
+	step   unseal.Step
+	why    string
+	failed int           // times in a row
+	until  time.Duration // of the clock of leases: it is not tried again before
+}
+
+// hit notes a failure at a moment of the clock of leases, and tells whether it is another one than before.
+func (s *setback) hit(step unseal.Step, now time.Duration, err error) (fresh bool) {
+	if s.step != step {
+		*s = setback{step: step}
+	}
+	fresh = s.why != err.Error()
+	s.why = err.Error()
+	s.failed++
+	s.until = now + unseal.Pause(s.failed)
+	return fresh
+}
+
 // mindKeys goes on with a rotation as far as this member can, beside whatever else it does. Only follow calls it.
 func (m *member) mindKeys(ctx context.Context) {
 	if !m.turning.CompareAndSwap(false, true) {
 		return
 	}
-	if t := m.turn(); t.Step() == unseal.Rest {
+	t := m.turn()
+	step := t.Step()
+	if step == unseal.Rest {
+		m.stuck = setback{}
+	}
+	if step == unseal.Rest || step == m.stuck.step && m.boot.Now() < m.stuck.until {
 		m.turning.Store(false)
 		return
 	}
@@ -235,19 +260,19 @@ func (m *member) mindKeys(ctx context.Context) {
 			t := m.turn()
 			step := t.Step()
 			if step == unseal.Rest {
-				m.stuck = ""
+				m.stuck = setback{}
 				return
 			}
 			if step == unseal.Wrap && !m.node.isWitness() && m.node.engine.Load() == nil {
 				return // the queue is being opened
 			}
 			if err := m.take(ctx, &t, step); err != nil {
-				if m.stuck != err.Error() && ctx.Err() == nil {
-					m.stuck = err.Error()
+				if m.stuck.hit(step, m.boot.Now(), err) && ctx.Err() == nil {
 					m.node.log.Warn("the rotation of the root key waits; it goes on by itself", "step", step.String(), "error", err)
 				}
 				return
 			}
+			m.stuck = setback{}
 		}
 	})
 }

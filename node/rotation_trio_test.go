@@ -196,6 +196,27 @@ func TestRotateKeysTrio(t *testing.T) {
 	}
 }
 
+// TestRotateKeysNotKept: a member that cannot write the key it is given asks again at ever longer intervals, for each time
+// the giver writes into the audit trail; it takes the key when it can.
+func TestRotateKeysNotKept(t *testing.T) {
+	trio := newTrio(t, startReceiver(t, "127.0.0.1:0", nil))
+	n1, n3 := trio[0], trio[2]
+	keys := filepath.Join(n3.dir, "data", "keys")
+	if err := os.Rename(keys, keys+".aside"); err != nil {
+		t.Fatal(err)
+	}
+	n1.rotate()
+	given := func() int { return n1.timesAudited("hand over key") }
+	mustBecome(t, "n2 and n3 are given the key", func() bool { return given() >= 2 })
+	if becomes(5*time.Second, func() bool { return given() > 6 }) {
+		t.Errorf("given %d times within 5 s", given())
+	}
+	if err := os.Rename(keys+".aside", keys); err != nil {
+		t.Fatal(err)
+	}
+	through(t, 2, 3, trio...)
+}
+
 // lockedOut tells whether a member that was removed, with its certificate and its disk, is told nothing by another.
 func (r *rig) lockedOut(by *rig) {
 	r.Helper()

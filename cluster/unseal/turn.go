@@ -3,6 +3,7 @@ package unseal
 import (
 	"bytes"
 	"slices"
+	"time"
 )
 
 // Turn is what a member knows of the root key's versions, counted from 0 as the book does. A rotation is driven by nobody:
@@ -104,4 +105,11 @@ func (t *Turn) alone() bool { return len(t.Members) == 1 && t.member() }
 
 func all(names, in []string) bool {
 	return !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(in, name) })
+}
+
+// Pause is how long a member waits after a step that failed for the nth time in a row, n from 1 on: from a second up to a
+// minute. The member that hands the key over writes so into the audit trail each time, and that is a change of the book,
+// which every member looks at: without a pause a member that cannot keep the key would turn the trail over in minutes.
+func Pause(n int) time.Duration {
+	return min(time.Second<<min(max(n, 1)-1, 6), time.Minute)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
 )
@@ -70,6 +71,19 @@ func TestTurn(t *testing.T) {
 				t.Fatalf("%v, want %v", got, row.want)
 			}
 		})
+	}
+}
+
+// TestPause: what fails for a day is tried, and noted by other members, some 1,400 times, and what failed once is tried again
+// at once.
+func TestPause(t *testing.T) {
+	for _, row := range []struct {
+		failed int
+		want   time.Duration
+	}{{0, time.Second}, {1, time.Second}, {2, 2 * time.Second}, {6, 32 * time.Second}, {7, time.Minute}, {1 << 40, time.Minute}} {
+		if got := Pause(row.failed); got != row.want {
+			t.Errorf("after %d failures %v, want %v", row.failed, got, row.want)
+		}
 	}
 }
 
