@@ -45,6 +45,8 @@ type member struct {
 	wrapped atomic.Uint64                      // version under which a node alone has wrapped its data keys anew
 	hears   atomic.Pointer[[seal.KeySize]byte] // secret of gossip that is understood besides the one in use
 	stuck   setback                            // of a rotation; while turning is set
+	enrols  atomic.Bool                        // providers are being asked for keys to enrol
+	lacking setback                            // why one has no slot yet; while enrols is set
 	held    suspensions
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
@@ -257,6 +259,7 @@ func (m *member) act(ctx context.Context) {
 	m.node.gates.remind()
 	m.lockOut()
 	m.mindKeys(ctx)
+	m.mindProviders(ctx)
 	if e := m.node.engine.Load(); e != nil {
 		m.mindSuspensions(ctx, e)
 		e.lists.use(m, e)

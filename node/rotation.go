@@ -277,12 +277,38 @@ func (m *member) mindKeys(ctx context.Context) {
 	})
 }
 
+// mindProviders enrols, beside whatever else this member does, exec and file providers that did not answer when the root key
+// was taken: else the next start would find the node sealed. Only follow calls it.
+func (m *member) mindProviders(ctx context.Context) {
+	if !m.enrols.CompareAndSwap(false, true) {
+		return
+	}
+	vault := m.node.vault
+	if !vault.Unenrolled() || m.boot.Now() < m.lacking.until {
+		m.enrols.Store(false)
+		return
+	}
+	m.tasks.Go(func() {
+		defer m.enrols.Store(false)
+		if err := vault.EnrolMissing(ctx); err != nil {
+			if m.lacking.hit(unseal.Rest, m.boot.Now(), err) && ctx.Err() == nil {
+				m.node.log.Warn("an unseal provider does not open this node at its next start; it is asked again until it answers", "error", err)
+			}
+			return
+		}
+		if m.lacking.failed > 0 {
+			m.node.log.Info("all unseal providers open this node at its next start")
+		}
+		m.lacking = setback{}
+	})
+}
+
 // keyWait bounds a step of a rotation that needs other members; the next look tries again.
 const keyWait = 10 * time.Second
 
 // take does one step of a rotation.
 func (m *member) take(ctx context.Context, t *unseal.Turn, step unseal.Step) error {
-	n := m.node
+	n, whole := m.node, ctx
 	ctx, cancel := context.WithTimeout(ctx, keyWait)
 	defer cancel()
 	agree := func(cmd ledger.Command) error {
@@ -293,7 +319,7 @@ func (m *member) take(ctx context.Context, t *unseal.Turn, step unseal.Step) err
 	case unseal.Restart:
 		return agree(&ledger.BeginKey{Signed: m.stamp(), Version: t.Next, Print: t.HeldPrint})
 	case unseal.Fetch:
-		return m.fetchKey(ctx, t.From())
+		return m.fetchKey(whole, t.From())
 	case unseal.TellReady:
 		return agree(&ledger.KeyReady{Signed: m.stamp(), Version: t.Next, Print: t.Print, Node: t.Name})
 	case unseal.Finish:
@@ -359,11 +385,14 @@ func (m *member) hasStandbys() bool {
 	return slices.ContainsFunc(m.alive(), func(a cluster.Live) bool { return a.Name != m.node.cfg.Node.Name && a.Role != witnessRole })
 }
 
-// fetchKey asks members for the root key that follows this one's, until one gives it.
+// fetchKey asks members for the root key that follows this one's, until one gives it. What they do is bounded by keyWait for
+// each; this node's own providers have the time that a provider may take.
 func (m *member) fetchKey(ctx context.Context, from []string) (err error) {
 	n := m.node
 	for _, name := range from {
-		c, dialErr := m.peers.dial(ctx, name, wire.Unseal)
+		dialing, cancel := context.WithTimeout(ctx, keyWait)
+		c, dialErr := m.peers.dial(dialing, name, wire.Unseal)
+		cancel()
 		if err = dialErr; err != nil {
 			continue
 		}

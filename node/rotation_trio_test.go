@@ -208,7 +208,7 @@ func TestRotateKeysNotKept(t *testing.T) {
 	n1.rotate()
 	given := func() int { return n1.timesAudited("hand over key") }
 	mustBecome(t, "n2 and n3 are given the key", func() bool { return given() >= 2 })
-	if becomes(5*time.Second, func() bool { return given() > 6 }) {
+	if becomes(5*time.Second, func() bool { return given() > 12 }) {
 		t.Errorf("given %d times within 5 s", given())
 	}
 	if err := os.Rename(keys+".aside", keys); err != nil {

@@ -97,6 +97,9 @@ func (p Provider) validate() error {
 	return fmt.Errorf("unknown unseal provider %q", p.Kind)
 }
 
+// holdsKey tells whether the provider gives a key under which the root key is wrapped.
+func (p Provider) holdsKey() bool { return p.Kind == KindExec || p.Kind == KindFile }
+
 // key fetches the provider's key: KeySize bytes, the caller's to wipe. Only exec and file have one.
 func (p Provider) key(ctx context.Context) ([]byte, error) {
 	switch p.Kind {

@@ -39,8 +39,25 @@ func (d *Draft) Wipe() {
 }
 
 // Draw draws the root key that is to follow, and a recovery code: see Take. A staged root is followed by one of its own
-// version. A provider whose key is malformed is a *ProviderError; one that does not answer is logged and not enrolled.
+// version. A provider whose key is malformed is a *ProviderError; one that does not answer, or takes longer
+// than 30 s, is logged and left for EnrolMissing.
 func (v *Vault) Draw(ctx context.Context) (*Draft, error) {
+	if v.Root() == nil {
+		return nil, ErrSealed
+	}
+	secrets, err := v.secrets(ctx) // not under op: a provider may take its time
+	if err == nil {
+		var d *Draft
+		if d, err = v.draw(secrets); err == nil {
+			return d, nil
+		}
+	}
+	wipe(secrets)
+	return nil, err
+}
+
+// draw draws a root key, with the secrets of providers that go with it.
+func (v *Vault) draw(secrets [][]byte) (*Draft, error) {
 	v.op.Lock()
 	defer v.op.Unlock()
 	switch {
@@ -49,7 +66,7 @@ func (v *Vault) Draw(ctx context.Context) (*Draft, error) {
 	case v.root.Version() == maxVersion:
 		return nil, ErrLastVersion
 	}
-	d := &Draft{key: make([]byte, KeySize), code: newCode()}
+	d := &Draft{key: make([]byte, KeySize), code: newCode(), secrets: secrets}
 	rand.Read(d.key)
 	var err error
 	if d.root, err = RootFrom(bytes.Clone(d.key)); err != nil {
@@ -57,10 +74,6 @@ func (v *Vault) Draw(ctx context.Context) (*Draft, error) {
 	}
 	d.root.inherit(v.root.bequeath())
 	d.Fingerprint = d.root.Fingerprint()
-	if d.secrets, err = v.secrets(ctx); err != nil {
-		d.Wipe()
-		return nil, err
-	}
 	return d, nil
 }
 
@@ -75,7 +88,7 @@ func (v *Vault) Take(d *Draft) (code string, err error) {
 	}
 	fresh, err := v.writeDir(d.secrets, v.store, d.key, d.root, d.code)
 	if err == nil {
-		err = v.succeed(fresh, d.key, d.root)
+		err = v.succeed(fresh, d.key, d.root, d.secrets)
 	}
 	if err != nil {
 		return "", fmt.Errorf("rotate root key: %w", err)
@@ -83,8 +96,9 @@ func (v *Vault) Take(d *Draft) (code string, err error) {
 	return codeText(d.code), nil
 }
 
-// succeed makes next, which key is and whose files are in fresh, the vault's root key in the place of the present one.
-func (v *Vault) succeed(fresh string, key []byte, next *Root) error {
+// succeed makes next, which key is and whose files are in fresh, the vault's root key in the place of the present one. secrets
+// are those of the providers that have a slot there.
+func (v *Vault) succeed(fresh string, key []byte, next *Root, secrets [][]byte) error {
 	former := v.root.copyKey()
 	defer clear(former)
 	v.keepWarm(key) // first: after a crash behind the swap it is the one thing that opens without the new code
@@ -92,6 +106,7 @@ func (v *Vault) succeed(fresh string, key []byte, next *Root) error {
 		v.keepWarm(former)
 		return err
 	}
+	v.setEnrolled(secrets, false)
 	if err := v.root.become(next); err != nil {
 		v.cfg.Log.Warn("the memory of the former root key was not given back", "error", err)
 	}

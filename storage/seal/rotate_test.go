@@ -165,6 +165,54 @@ func TestRotateProviders(t *testing.T) {
 	}
 }
 
+// TestEnrolMissing: a provider that does not answer while the root key changes, here or at another member, opens the node again
+// once it was asked later.
+func TestEnrolMissing(t *testing.T) {
+	key := keyFile(t, 6)
+	mustMove := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := Config{Providers: []Provider{{Kind: KindExec, Command: "cat " + key}, {Kind: KindRecovery}}}
+	a, b := mustVault(t, t.TempDir(), cfg), mustVault(t, t.TempDir(), cfg)
+	mustInit(t, a)
+	share, err := a.Share()
+	if err == nil {
+		err = b.Receive(t.Context(), share)
+	}
+	if err != nil || a.Unenrolled() || b.Unenrolled() {
+		t.Fatalf("%v; a provider that answered is missing: %v %v", err, a.Unenrolled(), b.Unenrolled())
+	}
+	mustMove(key, key+".down")
+	staged(t, a)
+	if err := handOver(t, a, b); err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range map[string]*Vault{"drawn": a, "handed over": b} {
+		if !v.Unenrolled() || v.EnrolMissing(t.Context()) == nil || !v.Unenrolled() {
+			t.Fatalf("%s: a provider that is down is enrolled", name)
+		}
+	}
+	mustMove(key+".down", key)
+	for name, v := range map[string]*Vault{"drawn": a, "handed over": b} {
+		if err := v.EnrolMissing(t.Context()); err != nil || v.Unenrolled() {
+			t.Fatalf("%s: %v, still missing: %v", name, err, v.Unenrolled())
+		}
+		if err := v.Close(); err != nil {
+			t.Fatal(err)
+		}
+		v = mustVault(t, filepath.Dir(v.dir), cfg)
+		if v.Unenrolled() {
+			t.Errorf("%s: sealed, and a provider is to be enrolled", name)
+		}
+		if by, err := v.AutoUnseal(t.Context()); by != KindExec || err != nil || v.Root().Version() != 2 || v.Unenrolled() {
+			t.Errorf("%s: opened by %q: %v", name, by, err)
+		}
+	}
+}
+
 // TestRotateCut ends a rotation at each step on the disk, as a crash does.
 func TestRotateCut(t *testing.T) {
 	mv := func(from, to string) func(string) error {

@@ -65,6 +65,11 @@ func (v *Vault) ShareFor(version byte) (*Share, error) {
 // force with the giver. A share of this node's own key changes nothing; ErrOutdated where it is an earlier one, and where it
 // would replace one in force by another of the same version.
 func (v *Vault) Succeed(ctx context.Context, share *Share) error {
+	if v.Root() == nil {
+		return ErrSealed
+	}
+	secrets := v.given(ctx) // not under op: a provider may take its time, and others ask for a share meanwhile
+	defer wipe(secrets)
 	v.op.Lock()
 	defer v.op.Unlock()
 	switch {
@@ -96,9 +101,9 @@ func (v *Vault) Succeed(ctx context.Context, share *Share) error {
 	if share.InForce {
 		next.Enforce()
 	}
-	fresh, err := v.writeGiven(ctx, key, next, slot)
+	fresh, err := v.writeGiven(secrets, key, next, slot)
 	if err == nil {
-		err = v.succeed(fresh, key, next)
+		err = v.succeed(fresh, key, next, secrets)
 	}
 	if err != nil {
 		return fmt.Errorf("take root key: %w", err)
@@ -134,13 +139,17 @@ func (v *Vault) offered(key []byte, share *Share) (*Root, *slot, error) {
 	return root, s, nil
 }
 
-// writeGiven writes the files of a root key that another member gave into a new directory and returns its name.
-func (v *Vault) writeGiven(ctx context.Context, key []byte, root *Root, s *slot) (fresh string, err error) {
+// given is secrets where one whose key is malformed keeps nothing from going on.
+func (v *Vault) given(ctx context.Context) [][]byte {
 	secrets, err := v.secrets(ctx)
-	defer wipe(secrets)
 	if err != nil {
 		v.cfg.Log.Warn("unseal provider not enrolled", "error", err.Error())
 	}
+	return secrets
+}
+
+// writeGiven writes the files of a root key that another member gave into a new directory and returns its name.
+func (v *Vault) writeGiven(secrets [][]byte, key []byte, root *Root, s *slot) (fresh string, err error) {
 	if root.heritage != nil {
 		s.Heritage = root.sealHeritage(root.heritage, s.Store)
 		s.Sum = s.sum()
@@ -242,8 +251,13 @@ func (v *Vault) Receive(ctx context.Context, share *Share) error {
 		v.enrolMore(ctx, share.Key, own)
 	default:
 		var fresh string
-		if fresh, err = v.writeGiven(ctx, share.Key, root, s); err == nil {
+		secrets := v.given(ctx)
+		defer wipe(secrets)
+		if fresh, err = v.writeGiven(secrets, share.Key, root, s); err == nil {
 			err = v.swapDir(fresh)
+		}
+		if err == nil {
+			v.setEnrolled(secrets, false)
 		}
 	}
 	if err != nil {
@@ -255,9 +269,11 @@ func (v *Vault) Receive(ctx context.Context, share *Share) error {
 
 // enrolMore adds providers that have no slot yet. That one is missing only shows at a later start.
 func (v *Vault) enrolMore(ctx context.Context, key []byte, like *slot) {
-	secrets, err := v.secrets(ctx)
+	secrets := v.given(ctx)
 	defer wipe(secrets)
-	if err = errors.Join(err, enrol(v.dir, secrets, key, like)); err != nil {
+	if err := enrol(v.dir, secrets, key, like); err != nil {
 		v.cfg.Log.Warn("unseal provider not enrolled", "error", err.Error())
+		return
 	}
+	v.setEnrolled(secrets, true)
 }

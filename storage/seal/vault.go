@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -75,8 +76,8 @@ func (c Config) Validate() error {
 //
 // DIR/keys holds recovery.json (the root key wrapped under the recovery code, and what it carries over from earlier ones) and one
 // provider-ID.json for each exec or file key: the root key wrapped under that key, ID following from the key. So
-// a provider may be lost, and the recovery code still opens the node; a provider may be added later, and the next
-// unseal by code enrols it; and no file opens anything by itself.
+// a provider may be lost, and the recovery code still opens the node; a provider may be added later, and EnrolMissing
+// enrols it while the node is unsealed; and no file opens anything by itself.
 type Vault struct {
 	dir string // DIR/keys
 	cfg Config
@@ -88,6 +89,7 @@ type Vault struct {
 	mu       sync.Mutex    // guards what follows; changed only while op is held too
 	store    []byte        // identity; nil while new
 	root     *Root         // nil while new or sealed
+	enrolled []bool        // by provider: a slot of the present root key is known to be there
 	unsealed chan struct{} // closed while root is set
 }
 
@@ -106,6 +108,7 @@ func OpenVault(dir string, cfg Config) (*Vault, error) {
 	if err := undoRotation(v.dir); err != nil {
 		return nil, fmt.Errorf("open keys: undo a rotation: %w", err)
 	}
+	v.setEnrolled(nil, false)
 	names, err := filepath.Glob(filepath.Join(v.dir, "*.json"))
 	if err != nil {
 		return nil, fmt.Errorf("open keys: %w", err)
@@ -198,6 +201,7 @@ func (v *Vault) Init(ctx context.Context) (code string, err error) {
 		return "", fmt.Errorf("create keys: %w", err)
 	}
 	v.open(root, key, store)
+	v.setEnrolled(secrets, false)
 	return codeText(raw), nil
 }
 
@@ -237,27 +241,105 @@ func (v *Vault) freshDir() (string, error) {
 	return fresh, os.MkdirAll(fresh, 0o700)
 }
 
-// secrets asks the exec and file providers for their keys, the caller's to wipe. A provider that does not answer is
-// logged and left for the next time; the recovery code makes up for it. One whose answer is no key is the error, a
-// *ProviderError; the keys of the others are returned all the same.
+// secretsWait bounds how long the exec and file providers are asked, all at the same time: a little more than any may take.
+const secretsWait = execTimeout + 5*time.Second
+
+// secrets asks the exec and file providers for their keys, the caller's to wipe: keys has one place for each provider, nil
+// where there is none. A provider that does not answer is logged and left for EnrolMissing; the recovery code makes up for it.
+// One whose answer is no key is the error, a *ProviderError; the keys of the others are returned all the same.
 func (v *Vault) secrets(ctx context.Context) (keys [][]byte, err error) {
-	for i, p := range v.cfg.Providers {
-		if p.Kind != KindExec && p.Kind != KindFile {
-			continue
-		}
-		key, keyErr := p.key(ctx)
+	keys, errs := v.askKeys(ctx, func(int) bool { return true })
+	for i, keyErr := range errs {
 		switch {
 		case keyErr == nil:
-			keys = append(keys, key)
 		case errors.Is(keyErr, errKeyForm) || errors.Is(keyErr, errFileForm):
 			if err == nil {
 				err = &ProviderError{i, keyErr}
 			}
 		default:
-			v.cfg.Log.Warn("unseal provider not enrolled", "provider", p.Kind, "error", keyErr.Error())
+			v.cfg.Log.Warn("unseal provider not enrolled", "provider", v.cfg.Providers[i].Kind, "error", keyErr.Error())
 		}
 	}
 	return keys, err
+}
+
+// askKeys asks those of the exec and file providers that pick names by their index, all at the same time.
+func (v *Vault) askKeys(ctx context.Context, pick func(i int) bool) (keys [][]byte, errs []error) {
+	ctx, cancel := context.WithTimeout(ctx, secretsWait)
+	defer cancel()
+	keys, errs = make([][]byte, len(v.cfg.Providers)), make([]error, len(v.cfg.Providers))
+	var asked sync.WaitGroup
+	for i, p := range v.cfg.Providers {
+		if p.holdsKey() && pick(i) {
+			asked.Go(func() { keys[i], errs[i] = p.key(ctx) })
+		}
+	}
+	asked.Wait()
+	return keys, errs
+}
+
+// Unenrolled tells whether the vault is unsealed and an exec or file provider is not known to open this root key at the next
+// start: see EnrolMissing.
+func (v *Vault) Unenrolled() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.root != nil && slices.ContainsFunc(v.missing(), func(lacks bool) bool { return lacks })
+}
+
+// missing tells of each provider whether it is to be enrolled. The caller holds mu.
+func (v *Vault) missing() []bool {
+	lacks := make([]bool, len(v.cfg.Providers))
+	for i, p := range v.cfg.Providers {
+		lacks[i] = p.holdsKey() && !v.enrolled[i]
+	}
+	return lacks
+}
+
+// setEnrolled notes which providers have a slot of the present root key: those that gave a secret, and where others is set
+// those of before. The caller holds op.
+func (v *Vault) setEnrolled(secrets [][]byte, others bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !others || v.enrolled == nil {
+		v.enrolled = make([]bool, len(v.cfg.Providers))
+	}
+	for i, secret := range secrets {
+		v.enrolled[i] = v.enrolled[i] || secret != nil
+	}
+}
+
+// EnrolMissing asks the exec and file providers that are not known to have a slot of the present root key, up to 35 s, and
+// writes the slots that lack, so that a provider that did not answer at a rotation or an unseal opens the node at its next
+// start. The error tells why one still has none; it is to be tried again. nil on a sealed vault.
+func (v *Vault) EnrolMissing(ctx context.Context) error {
+	v.mu.Lock()
+	lacks, sealed := v.missing(), v.root == nil
+	v.mu.Unlock()
+	if sealed {
+		return nil
+	}
+	secrets, errs := v.askKeys(ctx, func(i int) bool { return lacks[i] }) // not under op: a provider may take its time
+	defer wipe(secrets)
+	v.op.Lock()
+	defer v.op.Unlock()
+	if v.root == nil {
+		return nil
+	}
+	like, err := v.anySlot()
+	if err == nil {
+		key := v.root.copyKey() // the present one, which may be another than at the question
+		defer clear(key)
+		if !v.root.isCheck(like.Check) {
+			return fmt.Errorf("enrol unseal providers: %w: key files are of another root key", ErrDamaged)
+		}
+		if err = enrol(v.dir, secrets, key, like); err == nil {
+			v.setEnrolled(secrets, true)
+		}
+	}
+	if err = errors.Join(append(errs, err)...); err != nil {
+		return fmt.Errorf("enrol unseal providers: %w", err)
+	}
+	return nil
 }
 
 func wipe(keys [][]byte) {
@@ -266,9 +348,12 @@ func wipe(keys [][]byte) {
 	}
 }
 
-// enrol writes a slot for every secret that has none in dir. key is the root key that like, another slot, holds.
+// enrol writes a slot for every secret that has none in dir; a nil one is passed over. key is the root key that like, another slot, holds.
 func enrol(dir string, secrets [][]byte, key []byte, like *slot) error {
 	for _, secret := range secrets {
+		if secret == nil {
+			continue
+		}
 		name, kek := providerKeys(secret)
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			continue
@@ -292,7 +377,7 @@ func (v *Vault) AutoUnseal(ctx context.Context) (by string, err error) {
 	case v.root != nil:
 		return "", nil
 	}
-	for _, p := range v.cfg.Providers {
+	for i, p := range v.cfg.Providers {
 		if p.Kind == KindPeer || p.Kind == KindRecovery {
 			continue
 		}
@@ -301,6 +386,9 @@ func (v *Vault) AutoUnseal(ctx context.Context) (by string, err error) {
 			err = v.accept(key, s)
 		}
 		if err == nil {
+			v.mu.Lock()
+			v.enrolled[i] = true
+			v.mu.Unlock()
 			return p.Kind, nil
 		}
 		v.cfg.Log.Info("unseal provider did not open the keys", "provider", p.Kind, "error", err.Error())
@@ -326,7 +414,7 @@ func (v *Vault) ask(ctx context.Context, p Provider) (key []byte, s *slot, err e
 	clear(secret)
 	s, err = readSlot(filepath.Join(v.dir, name))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil, errors.New("its key is not enrolled here: unseal once with the recovery code")
+		return nil, nil, errors.New("its key is not enrolled here: unseal once by other means")
 	}
 	if err != nil {
 		return nil, nil, err
@@ -430,6 +518,7 @@ func (v *Vault) Close() error {
 	root := v.root
 	v.mu.Lock()
 	v.root, v.unsealed = nil, make(chan struct{})
+	clear(v.enrolled)
 	v.mu.Unlock()
 	return root.Close()
 }
