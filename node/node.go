@@ -71,7 +71,6 @@ type Node struct {
 
 	mu       sync.Mutex // guards opening and closing of member and engine
 	renewing bool       // under mu: the store is between two queues
-	rotating sync.Mutex // an operator rotates the root key
 	draining atomic.Bool
 	life     context.Context // ends with Stop
 	end      context.CancelFunc

@@ -31,8 +31,12 @@ type keyService struct{ *Node }
 // metaRotated is the name under which the book keeps when the root key was last rotated.
 const metaRotated = "root key rotated"
 
-// rotateWait is how long the command waits for members that are here.
-const rotateWait = 15 * time.Second
+// beginWait bounds what goes before the new key is taken, and readyWait what comes between that and the answer, so that it
+// is written well within the minute that the server and the command give it: a code that nobody saw opens nothing.
+const (
+	beginWait = 45 * time.Second
+	readyWait = 3 * time.Second
+)
 
 // Status implements service.Keys.
 func (n keyService) Status(context.Context) (service.KeyState, error) {
@@ -80,7 +84,8 @@ func missingKey(name string) string {
 	return fmt.Sprintf("start it, and admit it where it asks for the key in vain; or lock it out: ekiden cluster leave %s", name)
 }
 
-// Rotate implements service.Keys.
+// Rotate implements service.Keys. It does not wait for the rotation: the former code opens nothing here from begin on, so the
+// new one must be on its way.
 func (n keyService) Rotate(ctx context.Context, author string) (k service.KeyState, code string, err error) {
 	m, err := n.agree()
 	if err != nil {
@@ -91,10 +96,8 @@ func (n keyService) Rotate(ctx context.Context, author string) (k service.KeySta
 			return k, "", err
 		}
 	}
-	if !n.rotating.TryLock() {
-		return k, "", fmt.Errorf("%w: a rotation is under way", service.ErrRefused)
-	}
-	defer n.rotating.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, beginWait)
+	defer cancel()
 	if err := m.current(ctx); err != nil {
 		return k, "", err
 	}
@@ -102,12 +105,15 @@ func (n keyService) Rotate(ctx context.Context, author string) (k service.KeySta
 		return k, "", err
 	}
 	n.log.Warn("a new root key was drawn: the former recovery code opens nothing any more where a member holds the new one")
-	n.settle(ctx, m)
-	k, err = n.Status(ctx)
-	return k, code, err
+	m.poke()
+	if k, err = n.Status(ctx); err != nil {
+		n.log.Error("how far the rotation is cannot be told", "error", err) // the code is
+	}
+	return k, code, nil
 }
 
-// begin draws the next root key, tells the book and takes it. The code is of use from then on.
+// begin draws the next root key, tells the book and takes it, unless whoever asked is gone by then. The code is of use from
+// then on, and the former one opens nothing here.
 func (n keyService) begin(ctx context.Context, m *member, author string) (code string, err error) {
 	m.keys.Lock()
 	defer m.keys.Unlock()
@@ -128,12 +134,17 @@ func (n keyService) begin(ctx context.Context, m *member, author string) (code s
 	if _, err := m.command(ctx, next); err != nil {
 		return "", err
 	}
+	if ctx.Err() != nil { // nobody would see the code: the same command begins again
+		return "", fmt.Errorf("%w: the rotation was given up before the key was taken: %w", service.ErrRefused, ctx.Err())
+	}
 	if code, err = n.vault.Take(d); err != nil {
 		return "", fmt.Errorf("node: %w", err)
 	}
 	m.renewKeys()
 	// A code that was made must be shown, but only where its key is the one that the others will take.
-	_, err = m.command(context.WithoutCancel(ctx), &ledger.KeyReady{Signed: m.stamp(), Version: next.Version, Print: next.Print, Node: n.cfg.Node.Name})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyWait)
+	defer cancel()
+	_, err = m.command(ctx, &ledger.KeyReady{Signed: m.stamp(), Version: next.Version, Print: next.Print, Node: n.cfg.Node.Name})
 	if errors.Is(err, service.ErrConflict) {
 		return "", fmt.Errorf("%w: another member began a rotation at the same time", service.ErrRefused)
 	}
@@ -147,6 +158,11 @@ func (n keyService) mayBegin(m *member, t *unseal.Turn) error {
 	switch {
 	case t.Next != 0 && len(s.Holders()) > 0:
 		behind, what = s.Behind(t.Ready), "take its key"
+		if len(behind) == 0 {
+			return fmt.Errorf("%w: version %d of the root key is about to be in force; try again in a moment", service.ErrRefused, t.Next+1)
+		}
+	case t.Next != 0 && t.Holds():
+		return fmt.Errorf("%w: version %d of the root key was drawn here and is about to be in force; try again in a moment", service.ErrRefused, t.Next+1)
 	case t.Current == 0:
 		return nil
 	case t.Held < t.Current || t.Staged && t.Held == t.Current:
@@ -157,32 +173,6 @@ func (n keyService) mayBegin(m *member, t *unseal.Turn) error {
 	}
 	return fmt.Errorf("%w: a rotation is under way, and these members are still to %s: %s. Start them, or lock them out by \"ekiden cluster leave\"",
 		service.ErrRefused, what, strings.Join(behind, ", "))
-}
-
-// settle waits until the members that are here are through, or as long as a caller may be kept waiting.
-func (n keyService) settle(ctx context.Context, m *member) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotateWait)
-	defer cancel()
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
-	for {
-		m.poke()
-		t := m.turn()
-		k, err := n.Status(ctx)
-		if err != nil || t.Next == 0 && t.Step() == unseal.Rest && !busy(&k) || t.Next != 0 && len(k.Waiting) > 0 && !busy(&k) {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-look.C:
-		}
-	}
-}
-
-// busy tells whether a member that is here is still to do its part.
-func busy(k *service.KeyState) bool {
-	return slices.ContainsFunc(k.Members, func(h service.KeyHolder) bool { return h.Alive && (!h.Holds || k.Next == 0 && !h.Wrapped) })
 }
 
 // turn is what this member knows of the root key's versions.

@@ -117,9 +117,9 @@ type KeyHolder struct {
 // Keys are the root keys that the members share.
 type Keys interface {
 	Status(ctx context.Context) (KeyState, error)
-	// Rotate makes the next version and returns its recovery code, which nobody can be told again. It returns when the
-	// members that can be reached seal under it, or when others are still to take it: they are in Waiting. ErrRefused
-	// while a rotation is under way.
+	// Rotate makes the next version and returns its recovery code, which nobody can be told again, as soon as this node has
+	// taken the key: show it at once, for the former one opens nothing here any more. The rest goes on by itself, and Status
+	// tells how far it is. ErrRefused while a rotation is under way.
 	Rotate(ctx context.Context, author string) (k KeyState, code string, err error)
 }
 

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/cluster"
@@ -44,9 +46,9 @@ type clusterRotateCmd struct {
 func (clusterRotateCmd) Help() string {
 	return `Example: ekiden cluster rotate-keys
 
-Prints the new recovery code, this once. The members take the new key by themselves; it is in force when all hold it, and the
-former code opens nothing any more then. A member that is down is waited for: start it, or lock it out with "cluster leave". Who
-lost the code runs it again when the rotation is through.`
+Prints the new recovery code, this once, as soon as the node that is asked holds the new key, then waits up to 15 s for the members that
+are here. They take the key by themselves; it is in force when all hold it, and the former code opens nothing any more then. A member
+that is down is waited for: start it, or lock it out with "cluster leave". Who lost the code runs it again when the rotation is through.`
 }
 
 // Run rotates, or shows which version is in use.
@@ -72,14 +74,58 @@ func (c clusterRotateCmd) Run(a *app) error {
 	if a.json {
 		return printProto(a.out, r)
 	}
-	former := "opens nothing any more"
-	if r.Keys.GetNext() != 0 {
-		former = "opens only members that are still to take the new key"
-	}
-	if _, err := fmt.Fprintf(a.out, "recovery code: %s\nkeep it: the former one %s\n", printable(r.RecoveryCode), former); err != nil {
+	// At once: the node has the new key already, and nothing else knows the code.
+	if _, err := fmt.Fprintf(a.out, "recovery code: %s\n", printable(r.RecoveryCode)); err != nil {
 		return err
 	}
-	return printKeys(a, r.Keys)
+	k := settledKeys(a, cl, r.Keys)
+	former := "opens nothing any more"
+	if k.GetNext() != 0 {
+		former = "opens only members that are still to take the new key"
+	}
+	if _, err := fmt.Fprintf(a.out, "keep it: the former one %s\n", former); err != nil {
+		return err
+	}
+	return printKeys(a, k)
+}
+
+// How long, and how often, it is asked whether the members that are here are through with a rotation.
+const (
+	settleWait  = 15 * time.Second
+	settleEvery = 200 * time.Millisecond
+)
+
+// settledKeys waits until the members that are here are through with a rotation, or as long as a person may be kept waiting, and
+// returns how far it is then. The rotation goes on by itself, so an answer that does not come is no error.
+func settledKeys(a *app, cl adminpb.AdminServiceClient, k *adminpb.Keys) *adminpb.Keys {
+	ctx, cancel := context.WithTimeout(a.ctx, settleWait)
+	defer cancel()
+	look := time.NewTicker(settleEvery)
+	defer look.Stop()
+	for !keysSettled(k) {
+		select {
+		case <-ctx.Done():
+			return k
+		case <-look.C:
+		}
+		r, err := cl.GetKeys(ctx, &adminpb.GetKeysRequest{})
+		if err != nil {
+			fmt.Fprintln(a.err, "ekiden: warning: how far the rotation is cannot be told; it goes on by itself: see ekiden cluster rotate-keys --status")
+			return k
+		}
+		k = r.Keys
+	}
+	return k
+}
+
+// keysSettled tells whether no member that is here is still to do its part: the key is in force, or waits for others.
+func keysSettled(k *adminpb.Keys) bool {
+	for _, h := range k.GetMembers() {
+		if h.Alive && (!h.Holds || k.Next == 0 && !h.Wrapped) {
+			return false
+		}
+	}
+	return k.GetNext() == 0 || len(k.Waiting) > 0
 }
 
 func printKeys(a *app, k *adminpb.Keys) error {

@@ -23,6 +23,7 @@ type book struct {
 	removed     []string
 	noQuorum    bool
 	keysVersion uint32
+	rotation    *service.KeyState // what is told of it next, once
 	tokens      []service.Token
 }
 
@@ -216,6 +217,12 @@ func (c club) Admit(_ context.Context, node, _ string) error {
 }
 
 func (b *book) Status(context.Context) (service.KeyState, error) {
+	b.f.mu.Lock()
+	defer b.f.mu.Unlock()
+	if k := b.rotation; k != nil {
+		b.rotation = nil
+		return *k, nil
+	}
 	return service.KeyState{Version: b.keysVersion + 1, Members: []service.KeyHolder{{Name: "n1", Alive: true, Holds: true, Wrapped: true},
 		{Name: "n2", Alive: true, Holds: true}}}, nil
 }
@@ -223,6 +230,12 @@ func (b *book) Status(context.Context) (service.KeyState, error) {
 func (b *book) Rotate(context.Context, string) (service.KeyState, string, error) {
 	k := service.KeyState{Version: 1, Next: 2, Waiting: []service.Absent{{Name: "n2", For: time.Minute, Reason: "start it"}},
 		Members: []service.KeyHolder{{Name: "n1", Alive: true, Holds: true, Wrapped: true}, {Name: "n2"}, {Name: "n3", Alive: true}}}
+	later := k
+	later.Members = slices.Clone(k.Members)
+	later.Members[2].Holds = true
+	b.f.mu.Lock()
+	defer b.f.mu.Unlock()
+	b.rotation = &later
 	return k, "ABCD-EFGH", nil
 }
 
