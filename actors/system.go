@@ -154,7 +154,7 @@ func New(cfg Config) (*System, error) {
 	}
 	s.env.Defaults()
 	s.destinations = destination.NewRegistry(s.actors, s.dispatch, s.env, &destination.Shell{
-		Clock: cfg.Clock, Log: cfg.Log, Resolver: cfg.Resolver, Rules: cfg.Rules, Ask: s.sources.Ask, Context: ctx,
+		Clock: cfg.Clock, Log: cfg.Log, Resolver: cfg.Resolver, Rules: cfg.Rules, Ask: s.sources.Ask, Relimit: s.sources.Relimit, Context: ctx,
 		Lookups: make(chan struct{}, cfg.Lookups), Hook: cfg.OnDestination,
 	})
 	return s, nil

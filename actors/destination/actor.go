@@ -20,10 +20,11 @@ type Shell struct {
 	Log      *slog.Logger
 	Resolver protocol.Resolver
 	Rules    func() *shaping.Rules
-	Ask      func(source netip.Addr, a protocol.Ask) // hands an ask to a source
-	Context  context.Context                         // ends when the node gives up waiting
-	Lookups  chan struct{}                           // one token per resolution that may be under way
-	Hook     func(d mail.Domain, msg any)            // tests: called before each step; nil = none
+	Ask      func(source netip.Addr, a protocol.Ask)    // hands an ask to a source
+	Relimit  func(source netip.Addr, l *shaping.Limits) // tells a source of limits that may be new
+	Context  context.Context                            // ends when the node gives up waiting
+	Lookups  chan struct{}                              // one token per resolution that may be under way
+	Hook     func(d mail.Domain, msg any)               // tests: called before each step; nil = none
 }
 
 // voice is the protoactor shell of one destination's Machine.
@@ -99,6 +100,8 @@ func (v *voice) run(now time.Time, e *Effect) {
 		b.Asking(e.Shelf, e.Want)
 		v.shell.Ask(e.Source, protocol.Ask{Outbox: b, Shelf: e.Shelf, Want: e.Want, Route: e.Route, Key: e.Key,
 			Limits: e.Limits, Deadline: e.Deadline, Tenant: e.Tenant, Ahead: e.Ahead})
+	case EffectRelimit:
+		v.shell.Relimit(e.Source, e.Limits)
 	case EffectForget:
 		b.Forget()
 	case EffectDismiss:

@@ -51,6 +51,8 @@ type Machine struct {
 
 	// The way. A route is used until fresh passes, and meanwhile a new one is looked for; without a route nothing is asked.
 	resolving bool
+	changed   bool // rules may be others than those of the route
+	late      bool // … and were changed while it was looked for
 	route     mail.Route
 	key       string
 	limits    *shaping.Limits
@@ -98,6 +100,7 @@ const (
 	EffectResolve EffectKind = iota // find the route, answer with Resolved
 	EffectLoad                      // scan the disk, answer with Loaded
 	EffectAsk                       // send an Ask of Want sessions for Shelf to Source
+	EffectRelimit                   // tell Source of Limits that may be new
 	EffectForget                    // the asks' deadline has passed
 	EffectDismiss                   // settle up to N deliveries of Shelf (-1: that go to the domain's hosts) with Outcome
 	EffectSweep                     // fail up to N expired deliveries

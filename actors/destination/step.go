@@ -55,6 +55,7 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 			}
 		}
 		m.fresh, m.kinds = time.Time{}, nil
+		m.changed, m.late = true, m.resolving
 	case protocol.Restarted:
 		m.state = StateIdle
 	case protocol.Arrived, protocol.Ticked:
@@ -93,6 +94,8 @@ func (m *Machine) halt() ([]Effect, Plan) {
 
 func (m *Machine) onResolved(now time.Time, r *protocol.Resolved, v *View) {
 	m.resolving = false
+	late := m.late
+	m.late = false
 	switch r.Outcome.Result {
 	case mail.Failed:
 		m.dead, m.route, m.key = r.Outcome, mail.Route{}, ""
@@ -110,6 +113,29 @@ func (m *Machine) onResolved(now time.Time, r *protocol.Resolved, v *View) {
 		m.found, m.fresh = now, now.Add(routeLife)
 		if !r.Route.Until.IsZero() && r.Route.Until.Before(m.fresh) && r.Route.Until.After(now) {
 			m.fresh = r.Route.Until
+		}
+		if late { // once more: this may be by the rules of before
+			m.fresh = now
+		} else if m.changed {
+			m.relimit(v)
+		}
+	}
+}
+
+// relimit has new rules take effect: what a source said by the old ones is not true any more, and sources may have
+// connections that keep to them.
+func (m *Machine) relimit(v *View) {
+	m.changed = false
+	for i := range m.sources {
+		if o := &m.sources[i]; !o.failing {
+			*o = origin{addr: o.addr, lane: o.lane}
+		}
+	}
+	for i := range v.Shelves {
+		if s := &v.Shelves[i]; s.Sessions > 0 {
+			for _, a := range m.env.Sources(s.Pool) {
+				m.do(Effect{Kind: EffectRelimit, Source: a, Limits: m.limitsOf(s)})
+			}
 		}
 	}
 }

@@ -180,6 +180,8 @@ func message(t *testing.T, f []string, now time.Time) any {
 			r.Reason = protocol.ReasonRate
 		} else if len(f) > 3 && f[3] == "slots" {
 			r.Reason = protocol.ReasonSlots
+		} else if len(f) > 3 && f[3] == "daily_cap" {
+			r.Reason = protocol.ReasonDailyCap
 		}
 		return r
 	case "Troubled":
@@ -200,6 +202,8 @@ func show(e *Effect) string {
 			return fmt.Sprintf("ask %s for %d, ahead", e.Source, e.Want)
 		}
 		return fmt.Sprintf("ask %s for %d", e.Source, e.Want)
+	case EffectRelimit:
+		return fmt.Sprintf("tell %s of limits", e.Source)
 	case EffectForget:
 		return "forget asks"
 	case EffectDismiss:

@@ -97,6 +97,12 @@ type Loaded struct{ Err error }
 // Changed says that suspensions, gates, rules or sources are not what they were. Registry -> destination.
 type Changed struct{}
 
+// Relimited says that the rules of a receiver are not what they were, without asking for anything: connections that have
+// old figures may be of use to nobody who asks. Destination -> source.
+type Relimited struct {
+	Limits *shaping.Limits // immutable
+}
+
 // Reshared says that a node may have more or less than before of what it shares with others. Node -> source.
 type Reshared struct{}
 

@@ -55,6 +55,16 @@ func NewSources(system *actor.ActorSystem, threads actor.Dispatcher, cfg Config,
 // Ask hands an ask to a source.
 func (x *Sources) Ask(source netip.Addr, a protocol.Ask) { x.system.Root.Send(x.warden(source).pid, a) }
 
+// Relimit tells a source of a receiver's limits that may be new.
+func (x *Sources) Relimit(source netip.Addr, l *shaping.Limits) {
+	x.mu.Lock()
+	w := x.all[source]
+	x.mu.Unlock()
+	if w != nil {
+		x.system.Root.Send(w.pid, protocol.Relimited{Limits: l})
+	}
+}
+
 func (x *Sources) warden(source netip.Addr) *warden {
 	x.mu.Lock()
 	defer x.mu.Unlock()

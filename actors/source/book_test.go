@@ -249,6 +249,35 @@ func TestSettledBesideNewRules(t *testing.T) {
 	}
 }
 
+// TestRelimitedWithoutAnAsk: edited rules reach connections of a destination that has no need to ask for more.
+func TestRelimitedWithoutAnAsk(t *testing.T) {
+	b := newBook(10)
+	old := shaping.Limits{Receiver: "r", Connections: 2, Edition: 1}
+	edited := shaping.Limits{Receiver: "r", Connections: 2, Interval: 10 * time.Second, Edition: 2}
+	other := shaping.Limits{Receiver: "other", Connections: 2, Edition: 2}
+	x := &box{name: "a", waiting: 1000}
+	ss := started(b.Step(testStart, askFor(x, 2, &old, "k")))
+	if len(ss) != 2 {
+		t.Fatalf("%d connections", len(ss))
+	}
+	b.Step(testStart, protocol.Relimited{Limits: &old})
+	b.Step(testStart, protocol.Relimited{Limits: &other})
+	for _, s := range ss {
+		if s.quit.Load() {
+			t.Error("a connection ends for rules that are not others")
+		}
+	}
+	b.Step(testStart, protocol.Relimited{Limits: &edited})
+	for _, s := range ss {
+		if !s.quit.Load() {
+			t.Error("a connection keeps to figures that are in force no more")
+		}
+	}
+	if len(b.order) != 1 {
+		t.Error("a receiver was made that nobody asked for")
+	}
+}
+
 // TestOlderRulesAreNotGoneBackTo: while destinations look at edited rules one after the other, those that have not looked yet
 // do not put the old figures in force again.
 func TestOlderRulesAreNotGoneBackTo(t *testing.T) {

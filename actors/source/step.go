@@ -24,6 +24,11 @@ func (b *Book) Step(now time.Time, msg any) []Effect {
 		for _, r := range b.order {
 			b.tick(now, r)
 		}
+	case protocol.Relimited:
+		if r := b.by[msg.Limits.Receiver]; r != nil && r.named[msg.Limits.Kind.Name] != nil {
+			b.lane(now, msg.Limits)
+			b.dispatch(now, r)
+		}
 	case protocol.Reshared:
 		for _, r := range b.order {
 			for _, l := range r.lanes {
