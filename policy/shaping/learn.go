@@ -17,13 +17,13 @@ const (
 	cut        = 0.85             // of the pace, at an objection …
 	deepCut    = 0.5              // … at one soon after another
 	soon       = time.Minute      // …
-	hover      = 0.97             // of the ceiling: where the pace comes to rest
+	hover      = 0.98             // of the ceiling: where the pace comes to rest
 	comeBack   = time.Minute      // the gap to it shrinks to a third in that time
 	calm       = 10 * time.Minute // without an objection before the ceiling is tried
 	firstTry   = 0.004            // growth a minute, to begin with; doubles with every calm time
 	bestTry    = 0.2              // … and at most
 	reaction   = 3 * time.Second  // answers to what was under way when the pace was cut count once
-	breath     = 2 * time.Second  // in which no new messages are granted after an objection: what it counts must run out first …
+	breath     = 1 * time.Second  // in which no new messages are granted after an objection: what it counts must run out first …
 	hush       = 10 * time.Second // … and after the second in a row
 	leastPace  = 0.2              // messages a second: whoever objects to so few does not mean the pace
 	leastPart  = 10               // such a part of the pace is left to who goes at it, however much goes at a pace that is fixed

@@ -68,9 +68,9 @@ func TestPaceIsLearned(t *testing.T) {
 	m.Observe(now.Add(time.Second), slower(backoff), true, nil)
 	near(t, "pace after an answer to what was under way", m.Pace(), 17, 0.1)
 	run(&m, &now, 5*time.Minute, fine)
-	near(t, "pace after five minutes", m.Pace(), 0.97*20, 0.1)
+	near(t, "pace after five minutes", m.Pace(), hover*20, 0.1)
 	run(&m, &now, 4*time.Minute, fine)
-	near(t, "pace before the calm time is over", m.Pace(), 0.97*20, 0.1)
+	near(t, "pace before the calm time is over", m.Pace(), hover*20, 0.1)
 	run(&m, &now, 30*time.Minute, fine)
 	near(t, "pace half an hour later: the limit", m.Pace(), 20, 0.001)
 	if s, _ := m.State(); s != Open {
