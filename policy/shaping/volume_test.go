@@ -98,7 +98,7 @@ func TestPaceRestartsWithCare(t *testing.T) {
 	run(&m, &now, time.Minute, fine)
 	m.Observe(now, slower(&mail.Advice{Action: mail.ActBackoff}), true, nil)
 	run(&m, &now, 6*time.Minute, fine)
-	near(t, "pace in the evening", m.Pace(), 19.4, 0.1)
+	near(t, "pace in the evening", m.Pace(), hover*20, 0.1)
 	y := m.Remember(now)
 	now = now.Add(8 * time.Hour)
 	m.Grant(now, 1, nil)
