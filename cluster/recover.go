@@ -4,9 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
 
 	"github.com/hashicorp/raft"
+	"github.com/hashicorp/raft-wal/metadb"
 )
 
 // Remains is what a stopped member has on disk, for an operator who must decide which member the cluster goes on from:
@@ -23,40 +28,99 @@ type Remains struct {
 func Inspect(cfg Config) (Remains, error) {
 	r := Remains{}
 	err := withRemains(cfg, func(logs raftDisk, snaps raft.SnapshotStore, conf *raft.Config) error {
-		list, err := snaps.List()
+		members, newest, err := lastMembers(logs, snaps)
 		if err != nil {
 			return err
 		}
-		members := raft.Configuration{}
-		if len(list) > 0 {
-			r.Snapshot, r.Last, r.Term = list[0].Index, list[0].Index, list[0].Term
-			members = list[0].Configuration
-		}
-		r.Applied = cfg.Ledger.AppliedIndex()
-		first, err := logs.FirstIndex()
-		if err != nil {
-			return err
-		}
-		last, err := logs.LastIndex()
-		if err != nil {
-			return err
-		}
-		for i := max(first, 1); i <= last; i++ {
-			var l raft.Log
-			if err := logs.GetLog(i, &l); err != nil {
-				return err
-			}
-			if l.Type == raft.LogConfiguration {
-				members = raft.DecodeConfiguration(l.Data)
-			}
-			r.Last, r.Term = l.Index, l.Term
-		}
+		r.Applied, r.Snapshot, r.Last, r.Term = cfg.Ledger.AppliedIndex(), newest.snapshot, newest.index, newest.term
 		for _, s := range members.Servers {
 			r.Members = append(r.Members, Peer{string(s.ID), string(s.Address), s.Suffrage == raft.Voter})
 		}
 		return nil
 	})
 	return r, err
+}
+
+// newestEntry is how far a log and its snapshots go.
+type newestEntry struct{ snapshot, index, term uint64 }
+
+// lastMembers reads the last configuration that a log and its snapshots have, and how far they go.
+func lastMembers(logs raft.LogStore, snaps raft.SnapshotStore) (members raft.Configuration, n newestEntry, err error) {
+	list, err := snaps.List()
+	if err != nil {
+		return members, n, err
+	}
+	if len(list) > 0 {
+		n = newestEntry{list[0].Index, list[0].Index, list[0].Term}
+		members = list[0].Configuration
+	}
+	first, err := logs.FirstIndex()
+	if err != nil {
+		return members, n, err
+	}
+	last, err := logs.LastIndex()
+	if err != nil {
+		return members, n, err
+	}
+	for i := max(first, n.snapshot+1); i <= last; i++ {
+		var l raft.Log
+		if err := logs.GetLog(i, &l); err != nil {
+			return members, n, err
+		}
+		if l.Type == raft.LogConfiguration {
+			members = raft.DecodeConfiguration(l.Data)
+		}
+		n.index, n.term = l.Index, l.Term
+	}
+	return members, n, nil
+}
+
+// SeatAlone returns under which name the log in dir gives its only member a seat: "" where there is no log, where it knows
+// several members, and where a running process holds it.
+func SeatAlone(dir string) (name string, err error) {
+	held, err := inUse(dir)
+	if err != nil || held {
+		return "", err
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	logs, err := openDisk(dir, quiet)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, logs.Close()) }()
+	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, keepSnapshot, &raftLog{log: quiet})
+	if err != nil {
+		return "", fmt.Errorf("raft's snapshots: %w", err)
+	}
+	members, _, err := lastMembers(logs, snaps)
+	if err != nil {
+		return "", fmt.Errorf("seat in %s: %w", dir, err)
+	}
+	if len(members.Servers) == 1 && members.Servers[0].Suffrage == raft.Voter {
+		name = string(members.Servers[0].ID)
+	}
+	return name, nil
+}
+
+// inUse tells whether there is no log in dir to look at, or another process has it open. To open it then would wait for that
+// process without end.
+func inUse(dir string) (bool, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "log", metadb.FileName), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("raft's log: %w", err)
+	}
+	defer f.Close()
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("raft's log: %w", err)
+	}
+	return false, nil
 }
 
 // Recover makes the member of cfg, which must not be running, go on with the given members after a majority was lost for

@@ -70,7 +70,7 @@ func (n *Node) openMember(ctx context.Context) (err error) {
 		n.vault.Root().Enforce() // as far as this member knows: mindKeys looks again
 		m.box.Renew(n.vault.Root())
 	}
-	c := cluster.Config{Name: n.cfg.Node.Name, Dir: n.cfg.Node.Data + "/raft", Ledger: m.book, Box: m.box, Log: n.log,
+	c := cluster.Config{Name: n.cfg.Node.Name, Dir: n.raftDir(), Ledger: m.book, Box: m.box, Log: n.log,
 		Clock: n.clock, OnFail: n.bookFailed, Role: n.role()}
 	if n.wire != nil {
 		if err := m.openWire(&c); err != nil {

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin"
 	"github.com/ekiden-mta/ekiden/admin/gather"
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/cluster"
 	"github.com/ekiden-mta/ekiden/cluster/wire"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/internal/metrics"
@@ -82,16 +84,15 @@ type Node struct {
 type Options struct {
 	Version string
 	Log     *slog.Logger
-	// Code is called once with the recovery code at the first start: alone, before anything listens; by the member that
-	// founds a cluster, as soon as all of the first members are there.
+	// Code is called once with the recovery code at the first start: alone, by Start as soon as everything listens; by the
+	// member that founds a cluster, as soon as all of the first members are there.
 	Code func(code string)
 	// Adopting is called before each time that a takeover reads the queue, which waits for it and fails with it: read 1 is a
 	// look, from read 2 on mail is taken. nil = nobody is. Tests slow, or break, a takeover with it.
 	Adopting func(ctx context.Context, read int) error
 }
 
-// New checks cfg and prepares a node; nothing listens yet and nothing is opened but the keys. At the first start it
-// makes them.
+// New checks cfg and prepares a node; nothing listens yet and nothing is opened but the keys, where there are any.
 func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -115,6 +116,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 	if err := n.book.load(cfg.Settings, cfg.Node.SourceIPs); err != nil {
 		return nil, err
 	}
+	n.keepName()
 	if err := os.MkdirAll(cfg.Node.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("node: make data directory: %w", err)
 	}
@@ -126,6 +128,25 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 	}
 	return n, n.assembleFronts()
 }
+
+// keepName has a lone node go on under the name that its data directory knows it by, whatever it or its host is called now:
+// the agreement, the queue and all that was noted about sources are that name's.
+func (n *Node) keepName() {
+	if n.inCluster() {
+		return
+	}
+	name, err := cluster.SeatAlone(n.raftDir())
+	switch {
+	case err != nil: // told again, and in full, when it is opened
+		n.log.Warn("the data directory does not tell the node's name", "error", err)
+	case name != "" && name != n.cfg.Node.Name:
+		n.log.Warn(fmt.Sprintf("this data directory is that of the node %s: it goes on under that name, not as %s", name, n.cfg.Node.Name),
+			"data", n.cfg.Node.Data)
+		n.cfg.Node.Name = name
+	}
+}
+
+func (n *Node) raftDir() string { return filepath.Join(n.cfg.Node.Data, "raft") }
 
 // tell shows the recovery code, once.
 func (n *Node) tell(code string) {
@@ -150,7 +171,7 @@ func (n *Node) providers() []seal.Provider {
 	return providers
 }
 
-// openVault opens the keys. Alone it makes them at the first start; a member of a cluster gets them later: see formation.
+// openVault opens the keys. At the first start there are none: see makeKeys and, in a cluster, formation.
 func (n *Node) openVault(ctx context.Context) error {
 	v, err := seal.OpenVault(n.cfg.Node.Data, seal.Config{Providers: n.providers(), Loopback: n.cfg.OnLoopback(), Log: n.log})
 	if err != nil {
@@ -158,18 +179,6 @@ func (n *Node) openVault(ctx context.Context) error {
 	}
 	n.vault = v
 	if v.State() == seal.New {
-		if n.inCluster() {
-			return nil
-		}
-		code, err := v.Init(ctx)
-		var form *seal.ProviderError
-		switch {
-		case errors.As(err, &form):
-			return n.cfg.badKey(form.Index, form.Err)
-		case err != nil:
-			return fmt.Errorf("node: make keys: %w", err)
-		}
-		n.tell(code)
 		return nil
 	}
 	by, err := v.AutoUnseal(ctx)
@@ -181,6 +190,20 @@ func (n *Node) openVault(ctx context.Context) error {
 	default:
 		n.log.Warn("sealed: waiting for unseal", "error", err)
 	}
+	return nil
+}
+
+// makeKeys makes the keys of a lone node at its first start.
+func (n *Node) makeKeys(ctx context.Context) error {
+	code, err := n.vault.Init(ctx)
+	var form *seal.ProviderError
+	switch {
+	case errors.As(err, &form):
+		return n.cfg.badKey(form.Index, form.Err)
+	case err != nil:
+		return fmt.Errorf("node: make keys: %w", err)
+	}
+	n.tell(code)
 	return nil
 }
 
@@ -249,7 +272,8 @@ func (n *Node) loadCertificates() error {
 }
 
 // Start opens the listeners and, where the node has its keys, the engine. A sealed node listens as well: it says so. A
-// member of a cluster does not wait for the others.
+// member of a cluster does not wait for the others. Keys are made only where everything listens: a start that fails because an
+// address is taken uses up no recovery code.
 func (n *Node) Start(ctx context.Context) error {
 	n.door.shut(replySealed)
 	if err := n.http.Start(); err != nil {
@@ -260,6 +284,17 @@ func (n *Node) Start(ctx context.Context) error {
 			return err
 		}
 	}
+	early := n.vault.State() != seal.Unsealed
+	if early {
+		if err := n.listenSMTP(); err != nil {
+			return err
+		}
+	}
+	if n.vault.State() == seal.New && !n.inCluster() {
+		if err := n.makeKeys(ctx); err != nil {
+			return err
+		}
+	}
 	if n.vault.State() == seal.Unsealed {
 		if err := n.open(ctx); err != nil {
 			return err
@@ -267,10 +302,19 @@ func (n *Node) Start(ctx context.Context) error {
 	} else if n.inCluster() {
 		n.watchers.Go(func() { n.search(n.life) })
 	}
+	if !early {
+		if err := n.listenSMTP(); err != nil {
+			return err
+		}
+	}
+	n.watchers.Go(n.watch)
+	return nil
+}
+
+func (n *Node) listenSMTP() error {
 	if err := n.smtp.Start(); err != nil {
 		return fmt.Errorf("node: listen for smtp: %w", err)
 	}
-	n.watchers.Go(n.watch)
 	return nil
 }
 

@@ -110,8 +110,12 @@ func (n *Node) missing() service.Reason {
 		return service.Reason{Code: "lease", Detail: "a witness votes and takes no mail"}
 	case n.member.Load() != nil:
 		return service.Reason{Code: "lease", Detail: "the queue is being opened"}
-	case n.vault.State() == seal.New:
+	case n.vault.State() == seal.Unsealed:
+		return service.Reason{Code: "lease", Detail: "what the members agreed on is being opened"}
+	case n.vault.State() == seal.New && n.inCluster():
 		return service.Reason{Code: "sealed", Detail: "waiting for the first members of the cluster"}
+	case n.vault.State() == seal.New:
+		return service.Reason{Code: "sealed", Detail: "the keys are being made"}
 	}
 	return service.Reason{Code: "sealed", Detail: "waiting for unseal"}
 }
