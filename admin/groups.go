@@ -53,6 +53,10 @@ func (s *Server) stopGroup(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if err := service.Known(s.c.Services.Tenants, o.Tenant); err != nil { // it would stop nothing, and say that it had
+		s.refuse(w, r, err)
+		return
+	}
 	st, err := s.c.Services.Groups.Stop(r.Context(), service.GroupStop{Tenant: o.Tenant, Group: group,
 		RefuseIntake: o.RefuseIntake, HoldExpiry: o.HoldExpiry, Author: author})
 	if err != nil {

@@ -115,7 +115,14 @@ func (s *Server) suppress(w http.ResponseWriter, r *http.Request) {
 		e.Expires = time.Time(*in.Expires)
 	}
 	var err error
-	if e.Place, err = service.ParsePlace(in.List, in.Tenant, in.Filter); err == nil {
+	tenant := in.Tenant
+	if in.List != service.BlackBox {
+		tenant, err = service.Whose(s.c.Services.Tenants, tenant)
+	}
+	if err == nil {
+		e.Place, err = service.ParsePlace(in.List, tenant, in.Filter)
+	}
+	if err == nil {
 		err = service.CheckSuppression(e, now)
 	}
 	added := 0
@@ -131,15 +138,32 @@ func (s *Server) suppress(w http.ResponseWriter, r *http.Request) {
 	}{added})
 }
 
-// unsuppress serves DELETE /v1/suppressions?address=&list=&tenant=&filter=.
+// unsuppress serves DELETE /v1/suppressions?address=&list=&tenant=&filter=; or the same in a body, as POST takes it.
 func (s *Server) unsuppress(w http.ResponseWriter, r *http.Request) {
 	if s.c.Services.Suppressions == nil {
 		s.refuse(w, r, service.ErrNotYet)
 		return
 	}
 	v := r.URL.Query()
-	address := v.Get("address")
-	at, err := service.ParsePlace(v.Get("list"), v.Get("tenant"), v.Get("filter"))
+	in := suppressionJSON{Address: v.Get("address"), List: v.Get("list"), Tenant: v.Get("tenant"), Filter: v.Get("filter")}
+	if r.ContentLength != 0 {
+		if status, err := readJSON(r.Body, &in); err != nil {
+			problem(w, status, err.Error())
+			return
+		}
+	}
+	address := in.Address
+	var unknown error
+	if in.List != service.BlackBox {
+		tenant := in.Tenant
+		if tenant, unknown = service.Whose(s.c.Services.Tenants, tenant); unknown == nil {
+			in.Tenant = tenant
+		} // what is left of a tenant that is gone can be removed all the same
+	}
+	at, err := service.ParsePlace(in.List, in.Tenant, in.Filter)
+	if err != nil && unknown != nil {
+		err = unknown
+	}
 	if err == nil && (address == "" || len(address) > mail.MaxPathLine) {
 		err = fmt.Errorf("%w: an address is needed", service.ErrInvalid)
 	}
@@ -147,7 +171,9 @@ func (s *Server) unsuppress(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		removed, err = s.c.Services.Suppressions.Remove(r.Context(), at, []mail.Address{mail.Address(address)}, author)
 	}
-	if err == nil && removed == 0 {
+	if err == nil && removed == 0 && unknown != nil {
+		err = unknown
+	} else if err == nil && removed == 0 {
 		err = fmt.Errorf("%w on that list", service.ErrNotFound)
 	}
 	if err != nil {

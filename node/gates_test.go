@@ -187,7 +187,7 @@ func TestStopAndResume(t *testing.T) {
 // TestStopOfOneTenant: the gate of another tenant binds nobody here.
 func TestStopOfOneTenant(t *testing.T) {
 	sink := startReceiver(t, "127.0.0.1:0", nil)
-	r := newRig(t, to(sink), "")
+	r := newRigWith(t, to(sink), "", withTenant("bank"))
 	var st stopped
 	r.group("stop", "news", `{"tenant": "bank"}`, &st)
 	r.session().mustSend(text("X-Relay-Group: news\n"), "u@x.test")

@@ -29,7 +29,7 @@ func (n *Node) services() admin.Services {
 	return admin.Services{Node: nodeService{n}, Numbers: numberService{n}, Statistics: statisticsService{n}, Log: logService{n}, Groups: groupService{n},
 		Gates: gateService{n}, Settings: settingsService{n}, Suppressions: suppressionService{n}, DeliveryStops: suppressionService{n}, Members: memberService{n},
 		Keys: keyService{n}, Audit: auditService{n}, Jobs: jobService{n}, Reservations: reservationService{n}, Probes: probeService{n},
-		Replies: replyService{n}, Users: userService{n}, Tokens: tokenService{n}, Links: linkService{n}}
+		Replies: replyService{n}, Users: userService{n}, Tenants: tenantService{n}, Tokens: tokenService{n}, Links: linkService{n}}
 }
 
 // running returns the engine, or why there is none.

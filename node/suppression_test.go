@@ -9,7 +9,7 @@ import (
 // deliveries end as suppressed, and the books balance.
 func TestSuppressedGetsNothing(t *testing.T) {
 	sink := startReceiver(t, "127.0.0.1:0", nil)
-	r := newRig(t, to(sink), "")
+	r := newRigWith(t, to(sink), "", withTenant("another-tenant"))
 	suppress := func(address, list, tenant string) {
 		t.Helper()
 		body := map[string]any{"suppressions": []map[string]string{{"address": address, "list": list, "tenant": tenant, "reason": "test"}}}

@@ -194,6 +194,11 @@ func (n gateService) Suspend(ctx context.Context, s service.Suspension) error {
 			return err
 		}
 	}
+	if d.Receiver != "" {
+		if err := n.mustBeReceiver(d.Receiver); err != nil {
+			return err
+		}
+	}
 	d.Since, d.Until, d.Reason, d.Author, d.Node = n.clock.Now(), s.Until, s.Reason, s.Author, n.cfg.Node.Name
 	cmd, err := m.putSuspension(&d, ledger.Any)
 	if err != nil {
@@ -223,6 +228,25 @@ func (n *Node) mustBeSource(ip netip.Addr) error {
 	}
 	slices.Sort(known)
 	return fmt.Errorf("%w: %s is none of the sources %s", service.ErrInvalid, ip, strings.Join(known, ", "))
+}
+
+// mustBeReceiver refuses a name that no receiver has, as the log and the metrics call them: to suspend it would do nothing.
+func (n *Node) mustBeReceiver(name string) error {
+	for _, prefix := range [...]string{"mx:", "domain:", "route:"} {
+		if strings.HasPrefix(name, prefix) {
+			return nil
+		}
+	}
+	var known []string
+	for _, r := range n.book.now.Load().rules.All() {
+		if r.Name == name {
+			return nil
+		}
+		known = append(known, r.Name)
+	}
+	slices.Sort(known)
+	return fmt.Errorf("%w: there is no receiver %q; there are: %s; and mx:HOST, domain:DOMAIN and route:HOST:PORT as the log calls them",
+		service.ErrInvalid, name, strings.Join(slices.Compact(known), ", "))
 }
 
 // Unsuspend implements service.Gates.

@@ -97,14 +97,15 @@ func (n tokenService) CreateToken(ctx context.Context, t service.Token, author s
 	if err != nil {
 		return "", err
 	}
+	if t.Tenant, err = tenantService(n).Tenant(t.Tenant); err != nil {
+		return "", err
+	}
 	now := n.clock.Now()
 	switch ok, err := regexp.MatchString(`^[a-z0-9-]{1,64}$`, t.Name); {
 	case err != nil || !ok:
 		return "", fmt.Errorf("%w: name %q must be 1 to 64 of a-z, 0-9 and -", service.ErrInvalid, t.Name)
 	case t.Role != service.TokenViewer && t.Role != service.TokenAdministrator:
 		return "", fmt.Errorf("%w: role %q is none; allowed: viewer, administrator", service.ErrInvalid, t.Role)
-	case !n.hasTenant(t.Tenant):
-		return "", fmt.Errorf("%w: there is no tenant %q", service.ErrInvalid, t.Tenant)
 	case !t.Expires.IsZero() && !now.Before(t.Expires):
 		return "", fmt.Errorf("%w: it would have expired already", service.ErrInvalid)
 	case len(m.book.State().Objects(ledger.KindToken)) >= tokensMost:

@@ -41,6 +41,13 @@ func (h *handler) Suspend(ctx context.Context, req *adminpb.SuspendRequest) (*ad
 	if err != nil {
 		return nil, err
 	}
+	tenant := subject.Tenant
+	if subject.Kind == service.SubjectTenant {
+		tenant = subject.Value
+	}
+	if err := service.Known(h.s.Tenants, tenant); err != nil {
+		return nil, err
+	}
 	if len(req.Reason) > service.MaxReason {
 		return nil, fmt.Errorf("%w: the reason is longer than %d octets", service.ErrInvalid, service.MaxReason)
 	}

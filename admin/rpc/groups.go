@@ -19,6 +19,9 @@ func (h *handler) StopGroup(ctx context.Context, req *adminpb.StopGroupRequest) 
 	if err != nil {
 		return nil, err
 	}
+	if err := service.Known(h.s.Tenants, req.Tenant); err != nil { // it would stop nothing, and say that it had
+		return nil, err
+	}
 	st, err := h.s.Groups.Stop(ctx, service.GroupStop{Tenant: req.Tenant, Group: group,
 		RefuseIntake: req.RefuseIntake, HoldExpiry: req.HoldExpiry, Author: operator})
 	if err != nil {

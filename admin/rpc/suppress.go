@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -108,15 +109,22 @@ func (h *handler) Unsuppress(ctx context.Context, req *adminpb.UnsuppressRequest
 	if h.s.Suppressions == nil {
 		return nil, notYet("Unsuppress", "the replicated ledger")
 	}
-	at, err := service.ParsePlace(req.List, req.Tenant, req.Filter)
+	tenant, unknown := h.whose(req.List, req.Tenant)
+	if unknown != nil { // what is left of a tenant that is gone can be removed all the same
+		tenant = req.Tenant
+	}
+	at, err := service.ParsePlace(req.List, tenant, req.Filter)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(unknown, err)
 	}
 	list, err := addresses(req.Addresses)
 	if err != nil {
 		return nil, err
 	}
 	removed, err := h.s.Suppressions.Remove(ctx, at, list, operator)
+	if err == nil && removed == 0 {
+		err = unknown
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -129,14 +137,18 @@ func (h *handler) ResetErrors(ctx context.Context, req *adminpb.ResetErrorsReque
 	if h.s.Suppressions == nil {
 		return nil, notYet("ResetErrors", "the replicated ledger")
 	}
-	if req.Tenant == "" {
+	tenant, err := service.Whose(h.s.Tenants, req.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	if tenant == "" {
 		return nil, fmt.Errorf("%w: errors are counted for a tenant: its name is needed", service.ErrInvalid)
 	}
 	list, err := addresses(req.Addresses)
 	if err != nil {
 		return nil, err
 	}
-	n, err := h.s.Suppressions.Reset(ctx, req.Tenant, list, operator)
+	n, err := h.s.Suppressions.Reset(ctx, tenant, list, operator)
 	if err != nil {
 		return nil, err
 	}
@@ -183,11 +195,23 @@ func (h *handler) suppression(p, common *adminpb.Suppression) (service.Suppressi
 	if p.GetList() == service.BlackBox { // a row that says so means no tenant's
 		tenant = p.GetTenant()
 	}
-	s.Place, err = service.ParsePlace(first(p.GetList(), common.GetList()), tenant, first(p.GetFilter(), common.GetFilter()))
+	onList := first(p.GetList(), common.GetList())
+	if tenant, err = h.whose(onList, tenant); err != nil {
+		return s, err
+	}
+	s.Place, err = service.ParsePlace(onList, tenant, first(p.GetFilter(), common.GetFilter()))
 	if err != nil {
 		return s, err
 	}
 	return s, service.CheckSuppression(s, now)
+}
+
+// whose is the tenant whose list is meant: nobody's in particular of the black box.
+func (h *handler) whose(list, tenant string) (string, error) {
+	if list == service.BlackBox {
+		return tenant, nil
+	}
+	return service.Whose(h.s.Tenants, tenant)
 }
 
 // addresses takes what stands on a list as it is: it may have been listed under older rules.

@@ -17,11 +17,15 @@ func (h *handler) CreateToken(ctx context.Context, req *adminpb.CreateTokenReque
 	if p == nil {
 		return nil, fmt.Errorf("%w: token is missing", service.ErrInvalid)
 	}
-	text, err := h.s.Tokens.CreateToken(ctx, service.Token{Name: p.Name, Tenant: p.Tenant, Role: p.Role, User: p.User, Expires: instant(p.Expires)}, operator)
+	tenant, err := service.Whose(h.s.Tenants, p.Tenant)
 	if err != nil {
 		return nil, err
 	}
-	h.log.Warn("token made", "name", p.Name, "tenant", p.Tenant, "role", p.Role)
+	text, err := h.s.Tokens.CreateToken(ctx, service.Token{Name: p.Name, Tenant: tenant, Role: p.Role, User: p.User, Expires: instant(p.Expires)}, operator)
+	if err != nil {
+		return nil, err
+	}
+	h.log.Warn("token made", "name", p.Name, "tenant", tenant, "role", p.Role)
 	return &adminpb.CreateTokenResponse{Token: text}, nil
 }
 

@@ -53,6 +53,7 @@ type Services struct {
 	Probes        Probes
 	Replies       Replies
 	Users         Users
+	Tenants       Tenants // nil: whatever name is given is taken
 	Tokens        Tokens
 	Links         Links
 }

@@ -17,6 +17,30 @@ type User struct {
 	Zone          *time.Location
 }
 
+// Tenants are those of the settings in force.
+type Tenants interface {
+	// Tenant returns the tenant that is meant by name: of "" the only one, or that which is called default. ErrInvalid, with
+	// those there are, where there is none of that name, or none is named and several might be meant.
+	Tenant(name string) (string, error)
+}
+
+// Whose is the tenant that t says is meant by name; t may be nil.
+func Whose(t Tenants, name string) (string, error) {
+	if t == nil {
+		return name, nil
+	}
+	return t.Tenant(name)
+}
+
+// Known refuses the name of a tenant that t does not know; "" is nobody's, and t may be nil.
+func Known(t Tenants, name string) error {
+	if t == nil || name == "" {
+		return nil
+	}
+	_, err := t.Tenant(name)
+	return err
+}
+
 // Users are the API users in force, the same on every node.
 type Users interface {
 	// User returns the user of that name and the hash of its key.

@@ -22,6 +22,9 @@ const (
 // errSilent ends a command as failed after it has said everything itself.
 var errSilent = errors.New("failed")
 
+// errNoTime refuses a --for that ends at once.
+var errNoTime = badUsage(errors.New("--for must be longer than 0s"))
+
 // coded is an error with the exit code it means.
 type coded struct {
 	code int

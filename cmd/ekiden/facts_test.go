@@ -27,6 +27,19 @@ type book struct {
 	tokens      []service.Token
 }
 
+// estate is the tenants there are.
+type estate []string
+
+func (e estate) Tenant(name string) (string, error) {
+	if name == "" {
+		return settings.DefaultName, nil
+	}
+	if !slices.Contains(e, name) {
+		return "", fmt.Errorf("%w: there is no tenant %q; there are: %s", service.ErrInvalid, name, strings.Join(e, ", "))
+	}
+	return name, nil
+}
+
 // ring is the tokens of a book; the built-in tenant is the only one.
 type ring struct{ *book }
 
@@ -151,6 +164,9 @@ func (b *book) Remove(_ context.Context, at service.Place, list []mail.Address, 
 }
 
 func (b *book) Reset(_ context.Context, _ string, list []mail.Address, _ string) (int, error) {
+	if list[0] == "never@example.jp" {
+		return 0, nil
+	}
 	return len(list), nil
 }
 

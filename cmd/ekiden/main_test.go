@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 			b := &book{f: f}
 			front, err := admin.New(admin.Config{Address: "127.0.0.1:0", Token: scriptToken, Clock: &clock.Clock{},
 				Log: slog.New(slog.DiscardHandler), Services: admin.Services{Node: f, Numbers: f, Statistics: days{}, Log: f, Groups: f, Gates: f, Settings: b, Suppressions: b, DeliveryStops: b,
-					Members: club{b}, Keys: b, Audit: b, Replies: f, Tokens: ring{b}}})
+					Members: club{b}, Keys: b, Audit: b, Replies: f, Tenants: estate{"default", "shop", "third"}, Tokens: ring{b}}})
 			if err != nil {
 				return err
 			}

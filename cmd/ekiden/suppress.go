@@ -26,7 +26,7 @@ type suppressCmds struct {
 // placeFlags say on which list, for whose mail.
 type placeFlags struct {
 	List   string `help:"blocklist, unsubscribe, or blackbox: of all tenants." enum:"blocklist,unsubscribe,blackbox" default:"blocklist" placeholder:"LIST"`
-	Tenant string `help:"Whose mail; the black box has no tenant." default:"default" placeholder:"NAME"`
+	Tenant string `help:"Whose mail; needed where there are several tenants and none is called default. The black box has none." placeholder:"NAME"`
 	Filter string `help:"With unsubscribe: only the mail of this filter." placeholder:"NAME"`
 }
 
@@ -36,6 +36,14 @@ func (f placeFlags) tenant() string {
 		return ""
 	}
 	return f.Tenant
+}
+
+// of says whose something is, where that was asked for.
+func of(tenant string) string {
+	if tenant == "" {
+		return ""
+	}
+	return " of tenant " + strconv.Quote(tenant)
 }
 
 type suppressListCmd struct {
@@ -108,9 +116,9 @@ func (c suppressListCmd) each(a *app, cl adminpb.AdminServiceClient, show func(*
 type suppressAddCmd struct {
 	serverFlags
 	placeFlags
-	Address []string      `arg:"" help:"Addresses."`
-	Reason  string        `help:"Why; shown in the list." placeholder:"TEXT"`
-	For     time.Duration `help:"End it by itself after this time." placeholder:"720h"`
+	Address []string       `arg:"" help:"Addresses."`
+	Reason  string         `help:"Why; shown in the list." placeholder:"TEXT"`
+	For     *time.Duration `help:"End it by itself after this time." placeholder:"720h"`
 }
 
 func (suppressAddCmd) Help() string {
@@ -124,11 +132,11 @@ func (c suppressAddCmd) Run(a *app) error {
 		return err
 	}
 	var expires *timestamppb.Timestamp
-	switch {
-	case c.For < 0:
-		return badUsage(errors.New("--for must be longer than 0s"))
-	case c.For > 0:
-		expires = timestamppb.New(clock.Wall().Add(c.For))
+	if c.For != nil {
+		if *c.For <= 0 {
+			return errNoTime
+		}
+		expires = timestamppb.New(clock.Wall().Add(*c.For))
 	}
 	req := &adminpb.SuppressRequest{}
 	for _, address := range c.Address {
@@ -165,7 +173,7 @@ func (c suppressRemoveCmd) Run(a *app) error {
 		return err
 	}
 	if r.Removed == 0 {
-		return fmt.Errorf("none of them stands on the list %s of %s", c.List, strconv.Quote(c.tenant()))
+		return fmt.Errorf("none of them stands on the list %s%s", c.List, of(c.tenant()))
 	}
 	if a.json {
 		return printProto(a.out, r)
@@ -177,7 +185,7 @@ func (c suppressRemoveCmd) Run(a *app) error {
 type suppressResetCmd struct {
 	serverFlags
 	Address []string `arg:"" help:"Addresses."`
-	Tenant  string   `help:"Whose count." default:"default" placeholder:"NAME"`
+	Tenant  string   `help:"Whose count; needed where there are several tenants and none is called default." placeholder:"NAME"`
 }
 
 func (suppressResetCmd) Help() string { return "Example: ekiden suppress reset user@example.jp" }
@@ -191,6 +199,9 @@ func (c suppressResetCmd) Run(a *app) error {
 	r, err := cl.ResetErrors(a.ctx, &adminpb.ResetErrorsRequest{Addresses: c.Address, Tenant: c.Tenant})
 	if err != nil {
 		return err
+	}
+	if r.Reset_ == 0 {
+		return fmt.Errorf("no errors are counted against them%s", of(c.Tenant))
 	}
 	if a.json {
 		return printProto(a.out, r)

@@ -38,9 +38,9 @@ func (f subjectFlags) subject() (*adminpb.Subject, error) {
 type suspendCmd struct {
 	serverFlags
 	subjectFlags
-	For    time.Duration `help:"End it by itself after this time; without, it lasts until it is lifted." placeholder:"1h"`
-	Reason string        `help:"Why; shown to whoever asks what a mail waits for." placeholder:"TEXT"`
-	List   bool          `help:"List what is suspended, by whom or by which rule, and what receivers block."`
+	For    *time.Duration `help:"End it by itself after this time; without, it lasts until it is lifted." placeholder:"1h"`
+	Reason string         `help:"Why; shown to whoever asks what a mail waits for." placeholder:"TEXT"`
+	List   bool           `help:"List what is suspended, by whom or by which rule, and what receivers block."`
 }
 
 func (suspendCmd) Help() string {
@@ -78,11 +78,11 @@ func (c suspendCmd) Run(a *app) error {
 		return err
 	}
 	req := &adminpb.SuspendRequest{Subject: subject, Reason: c.Reason}
-	if c.For < 0 {
-		return badUsage(errors.New("--for must be longer than 0s"))
-	}
-	if c.For > 0 {
-		req.For = durationpb.New(c.For)
+	if c.For != nil {
+		if *c.For <= 0 {
+			return errNoTime
+		}
+		req.For = durationpb.New(*c.For)
 	}
 	r, err := cl.Suspend(a.ctx, req)
 	if err != nil {

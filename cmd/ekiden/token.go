@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -19,11 +18,11 @@ type tokenCmds struct {
 
 type tokenCreateCmd struct {
 	serverFlags
-	Name   string        `arg:"" help:"Name of the token: a-z, 0-9 and -."`
-	Role   string        `help:"viewer, or administrator: may also change." enum:"viewer,administrator" default:"viewer" placeholder:"ROLE"`
-	Tenant string        `help:"Whose data it reads." default:"default" placeholder:"NAME"`
-	User   string        `help:"API user of the tenant: the token reads only what that user handed over." placeholder:"NAME"`
-	For    time.Duration `help:"End it by itself after this time." placeholder:"2160h"`
+	Name   string         `arg:"" help:"Name of the token: a-z, 0-9 and -."`
+	Role   string         `help:"viewer, or administrator: may also change." enum:"viewer,administrator" default:"viewer" placeholder:"ROLE"`
+	Tenant string         `help:"Whose data it reads; needed where there are several tenants and none is called default." placeholder:"NAME"`
+	User   string         `help:"API user of the tenant: the token reads only what that user handed over." placeholder:"NAME"`
+	For    *time.Duration `help:"End it by itself after this time." placeholder:"2160h"`
 }
 
 func (tokenCreateCmd) Help() string {
@@ -37,11 +36,11 @@ func (c tokenCreateCmd) Run(a *app) error {
 		return err
 	}
 	t := &adminpb.Token{Name: c.Name, Role: c.Role, Tenant: c.Tenant, User: c.User}
-	switch {
-	case c.For < 0:
-		return badUsage(errors.New("--for must be longer than 0s"))
-	case c.For > 0:
-		t.Expires = timestamppb.New(clock.Wall().Add(c.For))
+	if c.For != nil {
+		if *c.For <= 0 {
+			return errNoTime
+		}
+		t.Expires = timestamppb.New(clock.Wall().Add(*c.For))
 	}
 	r, err := cl.CreateToken(a.ctx, &adminpb.CreateTokenRequest{Token: t})
 	if err != nil {
