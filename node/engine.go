@@ -37,8 +37,8 @@ type engine struct {
 	bounces *bouncer
 	hooks   *webhook.Poster
 
-	senders  *standing.Book     // how those of mail stand in the DNS
-	resolver *delivery.Resolver // for probes, beside the actors'
+	senders  *standing.Book // how those of mail stand in the DNS
+	resolver *routing       // of probes as of the actors
 	courier  *delivery.Courier
 
 	notes   *notebook // what sources learned
@@ -223,8 +223,9 @@ func (n *Node) assembleEngine(e *engine) error {
 	return n.keepCertificate(e)
 }
 
-func (n *Node) assembleDelivery(e *engine) (*delivery.Resolver, *delivery.Courier, error) {
-	routes, err := n.cfg.Delivery.routes()
+func (n *Node) assembleDelivery(e *engine) (*routing, *delivery.Courier, error) {
+	file := n.deliveryConfig()
+	routes, err := file.routes()
 	if err != nil {
 		return nil, nil, fmt.Errorf("node: delivery.%w", err)
 	}
@@ -235,7 +236,9 @@ func (n *Node) assembleDelivery(e *engine) (*delivery.Resolver, *delivery.Courie
 	courier := delivery.New(delivery.Config{DNS: names, Clock: n.clock, Log: n.log, Notify: n.connected(&e.network),
 		Guard:   delivery.NewGuard(n.cfg.Delivery.AllowPrivate, n.ownAddresses()),
 		Session: smtpc.Config{Helo: n.cfg.Helo(), Clock: n.clock, Classify: n.classify, Sender: n.sender(e.ring.Index)}})
-	return &delivery.Resolver{Routes: routes, DNS: names, Port: uint16(n.cfg.Delivery.Port), Clock: n.clock}, courier, nil
+	where := &routing{}
+	where.now.Store(&delivery.Resolver{Routes: routes, DNS: names, Port: uint16(file.Port), Clock: n.clock})
+	return where, courier, nil
 }
 
 // ownAddresses are the SMTP listeners with a fixed address: mail must not be handed to ourselves (threat T14).

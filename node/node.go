@@ -70,6 +70,7 @@ type Node struct {
 	restored     atomic.Pointer[string] // that this process gave the queue of an old data directory up
 	code         func(string)
 	adopting     func(ctx context.Context, read int) error
+	routed       atomic.Pointer[DeliveryConfig] // since a reload; nil = that of cfg
 
 	mu       sync.Mutex // guards opening and closing of member and engine
 	renewing bool       // under mu: the store is between two queues
@@ -378,16 +379,6 @@ func (n *Node) Ready() Ready {
 		state = StateUnsealed
 	}
 	return Ready{Name: s.Name, SMTP: s.SMTP, HTTP: s.HTTP, State: state}
-}
-
-// Reload rereads certificates; what cannot be read keeps its old state and is reported. Settings are the members', and
-// change by "ekiden apply".
-func (n *Node) Reload() error {
-	err := n.loadCertificates()
-	if n.wire != nil {
-		err = errors.Join(err, n.wire.Reload())
-	}
-	return err
 }
 
 // settingsChanged lets the engine act on new settings.

@@ -33,7 +33,8 @@ type serveCmd struct {
 func (serveCmd) Help() string {
 	return "Example: ekiden serve --data ./ekiden-data --smtp 127.0.0.1:2525\n\n" +
 		"Prints one line when it serves; logs are JSON on standard error. SIGTERM stops gracefully, a second one at once; " +
-		"SIGHUP rereads certificates and checks the node file."
+		"SIGHUP rereads certificates and the node file: log.level, delivery.routes and delivery.port count at once, and the log " +
+		"names what waits for a restart."
 }
 
 // engine is a node as serve drives it: *node.Node.
@@ -41,7 +42,7 @@ type engine interface {
 	Start(ctx context.Context) error
 	Ready() node.Ready
 	Stop(ctx context.Context) error
-	Reload() error
+	Reload(node.Config) (waiting []string, err error)
 }
 
 // Run serves until a signal ends it.
@@ -51,11 +52,13 @@ func (c serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: logLevel(cfg.Log.Level)}))
+	level := &slog.LevelVar{}
+	level.Set(logLevel(cfg.Log.Level))
+	log := slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	s := &server{app: a, log: log, file: c.Config, signals: signals}
+	s := &server{app: a, log: log, level: level, reread: c.config, signals: signals}
 	err = s.start(func(ctx context.Context) (engine, error) {
 		return node.New(ctx, cfg, node.Options{Version: version.String(), Log: log, Code: s.keep})
 	})
@@ -88,7 +91,8 @@ type server struct {
 	*app
 	log     *slog.Logger
 	engine  engine
-	file    string // node file, "" = none
+	level   *slog.LevelVar              // of log
+	reread  func() (node.Config, error) // the node file under the flags
 	signals <-chan os.Signal
 
 	mu   sync.Mutex
@@ -195,18 +199,19 @@ func (s *server) serve() error {
 
 // reload rereads what may change; a file with a mistake changes nothing.
 func (s *server) reload() {
-	if s.file != "" {
-		cfg, err := node.ReadConfig(s.file)
-		if err == nil {
-			err = cfg.Validate()
-		}
-		if err != nil {
-			s.log.Error("node file not reread", "error", err)
-			return
-		}
+	cfg, err := s.reread()
+	if err != nil {
+		s.log.Error("node file not reread", "error", err)
+		return
 	}
-	if err := s.engine.Reload(); err != nil {
+	waiting, err := s.engine.Reload(cfg)
+	if err != nil {
 		s.log.Error("reload failed", "error", err)
+		return
+	}
+	s.level.Set(logLevel(cfg.Log.Level))
+	if len(waiting) > 0 {
+		s.log.Warn("reloaded; what else was changed counts from the next start on", "waiting", waiting)
 		return
 	}
 	s.log.Info("reloaded")

@@ -47,12 +47,15 @@ func (f *fakeEngine) Stop(ctx context.Context) error {
 	return nil
 }
 
-func (f *fakeEngine) Reload() error { f.reloads++; return nil }
+func (f *fakeEngine) Reload(node.Config) ([]string, error) {
+	f.reloads++
+	return []string{"smtp.listeners"}, nil
+}
 
 func newServer(f *fakeEngine) (*server, chan os.Signal, *strings.Builder) {
 	signals, out := make(chan os.Signal, 4), &strings.Builder{}
 	return &server{app: &app{stdio: stdio{strings.NewReader(""), out, out}, ctx: context.Background()},
-		log: slog.New(slog.DiscardHandler), signals: signals, engine: f}, signals, out
+		log: slog.New(slog.DiscardHandler), level: &slog.LevelVar{}, signals: signals, engine: f}, signals, out
 }
 
 func opening(f *fakeEngine) func(context.Context) (engine, error) {
@@ -89,7 +92,13 @@ func TestCodeIsToldEvenWhenTheStartFails(t *testing.T) {
 func TestSignals(t *testing.T) {
 	t.Run("reload, then a graceful end", func(t *testing.T) {
 		f := &fakeEngine{}
-		s, signals, _ := newServer(f)
+		s, signals, out := newServer(f)
+		s.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: s.level}))
+		s.reread = func() (node.Config, error) {
+			cfg := node.DefaultConfig()
+			cfg.Log.Level = "warn"
+			return cfg, nil
+		}
 		if err := s.start(opening(f)); err != nil {
 			t.Fatal(err)
 		}
@@ -97,6 +106,9 @@ func TestSignals(t *testing.T) {
 		signals <- syscall.SIGTERM
 		if err := s.serve(); err != nil || f.reloads != 1 || f.stops != 1 {
 			t.Errorf("got %v, %d reloads, %d stops", err, f.reloads, f.stops)
+		}
+		if log := out.String(); s.level.Level() != slog.LevelWarn || !strings.Contains(log, "waiting=[smtp.listeners]") {
+			t.Errorf("level %v, log:\n%s", s.level.Level(), log)
 		}
 	})
 	t.Run("a second one ends at once", func(t *testing.T) {
