@@ -122,24 +122,6 @@ func (m *Machine) onResolved(now time.Time, r *protocol.Resolved, v *View) {
 	}
 }
 
-// relimit has new rules take effect: what a source said by the old ones is not true any more, and sources may have
-// connections that keep to them.
-func (m *Machine) relimit(v *View) {
-	m.changed = false
-	for i := range m.sources {
-		if o := &m.sources[i]; !o.failing {
-			*o = origin{addr: o.addr, lane: o.lane}
-		}
-	}
-	for i := range v.Shelves {
-		if s := &v.Shelves[i]; s.Sessions > 0 {
-			for _, a := range m.env.Sources(s.Pool) {
-				m.do(Effect{Kind: EffectRelimit, Source: a, Limits: m.limitsOf(s)})
-			}
-		}
-	}
-}
-
 // onTroubled backs off from the source that could not connect. When no candidate is left, what is due is deferred with
 // the reason: that was the attempt.
 func (m *Machine) onTroubled(now time.Time, t *protocol.Troubled, v *View) {
