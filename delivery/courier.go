@@ -143,10 +143,13 @@ func (c *Courier) carry(ctx context.Context, t Trip, w Work, s *smtpc.Session, a
 	return Report{Connected: true, Outcome: r.Outcome, Messages: r.Messages}
 }
 
+// refuseWait is how long hopeless mail is waited for: whoever has a pace gives none to those that do not wait.
+const refuseWait = time.Second
+
 // refuseAll settles what w gives with a final outcome, as far as one connection would have carried it.
 func (c *Courier) refuseAll(ctx context.Context, t Trip, w Work, o mail.Outcome) (n int) {
 	for ; (t.PerConnection <= 0 || n < t.PerConnection) && ctx.Err() == nil; n++ {
-		j := w.Next(0)
+		j := w.Next(refuseWait)
 		if j == nil {
 			break
 		}

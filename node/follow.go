@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
 	"github.com/ekiden-mta/ekiden/cluster/replica"
@@ -55,7 +56,17 @@ func (e *engine) waits(m *member, v ledger.Lineage) bool {
 
 // goesTo is the member that the queue v, which is this one's, has to go to; "" = it is taken in here.
 func (e *engine) goesTo(m *member, v ledger.Lineage) string {
-	if x, ok := m.wentTo(v.Lineage); ok && x.Owner != v.Owner {
+	x, ok := m.wentTo(v.Lineage)
+	if !ok {
+		return ""
+	}
+	return follows(v, x, m.sees)
+}
+
+// follows is goesTo, where what was taken of v lies in x: a queue that has neither an owner nor a standby that lives is not
+// waited for, or v would come back and go there again for as long as they are away.
+func follows(v, x ledger.Lineage, alive func(string) bool) string {
+	if x.Owner != v.Owner && (alive(x.Owner) || slices.ContainsFunc(x.Standbys, func(s ledger.Standby) bool { return s.Full && alive(s.Node) })) {
 		return x.Owner
 	}
 	return ""

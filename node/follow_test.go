@@ -148,3 +148,28 @@ func TestNextTry(t *testing.T) {
 		}
 	}
 }
+
+// TestFollows: a queue follows its part to who has that, or will have it, and to nobody else.
+func TestFollows(t *testing.T) {
+	full, part := ledger.Standby{Node: "n3", Full: true}, ledger.Standby{Node: "n3"}
+	for _, row := range []struct {
+		name  string
+		owner string // of the queue its part lies in
+		by    []ledger.Standby
+		alive string
+		to    string
+	}{
+		{"the owner lives", "n2", nil, "n2", "n2"},
+		{"it has the same owner", "n1", nil, "n2", ""},
+		{"the owner is gone, and a standby takes its place", "n2", []ledger.Standby{full}, "n3", "n2"},
+		{"the owner is gone, and so is its standby", "n2", []ledger.Standby{full}, "n4", ""},
+		{"the owner is gone, and nobody has all of its queue", "n2", []ledger.Standby{part}, "n3", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			v, x := ledger.Lineage{Owner: "n1"}, ledger.Lineage{Owner: row.owner, Standbys: row.by}
+			if to := follows(v, x, func(name string) bool { return name == row.alive }); to != row.to {
+				t.Errorf("goes to %q, want %q", to, row.to)
+			}
+		})
+	}
+}

@@ -345,7 +345,7 @@ func (n *Node) purge(e *engine) error {
 		keep.Tenants[t.Name] = now.AddDate(0, 0, -t.RetentionDays)
 	}
 	keep.Before = now.AddDate(0, 0, -days)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(n.life, time.Minute)
 	defer cancel()
 	start := clock.Wall()
 	if err := e.store.Purge(ctx, keep); err != nil {

@@ -290,7 +290,7 @@ func (b *Book) renew(now time.Time, s *Session, l *lane, block bool) (Verdict, t
 	}
 	s.giveUp(now)
 	want, pace := b.cfg.Quantum, shaping.Lower(l.to.control.Pace(), l.pace())
-	if pace > 0 && !block { // whoever waits is told a moment, and who does not wait would not come then
+	if !block && l.to.control.Binds(now) { // whoever waits is told a moment, and who does not wait would not come then
 		return Hold, now, false
 	}
 	if pace > 0 { // who sends at a pace holds little, so that the others have their share

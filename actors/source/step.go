@@ -25,9 +25,11 @@ func (b *Book) Step(now time.Time, msg any) []Effect {
 			b.tick(now, r)
 		}
 	case protocol.Relimited:
-		if r := b.by[msg.Limits.Receiver]; r != nil && r.named[msg.Limits.Kind.Name] != nil {
-			b.lane(now, msg.Limits)
-			b.dispatch(now, r)
+		if r := b.by[msg.Limits.Receiver]; r != nil {
+			if l := r.named[msg.Limits.Kind.Name]; l != nil && l.limits.Edition < msg.Limits.Edition {
+				b.lane(now, msg.Limits)
+				b.dispatch(now, r)
+			}
 		}
 	case protocol.Reshared:
 		for _, r := range b.order {

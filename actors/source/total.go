@@ -223,7 +223,7 @@ func (b *Book) keepShare(l *lane) {
 	name := l.limits.Lane()
 	var list []*Session
 	for _, id := range slices.Sorted(maps.Keys(b.live)) {
-		if s := b.live[id]; s.total == name && !s.quit.Load() {
+		if s := b.live[id]; s.total == name && !s.surplus {
 			list = append(list, s)
 		}
 	}
@@ -237,8 +237,12 @@ func (b *Book) keepShare(l *lane) {
 	}
 }
 
+// working puts sessions in the order in which they go: those that end in any case, those without work, the others.
 func working(s *Session) int {
-	if s.box == nil || s.queued {
+	switch {
+	case s.quit.Load():
+		return -1
+	case s.box == nil || s.queued:
 		return 0
 	}
 	return 1
