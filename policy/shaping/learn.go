@@ -23,8 +23,7 @@ const (
 	firstTry   = 0.004            // growth a minute, to begin with; doubles with every calm time
 	bestTry    = 0.2              // … and at most
 	reaction   = 3 * time.Second  // answers to what was under way when the pace was cut count once
-	breath     = 1 * time.Second  // in which no new messages are granted after an objection: what it counts must run out first …
-	hush       = 10 * time.Second // … and after the second in a row
+	hush       = 10 * time.Second // in which no new messages are granted after the second objection in a row: what it counts must run out first
 	leastPace  = 0.2              // messages a second: whoever objects to so few does not mean the pace
 	leastPart  = 10               // such a part of the pace is left to who goes at it, however much goes at a pace that is fixed
 	mostPace   = 10_000           // a pace that binds nobody
@@ -445,13 +444,9 @@ func (m *Machine) object(now time.Time, o *mail.Outcome, learn bool) {
 	case m.messages.size == 0:
 	case m.k.exhausted(): // its pace is silence enough
 		m.messages.level, m.least.level = 0, 0
-	case m.k.objected.After(before):
-		quiet := breath
-		if m.k.struck > 1 {
-			quiet = hush
-		}
-		m.messages.silence(quiet)
-		m.least.silence(quiet)
+	case m.k.struck > 1 && m.k.objected.After(before):
+		m.messages.silence(hush)
+		m.least.silence(hush)
 	}
 }
 

@@ -63,7 +63,6 @@ func TestSilenceEnds(t *testing.T) {
 		advice   []*mail.Advice // four seconds apart
 		from, to time.Duration  // after the last, when the next message is granted
 	}{
-		{"one objection", []*mail.Advice{backoff}, breath, breath + time.Second},
 		{"two objections", []*mail.Advice{backoff, backoff}, hush, hush + time.Second},
 		{"three objections", []*mail.Advice{backoff, backoff, backoff}, hush, trickle},
 		{"four objections", []*mail.Advice{backoff, backoff, backoff, backoff}, trickle, 2 * trickle},
