@@ -3,7 +3,6 @@ package node_test
 import (
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,12 +45,7 @@ func startTrio(t *testing.T, delivery, settings, witness string, edit ...func(st
 	}
 	var at []string
 	for range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		at = append(at, l.Addr().String())
-		l.Close()
+		at = append(at, spare(t))
 	}
 	var trio []*rig
 	var starting sync.WaitGroup
@@ -83,6 +77,9 @@ cluster: {address: "%s", join: ["%s"], expect: 3, standbys: 1, tls: {ca: "%[4]s/
 		starting.Go(r.start)
 	}
 	starting.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
 	return trio
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -71,6 +72,21 @@ testing: {enabled: true}
 // to routes all mail to one receiver.
 func to(r *receiver) string {
 	return fmt.Sprintf("delivery: {allow_private: true, routes: [{domain: '*', to: '%s'}]}\n", r.Addr())
+}
+
+// spare returns a loopback address on which nothing listens. Its port lies below the ones that the kernel gives to whoever
+// asks for any, so that nobody gets it by chance before the test uses it, or while its member is down.
+func spare(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		at := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		if l, err := net.Listen("tcp", at); err == nil {
+			l.Close()
+			return at
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 func (r *rig) start() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -223,14 +222,8 @@ func TestRotateKeysNotKept(t *testing.T) {
 // lockedOut tells whether a member that was removed, with its certificate and its disk, is told nothing by another.
 func (r *rig) lockedOut(by *rig) {
 	r.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		r.Fatal(err)
-	}
-	at := l.Addr().String()
-	l.Close()
 	c := r.cfg.Cluster.TLS
-	w, err := wire.Listen(wire.Config{Name: r.cfg.Node.Name, Address: at, CA: c.CA, Cert: c.Cert, Key: c.Key})
+	w, err := wire.Listen(wire.Config{Name: r.cfg.Node.Name, Address: spare(r.T), CA: c.CA, Cert: c.Cert, Key: c.Key})
 	if err != nil {
 		r.Fatal(err)
 	}

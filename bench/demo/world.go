@@ -2,9 +2,10 @@ package demo
 
 import (
 	"fmt"
-	"net"
+	"math/rand/v2"
 	"strings"
 
+	"github.com/ekiden-mta/ekiden/bench/engine"
 	"github.com/ekiden-mta/ekiden/bench/sink"
 )
 
@@ -87,12 +88,10 @@ func world() (model sink.Model, listen []string, routes map[string]string, err e
 	}
 	routes = map[string]string{}
 	for i, p := range parts() {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		addr, err := engine.FreeAddr("127.0.0.1", rand.IntN)
 		if err != nil {
 			return model, nil, nil, fmt.Errorf("demo: %w", err)
 		}
-		addr := l.Addr().String()
-		_ = l.Close()
 		listen = append(listen, addr)
 		r := &model.Receivers[i]
 		r.Listen = []string{addr}

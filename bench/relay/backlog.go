@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/bench/engine"
 	"github.com/ekiden-mta/ekiden/bench/process"
 	"github.com/ekiden-mta/ekiden/bench/verdict"
 	"github.com/ekiden-mta/ekiden/internal/clock"
@@ -78,7 +80,7 @@ func RunBacklog(ctx context.Context, cfg Config) (BacklogResult, error) {
 		return r, err
 	}
 	defer remove()
-	addr, err := freePort()
+	addr, err := engine.FreeAddr("127.0.0.1", rand.IntN)
 	if err != nil {
 		return r, err
 	}

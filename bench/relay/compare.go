@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -173,7 +174,7 @@ func (c Config) sides(data string) ([2]*side, error) {
 		return sides, fmt.Errorf("relay: no engine: %w", err)
 	}
 	for i, name := range []string{"whole", c.Compare} {
-		addr, err := freePort()
+		addr, err := engine.FreeAddr("127.0.0.1", rand.IntN)
 		if err != nil {
 			return sides, err
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"time"
 )
@@ -126,14 +125,4 @@ func (c Config) workDir() (data, notes string, remove func(), err error) {
 		_ = os.RemoveAll(data)
 		_ = os.RemoveAll(notes)
 	}, nil
-}
-
-// freePort returns a loopback address on which nothing listens.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("relay: %w", err)
-	}
-	addr := l.Addr().String()
-	return addr, l.Close()
 }

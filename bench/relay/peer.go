@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/ekiden-mta/ekiden/bench/engine"
 )
 
 // Peer measures Postfix itself, as Debian's package brings it, between the same smtp-source and smtp-sink. It runs an
@@ -50,7 +53,7 @@ func startPostfix(ctx context.Context, dir, sinkAddr string) (addr string, stop 
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", nil, fmt.Errorf("relay: %w", err)
 	}
-	if addr, err = freePort(); err != nil {
+	if addr, err = engine.FreeAddr("127.0.0.1", rand.IntN); err != nil {
 		return "", nil, err
 	}
 	host, port, _ := net.SplitHostPort(sinkAddr)

@@ -5,12 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strconv"
 	"syscall"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/bench/engine"
 	"github.com/ekiden-mta/ekiden/bench/process"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 )
@@ -27,7 +29,7 @@ func startPostfixSink(ctx context.Context, notes string) (*postfixSink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay: Debian's package postfix is not installed: %w", err)
 	}
-	addr, err := freePort()
+	addr, err := engine.FreeAddr("127.0.0.1", rand.IntN)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/bench/engine"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -31,10 +33,9 @@ func TestScripts(t *testing.T) {
 
 // freePort sets a variable to a loopback address on which nothing listens.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	at, err := engine.FreeAddr("127.0.0.1", rand.IntN)
 	ts.Check(err)
-	ts.Setenv(args[0], l.Addr().String())
-	ts.Check(l.Close())
+	ts.Setenv(args[0], at)
 }
 
 // listening waits until something listens at an address.
