@@ -72,7 +72,7 @@ func (f *fakeNode) Counters(_ context.Context, q service.CounterQuery) ([]servic
 	return out, nil
 }
 
-func (f *fakeNode) Queues(context.Context) ([]service.Queue, error) {
+func (f *fakeNode) Queues(context.Context, string) ([]service.Queue, error) {
 	return []service.Queue{{Name: "docomo", Waiting: 298, Slowed: 3, Urgent: 2, Warming: 1}, {Name: "ezweb"}}, nil
 }
 

@@ -107,8 +107,8 @@ func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 		}
 	}
 	if m := v.Get("message"); m != "" {
-		if q.Message, err = mail.ParseMessageID(m); err != nil {
-			return q, 0, fmt.Errorf("%w: message: %w", service.ErrInvalid, err)
+		if q.Message, err = service.ParseMessage(m); err != nil {
+			return q, 0, err
 		}
 	}
 	if q.Since, err = service.ParseInstant(v.Get("since"), now); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/ekiden-mta/ekiden/admin/compat"
 	"github.com/ekiden-mta/ekiden/admin/service"
@@ -65,13 +66,18 @@ func (s *Server) counters(w http.ResponseWriter, r *http.Request) {
 	reply(w, out)
 }
 
-// queues serves GET /v1/queues: the twelve rows of requirement R63.
+// queues serves GET /v1/queues?tenant=: the twelve rows of requirement R63.
 func (s *Server) queues(w http.ResponseWriter, r *http.Request) {
 	if s.c.Services.Numbers == nil {
 		s.refuse(w, r, service.ErrNotYet)
 		return
 	}
-	rows, err := s.c.Services.Numbers.Queues(r.Context())
+	tenant := r.URL.Query().Get("tenant")
+	if err := service.Known(s.c.Services.Tenants, tenant); err != nil {
+		problem(w, http.StatusNotFound, strings.TrimPrefix(err.Error(), service.ErrInvalid.Error()+": "))
+		return
+	}
+	rows, err := s.c.Services.Numbers.Queues(r.Context(), tenant)
 	missing, err := absent(w, err)
 	if err != nil {
 		s.refuse(w, r, err)

@@ -24,7 +24,7 @@ func (s *Server) routes() []route {
 	return []route{
 		{"GET", "/v1/openapi.json", "This description", "", "", jsonType, s.openAPI},
 		{"GET", "/v1/counters", "The twelve counters in one of three windows", "unit group domain tenant", "", jsonType, s.counters},
-		{"GET", "/v1/queues", "Mail waiting by carrier", "", "", jsonType, s.queues},
+		{"GET", "/v1/queues", "Mail waiting by carrier", "tenant", "", jsonType, s.queues},
 		{"GET", "/v1/statistics", "Statistics of days that have been worked up", days, "", jsonType, s.statistics},
 		{"GET", "/v1/error-addresses", "Addresses of a day that do not exist or refused mail", "tenant domain date user format", "",
 			jsonType + " text/tab-separated-values", s.errorAddresses},

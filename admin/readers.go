@@ -20,7 +20,7 @@ func readable(method, path string) (access, bool) {
 		return access{}, false
 	}
 	switch path {
-	case "/v1/counters", "/v1/reservations", "/v1/delivery-stops":
+	case "/v1/counters", "/v1/queues", "/v1/reservations", "/v1/delivery-stops":
 		return access{}, true
 	case "/v1/statistics":
 		return access{own: true}, true
@@ -54,6 +54,10 @@ func (s *Server) readers(c route) http.Handler {
 		return operator
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.compat.BearsToken(r) && s.compat.Sealed() {
+			s.refuse(w, r, service.ErrSealed)
+			return
+		}
 		if _, _, basic := r.BasicAuth(); !basic && !s.compat.HasToken(r) {
 			operator.ServeHTTP(w, r)
 			return

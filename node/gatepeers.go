@@ -9,6 +9,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/cluster"
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/policy/gate"
 )
 
@@ -152,8 +153,8 @@ func (n gatePeers) Silent(name string) time.Duration {
 			return 0
 		}
 	}
-	if v, ok := m.book.State().Member(name); ok && !v.Seen.IsZero() {
-		return max(time.Millisecond, n.clock.Now().Sub(v.Seen))
+	if at := m.heardOf(name); !at.IsZero() {
+		return max(time.Millisecond, clock.Since(at))
 	}
 	return time.Millisecond
 }

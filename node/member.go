@@ -38,7 +38,8 @@ type member struct {
 	changed chan struct{} // one token: look at the book
 	renewed sync.Map      // mail.Lineage -> renewal: when this node saw the last one
 	boot    clock.Boot
-	seen    sync.Map                           // name -> time.Time of the product clock: when gossip saw a member last
+	seen    sync.Map                           // name -> time.Time of the product clock: when gossip saw a member last …
+	heard   sync.Map                           // … and of the machine's, which nobody steers
 	noted   time.Time                          // when the book was last told who is here; of follow only
 	keys    sync.Mutex                         // held while the root key is drawn or changes
 	turning atomic.Bool                        // this member takes its turn in a rotation of the root key
@@ -308,6 +309,7 @@ func (m *member) noteSeen(ctx context.Context) {
 	first := m.node.firstMembers.Load()
 	for _, a := range m.alive() {
 		m.seen.Store(a.Name, now)
+		m.heard.Store(a.Name, clock.Wall())
 		cmd.Names = append(cmd.Names, a.Name)
 		if first != nil {
 			first.joined.Store(a.Name, true)
@@ -333,6 +335,19 @@ func (m *member) lastSeen(name string) time.Time {
 		return at.(time.Time)
 	}
 	return v.Seen
+}
+
+// heardOf is when a member was last here by the machine's clock, as far as this node or the book knows; zero = unknown. The
+// book has it by the product clock, and some minutes late.
+func (m *member) heardOf(name string) time.Time {
+	if at, ok := m.heard.Load(name); ok {
+		return at.(time.Time)
+	}
+	v, _ := m.book.State().Member(name)
+	if v.Seen.IsZero() {
+		return v.Seen
+	}
+	return clock.Wall().Add(-max(0, m.node.clock.Now().Sub(v.Seen)))
 }
 
 // lockOut refuses members that were removed.

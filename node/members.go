@@ -33,7 +33,9 @@ func (n memberService) List(ctx context.Context) (service.Roster, error) {
 			r.Role = service.RoleWitness
 		}
 		if known, ok := s.Member(v.Name); ok {
-			r.Seen = known.Seen
+			if r.Seen = m.lastSeen(v.Name); v.Alive {
+				r.Seen = n.clock.Now()
+			}
 			if known.Removed {
 				r.State = service.StateRemoved
 			}

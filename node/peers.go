@@ -17,6 +17,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/gather"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/cluster/wire"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 )
 
 // peers reaches the other members over the cluster's port.
@@ -88,7 +89,7 @@ func (p *peers) List() []gather.Peer {
 	seen := map[string]gather.Peer{}
 	for _, v := range p.member.book.State().Members() {
 		if !v.Removed {
-			seen[v.Name] = gather.Peer{Name: v.Name, Seen: v.Seen}
+			seen[v.Name] = gather.Peer{Name: v.Name, Seen: p.member.heardOf(v.Name)}
 		}
 	}
 	for _, a := range p.member.alive() {
@@ -96,7 +97,7 @@ func (p *peers) List() []gather.Peer {
 			delete(seen, a.Name)
 			continue
 		}
-		seen[a.Name] = gather.Peer{Name: a.Name, Seen: p.node.clock.Now()}
+		seen[a.Name] = gather.Peer{Name: a.Name, Seen: clock.Wall()}
 	}
 	delete(seen, p.node.cfg.Node.Name)
 	out := make([]gather.Peer, 0, len(seen))

@@ -41,6 +41,10 @@ func newReaders(t *testing.T) *rig {
 		}, func(file string) string {
 			return strings.Replace(file, `{address: "127.0.0.1:0"}]`, `{address: "127.0.0.1:0", tls: none}]`, 1)
 		})
+	noon := time.Date(2027, 3, 10, 12, 0, 0, 0, time.Local) // the 25 hours below cross one midnight, whenever this runs
+	if status := r.call("POST", "/testing/clock", map[string]int64{"set": noon.Unix()}, nil); status != 200 {
+		t.Fatalf("clock: %d", status)
+	}
 	r.session().mustSend(text("X-Relay-Group: g1\n"), "a@a.test", "nobody@a.test")
 	own := r.session()
 	if a := own.cmd("AUTH PLAIN AG93bkBzaG9wLnRlc3QAc2VjcmV0LWtleS0x"); a[:3] != "235" {
@@ -105,7 +109,9 @@ func TestAPIUsersReadTheNativeAPI(t *testing.T) {
 		{"ann@shop.test", "/v1/suppressions?cursor=%21", 400, "cursor: ", `"suppressions"`},
 		{"ann@shop.test", "/v1/error-addresses?format=csv", 400, "format: ", `"error_addresses"`},
 		{"ann@shop.test", "/v1/settings", 401, "admin token", "secret_hash"},
-		{"ann@shop.test", "/v1/queues", 401, "admin token", "docomo"},
+		{"ann@shop.test", "/v1/queues", 200, `{"name":"docomo","waiting":0}`, ""},
+		{"own@shop.test", "/v1/queues", 403, "handed over itself", "docomo"}, // they are of the whole tenant
+		{"ann@shop.test", "/v1/queues?tenant=other", 403, "own tenant", "docomo"},
 		{"ann@shop.test", "/metrics/../v1/settings", 401, "", "secret_hash"},
 	} {
 		status, body := r.as(row.user, row.path)
@@ -128,6 +134,60 @@ func TestAPIUsersReadTheNativeAPI(t *testing.T) {
 		if resp.Body.Close(); resp.StatusCode != 401 {
 			t.Errorf("%s as an API user: %d", call, resp.StatusCode)
 		}
+	}
+}
+
+// TestQueuesOfATenant: tenant= narrows the carrier view, and one that there is not has none.
+func TestQueuesOfATenant(t *testing.T) {
+	far := startReceiver(t, "127.0.0.1:0", nil)
+	r := newRigWith(t, to(far), "", withTenant("other"))
+	r.call("POST", adminPath+"Suspend", map[string]any{"subject": map[string]string{"domain": "docomo.ne.jp"}}, nil)
+	r.session().mustSend(text(""), "a@docomo.ne.jp", "b@docomo.ne.jp")
+	for query, want := range map[string]int64{"": 2, "?tenant=shop": 2, "?tenant=other": 0} {
+		var out struct {
+			Queues []struct {
+				Name    string
+				Waiting int64
+			}
+		}
+		if status := r.call("GET", "/v1/queues"+query, nil, &out); status != 200 || len(out.Queues) < 12 || out.Queues[0].Waiting != want {
+			t.Errorf("%q: %d %+v, want %d waiting for docomo", query, status, out.Queues, want)
+		}
+	}
+	var no struct{ Detail string }
+	if status := r.call("GET", "/v1/queues?tenant=typo", nil, &no); status != 404 || no.Detail != `there is no tenant "typo"; there are: other, shop` {
+		t.Errorf("a tenant that there is not: %d %s", status, no.Detail)
+	}
+}
+
+// TestSealedNodeKnowsNoUsers: a node without keys cannot tell a right key from a wrong one, and says so.
+func TestSealedNodeKnowsNoUsers(t *testing.T) {
+	r := newReaders(t)
+	var made struct{ Token string }
+	r.call("POST", adminPath+"CreateToken", map[string]any{"token": map[string]string{"name": "t", "role": "viewer", "tenant": "shop"}}, &made)
+	r.stop()
+	r.cfg.Settings = "" // as where the file is gone: the users stand in the ledger
+	r.start()
+	for _, path := range []string{"/v1/events", "/v1/queues", "/baremail/v1/logs", "/srs/v1/queue"} {
+		if status, body := r.as("ann@shop.test", path); status != 503 {
+			t.Errorf("%s with a key: %d %s", path, status, body)
+		}
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+r.node.Ready().HTTP+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+made.Token)
+		if status, body := r.answer(req); status != 503 {
+			t.Errorf("%s with a token: %d %s", path, status, body)
+		}
+	}
+	resp, err := http.PostForm("http://"+r.node.Ready().HTTP+"/transaction/v2/deliveries/list.json",
+		url.Values{"api_user": {"ann@shop.test"}, "api_key": {"secret-key-1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Body.Close(); resp.StatusCode != 503 {
+		t.Errorf("/transaction: %d", resp.StatusCode)
 	}
 }
 

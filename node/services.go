@@ -179,14 +179,14 @@ func newQueueRows(extra []string) queueRows {
 }
 
 // Queues implements service.Numbers. Cleaning mail from before a restart stands in its carrier's normal row.
-func (n numberService) Queues(context.Context) ([]service.Queue, error) {
+func (n numberService) Queues(_ context.Context, tenant string) ([]service.Queue, error) {
 	e, err := n.running()
 	if err != nil {
 		return nil, err
 	}
 	q := newQueueRows(n.book.extraQueues())
 	for _, s := range e.actors.Destinations().Snapshot("") {
-		if row, ok := q.at[n.book.queueOf(s.Domain)]; ok {
+		if row, ok := q.at[n.book.queueOf(s.Domain)]; ok && (tenant == "" || s.Tenant == tenant) {
 			all := s.Waiting + s.Flight
 			slow := min(s.Cleaning+s.Slowed, all)
 			row[0].Waiting += int64(all - slow)
@@ -194,6 +194,9 @@ func (n numberService) Queues(context.Context) ([]service.Queue, error) {
 			row[1].Waiting += int64(slow)
 			row[1].Slowed += int64(min(s.Slowed, slow))
 		}
+	}
+	if tenant != "" { // what was given up and waits for its owner is told by tenant among the groups only
+		return q.rows, nil
 	}
 	for d, parked := range e.store.Parked().Domains {
 		if row, ok := q.at[n.book.queueOf(d)]; ok {

@@ -102,3 +102,22 @@ func TestGaugesOfAGroup(t *testing.T) {
 		t.Errorf("groups: %+v", groups)
 	}
 }
+
+// TestTraceOfNoMessage: an id of zeros is nobody's, and not everybody's.
+func TestTraceOfNoMessage(t *testing.T) {
+	sink := startReceiver(t, "127.0.0.1:0", nil)
+	r := newRig(t, to(sink), "")
+	r.session().mustSend(text(""), "a@x.test")
+	var out struct{ Events []any }
+	for _, id := range []string{"000000000000000000000000", "0000000000000000000000ff"} {
+		if status := r.call("POST", adminPath+"Trace", map[string]string{"message": id}, &out); status != 404 || len(out.Events) > 0 {
+			t.Errorf("trace %s: %d, %d events; want 404", id, status, len(out.Events))
+		}
+	}
+	if status := r.call("GET", "/v1/events?message=000000000000000000000000", nil, nil); status != 400 {
+		t.Errorf("events of no message: %d, want 400", status)
+	}
+	if list := r.events("message=0000000000000000000000ff"); len(list) > 0 {
+		t.Errorf("events of a message that there is not: %d", len(list))
+	}
+}

@@ -1098,6 +1098,7 @@ func (x *CounterBucket) GetCounters() *Counters {
 
 type GetQueuesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"` // narrows the queues, not the receivers
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1130,6 +1131,13 @@ func (x *GetQueuesRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetQueuesRequest.ProtoReflect.Descriptor instead.
 func (*GetQueuesRequest) Descriptor() ([]byte, []int) {
 	return file_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetQueuesRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
 }
 
 type GetQueuesResponse struct {
@@ -7480,8 +7488,9 @@ const file_admin_proto_rawDesc = "" +
 	"\amissing\x18\x02 \x03(\v2\x17.ekiden.admin.v1.AbsentR\amissing\"x\n" +
 	"\rCounterBucket\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x125\n" +
-	"\bcounters\x18\x02 \x01(\v2\x19.ekiden.admin.v1.CountersR\bcounters\"\x12\n" +
-	"\x10GetQueuesRequest\"\xaf\x01\n" +
+	"\bcounters\x18\x02 \x01(\v2\x19.ekiden.admin.v1.CountersR\bcounters\"*\n" +
+	"\x10GetQueuesRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"\xaf\x01\n" +
 	"\x11GetQueuesResponse\x12.\n" +
 	"\x06queues\x18\x01 \x03(\v2\x16.ekiden.admin.v1.QueueR\x06queues\x127\n" +
 	"\treceivers\x18\x02 \x03(\v2\x19.ekiden.admin.v1.ReceiverR\treceivers\x121\n" +

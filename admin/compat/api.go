@@ -72,7 +72,7 @@ func (a *API) Handler() http.Handler {
 		asXML := strings.HasSuffix(r.URL.Path, ".xml")
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
-			a.refuse(w, &faults{status: http.StatusMethodNotAllowed, list: []fault{{string(codeForbidden), "", "POST only"}}}, asXML)
+			a.refuse(w, &faults{status: http.StatusMethodNotAllowed, list: []fault{{string(codeNotFound), "", "POST only"}}}, asXML)
 			return
 		}
 		a.refuse(w, a.fault(r, codeNotFound, ""), asXML)
@@ -198,7 +198,7 @@ func (c *call) caller(r *http.Request) (service.User, error) {
 	name, key := c.needed("api_user"), c.needed("api_key")
 	if len(c.faults.list) > 0 {
 		if r.Header.Get("Authorization") != "" { // a token that is none in force
-			return service.User{}, c.API.fault(r, codeLogin, "")
+			return service.User{}, c.API.stranger(r)
 		}
 		return service.User{}, c.faults
 	}
@@ -209,7 +209,20 @@ func (c *call) caller(r *http.Request) (service.User, error) {
 	case secret.Busy:
 		return user, c.API.fault(r, codeCrowded, "")
 	}
-	return user, c.API.fault(r, codeLogin, "")
+	return user, c.API.stranger(r)
+}
+
+// stranger refuses who has not proved to be anybody. A sealed node does not have its users: it cannot tell.
+func (a *API) stranger(r *http.Request) *faults {
+	if a.Sealed() {
+		return a.fault(r, codeTrouble, "")
+	}
+	return a.fault(r, codeLogin, "")
+}
+
+// Sealed tells whether the node has no keys, and so knows no users and no tokens.
+func (a *API) Sealed() bool {
+	return a.c.Services.Node != nil && a.c.Services.Node.Status().State == service.StateSealed
 }
 
 // login verifies a key.

@@ -32,6 +32,9 @@ func (a *API) reader(r *http.Request) (reader, *faults) {
 			if status == http.StatusTooManyRequests {
 				return reader{}, a.fault(r, codeCrowded, "")
 			}
+			if a.BearsToken(r) {
+				return reader{}, a.stranger(r)
+			}
 			return reader{}, a.fault(r, codeLogin, "")
 		}
 		return reader{operator: true, User: service.User{Name: operatorName, Tenant: tenant, HTTP: true, Administrator: true,
@@ -64,7 +67,7 @@ func (a *API) basic(r *http.Request, name, key string, addresses bool) (service.
 	case verdict == secret.Busy:
 		return user, a.fault(r, codeCrowded, "")
 	case verdict != secret.Good:
-		return user, a.fault(r, codeLogin, "")
+		return user, a.stranger(r)
 	}
 	return user, a.admit(r, user, addresses)
 }
@@ -89,6 +92,12 @@ func (a *API) admit(r *http.Request, user service.User, addresses bool) *faults 
 		return a.fault(r, codeCrowded, "")
 	}
 	return nil
+}
+
+// BearsToken tells whether a call bears what looks like a token of a tenant, in force or not.
+func (a *API) BearsToken(r *http.Request) bool {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.EqualFold(scheme, "Bearer") && strings.HasPrefix(strings.TrimSpace(token), service.TokenPrefix)
 }
 
 // HasToken tells whether a call bears a token of a tenant, which Enter will look at.

@@ -219,8 +219,9 @@ func TestReaderRefusals(t *testing.T) {
 		{"since", "", "/srs/v1/log/bounce?since=yesterday", 400, "10-003"},
 		{"min", "", "/srs/v1/error-address?min=0", 400, "10-003"},
 		{"op", "", "/srs/v1/group?name=g&op=kill", 400, "10-003"},
-		{"no name", "", "/srs/v1/group", 400, "10-003"},
-		{"no address", "", "/srs/v1/error-address/reset", 400, "11-006"},
+		{"no name", "", "/srs/v1/group", 400, "10-001"},
+		{"no address", "", "/srs/v1/error-address/reset", 400, "10-001"},
+		{"no address at all", "", "/srs/v1/error-address/reset?address=nobody", 400, "11-006"},
 		{"no path", "", "/srs/v1/nothing", 404, "12-001"},
 	} {
 		status, _, body := get(t, base+row.path, row.user)

@@ -166,7 +166,9 @@ func (s *site) Counters(_ context.Context, q service.CounterQuery) ([]service.Co
 	return out, nil
 }
 
-func (s *site) Queues(context.Context) ([]service.Queue, error) { return nil, service.ErrNotYet }
+func (s *site) Queues(context.Context, string) ([]service.Queue, error) {
+	return nil, service.ErrNotYet
+}
 
 func (s *site) Receivers(context.Context) ([]service.Receiver, error) { return nil, service.ErrNotYet }
 

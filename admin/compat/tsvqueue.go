@@ -92,6 +92,9 @@ func (q *query) resetErrors(w http.ResponseWriter) *faults {
 	if no := q.mayChange(); no != nil {
 		return no
 	}
+	if q.text("address") == "" {
+		return q.fault(q.r, codeMissing, "address")
+	}
 	address := mail.Address(q.text("address"))
 	if address.Check() != nil || address.IsNull() {
 		q.faults.add(codeForm, "address")
@@ -134,6 +137,12 @@ func (q *query) resetErrors(w http.ResponseWriter) *faults {
 func (q *query) group(w http.ResponseWriter) *faults {
 	if q.who.OwnData { // it is of the whole tenant
 		return q.fault(q.r, codeForbidden, "")
+	}
+	if q.text("name") == "" {
+		return q.fault(q.r, codeMissing, "name")
+	}
+	if service.Known(q.c.Services.Tenants, q.who.Tenant) != nil {
+		return q.fault(q.r, codeNotFound, "tenant")
 	}
 	name, err := service.ParseGroup(q.text("name"))
 	if err != nil {

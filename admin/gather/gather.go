@@ -35,7 +35,7 @@ const (
 // Peer is another member.
 type Peer struct {
 	Name string
-	Seen time.Time // when it was last heard of by any means; zero = unknown
+	Seen time.Time // when it was last heard of by any means, by the machine's clock; zero = unknown
 }
 
 // Peers are the other members. Its methods may be called from anywhere.

@@ -55,7 +55,7 @@ func (f *fakeMember) Counters(_ context.Context, q service.CounterQuery) ([]serv
 	return out, nil
 }
 
-func (f *fakeMember) Queues(context.Context) ([]service.Queue, error) {
+func (f *fakeMember) Queues(context.Context, string) ([]service.Queue, error) {
 	return []service.Queue{{Name: "docomo", Waiting: 7, Slowed: 3, Urgent: 2, Warming: 1}, {Name: "pc"}}, nil
 }
 
@@ -225,7 +225,7 @@ func TestNumbersAddUp(t *testing.T) {
 	if want := "2:1 3:3 4:5 5:7 6:9 7:5"; strings.Join(got, " ") != want {
 		t.Errorf("hours %v, want %s", got, want)
 	}
-	queues, err := r.all.Numbers.Queues(ctx)
+	queues, err := r.all.Numbers.Queues(ctx, "")
 	mustMiss(t, err)
 	if want := []service.Queue{{Name: "docomo", Waiting: 14, Slowed: 6, Urgent: 4, Warming: 2}, {Name: "pc"}}; !slices.Equal(queues, want) {
 		t.Errorf("queues %v", queues)
@@ -406,7 +406,7 @@ func TestADeafMemberIsNotWaitedFor(t *testing.T) {
 	all := Services(Config{Name: "n1", Local: f.services(), Log: slog.New(slog.DiscardHandler), Timeout: 50 * time.Millisecond,
 		Peers: peers{"n4": NewClient(http.DefaultClient, "http://"+deaf.Addr().String())}})
 	start := clock.Wall()
-	_, err = all.Numbers.Queues(t.Context())
+	_, err = all.Numbers.Queues(t.Context(), "")
 	var partial *service.Partial
 	if !errors.As(err, &partial) || partial.Missing[0].Reason != "no answer within 50ms" {
 		t.Errorf("got %v", err)

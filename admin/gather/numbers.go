@@ -59,16 +59,16 @@ func addCounters(a, b service.Counters) service.Counters {
 	return a
 }
 
-func (g numbers) ask(ctx context.Context) func() ([]answer[*adminpb.GetQueuesResponse], []service.Absent) {
+func (g numbers) ask(ctx context.Context, tenant string) func() ([]answer[*adminpb.GetQueuesResponse], []service.Absent) {
 	return ask(ctx, g.gatherer, func(ctx context.Context, c member) (*adminpb.GetQueuesResponse, error) {
-		return c.GetQueues(ctx, &adminpb.GetQueuesRequest{})
+		return c.GetQueues(ctx, &adminpb.GetQueuesRequest{Tenant: tenant})
 	})
 }
 
 // Queues adds up row by row.
-func (g numbers) Queues(ctx context.Context) ([]service.Queue, error) {
-	wait := g.ask(ctx)
-	own, err := g.Local.Numbers.Queues(ctx)
+func (g numbers) Queues(ctx context.Context, tenant string) ([]service.Queue, error) {
+	wait := g.ask(ctx, tenant)
+	own, err := g.Local.Numbers.Queues(ctx, tenant)
 	answers, missing := wait()
 	if err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func (g numbers) Queues(ctx context.Context) ([]service.Queue, error) {
 
 // Receivers lists every member's rows under its name: a source address belongs to one member.
 func (g numbers) Receivers(ctx context.Context) ([]service.Receiver, error) {
-	wait := g.ask(ctx)
+	wait := g.ask(ctx, "")
 	own, err := g.Local.Numbers.Receivers(ctx)
 	answers, missing := wait()
 	if err != nil {

@@ -44,6 +44,9 @@ func (h *handler) Trace(ctx context.Context, req *adminpb.TraceRequest) (*adminp
 		if q.Message, err = mail.ParseMessageID(req.Message); err != nil {
 			return nil, fmt.Errorf("%w: %w", service.ErrInvalid, err)
 		}
+		if q.Message.IsZero() { // it would not narrow
+			return nil, fmt.Errorf("%w: no message has the id %s", service.ErrNotFound, req.Message)
+		}
 	case len(req.Address) > mail.MaxPathLine:
 		return nil, fmt.Errorf("%w: %w", service.ErrInvalid, mail.ErrTooLong)
 	default:
@@ -92,8 +95,8 @@ func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsReq
 		}
 	}
 	if req.Message != "" {
-		if q.Message, err = mail.ParseMessageID(req.Message); err != nil {
-			return nil, fmt.Errorf("%w: %w", service.ErrInvalid, err)
+		if q.Message, err = service.ParseMessage(req.Message); err != nil {
+			return nil, err
 		}
 	}
 	limit := clamp(int(req.Limit), defaultPage)

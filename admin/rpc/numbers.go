@@ -38,11 +38,11 @@ func (h *handler) GetCounters(ctx context.Context, req *adminpb.GetCountersReque
 }
 
 // GetQueues returns the carrier view and what the sources do.
-func (h *handler) GetQueues(ctx context.Context, _ *adminpb.GetQueuesRequest) (*adminpb.GetQueuesResponse, error) {
+func (h *handler) GetQueues(ctx context.Context, req *adminpb.GetQueuesRequest) (*adminpb.GetQueuesResponse, error) {
 	if h.s.Numbers == nil {
 		return nil, notYet("GetQueues", "a later release")
 	}
-	queues, err := h.s.Numbers.Queues(ctx)
+	queues, err := h.s.Numbers.Queues(ctx, req.Tenant)
 	missing, err := absent(err)
 	if err != nil {
 		return nil, err

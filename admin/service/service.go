@@ -73,8 +73,9 @@ type Node interface {
 type Numbers interface {
 	// Counters returns one bucket of all time, 6 of an hour or 12 of five minutes, oldest first (requirement R61).
 	Counters(ctx context.Context, q CounterQuery) ([]CounterBucket, error)
-	// Queues returns the twelve rows of requirement R63 in their order.
-	Queues(ctx context.Context) ([]Queue, error)
+	// Queues returns the twelve rows of requirement R63 in their order; tenant "" = of all. Warming is nobody's in particular,
+	// and 0 where a tenant is named.
+	Queues(ctx context.Context, tenant string) ([]Queue, error)
 	// Receivers returns what every source does at every receiver it knows at the moment.
 	Receivers(ctx context.Context) ([]Receiver, error)
 }

@@ -36,6 +36,18 @@ func ParseStatus(s string) (mail.EventKind, error) {
 	return 0, fmt.Errorf("%w: %q is no status; allowed: %s", ErrInvalid, s, strings.Join(words, ", "))
 }
 
+// ParseMessage reads the id of a message that events are looked for by. One of zeros is no message's: it would not narrow.
+func ParseMessage(s string) (mail.MessageID, error) {
+	id, err := mail.ParseMessageID(s)
+	if err == nil && id.IsZero() {
+		err = fmt.Errorf("%q is no message's id", s)
+	}
+	if err != nil {
+		return id, fmt.Errorf("%w: message: %w", ErrInvalid, err)
+	}
+	return id, nil
+}
+
 // ParseClasses reads error statuses (requirement R96), separated by commas; "" is all.
 func ParseClasses(s string) (out []mail.Status, err error) {
 	for word := range strings.SplitSeq(s, ",") {

@@ -166,7 +166,7 @@ func (f *facts) Counters(_ context.Context, q service.CounterQuery) ([]service.C
 	return out, nil
 }
 
-func (f *facts) Queues(context.Context) ([]service.Queue, error) {
+func (f *facts) Queues(context.Context, string) ([]service.Queue, error) {
 	return []service.Queue{{Name: "docomo", Waiting: 298, Urgent: 2, Warming: 1}, {Name: "pc"}}, nil
 }
 
