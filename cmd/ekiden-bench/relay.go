@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/bench/relay"
@@ -25,7 +26,7 @@ type relayCommand struct {
 	Target        string        `help:"Measure the engine that listens here instead of starting one." placeholder:"ADDR"`
 	Sink          string        `help:"Where that engine delivers to: the sink listens here." placeholder:"ADDR"`
 	TLS           bool          `help:"STARTTLS on both sides." name:"tls"`
-	DKIM          bool          `help:"Sign every message." name:"dkim"`
+	DKIM          bool          `help:"Sign every message; the engine signs in a later release." name:"dkim" hidden:""`
 	Tool          string        `help:"postfix: smtp-source and smtp-sink of Debian's package as load and sink." default:""`
 	AcceptOnly    bool          `help:"All receivers are down: accept --backlog messages."`
 	Backlog       int           `help:"Messages to let wait with --accept-only; each waits once for each of --recipients." default:"1000000"`
@@ -67,6 +68,13 @@ func (c *relayCommand) config(io *streams) relay.Config {
 }
 
 func (c *relayCommand) Run(ctx context.Context, io *streams) error {
+	if c.Dir != "" { // the engine reads its files from a directory of its own
+		dir, err := filepath.Abs(c.Dir)
+		if err != nil {
+			return fmt.Errorf("--dir: %w", err)
+		}
+		c.Dir = dir
+	}
 	cfg := c.config(io)
 	if c.Compare != "" {
 		return c.compare(ctx, io, cfg)
