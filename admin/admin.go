@@ -128,8 +128,13 @@ func (s *Server) Handler() http.Handler {
 	_, local := s.local()
 	mux.Handle(path, s.guard.operatorRPC(limitBody(maxRPCBody, rpc.ByScope(calls, local))))
 
+	methods := map[string][]string{}
 	for _, r := range s.routes() {
 		mux.Handle(r.method+" "+r.path, s.readers(r))
+		methods[r.path] = append(methods[r.path], r.method)
+	}
+	for path, allowed := range methods {
+		mux.Handle(path, s.guard.operator(notAllowed(allowed)))
 	}
 	if s.c.Services.Users != nil && s.c.Services.Log != nil {
 		for _, path := range compat.Paths() {

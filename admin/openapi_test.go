@@ -80,6 +80,16 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
+	for path, operations := range doc.Paths {
+		real := strings.NewReplacer("{group}", "g", "{id}", "i").Replace(path)
+		if ask("PATCH", real, "").StatusCode != http.StatusUnauthorized {
+			t.Errorf("PATCH %s without a token is answered", path)
+		}
+		resp := ask("PATCH", real, token)
+		if allow := resp.Header.Get("Allow"); resp.StatusCode != http.StatusMethodNotAllowed || len(strings.Split(allow, ", ")) != len(operations) {
+			t.Errorf("PATCH %s: %d, allowed %q", path, resp.StatusCode, allow)
+		}
+	}
 	if told != len(s.routes()) {
 		t.Errorf("%d calls described, %d served", told, len(s.routes()))
 	}

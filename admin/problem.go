@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/policy/settings"
@@ -56,6 +58,15 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 func notBuilt(w http.ResponseWriter, _ *http.Request) {
 	problem(w, http.StatusNotFound, "there is no such call in this release")
+}
+
+// notAllowed answers a call of a path by another method than those it has.
+func notAllowed(methods []string) http.HandlerFunc {
+	list := strings.Join(methods, ", ")
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", list)
+		problem(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s is not served here; allowed: %s", r.Method, list))
+	}
 }
 
 // reply answers 200 with v as JSON.

@@ -32,15 +32,57 @@ func agreedError(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, cluster.ErrNoQuorum), errors.Is(err, cluster.ErrUncertain), errors.Is(err, cluster.ErrStopped):
-		return fmt.Errorf("%w: %w", service.ErrNoQuorum, err)
+		return &agreement{service.ErrNoQuorum, err, noQuorumWords(err)}
 	case errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrStale):
-		return fmt.Errorf("%w: %w", service.ErrConflict, err)
+		return &agreement{service.ErrConflict, err, reasonIn(err)}
 	case errors.Is(err, ledger.ErrNotFound):
-		return fmt.Errorf("%w: %w", service.ErrNotFound, err)
+		return &agreement{service.ErrNotFound, err, reasonIn(err)}
 	case errors.Is(err, ledger.ErrRefused):
-		return fmt.Errorf("%w: %w", service.ErrRefused, err)
+		return &agreement{service.ErrRefused, err, reasonIn(err)}
 	}
 	return err
+}
+
+// agreement is what the agreement refused, in words for who asked: which command, and where, is of no use to him.
+type agreement struct {
+	kind, cause error
+	words       string // "" = the kind says it all
+}
+
+// Error is kind and words.
+func (a *agreement) Error() string {
+	if a.words == "" {
+		return a.kind.Error()
+	}
+	return a.kind.Error() + ": " + a.words
+}
+
+// Unwrap leads to both.
+func (a *agreement) Unwrap() []error { return []error{a.kind, a.cause} }
+
+// noQuorumWords says what is uncertain: a command whose answer was lost may have been agreed on.
+func noQuorumWords(err error) string {
+	switch {
+	case errors.Is(err, cluster.ErrUncertain):
+		return "whether it was done is not known; look before you ask again"
+	case errors.Is(err, cluster.ErrStopped):
+		return "this node takes part in no agreement any more; restart it"
+	}
+	return "nothing was changed"
+}
+
+// reasonIn is the text of a refusal without its kind, which ours says already.
+func reasonIn(err error) string {
+	text := err.Error()
+	for _, kind := range []error{ledger.ErrConflict, ledger.ErrStale, ledger.ErrNotFound, ledger.ErrRefused} {
+		if i := strings.LastIndex(text, kind.Error()+": "); i >= 0 && errors.Is(err, kind) {
+			return text[i+len(kind.Error())+2:]
+		}
+		if errors.Is(err, kind) && strings.HasSuffix(text, kind.Error()) {
+			return ""
+		}
+	}
+	return text
 }
 
 // command gives a command to the members and returns what came of it.

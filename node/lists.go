@@ -273,7 +273,7 @@ func (x *lists) forgive(ctx context.Context, m *member, e *engine, name, author 
 	i := slices.IndexFunc(all, func(c cleaning) bool { return name == cleaningPrefix+c.String() })
 	if i < 0 {
 		x.mu.Unlock()
-		return service.ErrNotFound
+		return fmt.Errorf("%w: %q is not slowed down", service.ErrNotFound, name)
 	}
 	c := all[i]
 	base := x.agreed[c.listed].version

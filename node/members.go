@@ -96,12 +96,23 @@ func (n *Node) describe(r *service.Member) {
 	}
 }
 
+// isMember tells whether the agreement, or the book, knows a member of that name.
+func (m *member) isMember(ctx context.Context, name string) bool {
+	if v, ok := m.book.State().Member(name); ok && !v.Removed {
+		return true
+	}
+	return slices.ContainsFunc(m.agreed.Members(ctx), func(v cluster.Member) bool { return v.Name == name })
+}
+
 // errElsewhere is for what a member must be asked itself.
 var errElsewhere = fmt.Errorf("%w: ask that node itself", service.ErrRefused)
 
 // Drain implements service.Members.
 func (n memberService) Drain(ctx context.Context, node string) error {
 	if node != "" && node != n.cfg.Node.Name {
+		if m, err := n.agree(); err == nil && !m.isMember(ctx, node) {
+			return fmt.Errorf("%w: no member is called %q", service.ErrNotFound, node)
+		}
 		return errElsewhere
 	}
 	return n.drain(ctx)

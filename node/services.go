@@ -46,7 +46,7 @@ type nodeService struct{ *Node }
 func (n nodeService) Status() service.Status { return n.status() }
 
 func (n *Node) status() service.Status {
-	s := service.Status{Name: n.cfg.Node.Name, Version: n.version, Started: n.started, Data: n.cfg.Node.Data,
+	s := service.Status{Name: n.cfg.Node.Name, Version: n.version, Started: n.started, Data: n.cfg.Node.Data, Helo: n.cfg.Helo(),
 		State: StateUnsealed, Reasons: n.reasons(), HTTP: n.http.Addr(), SMTP: addresses(n.smtp.Addrs())}
 	if told := n.restored.Load(); told != nil {
 		s.Notices = append(s.Notices, service.Reason{Code: "restored", Detail: *told})
@@ -296,7 +296,7 @@ func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Tr
 		return service.Trace{}, fmt.Errorf("node: trace: %w", err)
 	}
 	if len(t.Events) == 0 {
-		return service.Trace{}, service.ErrNotFound
+		return service.Trace{}, nothingOf(q)
 	}
 	queued := e.queued(ctx, open)
 	for _, ev := range t.Events { // in the order of acceptance
@@ -308,6 +308,14 @@ func (n logService) Trace(ctx context.Context, q service.TraceQuery) (service.Tr
 		t.Events = t.Events[len(t.Events)-q.Limit:]
 	}
 	return t, nil
+}
+
+// nothingOf says that nothing is known of what was asked for.
+func nothingOf(q service.TraceQuery) error {
+	if q.Message.IsZero() {
+		return fmt.Errorf("%w: nothing is known about %s", service.ErrNotFound, q.Address)
+	}
+	return fmt.Errorf("%w: nothing is known about message %s", service.ErrNotFound, q.Message)
 }
 
 type jobService struct{ *Node }
@@ -335,7 +343,7 @@ func (n jobService) RunJob(ctx context.Context, name string) error {
 	case "unsubscribe":
 		return n.reflectLeaving(ctx)
 	}
-	return service.ErrNotFound
+	return fmt.Errorf("%w: job %q; allowed: nightly, blocklist, unsubscribe, retention", service.ErrNotFound, name)
 }
 
 // purge deletes from the event log what its tenant's retention keeps no longer, by whole days.

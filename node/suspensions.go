@@ -261,7 +261,7 @@ func (n gateService) Unsuspend(ctx context.Context, s service.Subject, author st
 	}
 	if from, receiver, ok := blockOf(s); ok {
 		if !e.actors.Sources().Lift(from, receiver) {
-			return service.ErrNotFound
+			return fmt.Errorf("%w: no source waits out the block %q", service.ErrNotFound, s.Value)
 		}
 		e.actors.Destinations().Changed()
 		return nil
@@ -272,7 +272,7 @@ func (n gateService) Unsuspend(ctx context.Context, s service.Subject, author st
 	list := e.actors.Destinations().Suspended()
 	i := slices.IndexFunc(list, func(o destination.Suspension) bool { return subjectOf(o) == s })
 	if i < 0 {
-		return service.ErrNotFound
+		return fmt.Errorf("%w: %s is not suspended", service.ErrNotFound, subjectWords(s))
 	}
 	if name := list[i].ID(); m.held.has(name) {
 		cmd := &ledger.PutObjects{Signed: m.by(author), Changes: []ledger.ObjectChange{
@@ -381,6 +381,18 @@ func suspensionOf(s service.Subject) (destination.Suspension, error) {
 		return d, errors.New("node: a subject of no kind")
 	}
 	return d, nil
+}
+
+// subjectWords names a subject for people.
+func subjectWords(s service.Subject) string {
+	out := s.Kind + " " + s.Value
+	if s.Tenant != "" {
+		out += " of tenant " + s.Tenant
+	}
+	if s.Group != "" {
+		out += " of group " + s.Group
+	}
+	return out
 }
 
 // subjectOf is suspensionOf the other way round.

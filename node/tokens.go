@@ -141,7 +141,7 @@ func (n tokenService) RevokeToken(ctx context.Context, name, author string) erro
 		return err
 	}
 	if _, ok := m.book.State().Object(ledger.KindToken, name); !ok {
-		return service.ErrNotFound
+		return fmt.Errorf("%w: no token is called %q", service.ErrNotFound, name)
 	}
 	_, err = m.command(ctx, &ledger.PutObjects{Signed: m.by(author), Changes: []ledger.ObjectChange{
 		{Kind: ledger.KindToken, Name: name, Base: ledger.Any, Delete: true}}})

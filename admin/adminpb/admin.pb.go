@@ -138,6 +138,7 @@ type GetStatusResponse struct {
 	Data          string                 `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"` // data directory
 	Conservation  *Conservation          `protobuf:"bytes,10,opt,name=conservation,proto3" json:"conservation,omitempty"`
 	Notices       []*Reason              `protobuf:"bytes,11,rep,name=notices,proto3" json:"notices,omitempty"` // what an operator should know, whether the node is ready or not
+	Helo          string                 `protobuf:"bytes,12,opt,name=helo,proto3" json:"helo,omitempty"`       // name that it greets receivers with
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -247,6 +248,13 @@ func (x *GetStatusResponse) GetNotices() []*Reason {
 		return x.Notices
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetHelo() string {
+	if x != nil {
+		return x.Helo
+	}
+	return ""
 }
 
 // Whether all that was promised is in the books. Both gaps are 0 at rest, overdue always.
@@ -7419,7 +7427,7 @@ const file_admin_proto_rawDesc = "" +
 	"\vmissing_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"missingFor\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x12\n" +
-	"\x10GetStatusRequest\"\xa0\x03\n" +
+	"\x10GetStatusRequest\"\xb4\x03\n" +
 	"\x11GetStatusResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -7432,7 +7440,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x04data\x18\t \x01(\tR\x04data\x12A\n" +
 	"\fconservation\x18\n" +
 	" \x01(\v2\x1d.ekiden.admin.v1.ConservationR\fconservation\x121\n" +
-	"\anotices\x18\v \x03(\v2\x17.ekiden.admin.v1.ReasonR\anotices\"o\n" +
+	"\anotices\x18\v \x03(\v2\x17.ekiden.admin.v1.ReasonR\anotices\x12\x12\n" +
+	"\x04helo\x18\f \x01(\tR\x04helo\"o\n" +
 	"\fConservation\x12\x10\n" +
 	"\x03gap\x18\x01 \x01(\x12R\x03gap\x12\x17\n" +
 	"\alog_gap\x18\x02 \x01(\x12R\x06logGap\x12\x18\n" +

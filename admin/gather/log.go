@@ -311,7 +311,7 @@ func (g eventLog) Trace(ctx context.Context, q service.TraceQuery) (service.Trac
 		}
 	}
 	if len(t.Events)+len(t.Waiting) == 0 && len(missing) == 0 {
-		return t, service.ErrNotFound
+		return t, err
 	}
 	slices.SortStableFunc(t.Events, func(a, b mail.Event) int { return a.At.Compare(b.At) })
 	if q.Limit > 0 && len(t.Events) > q.Limit {

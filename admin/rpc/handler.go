@@ -105,7 +105,7 @@ func (h *handler) GetStatus(context.Context, *adminpb.GetStatusRequest) (*adminp
 	}
 	s := h.s.Node.Status()
 	r := &adminpb.GetStatusResponse{Name: s.Name, Version: s.Version, State: s.State, Started: stamp(s.Started),
-		Smtp: s.SMTP, Http: s.HTTP, Data: s.Data, Now: stamp(h.clock.Now())}
+		Smtp: s.SMTP, Http: s.HTTP, Data: s.Data, Helo: s.Helo, Now: stamp(h.clock.Now())}
 	for _, why := range s.Reasons {
 		r.Reasons = append(r.Reasons, &adminpb.Reason{Code: why.Code, Detail: why.Detail})
 	}

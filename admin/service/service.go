@@ -163,6 +163,7 @@ type Status struct {
 	SMTP    []string // addresses it really listens on, in the order of the node file
 	HTTP    string
 	Data    string
+	Helo    string // what it greets receivers with
 }
 
 // Conservation is how a node's books stand (requirement N7). Both gaps are 0 at rest, Overdue always.

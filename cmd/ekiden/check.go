@@ -17,14 +17,17 @@ import (
 const maxSettings = 64 << 20
 
 type checkCmd struct {
-	Config   string `short:"c" help:"Node file." placeholder:"FILE" xor:"file" required:""`
-	Settings string `short:"f" help:"Settings file." placeholder:"FILE" xor:"file" required:""`
+	Config   string `short:"c" help:"Node file." placeholder:"FILE" xor:"file"`
+	Settings string `short:"f" help:"Settings file." placeholder:"FILE" xor:"file"`
 }
 
-func (checkCmd) Help() string { return "Example: ekiden check -c node.yaml" }
+func (checkCmd) Help() string { return "Takes one of the two files.\n\nExample: ekiden check -c node.yaml" }
 
 // Run validates the file and changes nothing.
 func (c checkCmd) Run(a *app) error {
+	if c.Config == "" && c.Settings == "" {
+		return badUsage(errors.New("a file is needed: -c node.yaml, or -f settings.yaml"))
+	}
 	path, problems := c.Config, []node.Problem(nil)
 	var warnings []string
 	var err error

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
+	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/delivery/dns"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
@@ -52,6 +53,8 @@ type doctor struct {
 	timeout  time.Duration // of one question
 	config   node.Config
 	findings []finding
+
+	helloName string // what the node that answers says EHLO with
 }
 
 func (d *doctor) say(level, check, advice, format string, args ...any) {
@@ -83,7 +86,7 @@ func (c doctorCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	d := &doctor{ctx: a.ctx, names: names, timeout: cfg.DNS.Timeout, config: cfg}
+	d := &doctor{ctx: a.ctx, names: names, timeout: cfg.DNS.Timeout, config: cfg, helloName: cfg.Helo()}
 	inForce := d.node(c.serverFlags)
 	d.clock()
 	d.disk()
@@ -170,7 +173,14 @@ func (d *doctor) node(f serverFlags) *settings.Settings {
 	for _, told := range st.Notices {
 		d.say(warn, "node", "", "%s: %s: %s", st.Name, told.Code, told.Detail)
 	}
-	d.books(cl, st.Conservation)
+	if st.Helo != "" {
+		d.helloName = st.Helo
+	}
+	if st.State == service.StateSealed {
+		d.say(warn, "conservation", "look again once it is unsealed", "a sealed node cannot read its books")
+	} else {
+		d.books(cl, st.Conservation)
+	}
 	r, err := within(d, func(ctx context.Context) (*adminpb.GetSettingsResponse, error) {
 		return cl.GetSettings(ctx, &adminpb.GetSettingsRequest{})
 	})

@@ -80,7 +80,7 @@ func (d *doctor) source(ip netip.Addr) {
 
 // helo checks the name that outbound sessions greet with; level is that of a fault.
 func (d *doctor) helo(level string) {
-	name := d.config.Helo()
+	name := d.helloName
 	check := "EHLO " + name
 	var found []alignment.Finding
 	d.judge(func(r alignment.Records) { found = alignment.Helo(r, name) })

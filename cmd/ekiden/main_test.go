@@ -112,11 +112,11 @@ type facts struct {
 	stopped     string // a group
 }
 
-// Conservation is out of balance while the node is sealed.
+// Conservation is out of balance once somebody has stopped the group g1.
 func (f *facts) Conservation() service.Conservation {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.unsealed {
+	if f.stopped != "g1" {
 		return service.Conservation{}
 	}
 	return service.Conservation{LogGap: -2, Overdue: 1, Oldest: []service.Overdue{{Domain: "a.example"}}}
@@ -125,7 +125,7 @@ func (f *facts) Conservation() service.Conservation {
 func (f *facts) Status() service.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := service.Status{Name: "n1", Version: "test", State: service.StateUnsealed, SMTP: []string{"127.0.0.1:2525"}, Started: clock.Wall()}
+	s := service.Status{Name: "n1", Version: "test", State: service.StateUnsealed, Helo: "relay.good.test", SMTP: []string{"127.0.0.1:2525"}, Started: clock.Wall()}
 	if !f.unsealed {
 		s.State, s.Reasons = service.StateSealed, []service.Reason{{Code: "sealed", Detail: "waits for the recovery code"}}
 	}

@@ -223,9 +223,16 @@ func (p picture) draw(w io.Writer, last picture) error {
 		return int(int64(b.Waiting)-int64(a.Waiting)) + int(b.Connections-a.Connections)
 	})
 	rows = [][]string{{"RECEIVER", "SOURCE", "STATE", "WAITING", "CONNS", "LIMIT", "DELIVERED", "DEFERRED", "FAILED", "UNTIL", "WHY"}}
+	told := map[[2]string]bool{} // a node counts outcomes by receiver: they stand in the first of its rows
 	for _, r := range receivers {
+		delivered, deferred, failed := number(r.Delivered), number(r.Deferred), number(r.Failed)
+		if at := [2]string{r.Node, r.Receiver}; told[at] {
+			delivered, deferred, failed = "", "", ""
+		} else {
+			told[at] = true
+		}
 		rows = append(rows, []string{r.Receiver, r.Source, r.State, number(r.Waiting), number(r.Connections), number(r.Limit),
-			number(r.Delivered), number(r.Deferred), number(r.Failed), moment(r.Until), r.Detail})
+			delivered, deferred, failed, moment(r.Until), r.Detail})
 	}
 	if err := table(w, rows); err != nil {
 		return err

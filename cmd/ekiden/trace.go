@@ -56,7 +56,7 @@ func (c traceCmd) Run(a *app) error {
 	}
 	for _, w := range r.Waiting {
 		fmt.Fprintf(a.out, "\n%s to %s waits: %s\n", w.Message, printable(w.To), printable(waitingWords(w)))
-		fmt.Fprintf(a.out, "  %d tries so far", w.Attempts)
+		fmt.Fprintf(a.out, "  %s so far", plural(int64(w.Attempts), "try", "tries"))
 		if w.Due != nil {
 			fmt.Fprintf(a.out, ", due %s", moment(w.Due))
 		}
@@ -66,6 +66,14 @@ func (c traceCmd) Run(a *app) error {
 		fmt.Fprintln(a.out)
 	}
 	return nil
+}
+
+// plural is a number of things.
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return number(n) + " " + many
 }
 
 // happened says in one cell what an event tells beyond its status.

@@ -152,7 +152,21 @@ func replyIn(words string) smtp.Reply {
 	if r.Code == 0 && !r.Enhanced.IsZero() {
 		r.Code = 550
 	}
+	if r.Code != 0 {
+		r.Text = afterCodes(r)
+	}
 	return r
+}
+
+// afterCodes is the text of r without the code and the enhanced code in front, which r has beside it.
+func afterCodes(r smtp.Reply) string {
+	text := r.Text
+	for _, code := range []string{strconv.Itoa(r.Code), r.Enhanced.String(), strconv.Itoa(r.Code)} {
+		if rest, ok := strings.CutPrefix(text, code); ok && (rest == "" || rest[0] == ' ' || rest[0] == '-') {
+			text = strings.TrimLeft(rest, " -")
+		}
+	}
+	return text
 }
 
 // clip bounds a reply's text and makes it one line of what a reply may hold.
