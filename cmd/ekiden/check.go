@@ -21,7 +21,9 @@ type checkCmd struct {
 	Settings string `short:"f" help:"Settings file." placeholder:"FILE" xor:"file"`
 }
 
-func (checkCmd) Help() string { return "Takes one of the two files.\n\nExample: ekiden check -c node.yaml" }
+func (checkCmd) Help() string {
+	return "Takes one of the two files.\n\nExample: ekiden check -c node.yaml"
+}
 
 // Run validates the file and changes nothing.
 func (c checkCmd) Run(a *app) error {

@@ -266,7 +266,7 @@ func (f *facts) Trace(_ context.Context, q service.TraceQuery) (service.Trace, e
 		}
 	}
 	if q.Address.Fold() == "waits@example.jp" {
-		t.Waiting = []service.Waiting{{Delivery: mail.Delivery{Message: mail.MessageID{Lineage: 1, Seq: 30}, To: q.Address, Attempts: 3},
+		t.Waiting = []service.Waiting{{Delivery: mail.Delivery{Message: mail.MessageID{Lineage: 1, Seq: 30}, To: q.Address, Attempts: 1},
 			Receiver: "docomo", Binding: "suspension", Detail: "their MX is down \x1b[2J(operator)", Until: time.Unix(1_000_003_600, 0)}}
 	}
 	return t, nil

@@ -224,7 +224,7 @@ func (c rulesLintCmd) Run(a *app) error {
 	}
 	found := rules.lint()
 	if a.json {
-		if err := printJSON(a.out, slices.Concat([]bounce.Finding{}, found)); err != nil {
+		if err := printJSON(a.out, append([]bounce.Finding{}, found...)); err != nil {
 			return err
 		}
 	}
