@@ -3,8 +3,10 @@
 GO       ?= go
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath
 
-# Bounds and sizes; override on the command line: make fuzz FUZZTIME=5m
+# Bounds and sizes; override on the command line: make fuzz FUZZTIME=5m. Tests of whole members wait most of their time,
+# so that more of them run at once than there are processors.
 TIMEOUT  ?= 15m
+PARALLEL ?= 4
 FUZZTIME ?= 20s
 SEED     ?= 1
 RUNS     ?= 200
@@ -27,7 +29,7 @@ demo: build ## relay 20,000 messages to a pretend internet, with live progress (
 
 .PHONY: test
 test: ## the whole test suite
-	$(GO) test -timeout $(TIMEOUT) ./...
+	$(GO) test -timeout $(TIMEOUT) -parallel $(PARALLEL) ./...
 
 .PHONY: race
 race: ## the whole test suite under the race detector (needs a C compiler)

@@ -33,6 +33,7 @@ func (r *rig) blocks() (out []string) {
 // source and no other; the mail goes over the others without waiting, and the source serves again once a probe has succeeded
 // (R43, R67, contract 10).
 func TestABlockedSourceIsMarked(t *testing.T) {
+	t.Parallel()
 	for name, answer := range map[string]string{"by 421": "421 not from there", "by TCP resets": reset} {
 		t.Run(name, func(t *testing.T) { blockOne(t, answer) })
 	}

@@ -11,6 +11,7 @@ import (
 // TestCleaningHasItsOwnRow counts cleaning mail in the cleaning row of its carrier, and lets normal mail pass it (R24,
 // R49, R63).
 func TestCleaningHasItsOwnRow(t *testing.T) {
+	t.Parallel()
 	var open atomic.Bool
 	sink := startReceiver(t, "127.0.0.1:0", func(stage, _ string) string {
 		if stage == "rcpt" && !open.Load() {
@@ -76,6 +77,7 @@ func TestExtraQueues(t *testing.T) {
 // them met slow the tenant down at every one, found out by whoever met most although the last was met elsewhere; it is told
 // once, and one call at any member ends it at all.
 func TestUncleanListsOfAll(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
 		if stage == "rcpt" && strings.HasPrefix(arg, "gone") {
 			return "550 5.1.1 user unknown"

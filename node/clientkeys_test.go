@@ -32,6 +32,7 @@ func (r *rig) keyed(key, to string) (id string) {
 // TestKeyAcrossMembers: a message repeated under its key at another member gets the id of the first, and is sent once: also
 // where both are sent at the same time, and where the member that has it dies.
 func TestKeyAcrossMembers(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	trio := newTrio(t, sink)
 	first := trio[0].keyed("order-1", "one@a.test")

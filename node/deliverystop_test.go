@@ -52,6 +52,7 @@ func (h *blockHook) told() []string {
 // released, and so is who was stopped long enough, each told by webhook like a release by hand (requirements R101, R102,
 // B5, B7.1). A start makes up for a run that was missed.
 func TestDeliveryStop(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
 		switch {
 		case stage == "rcpt" && strings.HasPrefix(arg, "gone"):

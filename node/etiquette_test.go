@@ -41,9 +41,10 @@ func TestEtiquette(t *testing.T) {
 		if len(s.began) > perConnection || s.rcpts != len(s.began) {
 			t.Errorf("a connection carried %d messages to %d recipients, at most %d to one each are allowed", len(s.began), s.rcpts, perConnection)
 		}
+		// A busy machine notes the first late: what it lacks is allowed once for the connection, not for each message.
 		for i := 1; i < len(s.began); i++ {
-			if d := s.began[i].Sub(s.began[i-1]); d < interval-5*time.Millisecond {
-				t.Errorf("%s between two messages of a connection, want %s", d, interval)
+			if d, least := s.began[i].Sub(s.began[0]), time.Duration(i)*interval-interval/3; d < least {
+				t.Errorf("message %d of a connection after %s, want %s", i+1, d, least)
 			}
 		}
 	}
@@ -128,6 +129,7 @@ func TestCarrierProfileOnTheWire(t *testing.T) {
 // TestCarrierIsLeftAlone: a carrier that turns a source away, by 421 or by a reset, is not called again for a minute, and then
 // by one connection (D2); other mail is not held up.
 func TestCarrierIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	for name, answer := range map[string]string{"by 421": "421 4.7.0 too much from there", "by a reset": reset} {
 		t.Run(name, func(t *testing.T) {
 			var shut atomic.Bool

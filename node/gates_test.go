@@ -204,6 +204,7 @@ func TestStopOfOneTenant(t *testing.T) {
 // TestStopWithoutMajority: with two of three members gone a group is stopped at the one that is left, which says so,
 // for nothing listens where the others were; and they know of it before they send anything when they come back.
 func TestStopWithoutMajority(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	trio := newTrio(t, sink)
 	n1, n2, n3 := trio[0], trio[1], trio[2]
@@ -238,6 +239,7 @@ func TestStopWithoutMajority(t *testing.T) {
 // TestStopWithOneGoneAndOneHanging: nothing listens any more where one member was, and another takes connections and says
 // nothing. It cannot renew a lease without the one that is gone or the one that asks, so the stop waits for its lease only.
 func TestStopWithOneGoneAndOneHanging(t *testing.T) {
+	t.Parallel()
 	trio := newTrio(t, startReceiver(t, "127.0.0.1:0", nil))
 	n1, n2, n3 := trio[0], trio[1], trio[2]
 	n2.stop()

@@ -138,6 +138,7 @@ func (r *rig) told() map[string]int {
 // TestHistoryOutlivesQueue: a member that loses its queue to another keeps its log and counters, over the next one and a
 // restart: no line is missing or comes twice, and the books of all members together balance (I12).
 func TestHistoryOutlivesQueue(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	trio := newTrio(t, sink)
 	n1, n2 := trio[0], trio[1]

@@ -16,6 +16,7 @@ import (
 // what is over on its list, the report mail of a day (requirements R84, R101, R102). What the one that has gone knows is
 // missing from answers, and every answer says so, where it looks single messages up as well (B3-B6).
 func TestOneKeepsHouse(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nobodyUnknown)
 	trio := newTrioWith(t, sink, fmt.Sprintf(`tenants:
   - name: shop

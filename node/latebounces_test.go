@@ -110,6 +110,7 @@ func (h *alarmHook) told() []string {
 // TestLateBouncesOfMembers: a receiver is judged by what all members sent and heard, by one of them, whichever member a
 // report comes to (requirement N17).
 func TestLateBouncesOfMembers(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.5:0", nil)
 	trio := newTrioOf(t, to(sink), `tenants: [{name: shop, compositions: [{name: main, networks: [127.0.0.0/8],
   envelope_from: {rewrite: true, domain: return.shop.test}}]}]

@@ -21,6 +21,7 @@ import (
 // failed with status 3 (R46); one that greylists for three minutes gets it at the fourth attempt (R47); a message's own
 // distance and lifetime count for itself alone (R30, R32).
 func TestRetryLadder(t *testing.T) {
+	t.Parallel()
 	var open atomic.Bool // for grey mail
 	sink := startReceiver(t, "127.0.0.1:0", func(stage, arg string) string {
 		if stage == "rcpt" && (!strings.HasPrefix(arg, "grey") || !open.Load()) {

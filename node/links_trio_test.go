@@ -24,6 +24,7 @@ func (r *rig) domainsOf(log string, column int) map[string]int {
 // counts everywhere (R104); each member tells of the look-ups and connections of all (R69, R70), and of those it can ask
 // where one is dead.
 func TestLinksAndLogsOfMembers(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.5:0", nil)
 	_, port, err := net.SplitHostPort(sink.Addr().String())
 	if err != nil {

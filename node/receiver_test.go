@@ -88,7 +88,12 @@ func (r *receiver) serve(c net.Conn) {
 	now := &session{client: client}
 	r.note(func() { r.sessions = append(r.sessions, now) })
 	defer r.note(func() { now.ended = true })
-	gone := false
+	gone, polite := false, false
+	defer func() {
+		if !polite {
+			r.answer("cut", "")
+		}
+	}()
 	say := func(stage, arg, ok string) bool {
 		a := r.answer(stage, arg)
 		if a == reset {
@@ -140,6 +145,7 @@ func (r *receiver) serve(c net.Conn) {
 				return
 			}
 		case line == "QUIT":
+			polite = true
 			say("quit", "", "221 bye")
 			return
 		default:

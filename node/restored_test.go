@@ -54,6 +54,7 @@ func waiting(rigs ...*rig) (n int) {
 // TestRestoredDirectory: a backup of a member's data is put back while the lease of its queue lasts. What was delivered
 // since is not delivered again, what was accepted since is not lost: a standby owns the queue, and the member begins anew.
 func TestRestoredDirectory(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	trio := newTrio(t, sink)
 	n1 := trio[0]
@@ -132,6 +133,7 @@ func (r *rig) spoil(queue string) {
 // TestRestoredWithoutCompleteCopy: a backup is put back, and the only copy that is ahead of it is damaged. Nothing of the
 // backup is sent, and the member says what to do; the operator gives the queue to the copy, which sends what can be read.
 func TestRestoredWithoutCompleteCopy(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	trio := newTrio(t, sink)
 	n1 := trio[0]
@@ -190,6 +192,7 @@ func TestRestoredWithoutCompleteCopy(t *testing.T) {
 // TestRestoredWithoutAnyCopy: a backup is put back while no standby answers. The book knows that the queue was further:
 // nothing of the backup is sent until an operator says that it is all there is.
 func TestRestoredWithoutAnyCopy(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	trio := newTrio(t, sink)
 	n1 := trio[0]

@@ -106,6 +106,7 @@ func (r *rig) flow(name string) (end func() (accepted int)) {
 // TestRotateKeysTrio rotates the root key of a cluster under mail flow, then with a member down, then without one that was
 // removed. After each, every member opens again what was accepted before.
 func TestRotateKeysTrio(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	trio := newTrio(t, sink)
 	n1, n2, n3 := trio[0], trio[1], trio[2]
@@ -197,6 +198,7 @@ func TestRotateKeysTrio(t *testing.T) {
 // the giver writes into the audit trail; it takes the key when it can. Meanwhile whoever asked has the new code, for the former
 // one opens n1 no more.
 func TestRotateKeysNotKept(t *testing.T) {
+	t.Parallel()
 	trio := newTrio(t, startReceiver(t, "127.0.0.1:0", nil))
 	n1, n3 := trio[0], trio[2]
 	keys := filepath.Join(n3.dir, "data", "keys")

@@ -10,6 +10,7 @@ import (
 // TestLimitOfTheCluster is N6: two connections for a receiver are two over three members that all have mail for it, also
 // while the member that hands them out goes and another begins to; and each member's mail gets its turn.
 func TestLimitOfTheCluster(t *testing.T) {
+	t.Parallel()
 	var door turnstile
 	sink := startReceiver(t, "127.0.0.1:0", door.pass)
 	trio := newTrioWith(t, sink, `tenants:
@@ -59,7 +60,7 @@ func (d *turnstile) pass(stage, _ string) string {
 		d.connections++
 		d.open++
 		d.peak = max(d.peak, d.open)
-	case "quit":
+	case "quit", "cut": // a member that is stopped waits for no commit, and cuts what it has
 		d.open--
 	case "mail":
 		d.messages = append(d.messages, time.Now())
@@ -105,6 +106,7 @@ func (d *turnstile) between(from, to time.Time) (n, busiest int) {
 // of the twenty; a machine that has other work must not fail it, so less is asked here, and bunches are let pass that
 // only the receiver's own delay makes.
 func TestLimitOfTheClusterIsUsed(t *testing.T) {
+	t.Parallel()
 	const (
 		interval = 100 * time.Millisecond
 		window   = 21 * time.Second

@@ -93,6 +93,7 @@ func (b *bereft) mustSendOnce(t *testing.T, sink *receiver) {
 // TestTakeoverThatTakesLongerThanALease: while one standby takes a queue in, the other is not given it, however long that
 // takes.
 func TestTakeoverThatTakesLongerThanALease(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	begun, free := make(chan struct{}, 1), make(chan struct{})
 	b := newBereft(t, sink, func(ctx context.Context, _ int, _, _ string) error {
@@ -120,6 +121,7 @@ func TestTakeoverThatTakesLongerThanALease(t *testing.T) {
 
 // TestTakeoverWithoutRoom: a standby whose disk is full lets the queue go to the other one.
 func TestTakeoverWithoutRoom(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	b := newBereft(t, sink, func(_ context.Context, read int, name, first string) error {
 		if name == first && read == 2 { // where its own store would say so

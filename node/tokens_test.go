@@ -162,6 +162,7 @@ func (r *rig) transactionsByToken(viewer, own, other string) {
 
 // TestTokensOfMembers: a token made at one member opens at all, and at none once any of them has revoked it.
 func TestTokensOfMembers(t *testing.T) {
+	t.Parallel()
 	trio := newTrio(t, startReceiver(t, "127.0.0.5:0", nil))
 	token := trio[0].mustToken(map[string]any{"name": "shop", "tenant": "shop", "role": "viewer"})
 	everywhere := func(want int) func() bool {

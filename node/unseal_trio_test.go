@@ -51,6 +51,7 @@ func (s stranger) dial(t *testing.T, of *rig) net.Conn {
 // TestKeyIsGivenOnceAtATime: of two who ask two members at the same moment, a restarted member and a copy of its disk, one
 // is given the key.
 func TestKeyIsGivenOnceAtATime(t *testing.T) {
+	t.Parallel()
 	trio := newTrio(t, startReceiver(t, "127.0.0.1:0", nil))
 	n1, others := trio[0], trio[1:]
 	n1.stop()
@@ -81,6 +82,7 @@ func TestKeyIsGivenOnceAtATime(t *testing.T) {
 // TestKeyIsGivenOnce: a member that died is given the root key once, by whomever it asks; once more only to the session
 // whose answer was lost. From then on it needs an operator, and so it does 15 minutes after its last renewal.
 func TestKeyIsGivenOnce(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	trio := newTrio(t, sink)
 	n1, n2, n3 := trio[0], trio[1], trio[2]

@@ -9,6 +9,7 @@ import (
 // TestWitnessThatLeads: a witness that leads, as who founded the cluster does, gives the queue of a member that is gone to the
 // other one.
 func TestWitnessThatLeads(t *testing.T) {
+	t.Parallel()
 	sink := startReceiver(t, "127.0.0.1:0", nil)
 	trio := startTrio(t, to(sink), "tenants: [{name: shop, compositions: [{name: main, networks: [127.0.0.0/8]}]}]\n", "n1")
 	n2, n3 := trio[1], trio[2]
