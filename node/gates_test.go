@@ -113,7 +113,7 @@ func TestEmergencyStop(t *testing.T) {
 		t.Errorf("A after the discard: %v", n)
 	}
 	e := r.events("status=discarded&group=a&to=a-late@x1.test")
-	if len(e) != 1 || e[0].Class != 12 || !strings.HasPrefix(e[0].Detail, "592 ") {
+	if len(e) != 1 || e[0].Class != 12 || e[0].Detail != "592 interrupted: discarded by the stop function" {
 		t.Errorf("logged %+v", e)
 	}
 	r.atRest()

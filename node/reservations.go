@@ -82,7 +82,7 @@ func (n reservationService) CancelReservation(ctx context.Context, tenant, id, a
 		return 0, fmt.Errorf("node: cancel reservation: %w", err)
 	}
 	for _, d := range all {
-		k, err := e.actors.Destinations().InterruptAt(ctx, d, want.Due, func(d *mail.Delivery) bool {
+		k, err := e.actors.Destinations().Cancel(ctx, d, want.Due, func(d *mail.Delivery) bool {
 			return d.Reserved && d.Attempts == 0 && d.Tenant == want.Tenant && d.From.Domain() == want.From
 		})
 		if total += k; err != nil {

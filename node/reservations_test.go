@@ -56,5 +56,8 @@ func TestReservationsAreOneRow(t *testing.T) {
 	if n := r.counters("unit=total")[0]["interrupted"]; n != 1000 {
 		t.Errorf("%d interrupted", n)
 	}
+	if e := r.events("status=discarded&to=u7@d1.test"); len(e) != 1 || e[0].Detail != "592 interrupted: the reservation was cancelled" {
+		t.Errorf("the log says %+v", e)
+	}
 	r.atRest()
 }

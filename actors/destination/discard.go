@@ -15,8 +15,14 @@ import (
 // ErrDiscarding says that the same destination is being gone through already.
 var ErrDiscarding = errors.New("mail of this destination is being discarded already")
 
-// interrupted is the detail of what is discarded: the code is the relay's own (requirement R74).
-const interrupted = "592 interrupted: discarded by the stop function"
+// interrupted begins the detail of what ends as interrupted, before the reason: the code is the relay's own (requirement R74).
+const interrupted = "592 interrupted: "
+
+// Reasons why deliveries end as interrupted.
+const (
+	discarded = "discarded by the stop function"
+	cancelled = "the reservation was cancelled"
+)
 
 // purge is what an outbox remembers while deliveries are being discarded.
 type purge struct {
@@ -33,21 +39,21 @@ func (r *Registry) Discard(ctx context.Context, d mail.Destination, k gate.Key, 
 	return r.interrupt(ctx, d, func(b *Outbox, at protocol.Cursor) (ds []mail.Delivery, next protocol.Cursor, more bool, err error) {
 		ds, next, more, _, err = b.env.Queue.Scan(b.dest, at, endOfTime, b.env.Batch)
 		return ds, next, more, err
-	}, func(d *mail.Delivery) bool { return concerns(k, d) && d.Accepted().Before(before) })
+	}, func(d *mail.Delivery) bool { return concerns(k, d) && d.Accepted().Before(before) }, discarded)
 }
 
-// InterruptAt ends every queued delivery to d that is due at that very moment and meant, as Discard does, without a look at
+// Cancel ends every queued delivery to d that is due at that very moment and meant, as Discard does, without a look at
 // any other. meant is called with a lock held.
-func (r *Registry) InterruptAt(ctx context.Context, d mail.Destination, due time.Time, meant func(*mail.Delivery) bool) (n int, err error) {
+func (r *Registry) Cancel(ctx context.Context, d mail.Destination, due time.Time, meant func(*mail.Delivery) bool) (n int, err error) {
 	return r.interrupt(ctx, d, func(b *Outbox, at protocol.Cursor) ([]mail.Delivery, protocol.Cursor, bool, error) {
 		return b.env.Queue.ScanAt(b.dest, at, due, b.env.Batch)
-	}, meant)
+	}, meant, cancelled)
 }
 
 // look is one step through what may be meant.
 type look func(*Outbox, protocol.Cursor) (ds []mail.Delivery, next protocol.Cursor, more bool, err error)
 
-func (r *Registry) interrupt(ctx context.Context, d mail.Destination, scan look, meant func(*mail.Delivery) bool) (n int, err error) {
+func (r *Registry) interrupt(ctx context.Context, d mail.Destination, scan look, meant func(*mail.Delivery) bool, why string) (n int, err error) {
 	s := r.shard(d)
 	s.mu.Lock()
 	b := r.entry(s, d, r.shell.Clock.Now()).outbox
@@ -58,7 +64,7 @@ func (r *Registry) interrupt(ctx context.Context, d mail.Destination, scan look,
 	}
 	defer b.endPurge()
 	for range discardRounds {
-		done, moved, err := r.discardOnce(ctx, b, scan, meant)
+		done, moved, err := r.discardOnce(ctx, b, scan, meant, why)
 		if n += done; err != nil || moved == 0 {
 			return n, err
 		}
@@ -67,7 +73,7 @@ func (r *Registry) interrupt(ctx context.Context, d mail.Destination, scan look,
 }
 
 // discardOnce goes through what scan shows of the destination. moved is how many deliveries it could not judge.
-func (r *Registry) discardOnce(ctx context.Context, b *Outbox, scan look, meant func(*mail.Delivery) bool) (n, moved int, err error) {
+func (r *Registry) discardOnce(ctx context.Context, b *Outbox, scan look, meant func(*mail.Delivery) bool, why string) (n, moved int, err error) {
 	var at protocol.Cursor
 	for more := true; more; {
 		if err := ctx.Err(); err != nil {
@@ -86,7 +92,7 @@ func (r *Registry) discardOnce(ctx context.Context, b *Outbox, scan look, meant 
 		var mu sync.Mutex
 		kept.Add(len(ps))
 		for _, p := range ps {
-			b.interrupt(r.shell.Clock.Now(), p, func(err error) {
+			b.interrupt(r.shell.Clock.Now(), p, why, func(err error) {
 				defer kept.Done()
 				if err != nil {
 					mu.Lock()
@@ -165,10 +171,10 @@ func (b *Outbox) seize(ds []mail.Delivery, meant func(*mail.Delivery) bool) (ps 
 	return ps, skipped
 }
 
-// interrupt ends p as discarded (requirement R34).
-func (b *Outbox) interrupt(now time.Time, p *protocol.Parcel, done func(error)) {
+// interrupt ends p as interrupted (requirement R34); why is one of the reasons above.
+func (b *Outbox) interrupt(now time.Time, p *protocol.Parcel, why string, done func(error)) {
 	d := &p.Job.Delivery
-	o := mail.Outcome{Result: mail.Failed, Stage: mail.StageNone, Status: mail.StatusInterrupted, Detail: interrupted, At: now}
+	o := mail.Outcome{Result: mail.Failed, Stage: mail.StageNone, Status: mail.StatusInterrupted, Detail: interrupted + why, At: now}
 	s := mail.Settlement{Delivery: d, Event: event(d, &o, "")}
 	s.Event.Kind = mail.EventDiscarded
 	b.env.Queue.Settle(s, b.durable(p, nil, b.watched(&s, done)))

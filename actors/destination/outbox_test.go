@@ -132,7 +132,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 				if s := p.Job.Delivery.Seq; out[s] {
 					t.Fatalf("delivery %d is discarded in a session's hands", s)
 				}
-				b.interrupt(now, p, nil)
+				b.interrupt(now, p, discarded, nil)
 			}
 		}
 		var v View

@@ -149,7 +149,7 @@ func (b *Outbox) settled(p *protocol.Parcel, next *mail.Delivery, err error) {
 // expire ends a delivery that is over: it fails where its lifetime has ended (R46, E-26).
 func (b *Outbox) expire(now time.Time, p *protocol.Parcel, receiver string) {
 	if b.env.discards(&p.Job.Delivery) {
-		b.interrupt(now, p, nil)
+		b.interrupt(now, p, discarded, nil)
 		return
 	}
 	b.env.Counters.Expired.Add(1)
