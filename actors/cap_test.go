@@ -80,6 +80,9 @@ func TestSlowCapHoldsNoConnection(t *testing.T) {
 		s := b.Destinations().Snapshot("one.example")
 		return len(s) == 1 && s[0].Reason == protocol.ReasonCap && s[0].Until.Sub(clock.Wall()) > 30*time.Second
 	})
+	if s := b.Destinations().Snapshot("one.example"); len(s) == 1 && s[0].Detail != "" { // the reason says it all
+		t.Errorf("it waits for %s: %s", s[0].Reason, s[0].Detail)
+	}
 	if runs := b.courier.Runs.Load(); runs > 3 {
 		t.Errorf("%d connections for one message", runs)
 	}

@@ -192,7 +192,7 @@ func TestSuppressionsOverHTTP(t *testing.T) {
 		{"bad page", "GET", "?limit=0", "", 400, "limit"},
 		{"bad list", "GET", "?list=grey", "", 400, "allowed"},
 		{"remove", "DELETE", "?address=a@example.jp&tenant=shop", "", 200, `{"removed":1}`},
-		{"remove again", "DELETE", "?address=a@example.jp&tenant=shop", "", 404, "on that list"},
+		{"remove again", "DELETE", "?address=a@example.jp&tenant=shop", "", 404, "a@example.jp is not on the list blocklist"},
 		{"remove nothing", "DELETE", "?tenant=shop", "", 400, "address is needed"},
 	}
 	for _, tt := range tests {

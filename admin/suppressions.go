@@ -174,7 +174,7 @@ func (s *Server) unsuppress(w http.ResponseWriter, r *http.Request) {
 	if err == nil && removed == 0 && unknown != nil {
 		err = unknown
 	} else if err == nil && removed == 0 {
-		err = fmt.Errorf("%w on that list", service.ErrNotFound)
+		err = fmt.Errorf("%w: %s is not on the list %s", service.ErrNotFound, address, at.List)
 	}
 	if err != nil {
 		s.refuse(w, r, err)

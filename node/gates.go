@@ -379,7 +379,7 @@ func (n groupService) Resume(ctx context.Context, tenant, group, author string) 
 	g, known := s.table.Get(k)
 	switch {
 	case !known:
-		return service.ErrNotFound
+		return fmt.Errorf("%w: delivery group %q was not stopped", service.ErrNotFound, group)
 	case !g.Closed:
 		return nil
 	}

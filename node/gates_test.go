@@ -134,8 +134,9 @@ func TestStopAndResume(t *testing.T) {
 	if status := r.group("discard", "news", "", nil); status != 409 {
 		t.Errorf("discard of an open group: %d, want 409", status)
 	}
-	if status := r.group("resume", "news", "", nil); status != 404 {
-		t.Errorf("resume of an unknown group: %d, want 404", status)
+	var no struct{ Detail string }
+	if status := r.group("resume", "news", "", &no); status != 404 || !strings.Contains(no.Detail, `"news" was not stopped`) {
+		t.Errorf("resume of an unknown group: %d %q, want 404 and its name", status, no.Detail)
 	}
 	if status := r.group("stop", "news", `{"hold_expiry": true}`, &st); status != 200 || st.State != "stopped" || st.Held != 0 {
 		t.Fatalf("stop: %d %+v", status, st)

@@ -348,7 +348,7 @@ func (m *Machine) ask(now time.Time, v *View, lost bool) {
 		}
 		if now.Before(s.Until) { // whoever works it knows; nobody else is of use
 			if wants = true; s.Sessions+s.Asked == 0 {
-				why, detail = origin{reason: protocol.ReasonCap, until: s.Until}, "speed cap"
+				why = origin{reason: protocol.ReasonCap, until: s.Until}
 			}
 			served = served || s.Sessions+s.Asked > 0
 			continue

@@ -359,7 +359,12 @@ func (m *Machine) PerConnection() int {
 }
 
 // Cause tells why the receiver is slowed or blocked; zero where it is open or nobody said why.
-func (m *Machine) Cause() Cause { return m.cause }
+func (m *Machine) Cause() Cause {
+	if state, _ := m.State(); state == Open {
+		return Cause{}
+	}
+	return m.cause
+}
 
 // repace fits the buckets to what is in force.
 func (m *Machine) repace(now time.Time) {

@@ -73,8 +73,8 @@ func TestPaceIsLearned(t *testing.T) {
 	near(t, "pace before the calm time is over", m.Pace(), hover*20, 0.1)
 	run(&m, &now, 30*time.Minute, fine)
 	near(t, "pace half an hour later: the limit", m.Pace(), 20, 0.001)
-	if s, _ := m.State(); s != Open {
-		t.Errorf("%v at the limit", s)
+	if s, _ := m.State(); s != Open || m.Cause() != (Cause{}) {
+		t.Errorf("%v at the limit, because of %+v", s, m.Cause())
 	}
 }
 
