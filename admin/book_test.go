@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -203,6 +205,20 @@ func TestSuppressionsOverHTTP(t *testing.T) {
 	}
 	if len(b.list) != 1 {
 		t.Errorf("left: %v", b.list)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "DELETE", f.url+"/v1/suppressions?address=b@example.jp&list=blackbox",
+		io.MultiReader()) // in chunks, of which there is none
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", strings.TrimPrefix(bearer, "Authorization: "))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if raw, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 200 || string(raw) != `{"removed":1}`+"\n" || len(b.list) != 0 {
+		t.Errorf("remove with an empty body in chunks: %d %s %v, left %v", resp.StatusCode, raw, err, b.list)
 	}
 	if a := mustFront(t, nil).call("GET", "/v1/suppressions", "", bearer); a.status != 501 {
 		t.Errorf("without lists: %d", a.status)

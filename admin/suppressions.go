@@ -1,8 +1,11 @@
 package admin
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -146,8 +149,9 @@ func (s *Server) unsuppress(w http.ResponseWriter, r *http.Request) {
 	}
 	v := r.URL.Query()
 	in := suppressionJSON{Address: v.Get("address"), List: v.Get("list"), Tenant: v.Get("tenant"), Filter: v.Get("filter")}
-	if r.ContentLength != 0 {
-		if status, err := readJSON(r.Body, &in); err != nil {
+	body := bufio.NewReader(r.Body)
+	if _, err := body.Peek(1); !errors.Is(err, io.EOF) { // one in chunks may be empty as well
+		if status, err := readJSON(body, &in); err != nil {
 			problem(w, status, err.Error())
 			return
 		}
