@@ -54,7 +54,7 @@ func (s *Server) readers(c route) http.Handler {
 		return operator
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.compat.BearsToken(r) && s.compat.Sealed() {
+		if s.compat.BearsToken(r) && s.compat.KnowsNobody() {
 			s.refuse(w, r, service.ErrSealed)
 			return
 		}

@@ -105,6 +105,17 @@ func TestReleaseOfWhatChanged(t *testing.T) {
 	}
 }
 
+// TestUnread: a node says that it has not read yet what the members agreed on, its users among it.
+func TestUnread(t *testing.T) {
+	n, _ := mustServe(t, "tenants: [{name: shop, compositions: [{name: main}]}]\n")
+	m := n.member.Swap(nil) // as between the keys and the ledger
+	before := n.status()
+	n.member.Store(m)
+	if after := n.status(); !before.Unread || after.Unread || before.State != StateUnsealed {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
+
 // TestFirstRunIsMadeUpFor: the first run of a delivery stop is missed by nobody's absence, and until it has run nobody is
 // told that it did (requirement R101).
 func TestFirstRunIsMadeUpFor(t *testing.T) {

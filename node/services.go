@@ -47,7 +47,7 @@ func (n nodeService) Status() service.Status { return n.status() }
 
 func (n *Node) status() service.Status {
 	s := service.Status{Name: n.cfg.Node.Name, Version: n.version, Started: n.started, Data: n.cfg.Node.Data, Helo: n.cfg.Helo(),
-		State: StateUnsealed, Reasons: n.reasons(), HTTP: n.http.Addr(), SMTP: addresses(n.smtp.Addrs())}
+		State: StateUnsealed, Unread: n.member.Load() == nil, Reasons: n.reasons(), HTTP: n.http.Addr(), SMTP: addresses(n.smtp.Addrs())}
 	if told := n.restored.Load(); told != nil {
 		s.Notices = append(s.Notices, service.Reason{Code: "restored", Detail: *told})
 	}

@@ -212,17 +212,17 @@ func (c *call) caller(r *http.Request) (service.User, error) {
 	return user, c.API.stranger(r)
 }
 
-// stranger refuses who has not proved to be anybody. A sealed node does not have its users: it cannot tell.
+// stranger refuses who has not proved to be anybody, which a node that knows nobody cannot tell.
 func (a *API) stranger(r *http.Request) *faults {
-	if a.Sealed() {
+	if a.KnowsNobody() {
 		return a.fault(r, codeTrouble, "")
 	}
 	return a.fault(r, codeLogin, "")
 }
 
-// Sealed tells whether the node has no keys, and so knows no users and no tokens.
-func (a *API) Sealed() bool {
-	return a.c.Services.Node != nil && a.c.Services.Node.Status().State == service.StateSealed
+// KnowsNobody tells whether the node has no users and no tokens yet: it is sealed, or reads what the members agreed on.
+func (a *API) KnowsNobody() bool {
+	return a.c.Services.Node != nil && a.c.Services.Node.Status().Unread
 }
 
 // login verifies a key.

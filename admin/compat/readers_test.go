@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
 	"github.com/ekiden-mta/ekiden/policy/suppression"
@@ -85,6 +86,41 @@ func logged(t *testing.T, body string) (string, *string) {
 		got = append(got, fmt.Sprintf("%s %d %s", r.Result, r.Code, r.To))
 	}
 	return strings.Join(got, ", "), out.Next
+}
+
+// unread is a node that reads what the members agreed on.
+type unread struct{ service.Node }
+
+func (unread) Status() service.Status {
+	return service.Status{State: service.StateUnsealed, Unread: true}
+}
+
+// TestUsersThatAreNotReadYet: a node that knows no users yet answers 503 to whom it does not know, and not that the key is wrong.
+func TestUsersThatAreNotReadYet(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		node   service.Node
+		status int
+		code   string
+	}{
+		{"read", nil, 401, "13-001"},
+		{"not read yet", unread{}, 503, "15-001"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newSite(t)
+			s.node = row.node
+			base := s.serve(t)
+			for _, path := range []string{"/baremail/v1/logs", "/srs/v1/queue"} {
+				if status, _, body := get(t, base+path, "nobody@shop.example"); status != row.status || !strings.Contains(body, row.code) {
+					t.Errorf("%s: %d %s, want %d", path, status, body, row.status)
+				}
+			}
+			status, _, body := post(t, base+"/transaction/v2/deliveries/list.json", "application/x-www-form-urlencoded", "api_user=nobody&api_key="+key)
+			if status != row.status || !strings.Contains(body, row.code) {
+				t.Errorf("/transaction: %d %s, want %d", status, body, row.status)
+			}
+		})
+	}
 }
 
 // TestSkippedRecords: nobody looks for the acceptance of a record that is only skipped.

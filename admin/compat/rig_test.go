@@ -47,6 +47,7 @@ type site struct {
 	missing []service.Absent
 	behind  []service.Absent // only from look-ups of single messages
 	only    netip.Addr       // the only address that may call; invalid = all may
+	node    service.Node     // nil = it is never asked how it is
 	blocked []service.Suppression
 	counted service.StatisticsQuery // what was asked for last
 	stopped string                  // a group
@@ -314,7 +315,7 @@ func (s *site) serve(t *testing.T) string {
 	t.Helper()
 	c := &clock.Clock{}
 	c.Set(noon(t))
-	api := compat.New(compat.Config{Services: service.Services{Users: s, Log: s, Suppressions: s, Statistics: s,
+	api := compat.New(compat.Config{Services: service.Services{Node: s.node, Users: s, Log: s, Suppressions: s, Statistics: s,
 		Numbers: s, Groups: s}, Operator: operator, Clock: c, Log: slog.New(slog.DiscardHandler)})
 	srv := httptest.NewServer(api.Handler())
 	t.Cleanup(srv.Close)

@@ -157,6 +157,7 @@ type Status struct {
 	Name    string
 	Version string
 	State   string   // one of the words above
+	Unread  bool     // it has not read yet what the members agreed on, being sealed or just started: it knows no users and no tokens
 	Reasons []Reason // why the node is not ready to take mail; empty = ready
 	Notices []Reason // what an operator should know of it all the same
 	Started time.Time
