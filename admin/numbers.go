@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/ekiden-mta/ekiden/admin/compat"
 	"github.com/ekiden-mta/ekiden/admin/service"
@@ -74,7 +73,7 @@ func (s *Server) queues(w http.ResponseWriter, r *http.Request) {
 	}
 	tenant := r.URL.Query().Get("tenant")
 	if err := service.Known(s.c.Services.Tenants, tenant); err != nil {
-		problem(w, http.StatusNotFound, strings.TrimPrefix(err.Error(), service.ErrInvalid.Error()+": "))
+		s.refuse(w, r, err)
 		return
 	}
 	rows, err := s.c.Services.Numbers.Queues(r.Context(), tenant)
