@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
 	"github.com/ekiden-mta/ekiden/admin/service"
@@ -58,8 +59,9 @@ func (h *handler) Suppress(ctx context.Context, req *adminpb.SuppressRequest) (*
 		return nil, fmt.Errorf("%w: 1 to %d addresses at once; import takes more", service.ErrInvalid, maxAddresses)
 	}
 	list := make([]service.Suppression, 0, len(req.Suppressions))
+	rows := suppressionReader{h: h, now: h.clock.Now()}
 	for _, p := range req.Suppressions {
-		s, err := h.suppression(p, nil)
+		s, err := rows.read(p)
 		if err != nil {
 			return nil, err
 		}
@@ -83,8 +85,9 @@ func (h *handler) ImportSuppressions(ctx context.Context, req *adminpb.ImportSup
 	}
 	r := &adminpb.ImportSuppressionsResponse{}
 	list := make([]service.Suppression, 0, len(req.Rows))
+	rows := suppressionReader{h: h, now: h.clock.Now(), common: req.Common}
 	for i, p := range req.Rows {
-		s, err := h.suppression(p, req.Common)
+		s, err := rows.read(p)
 		if err == nil {
 			list = append(list, s)
 			continue
@@ -176,34 +179,40 @@ func (h *handler) ListDeliveryStops(ctx context.Context, req *adminpb.ListDelive
 	return r, nil
 }
 
-// suppression reads a row; what it leaves empty is taken from common.
-func (h *handler) suppression(p, common *adminpb.Suppression) (service.Suppression, error) {
-	first := func(a, b string) string {
-		if a != "" {
-			return a
-		}
-		return b
-	}
-	now := h.clock.Now()
-	s := service.Suppression{Address: mail.Address(p.GetAddress()), Reason: first(p.GetReason(), common.GetReason()),
-		Author: operator, Since: now, Expires: instant(p.GetExpires())}
+// suppressionReader reads the rows of one call; what a row leaves empty is taken from common.
+type suppressionReader struct {
+	h      *handler
+	now    time.Time
+	common *adminpb.Suppression // may be nil
+	said   service.Place        // as the last row said it,
+	meant  service.Place        // and what that means, since most rows of a call say the same; no list: none was read yet
+}
+
+func (r *suppressionReader) read(p *adminpb.Suppression) (service.Suppression, error) {
+	s := service.Suppression{Address: mail.Address(p.GetAddress()), Reason: cmp.Or(p.GetReason(), r.common.GetReason()),
+		Author: operator, Since: r.now, Expires: instant(p.GetExpires())}
 	if p.GetExpires() == nil {
-		s.Expires = instant(common.GetExpires())
+		s.Expires = instant(r.common.GetExpires())
 	}
-	var err error
-	tenant := first(p.GetTenant(), common.GetTenant())
+	said := service.Place{List: cmp.Or(p.GetList(), r.common.GetList()), Tenant: cmp.Or(p.GetTenant(), r.common.GetTenant()),
+		Filter: cmp.Or(p.GetFilter(), r.common.GetFilter())}
 	if p.GetList() == service.BlackBox { // a row that says so means no tenant's
-		tenant = p.GetTenant()
+		said.Tenant = p.GetTenant()
 	}
-	onList := first(p.GetList(), common.GetList())
-	if tenant, err = h.whose(onList, tenant); err != nil {
-		return s, err
+	if r.meant.List == "" || said != r.said {
+		r.meant = service.Place{}
+		tenant, err := r.h.whose(said.List, said.Tenant)
+		if err != nil {
+			return s, err
+		}
+		meant, err := service.ParsePlace(said.List, tenant, said.Filter)
+		if err != nil {
+			return s, err
+		}
+		r.said, r.meant = said, meant
 	}
-	s.Place, err = service.ParsePlace(onList, tenant, first(p.GetFilter(), common.GetFilter()))
-	if err != nil {
-		return s, err
-	}
-	return s, service.CheckSuppression(s, now)
+	s.Place = r.meant
+	return s, service.CheckSuppression(s, r.now)
 }
 
 // whose is the tenant whose list is meant: nobody's in particular of the black box.
