@@ -16,7 +16,7 @@ import (
 
 const (
 	walSegment   = 16 << 20 // octets of a file of raft's log, allocated before it is written
-	logCache     = 512      // entries held in memory for followers
+	logCache     = 128      // entries held in memory for followers: of an import 32 MB
 	keepSnapshot = 2
 	// snapshotEvery is the number of entries after which the book is written out. An idle cluster makes one or two a
 	// second, so this is half a day.
