@@ -299,8 +299,9 @@ func (n suppressionService) Import(ctx context.Context, list []service.Suppressi
 
 // suppress is the command that puts addresses on lists.
 func (m *member) suppress(list []service.Suppression) (ledger.Suppress, error) {
-	cmd := ledger.Suppress{Signed: m.by(list[0].Author)}
-	for _, s := range list {
+	cmd := ledger.Suppress{Signed: m.by(list[0].Author), Add: make([]ledger.Suppression, 0, len(list))}
+	for i := range list {
+		s := &list[i]
 		scope, err := scopeOf(s.Place)
 		if err != nil {
 			return cmd, err

@@ -69,18 +69,15 @@ type batch struct {
 	kinds  map[Kind]bool
 	bytes  int
 	writes int
-	memory []byte // keys and sealed values; Badger refers to them until the commit is done
+	memory []byte // keys and sealed values: the store's, which Badger refers to until the commit is done
 	plain  codec
-
-	scope     Scope // the last one named, since an import has few
-	scopeName [8]byte
+	names  namer
 }
 
 func (s *Store) newBatch() *batch {
 	p := s.view.Load()
-	b := &batch{s: s, txn: s.book.db.NewTransaction(true), draft: p.draft(), mark: p.mark, kinds: map[Kind]bool{}}
-	b.scopeName = s.scopeName(b.scope)
-	return b
+	return &batch{s: s, txn: s.book.db.NewTransaction(true), draft: p.draft(), mark: p.mark, kinds: map[Kind]bool{},
+		memory: s.memory[:0], names: namer{box: s.box}}
 }
 
 // entry applies one entry to the draft.
@@ -112,11 +109,8 @@ func (b *batch) State() *State { return b.draft }
 
 // Find looks in what is being committed, too: the transaction shows its own writes.
 func (b *batch) Find(v *Suppressed) (Place, bool, error) {
-	if v.Scope != b.scope {
-		b.scope, b.scopeName = v.Scope, b.s.scopeName(v.Scope)
-	}
-	name := b.s.addressName(v.Address)
-	p := place(name, b.scopeName)
+	p := b.names.place(v)
+	name := [16]byte(p[:16])
 	if b.s.filter.Load().absent(&name) {
 		return p, false, nil
 	}
@@ -216,6 +210,7 @@ func (b *batch) commit() error {
 	s.view.Store(&published{State: b.draft, mark: b.mark})
 	s.watchers.changed(b.mark.Index, changed)
 	b.draft = b.draft.draft()
+	s.memory = b.memory
 	b.txn = s.book.db.NewTransaction(true)
 	b.kinds, b.bytes, b.writes, b.memory = map[Kind]bool{}, 0, 0, b.memory[:0]
 	return nil

@@ -81,12 +81,17 @@ func (c *codec) bool(v *bool) {
 	*v = b == 1
 }
 
+// timeCode is how time writes v.
+func timeCode(v time.Time) uint64 {
+	if v.IsZero() {
+		return 0
+	}
+	return uint64(v.UnixMilli())<<1 ^ uint64(v.UnixMilli()>>63)
+}
+
 // time keeps milliseconds of UTC. The zero time stays the zero time; nothing is dated to 1970-01-01T00:00:00.000.
 func (c *codec) time(v *time.Time) {
-	var n uint64
-	if !v.IsZero() {
-		n = uint64(v.UnixMilli())<<1 ^ uint64(v.UnixMilli()>>63)
-	}
+	n := timeCode(*v)
 	c.uint(&n)
 	if c.reading {
 		*v = time.Time{}

@@ -147,7 +147,15 @@ type Suppress struct {
 
 func (*Suppress) code() commandCode { return codeSuppress }
 func (s *Suppress) fields(c *codec) {
-	list(c, &s.Add, maxItems, func(c *codec, v *Suppression) { v.fields(c) })
+	before, size := &Suppression{}, 0
+	list(c, &s.Add, maxItems, func(c *codec, v *Suppression) {
+		v.fieldsAfter(c, before)
+		// What the rows take in the book is bounded, not only what they take here.
+		if size += v.size(); size > maxCommand {
+			c.fail()
+		}
+		before = v
+	})
 }
 
 // Unsuppress removes suppressions. Result.Removed counts those that were there; those that were not are no error.

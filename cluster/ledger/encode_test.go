@@ -93,6 +93,43 @@ func TestResultRoundTrip(t *testing.T) {
 	}
 }
 
+// Rows of an import say only once what all of them have in common, and there is one way to say it.
+func TestListOfSuppressions(t *testing.T) {
+	var cmd Suppress
+	for i := range 1000 {
+		v := black(fmt.Sprintf("user.%d@mail.example.jp", i))
+		v.List, v.Tenant = Blocklist, "shop"
+		cmd.Add = append(cmd.Add, v)
+	}
+	data, err := Encode(&cmd)
+	if most := 1000 * (2 + len("user.123@mail.example.jp")); err != nil || len(data) > most+100 {
+		t.Fatalf("%d octets, want %d and little more: %v", len(data), most, err)
+	}
+	long := Suppress{Add: []Suppression{black("a@a.jp"), black("b@a.jp"), black("c@a.jp")}}
+	for i := range long.Add {
+		long.Add[i].Reason = strings.Repeat("r", maxCommand/3)
+	}
+	if _, err := Encode(&long); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("long reasons that are all the same: %v", err)
+	}
+	const head = "\x01\x02\x00\x00\x00\x02" // no author, two rows
+	for name, row := range map[string]struct {
+		rows string
+		want error
+	}{
+		"the second differs by its address": {"\x1e\x01a\x01\x00\x00" + "\x1f\x01b", nil},
+		"and by its list":                   {"\x1e\x01a\x01\x00\x00" + "\x1e\x01b\x02\x00\x00", nil},
+		"the same list said again":          {"\x1e\x01a\x01\x00\x00" + "\x1e\x01b\x01\x00\x00", ErrDamaged},
+		"an empty reason said":              {"\x1c\x01a\x01\x00\x00\x00" + "\x1f\x01b", ErrDamaged},
+		"something unknown in common":       {"\x1e\x01a\x01\x00\x00" + "\x3f\x01b", ErrDamaged},
+		"cut":                               {"\x1e\x01a\x01\x00\x00" + "\x1f\x02b", ErrDamaged},
+	} {
+		if _, err := Decode([]byte(head + row.rows)); !errors.Is(err, row.want) {
+			t.Errorf("%s: %v, want %v", name, err, row.want)
+		}
+	}
+}
+
 func TestSplit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 5000).Draw(t, "n")

@@ -51,6 +51,7 @@ type Store struct {
 	log      *slog.Logger
 	box      Sealer
 	apply    sync.Mutex // held by who changes the book
+	memory   []byte     // of the last commit, to be used again; under apply
 	view     atomic.Pointer[published]
 	filter   atomic.Pointer[filter]
 	watchers watchers

@@ -200,7 +200,7 @@ func TestTampered(t *testing.T) {
 	r := newRig(t)
 	r.must(&Suppress{Add: []Suppression{black("a@example.jp"), black("b@example.jp")}})
 	key := func(a string) []byte {
-		return suppressionKey(place(r.addressName(a), r.scopeName(Scope{List: Blackbox})))
+		return suppressionKey((&namer{box: r.cfg.Box}).place(&Suppressed{Scope{List: Blackbox}, a}))
 	}
 	txn := r.book.db.NewTransaction(true)
 	item, err := txn.Get(key("a@example.jp"))

@@ -11,12 +11,27 @@ import (
 // more than that two records may be about one address.
 func suppressionKey(p Place) []byte { return append([]byte{byte(KindSuppression)}, p[:]...) }
 
-func (s *Store) addressName(address string) [16]byte {
-	return s.box.Index("ledger address", []byte(address))
+// namer names suppressions, one after another, for somebody alone.
+type namer struct {
+	box     Sealer
+	scope   Scope // the last one named, since an import has few
+	named   bool
+	short   [8]byte // its name
+	address []byte  // scratch
 }
 
-func (s *Store) scopeName(scope Scope) [8]byte {
-	name := s.box.Index("ledger scope", encode(scope.fields))
+func (n *namer) place(v *Suppressed) Place {
+	if !n.named || v.Scope != n.scope {
+		n.scope, n.short, n.named = v.Scope, scopeName(n.box, v.Scope), true
+	}
+	n.address = append(n.address[:0], v.Address...)
+	return place(addressName(n.box, n.address), n.short)
+}
+
+func addressName(box Sealer, address []byte) [16]byte { return box.Index("ledger address", address) }
+
+func scopeName(box Sealer, scope Scope) [8]byte {
+	name := box.Index("ledger scope", encode(scope.fields))
 	return [8]byte(name[:8])
 }
 
@@ -30,7 +45,7 @@ func place(address [16]byte, scope [8]byte) Place {
 // now. The address is compared as it is: the caller has normalised it. An error means that the answer is not known, and
 // must not be taken for a no. An address on no list costs one hash and one cache line.
 func (s *Store) Suppressed(address string, now time.Time, scopes ...Scope) (Suppression, bool, error) {
-	name := s.addressName(address)
+	name := addressName(s.box, []byte(address))
 	if s.filter.Load().absent(&name) {
 		return Suppression{}, false, nil
 	}
@@ -39,7 +54,7 @@ func (s *Store) Suppressed(address string, now time.Time, scopes ...Scope) (Supp
 	err := s.read(func(txn *badger.Txn) error {
 		for _, scope := range scopes {
 			var v Suppression
-			err := s.get(txn, suppressionKey(place(name, s.scopeName(scope))), v.fields)
+			err := s.get(txn, suppressionKey(place(name, scopeName(s.box, scope))), v.fields)
 			if errors.Is(err, badger.ErrKeyNotFound) {
 				continue
 			}
@@ -60,7 +75,7 @@ func (s *Store) Suppressed(address string, now time.Time, scopes ...Scope) (Supp
 // SuppressionsOf returns everything that is known about an address, expired suppressions included.
 func (s *Store) SuppressionsOf(address string) ([]Suppression, error) {
 	var found []Suppression
-	name := s.addressName(address)
+	name := addressName(s.box, []byte(address))
 	err := s.read(func(txn *badger.Txn) error {
 		return s.scan(txn, append([]byte{byte(KindSuppression)}, name[:]...), nil, func(_, plain []byte) (bool, error) {
 			var v Suppression

@@ -146,6 +146,74 @@ func (s *Suppression) fields(c *codec) {
 	c.time(&s.Expires)
 }
 
+// size is about what the suppression's fields take, in octets, and no less.
+func (s *Suppression) size() int {
+	// Nine octets of lengths and the list, and two times of at most ten.
+	return len(s.Tenant) + len(s.Filter) + len(s.Address) + len(s.Reason) + len(s.Evidence) + 30
+}
+
+// What a suppression has in common with the one before it in a list.
+const (
+	sameScope byte = 1 << iota
+	sameReason
+	sameEvidence
+	sameSince
+	sameExpires
+	sameAll = 1<<iota - 1
+)
+
+func (s *Suppression) sameAs(o *Suppression) (same byte) {
+	for bit, is := range [...]bool{s.Scope == o.Scope, s.Reason == o.Reason, s.Evidence == o.Evidence,
+		timeCode(s.Since) == timeCode(o.Since), timeCode(s.Expires) == timeCode(o.Expires)} {
+		if is {
+			same |= 1 << bit
+		}
+	}
+	return same
+}
+
+// fieldsAfter is fields of one in a list, of which most differ from the one before by their address alone.
+func (s *Suppression) fieldsAfter(c *codec, before *Suppression) {
+	same := byte(0)
+	if !c.reading {
+		same = s.sameAs(before)
+	}
+	c.byte(&same)
+	if same > sameAll {
+		c.fail()
+		return
+	}
+	c.str(&s.Address)
+	if same&sameScope == 0 {
+		s.Scope.fields(c)
+	} else {
+		s.Scope = before.Scope
+	}
+	if same&sameReason == 0 {
+		c.str(&s.Reason)
+	} else {
+		s.Reason = before.Reason
+	}
+	if same&sameEvidence == 0 {
+		c.str(&s.Evidence)
+	} else {
+		s.Evidence = before.Evidence
+	}
+	if same&sameSince == 0 {
+		c.time(&s.Since)
+	} else {
+		s.Since = before.Since
+	}
+	if same&sameExpires == 0 {
+		c.time(&s.Expires)
+	} else {
+		s.Expires = before.Expires
+	}
+	if c.reading && same != s.sameAs(before) { // one spelling for each list
+		c.fail()
+	}
+}
+
 // Live tells whether the suppression counts at now.
 func (s *Suppression) Live(now time.Time) bool { return s.Expires.IsZero() || now.Before(s.Expires) }
 
