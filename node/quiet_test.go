@@ -146,6 +146,43 @@ func TestSendingHoursSetLater(t *testing.T) {
 	}
 }
 
+// TestTraceAfterSendingHoursAreGone: mail that was put off by sending hours keeps its place in the queue when they are removed,
+// and is not said to be a reservation (N12).
+func TestTraceAfterSendingHoursAreGone(t *testing.T) {
+	r := newRig(t, "", "")
+	r.setClock(12, 20)
+	clock := func(d time.Duration) string { return time.Unix(r.now(), 0).Add(d).Format("15:04") }
+	type list = []map[string]any
+	settings := map[string]any{
+		"tenants":       list{{"name": "shop", "compositions": list{{"name": "main", "networks": []string{"127.0.0.0/8"}}}}},
+		"sending_hours": list{{"domain": "shop.test", "from": clock(2 * time.Hour), "to": clock(4 * time.Hour)}},
+	}
+	put := func() {
+		t.Helper()
+		if status := r.call("PUT", "/v1/settings", settings, nil); status != 200 {
+			t.Fatalf("settings: %d", status)
+		}
+	}
+	put()
+	c := r.session()
+	c.mustSend(text(""), "off@shop.test")
+	c.mustSend(text(fmt.Sprintf("X-KAEDE-Appoint: %d\n", r.now()+3*3600)), "appointed@shop.test")
+	settings["sending_hours"] = list{}
+	put()
+	for to, want := range map[string]string{"off@shop.test": "quiet_hours", "appointed@shop.test": "reservation"} {
+		var tr struct {
+			Waiting []struct {
+				Binding    string
+				Until, Due time.Time
+			}
+		}
+		if r.call("POST", "/ekiden.admin.v1.AdminService/Trace", map[string]string{"address": to}, &tr); len(tr.Waiting) != 1 ||
+			tr.Waiting[0].Binding != want || !tr.Waiting[0].Until.Equal(tr.Waiting[0].Due) {
+			t.Errorf("%s: %+v, want %s until it is due", to, tr, want)
+		}
+	}
+}
+
 // TestForward makes two deliveries of a copy and one of a rewritten recipient (R116).
 func TestForward(t *testing.T) {
 	sink := startReceiver(t, "127.0.0.1:0", nil)

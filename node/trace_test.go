@@ -60,6 +60,61 @@ func TestTraceTellsWhatBinds(t *testing.T) {
 	check("later@x.test", "suspension", "asked for", 59*time.Minute, 61*time.Minute)
 }
 
+// TestTraceNamesTheTrueConstraint: what holds mail back is told by its own name and end, not as a want of connections (N12).
+func TestTraceNamesTheTrueConstraint(t *testing.T) {
+	for _, row := range []struct {
+		name        string
+		composition string // settings of the composition
+		tenant      string // and of the tenant
+		rules       string // and of the receiver
+		mails       int
+		first       int // of them at once
+		binding     string
+		detail      string
+		most        time.Duration // until the end
+	}{
+		{name: "a speed cap", composition: ", speed_cap: {messages: 1, per: 1m}", mails: 3, first: 1,
+			binding: "speed_cap", detail: "of shop/main: 1 messages in 1m0s", most: time.Minute},
+		{name: "an interval", tenant: "speed: [{name: slow, patterns: ['.+@one\\.test'], connections: 1, interval: 10000ms, fixed: true}], ",
+			mails: 3, first: 1, binding: "interval", detail: "one message every 10s on each of 1 connections", most: 10 * time.Second},
+		{name: "new connections", rules: "connections: 5, per_connection: 1, connection_rate: 0.05", mails: 6, first: 3,
+			binding: "connection_rate", detail: "connections are begun no faster", most: 20 * time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			sink := startReceiver(t, "127.0.0.1:0", nil)
+			r := newRigWith(t, to(sink), row.composition, func(s string) string {
+				if row.rules != "" {
+					s += "receivers: [{name: one, domains: [one.test], " + row.rules + "}]\n"
+				}
+				return strings.Replace(s, "name: shop, ", "name: shop, "+row.tenant, 1)
+			})
+			c := r.session()
+			for i := range row.mails {
+				c.mustSend(text(""), fmt.Sprintf("u%d@one.test", i))
+			}
+			sink.mustGet(t, row.first)
+			var a struct {
+				Waiting []struct {
+					Binding, Detail string
+					Until           time.Time
+				}
+			}
+			if !becomes(5*time.Second, func() bool {
+				a.Waiting = nil
+				body := map[string]string{"address": fmt.Sprintf("u%d@one.test", row.mails-1)}
+				r.call("POST", "/ekiden.admin.v1.AdminService/Trace", body, &a)
+				return len(a.Waiting) == 1 && a.Waiting[0].Binding == row.binding
+			}) {
+				t.Fatalf("%+v, want %s", a.Waiting, row.binding)
+			}
+			w := a.Waiting[0]
+			if left := w.Until.Sub(time.Unix(r.now(), 0)); !strings.Contains(w.Detail, row.detail) || left < -time.Second || left > row.most+2*time.Second {
+				t.Errorf("%+v, want %q, %s at most", w, row.detail, row.most)
+			}
+		})
+	}
+}
+
 // TestGaugesOfAGroup: what of a group is waiting, retried and in delivery is told like that of a domain (R60, R62).
 func TestGaugesOfAGroup(t *testing.T) {
 	over := make(chan struct{})

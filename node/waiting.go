@@ -4,13 +4,17 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/destination"
+	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/actors/source"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 	"github.com/ekiden-mta/ekiden/storage/queue"
 )
@@ -92,8 +96,11 @@ func (n *Node) waiting(e *engine, ev *mail.Event, d *mail.Delivery) service.Wait
 		if !ev.Reply.IsZero() {
 			w.Detail = ev.Reply.String()
 		}
+	case due.After(now) && d != nil && !d.Reserved: // by hours that hold no more: it keeps its place in the queue
+		w.Binding, w.Until, w.Detail = "quiet_hours", due, "put off when it was accepted, by sending hours that were in force then"
 	case due.After(now):
 		w.Binding, w.Until = "reservation", due
+	case e.actors.Destinations().Carries(&w.Delivery):
 	default:
 		n.standing(e, &w, &stands)
 	}
@@ -121,31 +128,44 @@ func suspensionWords(s *destination.Suspension) string {
 
 // bindings translates the destination's reasons into the words of the trace.
 var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "speed_cap", "daily_cap": "daily_cap",
-	"hourly_cap": "hourly_cap", "top_of_hour": "top_of_hour", "connection_rate": "connection_rate", "blocked": "block",
+	"hourly_cap": "hourly_cap", "top_of_hour": "top_of_hour", "connection_rate": "connection_rate", "interval": "interval", "blocked": "block",
 	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease", "quiet": "quiet_hours", "warmup": "warmup"}
 
-// standing tells what binds the destination of a delivery that is due.
+// standing tells what binds a delivery that is due: its destination where that asks nobody, else the source that may send
+// first, and a speed cap of its own where that holds longer.
 func (n *Node) standing(e *engine, w *service.Waiting, s *destination.Standing) {
-	why := bindings[s.Reason.String()]
+	why, until := bindings[s.Reason.String()], s.Until
+	lane := n.laneOf(&w.Delivery)
+	var sources []source.Report
+	for _, report := range e.actors.Sources().Snapshot() {
+		report.Receivers = slices.DeleteFunc(report.Receivers, func(r source.Standing) bool { return r.Receiver != w.Receiver || !lane(r.Lane) })
+		sources = append(sources, report)
+	}
+	if first := firstOf(n.book.sources(w.Delivery.Pool), sources); first != nil && (why == "" || why == "slot") {
+		why, until = bindings[first.Binds.String()], first.BindsUntil
+	}
+	of, opens := e.actors.Destinations().Capped(&w.Delivery)
+	if of != nil && (why == "" || why == "slot" || !until.After(opens)) {
+		w.Binding, w.Until, w.Detail = "speed_cap", opens, capWords(of)
+		return
+	}
 	if why == "" {
 		return
 	}
-	w.Binding, w.Until, w.Detail = why, s.Until, s.Detail
+	w.Binding, w.Until, w.Detail = why, until, s.Detail
 	open := w.Until.IsZero() && why == "slot"
-	lane := n.laneOf(&w.Delivery)
-	for _, report := range e.actors.Sources().Snapshot() {
+	for _, report := range sources {
 		from := "the system's address"
 		if report.Source.IsValid() {
 			from = report.Source.String()
 		}
 		for i := range report.Receivers {
-			if r := &report.Receivers[i]; r.Receiver == w.Receiver && lane(r.Lane) {
-				if open && !r.Frees.IsZero() && (w.Until.IsZero() || r.Frees.Before(w.Until)) {
-					w.Until = r.Frees // at the latest
-				}
-				if words := sourceWords(why, r); words != "" {
-					w.Detail = join(w.Detail, from+": "+words)
-				}
+			r := &report.Receivers[i]
+			if open && !r.Frees.IsZero() && (w.Until.IsZero() || r.Frees.Before(w.Until)) {
+				w.Until = r.Frees // at the latest
+			}
+			if words := sourceWords(why, r); words != "" {
+				w.Detail = join(w.Detail, from+": "+words)
 			}
 		}
 	}
@@ -156,6 +176,37 @@ func (n *Node) standing(e *engine, w *service.Waiting, s *destination.Standing) 
 			}
 		}
 	}
+}
+
+// firstOf finds among the sources of a pool the one whose mail of a kind may go first, by what binds it there; nil where one may
+// send now, or none has any or was asked for any. Each report has that kind of mail only.
+func firstOf(pool []netip.Addr, sources []source.Report) (first *source.Standing) {
+	for _, report := range sources {
+		if !slices.Contains(pool, report.Source) {
+			continue
+		}
+		for i := range report.Receivers {
+			r := &report.Receivers[i]
+			switch {
+			case r.Connections == 0 && r.Waiting == 0 && r.Binds == protocol.ReasonNone:
+				continue // what it would say nobody knows
+			case r.Binds == protocol.ReasonNone:
+				return nil
+			case first == nil || !r.BindsUntil.IsZero() && (first.BindsUntil.IsZero() || r.BindsUntil.Before(first.BindsUntil)):
+				first = r
+			}
+		}
+	}
+	return first
+}
+
+// capWords say what a speed cap allows, and whose it is.
+func capWords(of *filter.Cap) string {
+	whose := "all mail"
+	if of.Name != "" {
+		whose = of.Name
+	}
+	return fmt.Sprintf("of %s: %d messages in %s", whose, of.Messages, of.Per)
 }
 
 // laneOf tells which of a receiver's kinds of mail a delivery may be of. Where filters look at hosts it may be any filter's.
@@ -189,6 +240,8 @@ func sourceWords(why string, r *source.Standing) string {
 		return fmt.Sprintf("%d of %d connections in use, %d of them for this kind of mail", r.All, r.AllMost, r.Connections)
 	case why == "slot":
 		return fmt.Sprintf("%d of %d connections in use", r.Connections, r.Most)
+	case why == "interval" && r.Every > 0:
+		return fmt.Sprintf("one message every %s on each of %d connections", r.Every, r.Connections)
 	case why == "connection_rate":
 		return "connections are begun no faster"
 	case why == "top_of_hour":

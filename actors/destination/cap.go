@@ -89,3 +89,20 @@ func (e *Env) bounds(now time.Time, d *mail.Delivery) (until time.Time, sessions
 	}
 	return until, sessions
 }
+
+// capped is which cap lets d's mail begin last, of those that do not now; nil = all do. It only looks: whoever asks is promised
+// no moment.
+func (e *Env) capped(now time.Time, d *mail.Delivery) (of *filter.Cap, until time.Time) {
+	if e.traffic() == nil {
+		return nil, time.Time{}
+	}
+	e.caps.mu.Lock()
+	defer e.caps.mu.Unlock()
+	var room [capsMost]*capped
+	for _, c := range e.find(d, room[:0]) {
+		if at := c.Opens(); at.After(now) && at.After(until) {
+			of, until = c.of, at
+		}
+	}
+	return of, until
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/filter"
 )
 
 // Registry knows the destinations that have work: the mail of a tenant to a domain each. It makes one on its first delivery and lets go of it when it has had
@@ -192,6 +193,17 @@ func (r *Registry) Binds(d *mail.Delivery, receiver string) (s *Suspension, unti
 	}
 	until, quiet = r.env.quiet(now, d)
 	return nil, until, quiet
+}
+
+// Capped tells which speed cap lets nothing of d's mail begin at the moment, and until when; nil = none does. See filter.Cap.
+func (r *Registry) Capped(d *mail.Delivery) (of *filter.Cap, until time.Time) {
+	return r.env.capped(r.shell.Clock.Now(), d)
+}
+
+// Carries tells whether a session has d, or its outcome is about to be durable.
+func (r *Registry) Carries(d *mail.Delivery) bool {
+	n, _ := r.Flight(func(o *mail.Delivery) bool { return o.Seq == d.Seq && o.Message == d.Message })
+	return n > 0
 }
 
 // Ends is when d's lifetime ends; the zero time = never, or not while its group is stopped.

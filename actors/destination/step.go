@@ -396,6 +396,7 @@ func (m *Machine) ask(now time.Time, v *View, lost bool) {
 		m.plan.Status.Full = true // nobody could give more for the moment
 		m.plan.Status.Reason, m.plan.Status.Until = protocol.ReasonSlots, why.until
 		if !why.until.IsZero() {
+			m.plan.Status.Reason = why.reason
 			m.wakeBy(why.until)
 		}
 	}

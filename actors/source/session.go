@@ -47,6 +47,7 @@ type Session struct {
 	parked    bool      // in road.idle
 	holds     time.Time // until when it rests in lane.resting; zero = it does not
 	leaving   bool      // is to end: its slot will be free, see lane.room
+	bound     bound     // what keeps it from its next message
 
 	// The last answer that was no success, so that a report of the same does not count twice.
 	answered bool
@@ -157,8 +158,14 @@ const maxRounds = 64
 func (b *Book) change(now time.Time, s *Session, held time.Time, dry, block bool) (Verdict, time.Time, bool, []Effect) {
 	b.mu.Lock()
 	s.road.forget(s)
+	s.bound = bound{}
 	if s.nextBox == nil {
 		v, at, again := b.advance(now, s, held, dry, block)
+		if v == Hold && now.Before(s.next) {
+			s.bound = bound{protocol.ReasonInterval, at}
+		} else if v == Hold {
+			s.bound = bound{reasonOf(s.road.lane.to.control.Refusal()), at}
+		}
 		if s.nextBox == nil {
 			effects := b.flush()
 			b.mu.Unlock()

@@ -156,6 +156,7 @@ type lane struct {
 	inLine  bool        // in receiver.line
 	turns   float64     // it has had; see due
 	crowded bool        // it might open a connection now if the receiver bore one more
+	bound   bound       // what kept it from the last connection that somebody asked for
 	used    time.Time   // last ask or end of a session
 }
 

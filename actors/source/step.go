@@ -205,6 +205,7 @@ func (b *Book) dispatch(now time.Time, r *receiver) {
 		l := all[0]
 		if full && l.crowds(now) {
 			if l.asked(now) {
+				l.bound = bound{reason: protocol.ReasonSlots}
 				b.waits(now, l)
 			}
 			all = all[1:]
@@ -233,15 +234,18 @@ func (b *Book) open(now time.Time, l *lane) bool {
 	}
 	l.crowded = false
 	if at := l.rests(now); !at.IsZero() {
+		l.bound = bound{protocol.ReasonInterval, at}
 		b.alarm(l.to, at)
 		return false
 	}
 	if l.to.open >= l.bears(now) && l.to.open < l.to.control.Connections() {
+		l.bound = bound{reason: protocol.ReasonRate} // one more connection would carry nothing more
 		b.waits(now, l)
 		return false
 	}
 	total, ok := b.share(l)
 	if !ok {
+		l.bound = bound{reason: protocol.ReasonSlots}
 		b.crowded(now, l)
 		return false
 	}
@@ -252,6 +256,7 @@ func (b *Book) open(now time.Time, l *lane) bool {
 		b.wait(now, l, until)
 		return false
 	}
+	l.bound = bound{}
 	a := r.take()
 	b.lastID++
 	s := &Session{ID: b.lastID, road: r, lapped: now, left: messages, until: until,
@@ -320,6 +325,7 @@ func (r *road) put(a protocol.Ask) {
 // destinations try elsewhere.
 func (b *Book) wait(now time.Time, l *lane, until time.Time) {
 	reason := reasonOf(l.to.control.Refusal())
+	l.bound = bound{reason, until}
 	switch {
 	case reason == protocol.ReasonSlots || until.IsZero():
 		b.waits(now, l)

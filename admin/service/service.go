@@ -312,7 +312,7 @@ type Trace struct {
 type Waiting struct {
 	Delivery mail.Delivery
 	Receiver string
-	Binding  string    // gate, retry, reservation, slot, pace, block, suspension, sealed, disk, lease, in_delivery
+	Binding  string    // gate, retry, reservation, slot, pace, interval, connection_rate, speed_cap, block, suspension, disk, lease, in_delivery …
 	Detail   string    // in words: the limit, the rule, the reply, the author; may hold foreign text
 	Until    time.Time // when the constraint ends; zero = unknown
 }

@@ -39,7 +39,7 @@ func (c *Cap) Rate() float64 { return float64(time.Second) / float64(c.step) }
 // Ready tells whether a message may begin now, and otherwise when to ask again. Each that asks in vain is told another
 // moment, so that not all of them come back at once.
 func (c *Cap) Ready(now time.Time) (time.Time, bool) {
-	if !now.Before(c.next.Add(-c.slack)) {
+	if !now.Before(c.Opens()) {
 		return now, true
 	}
 	c.promised = c.promised.Add(c.step)
@@ -47,6 +47,14 @@ func (c *Cap) Ready(now time.Time) (time.Time, bool) {
 		c.promised = c.next
 	}
 	return c.promised, false
+}
+
+// Opens is when the next message may begin; the zero time or a past one = it may now. Whoever only looks asks this.
+func (c *Cap) Opens() time.Time {
+	if c.next.IsZero() {
+		return c.next
+	}
+	return c.next.Add(-c.slack)
 }
 
 // Take notes that a message begins now; Ready must have said so.
