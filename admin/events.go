@@ -10,8 +10,6 @@ import (
 	"net/url"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
-
 	"github.com/ekiden-mta/ekiden/admin/rpc"
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/internal/clock"
@@ -62,7 +60,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			out.More = true
 			return false
 		}
-		raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(rpc.Event(&e))
+		raw, err := protoJSON(rpc.Event(&e))
 		if err != nil {
 			broken = err
 			return false

@@ -31,6 +31,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/error-addresses/downloads", "The newest downloads of error addresses", "tenant", "", jsonType, s.downloads},
 		{"GET", "/v1/events", "Search the event log", "cursor limit to from domain group tenant user message status class source api_data since until mail", "",
 			jsonType, s.events},
+		{"GET", "/v1/messages/{id}", "What happened to a message, and what it waits for", "tenant user", "", jsonType, s.message},
 		{"POST", "/v1/groups/{group}/stop", "Stop a delivery group", "tenant", jsonType, jsonType, s.stopGroup},
 		{"POST", "/v1/groups/{group}/resume", "Let a stopped group go on", "tenant", jsonType, jsonType, s.resumeGroup},
 		{"POST", "/v1/groups/{group}/discard", "End the queued mail of a stopped group", "tenant", jsonType, jsonType, s.discardGroup},

@@ -24,7 +24,7 @@ func readable(method, path string) (access, bool) {
 		return access{}, true
 	case "/v1/statistics":
 		return access{own: true}, true
-	case "/v1/events", "/v1/error-addresses":
+	case "/v1/events", "/v1/messages/{id}", "/v1/error-addresses":
 		return access{addresses: true, own: true}, true
 	case "/v1/error-addresses/downloads":
 		return access{addresses: true}, true

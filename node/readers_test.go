@@ -137,6 +137,57 @@ func TestAPIUsersReadTheNativeAPI(t *testing.T) {
 	}
 }
 
+// TestMessage: whoever handed a message over, or reads its tenant's log, sees what became of it; for others there is none.
+func TestMessage(t *testing.T) {
+	r := newReaders(t)
+	var log struct {
+		Events []struct{ Message, To, Status string }
+	}
+	r.call("GET", "/v1/events?status=queued", nil, &log)
+	of := map[string]string{}
+	for _, e := range log.Events {
+		of[e.To] = "/v1/messages/" + e.Message
+	}
+	r.call("POST", adminPath+"Suspend", map[string]any{"subject": map[string]string{"domain": "held.test"}, "reason": "asked for"}, nil)
+	r.session().mustSend(text(""), "u@held.test")
+	r.call("GET", "/v1/events?to=u@held.test", nil, &log)
+	held := "/v1/messages/" + log.Events[0].Message
+	for _, row := range []struct {
+		user, path string
+		status     int
+		has, lacks string
+	}{
+		{"ann@shop.test", of["nobody@b.test"], 200, `"status":"failed"`, "a@a.test"},
+		{"own@shop.test", of["nobody@b.test"], 200, `"waiting":[]`, "nobody@a.test"},
+		{"own@shop.test", of["nobody@a.test"], 404, "nothing is known about message", "@a.test"},
+		{"eve@other.test", of["nobody@a.test"], 404, "nothing is known about message", "@a.test"},
+		{"eve@other.test", of["nobody@a.test"] + "?tenant=shop", 403, "own tenant", "@a.test"},
+		{"blind@shop.test", of["nobody@a.test"], 403, "permission", "@a.test"},
+		{"nobody@shop.test", of["nobody@a.test"], 401, "authentication", "@a.test"},
+		{"ann@shop.test", held, 200, `"binding":"suspension"`, ""},
+		{"eve@other.test", held, 404, "nothing is known", "suspension"},
+		{"ann@shop.test", "/v1/messages/0000000000000000000000ff", 404, "nothing is known about message 0000000000000000000000ff", ""},
+		{"ann@shop.test", "/v1/messages/000000000000000000000000", 400, "message: ", ""},
+		{"ann@shop.test", "/v1/messages/xx", 400, "message: ", ""},
+	} {
+		status, body := r.as(row.user, row.path)
+		if status != row.status || !strings.Contains(body, row.has) || row.lacks != "" && strings.Contains(body, row.lacks) {
+			t.Errorf("%s %s: %d %.300s; want %d with %q, without %q", row.user, row.path, status, body, row.status, row.has, row.lacks)
+		}
+	}
+	var whole struct {
+		Message string
+		Events  []struct{ Message string }
+		Waiting []struct{ To, Binding string }
+	}
+	if status := r.call("GET", held+"?tenant=shop", nil, &whole); status != 200 || len(whole.Events) == 0 || len(whole.Waiting) != 1 || whole.Waiting[0].To != "u@held.test" {
+		t.Errorf("with the admin token: %d %+v", status, whole)
+	}
+	if status := r.call("GET", held+"?tenant=other", nil, nil); status != 404 {
+		t.Errorf("narrowed to another tenant: %d", status)
+	}
+}
+
 // TestQueuesOfATenant: tenant= narrows the carrier view.
 func TestQueuesOfATenant(t *testing.T) {
 	far := startReceiver(t, "127.0.0.1:0", nil)

@@ -62,13 +62,17 @@ func (h *handler) Trace(ctx context.Context, req *adminpb.TraceRequest) (*adminp
 		r.Events = append(r.Events, Event(&t.Events[i]))
 	}
 	for i := range t.Waiting {
-		w := &t.Waiting[i]
-		d := &w.Delivery
-		r.Waiting = append(r.Waiting, &adminpb.Waiting{Message: d.Message.String(), Delivery: uint64(d.Seq), To: clean(string(d.To)),
-			Domain: string(d.Domain), Receiver: w.Receiver, Due: stamp(d.Due), Expires: stamp(d.Expires),
-			Attempts: uint32(d.Attempts), Binding: w.Binding, Detail: clean(w.Detail), Until: stamp(w.Until)})
+		r.Waiting = append(r.Waiting, Waiting(&t.Waiting[i]))
 	}
 	return r, nil
+}
+
+// Waiting is a delivery that waits, as the RPC tells it.
+func Waiting(w *service.Waiting) *adminpb.Waiting {
+	d := &w.Delivery
+	return &adminpb.Waiting{Message: d.Message.String(), Delivery: uint64(d.Seq), To: clean(string(d.To)),
+		Domain: string(d.Domain), Receiver: w.Receiver, Due: stamp(d.Due), Expires: stamp(d.Expires),
+		Attempts: uint32(d.Attempts), Binding: w.Binding, Detail: clean(w.Detail), Until: stamp(w.Until)}
 }
 
 // SearchEvents returns one page of the log. Where what is looked for is rare the page ends in time all the same, maybe without an
