@@ -89,6 +89,7 @@ type call struct {
 	user    service.User
 	now     time.Time
 	missing []service.Absent
+	next    string // cursor to what is behind the records of the answer; "" = nothing is
 }
 
 // action answers a call. A *faults, or what is in call.faults, refuses it.
@@ -159,6 +160,9 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	TellMissing(w, c.missing)
+	if c.next != "" {
+		w.Header().Set(CursorHeader, c.next)
+	}
 	if err := write(w, http.StatusOK, answer, asXML); err != nil {
 		a.c.Log.Error("answer not written", "path", r.URL.Path, "error", err)
 	}

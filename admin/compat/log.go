@@ -1,11 +1,14 @@
 package compat
 
 import (
+	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
@@ -31,7 +34,9 @@ const (
 func (c *call) filter(q *service.EventQuery) *filter {
 	f := &filter{composition: c.composition(), from: strings.ToLower(c.text("from")), to: strings.ToLower(c.text("to")),
 		data: strings.ToLower(c.text("api_data"))}
-	f.skip, f.take = c.page()
+	if f.skip, f.take = c.page(); c.values.Get("cursor") != "" {
+		f.skip, q.After = c.place()
+	}
 	f.needsAcceptance = f.from != ""
 	if c.user.OwnData {
 		f.onlyUser = c.user.Name
@@ -65,18 +70,38 @@ func (c *call) composition() string {
 	return name
 }
 
-// search calls each with the events that are wanted on the page, and with their acceptance.
+// place reads cursor: how many records to pass over, and where in the log. It stands for the page.
+func (c *call) place() (skip int, after string) {
+	count, after, _ := strings.Cut(c.values.Get("cursor"), "-")
+	skip, err := strconv.Atoi(count)
+	if err != nil || skip < 0 || skip > maxPage*maxRows || len(after) > service.MaxCursor {
+		c.faults.add(codeRange, "cursor")
+	}
+	return skip, after
+}
+
+// search calls each with the events that are wanted on the page, and with their acceptance. A page that is full, and one that is not
+// after searchTime, ends with c.next as the place to go on from.
 func (c *call) search(q service.EventQuery, f *filter, each func(e, accepted *mail.Event)) error {
 	if len(c.faults.list) > 0 {
 		return c.faults
 	}
 	var broken error
-	err := c.c.Services.Log.Search(c.ctx, q, func(e mail.Event, _ string) bool {
+	at, ends := q.After, clock.Wall().Add(searchTime)
+	leave := func(position string) bool {
+		at, c.next = position, strconv.Itoa(f.skip)+"-"+position
+		return false
+	}
+	q.Reached = func(position string) bool {
+		at = position
+		return clock.Wall().Before(ends) || leave(position)
+	}
+	err := c.c.Services.Log.Search(c.ctx, q, func(e mail.Event, position string) bool {
 		if e.Kind == mail.EventAccepted {
 			c.heads.Note(&e)
 		}
 		if !f.wants(&e) || e.Own || f.to != "" && !f.match(e.To.Fold(), f.to) {
-			return true
+			return q.Reached(position)
 		}
 		accepted := &e
 		if e.Kind != mail.EventAccepted && (e.Composition == "" || f.needsAcceptance) {
@@ -92,10 +117,10 @@ func (c *call) search(q service.EventQuery, f *filter, each func(e, accepted *ma
 		case facts.Composition != f.composition, f.onlyUser != "" && facts.User != f.onlyUser,
 			f.data != "" && !f.match(strings.ToLower(facts.APIData), f.data),
 			f.from != "" && !f.match(strings.ToLower(headerFrom(&e, accepted)), f.from):
-			return true
+			return q.Reached(position)
 		case f.skip > 0:
 			f.skip--
-			return true
+			return q.Reached(position)
 		}
 		if accepted == &e && e.Kind != mail.EventAccepted {
 			if accepted, broken = c.heads.Head(c.ctx, e.Message, c.acceptance); broken != nil {
@@ -103,13 +128,22 @@ func (c *call) search(q service.EventQuery, f *filter, each func(e, accepted *ma
 			}
 		}
 		each(&e, accepted)
-		f.take--
-		return f.take > 0
+		if f.take--; f.take == 0 {
+			return leave(position)
+		}
+		return q.Reached(position)
 	})
 	if broken != nil {
-		return broken
+		err = broken
 	}
-	if errors.Is(err, service.ErrInvalid) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && at != q.After: // an answer that is late all the same
+		leave(at)
+		return nil
+	case errors.Is(err, service.ErrInvalid) && q.After != "":
+		c.faults.add(codeRange, "cursor")
+		return c.faults
+	case errors.Is(err, service.ErrInvalid):
 		c.faults.add(codeRange, "to")
 		return c.faults
 	}

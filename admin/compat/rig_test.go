@@ -56,6 +56,7 @@ type site struct {
 	lookups int           // of acceptances
 	walks   int           // of lists
 	hold    chan struct{} // searches wait until it is closed
+	slow    time.Duration // from one event to the next
 	entered chan struct{} // one for each search that waits
 }
 
@@ -87,11 +88,18 @@ func (s *site) Search(ctx context.Context, q service.EventQuery, yield func(mail
 		after = n
 	}
 	for i, e := range s.events {
+		if i <= after {
+			continue
+		}
+		time.Sleep(s.slow) // of a bubble's time
 		switch {
-		case i <= after, q.Source.IsValid() && e.Source != q.Source, q.Group != "" && e.Group != q.Group,
+		case q.Source.IsValid() && e.Source != q.Source, q.Group != "" && e.Group != q.Group,
 			q.Tenant != "" && e.Tenant != q.Tenant, !q.Message.IsZero() && e.Message != q.Message,
 			!q.Since.IsZero() && e.At.Before(q.Since), !q.Until.IsZero() && !e.At.Before(q.Until),
 			q.Kind != 0 && e.Kind != q.Kind, !strings.Contains(e.To.Fold(), q.To.Fold()):
+			if q.Reached != nil && !q.Reached(strconv.Itoa(i)) {
+				return nil
+			}
 			continue
 		}
 		if !yield(e, strconv.Itoa(i)) {
@@ -313,13 +321,17 @@ func newSite(t *testing.T) *site {
 // serve puts the site on a socket of this machine, with the clock at noon.
 func (s *site) serve(t *testing.T) string {
 	t.Helper()
-	c := &clock.Clock{}
-	c.Set(noon(t))
-	api := compat.New(compat.Config{Services: service.Services{Node: s.node, Users: s, Log: s, Suppressions: s, Statistics: s,
-		Numbers: s, Groups: s}, Operator: operator, Clock: c, Log: slog.New(slog.DiscardHandler)})
-	srv := httptest.NewServer(api.Handler())
+	srv := httptest.NewServer(s.front(t))
 	t.Cleanup(srv.Close)
 	return srv.URL
+}
+
+func (s *site) front(t *testing.T) http.Handler {
+	t.Helper()
+	c := &clock.Clock{}
+	c.Set(noon(t))
+	return compat.New(compat.Config{Services: service.Services{Node: s.node, Users: s, Log: s, Suppressions: s, Statistics: s,
+		Numbers: s, Groups: s}, Operator: operator, Clock: c, Log: slog.New(slog.DiscardHandler)}).Handler()
 }
 
 const token = "the-token-of-the-operator-0123456789abcdef"

@@ -7,14 +7,19 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/ekiden-mta/ekiden/admin/compat"
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
@@ -108,6 +113,53 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+// TestListGoesOn: a list that takes long ends in time with what there is, as does a full page, and goes on behind it with the
+// cursor, until nothing is left.
+func TestListGoesOn(t *testing.T) {
+	const hanako = "Hanako@Example.JP"
+	for _, row := range []struct {
+		name, params string
+		slow         time.Duration // of each event of the log
+		want         string
+	}{
+		{"a search that takes long", "date=2026-03-10&status=failed", 10 * time.Second, " | failed " + hanako + ", failed jiro@example.jp | "},
+		{"nothing to be found", "date=2026-03-10&status=failed&api_data=none", 10 * time.Second, " |  | "},
+		{"full pages", "date=2026-03-10&r=2", 0, "queued " + hanako + ", deferred " + hanako + " | failed " + hanako + ", queued jiro@example.jp | failed jiro@example.jp"},
+		{"a later page", "date=2026-03-10&r=2&p=1", 0, "failed " + hanako + ", queued jiro@example.jp | failed jiro@example.jp"},
+		{"a later page that takes long", "date=2026-03-10&r=2&p=1", 10 * time.Second, " | failed " + hanako + ", queued jiro@example.jp | failed jiro@example.jp | "},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSite(t)
+			s.slow = row.slow
+			front := s.front(t)
+			var pages []string
+			for cursor := ""; ; {
+				r := httptest.NewRequestWithContext(t.Context(), "POST", "/transaction/v2/deliveries/list.json",
+					strings.NewReader(form(row.params+"&cursor="+cursor).Encode()))
+				r.RemoteAddr = "127.0.0.1:1025"
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				w, start := httptest.NewRecorder(), clock.Wall()
+				front.ServeHTTP(w, r)
+				var out struct{ Deliveries []struct{ Status, To string } }
+				if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK || clock.Since(start) > 45*time.Second {
+					t.Fatalf("%s: %d %s after %v", row.name, w.Code, w.Body, clock.Since(start))
+				}
+				var page []string
+				for _, d := range out.Deliveries {
+					page = append(page, d.Status+" "+d.To)
+				}
+				pages = append(pages, strings.Join(page, ", "))
+				if cursor = w.Header().Get(compat.CursorHeader); cursor == "" {
+					break
+				}
+			}
+			if got := strings.Join(pages, " | "); got != row.want {
+				t.Errorf("%s: %s\nwant %s", row.name, got, row.want)
+			}
+		})
+	}
+}
+
 // TestRefusals: the codes of requirement B1 and their HTTP statuses.
 func TestRefusals(t *testing.T) {
 	base := newSite(t).serve(t)
@@ -121,6 +173,8 @@ func TestRefusals(t *testing.T) {
 		{"no such user", "v2/deliveries/list", "api_user=bob@shop.example", 401, "13-001 "},
 		{"SMTP only", "v2/deliveries/list", "api_user=smtp@shop.example&date=2026-03-10", 403, "13-002 "},
 		{"no addresses for him", "v2/deliveries/list", "api_user=blind@shop.example&date=2026-03-10", 403, "13-002 "},
+		{"no cursor", "v2/bounces/list", "cursor=zz", 400, "10-003 cursor"},
+		{"a cursor of no log", "v2/bounces/list", "cursor=0-zz", 400, "10-003 cursor"},
 		{"nothing said", "v2/deliveries/list", "server_composition=", 400, "10-001 server_composition, 10-001 date"},
 		{"unknown composition", "v2/deliveries/list", "server_composition=third&date=2026-03-10", 404, "12-001 server_composition"},
 		{"no date", "v2/deliveries/list", "date=10.3.2026", 400, "10-003 date"},

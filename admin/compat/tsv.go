@@ -13,7 +13,8 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
-// Bounds of the TSV API. What is behind the last row of an answer is asked for with the cursor in its header.
+// Bounds of the TSV API. What is behind the last row of an answer is asked for with the cursor in its header; so is what is
+// behind the last record of a list of the transaction API.
 const (
 	tsvRows      = 10_000
 	maxTSVRows   = 100_000
