@@ -39,7 +39,7 @@ func (c *call) filter(q *service.EventQuery) *filter {
 	}
 	f.needsAcceptance = f.from != ""
 	if c.user.OwnData {
-		f.onlyUser = c.user.Name
+		f.onlyUser, q.User = c.user.Name, c.user.Name
 	}
 	how := c.text("search_option")
 	switch how {

@@ -52,12 +52,13 @@ type site struct {
 	counted service.StatisticsQuery // what was asked for last
 	stopped string                  // a group
 	reset   []string
-	broken  error         // how searches end, after all events
-	lookups int           // of acceptances
-	walks   int           // of lists
-	hold    chan struct{} // searches wait until it is closed
-	slow    time.Duration // from one event to the next
-	entered chan struct{} // one for each search that waits
+	broken  error              // how searches end, after all events
+	lookups int                // of acceptances
+	walks   int                // of lists
+	hold    chan struct{}      // searches wait until it is closed
+	slow    time.Duration      // from one event to the next
+	asked   service.EventQuery // by the last search that did not wait
+	entered chan struct{}      // one for each search that waits
 }
 
 func (s *site) User(name string) (service.User, string, bool) {
@@ -87,13 +88,16 @@ func (s *site) Search(ctx context.Context, q service.EventQuery, yield func(mail
 		}
 		after = n
 	}
+	if s.hold == nil && q.Message.IsZero() {
+		s.asked = q
+	}
 	for i, e := range s.events {
 		if i <= after {
 			continue
 		}
 		time.Sleep(s.slow) // of a bubble's time
 		switch {
-		case q.Source.IsValid() && e.Source != q.Source, q.Group != "" && e.Group != q.Group,
+		case q.User != "" && e.User != q.User, q.Source.IsValid() && e.Source != q.Source, q.Group != "" && e.Group != q.Group,
 			q.Tenant != "" && e.Tenant != q.Tenant, !q.Message.IsZero() && e.Message != q.Message,
 			!q.Since.IsZero() && e.At.Before(q.Since), !q.Until.IsZero() && !e.At.Before(q.Until),
 			q.Kind != 0 && e.Kind != q.Kind, !strings.Contains(e.To.Fold(), q.To.Fold()):

@@ -113,6 +113,20 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+// TestOwnDataInTheLog: the log is looked through for a user's own mail, and not for all of which the rest is thrown away.
+func TestOwnDataInTheLog(t *testing.T) {
+	s := newSite(t)
+	base := s.serve(t)
+	for user, want := range map[string]string{"own@shop.example": "own@shop.example", "ann@shop.example": ""} {
+		for _, call := range []string{"deliveries/list.json", "bounces/list.json"} {
+			post(t, base+"/transaction/v2/"+call, "application/x-www-form-urlencoded", form("date=2026-03-10&api_user="+user).Encode())
+			if s.asked.User != want || s.asked.Tenant != "shop" {
+				t.Errorf("%s of %s: the log is asked for %+v", call, user, s.asked)
+			}
+		}
+	}
+}
+
 // TestListGoesOn: a list that takes long ends in time with what there is, as does a full page, and goes on behind it with the
 // cursor, until nothing is left.
 func TestListGoesOn(t *testing.T) {
