@@ -106,7 +106,6 @@ func (d *turnstile) between(from, to time.Time) (n, busiest int) {
 // of the twenty; a machine that has other work must not fail it, so less is asked here, and bunches are let pass that
 // only the receiver's own delay makes.
 func TestLimitOfTheClusterIsUsed(t *testing.T) {
-	t.Parallel()
 	const (
 		interval = 100 * time.Millisecond
 		window   = 21 * time.Second

@@ -24,14 +24,14 @@ const (
 	maxItems     = 4096      // elements of a list in a command
 	importBytes  = 240 << 10 // in the book, of a part made by Split; its entry is shorter, since rows share what they have in common
 	importItems  = 4000      // likewise: about what 240 KiB hold
-	codecVersion = 1
+	codecVersion = 2         // 1: the rows of Suppress stood one by one
 )
 
 // What decoding and encoding report.
 var (
 	// ErrDamaged: the bytes passed authentication and do not follow the grammar.
 	ErrDamaged = errors.New("ledger record does not decode")
-	// ErrVersion: the command is of a later version of ekiden. A member that met one must stop applying: it would
+	// ErrVersion: the command is of another version of ekiden. A member that met one must stop applying: it would
 	// disagree with the others from there on.
 	ErrVersion = errors.New("ledger command of an unknown version")
 	// ErrTooLarge: the command is larger than an entry may be; Split cuts imports.

@@ -159,9 +159,9 @@ func TestEntriesThatCannotBeRead(t *testing.T) {
 		want error
 	}{
 		"another key":     {newTestBox(t, "other").Seal(nil, []byte{codecVersion, byte(codeNote)}, []byte(entryIdentity)), ErrFailed},
-		"later version":   {seal("\x02\x01"), ErrVersion},
-		"unknown command": {seal("\x01\xfe"), ErrVersion},
-		"cut":             {seal("\x01\x01\x05"), nil},
+		"later version":   {seal(string([]byte{codecVersion + 1, byte(codeNote)})), ErrVersion},
+		"unknown command": {seal(string([]byte{codecVersion, 0xfe})), ErrVersion},
+		"cut":             {seal(string([]byte{codecVersion, 1, 5})), nil},
 	}
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
