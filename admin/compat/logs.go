@@ -88,6 +88,9 @@ func (q *query) logPage() (p logPage) {
 	default:
 		q.faults.add(codeRange, "kind")
 	}
+	if q.who.OwnData {
+		p.search.User = q.who.Name
+	}
 	p.search.Since, p.search.Until = q.span()
 	if oldest := q.now.AddDate(0, 0, -logDays); p.search.Since.Before(oldest) {
 		p.search.Since = oldest

@@ -124,6 +124,9 @@ func TestOwnDataInTheLog(t *testing.T) {
 				t.Errorf("%s of %s: the log is asked for %+v", call, user, s.asked)
 			}
 		}
+		if get(t, base+"/baremail/v1/logs", user); s.asked.User != want {
+			t.Errorf("log API of %s: the log is asked for %+v", user, s.asked)
+		}
 	}
 }
 
