@@ -87,8 +87,7 @@ type Config struct {
 	// was silent, it must know by then. The lease counts from before it, so it has to be short. May be nil.
 	Regain func(context.Context)
 
-	Clock *clock.Clock // product time, for what the leader proposes of its own; nil: the machine's
-	Boot  *clock.Boot  // the clock of leases; nil: the machine's
+	Boot *clock.Boot // the clock of leases; nil: the machine's
 	// OnFail is called once when this member can take part no more: the process is to be restarted. May be nil.
 	OnFail func(error)
 
@@ -127,9 +126,6 @@ func (c *Config) Validate() error {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.Clock == nil {
-		c.Clock = &clock.Clock{}
 	}
 	if c.Boot == nil {
 		c.Boot = &clock.Boot{}

@@ -237,7 +237,7 @@ func (c *Cluster) register(ctx context.Context, seats []seat, seen map[string]si
 func (c *Cluster) admit(ctx context.Context, s seat, role Role) error {
 	ctx, cancel := context.WithTimeout(ctx, elections)
 	defer cancel()
-	r, err := c.Propose(ctx, &ledger.Admit{Signed: ledger.Signed{At: c.cfg.Clock.Now()}, Name: s.name, Address: s.address,
+	r, err := c.Propose(ctx, &ledger.Admit{Signed: ledger.Signed{At: clock.Wall()}, Name: s.name, Address: s.address,
 		Role: string(role), Voter: s.voter})
 	if err != nil {
 		return err

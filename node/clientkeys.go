@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/storage/queue"
 )
@@ -157,7 +158,7 @@ func (k *clientKeys) owners(own mail.Lineage) (names []string, err error) {
 // gone tells whether a member that does not answer is not waited for any more: nobody saw it for long, and nobody could
 // take its queue over, or it would have none.
 func (k *clientKeys) gone(name string) bool {
-	return k.member.node.clock.Now().Sub(k.member.lastSeen(name)) > keyPatience
+	return clock.Since(k.member.heardOf(name)) > keyPatience
 }
 
 // serve answers the other members.

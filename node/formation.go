@@ -232,7 +232,7 @@ func (f *formation) found(ctx context.Context, own unseal.Status, peers []unseal
 	for _, m := range first {
 		names[m.Name] = true
 	}
-	f.node.firstMembers.Store(&firstMembers{names: names, at: f.node.clock.Now()})
+	f.node.firstMembers.Store(&firstMembers{names: names, at: clock.Wall()})
 	code, err := f.node.vault.Init(ctx)
 	if err != nil {
 		return fmt.Errorf("node: make keys: %w", err)

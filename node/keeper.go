@@ -10,6 +10,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
 	"github.com/ekiden-mta/ekiden/cluster/unseal"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/storage/seal"
 )
 
@@ -98,7 +99,7 @@ func shared(share *seal.Share, err error) (*unseal.Share, error) {
 // metaReleased is the name under which the book keeps the release of a member that was last given the key.
 func metaReleased(name string) string { return "key released to " + name }
 
-// release is when a member was given the key, and to which of its sessions. Both are one value of the book, so that of two
+// release is when a member was given the key, by the machine's clock, and to which of its sessions. Both are one value of the book, so that of two
 // who ask at the same moment only one is written down, and nothing is half known.
 type release struct {
 	at      time.Time
@@ -121,17 +122,17 @@ func decodeRelease(data []byte) (r release, ok bool) {
 	return r, true
 }
 
-// metaAdmitted is the name under which the book keeps when an operator last admitted a member.
+// metaAdmitted is the name under which the book keeps when an operator last admitted a member, by the machine's clock.
 func metaAdmitted(name string) string { return "admitted " + name }
 
 // forming tells whether the cluster is being founded and has no quorum yet: the first members need the key before they
 // can vote.
 func (m *member) forming() bool {
 	first := m.node.firstMembers.Load()
-	return first != nil && m.node.clock.Now().Sub(first.at) <= unseal.Window
+	return first != nil && clock.Since(first.at) <= unseal.Window
 }
 
-// firstMembers is whom this node founded the cluster with, and when; it is kept in memory only.
+// firstMembers is whom this node founded the cluster with, and when by the machine's clock; it is kept in memory only.
 type firstMembers struct {
 	names  map[string]bool
 	at     time.Time
@@ -147,12 +148,12 @@ func (f *firstMembers) has(name string) bool {
 // facts collects what Release must know of the member that asks in a session. released is the version at which the book
 // was read for it: see noteRelease.
 func (m *member) facts(name, session string) (f unseal.Facts, released uint64) {
-	now := m.node.clock.Now()
+	now := clock.Wall()
 	f.Admitted = -1
 	s := m.book.State()
 	if v, ok := s.Member(name); ok {
 		f.Member, f.Removed = !v.Removed, v.Removed
-		f.Renewed = now.Sub(m.lastSeen(name))
+		f.Renewed = now.Sub(m.heardOf(name))
 	}
 	if at, ok := m.metaTime(metaAdmitted(name)); ok {
 		f.Admitted = now.Sub(at)
@@ -160,7 +161,7 @@ func (m *member) facts(name, session string) (f unseal.Facts, released uint64) {
 	last, _ := s.Meta(metaReleased(name))
 	if r, ok := decodeRelease(last.Data); ok {
 		again := session != "" && r.session == session // the answer was lost
-		f.Given = !m.lastSeen(name).After(r.at) && !again
+		f.Given = !m.heardOf(name).After(r.at) && !again
 	}
 	for _, a := range m.alive() {
 		f.Alive = f.Alive || a.Name == name
@@ -197,7 +198,7 @@ func (m *member) noteRelease(ctx context.Context, name, session, why string, bas
 		}()
 		return nil
 	}
-	data, err := release{m.node.clock.Now(), session}.encode()
+	data, err := release{clock.Wall(), session}.encode()
 	if err == nil {
 		err = m.putMeta(ctx, metaReleased(name), base, data)
 	}
@@ -222,13 +223,13 @@ func (m *member) note(ctx context.Context, action, name, why string) error {
 	return nil
 }
 
-// putTime keeps the present time in the book under a name.
-func (m *member) putTime(ctx context.Context, name string) error {
-	at, err := m.node.clock.Now().MarshalBinary()
+// putTime keeps a time in the book under a name.
+func (m *member) putTime(ctx context.Context, name string, at time.Time) error {
+	data, err := at.MarshalBinary()
 	if err != nil {
 		return err
 	}
-	return m.putMeta(ctx, name, ledger.Any, at)
+	return m.putMeta(ctx, name, ledger.Any, data)
 }
 
 func (m *member) putMeta(ctx context.Context, name string, base uint64, data []byte) error {

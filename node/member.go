@@ -38,9 +38,8 @@ type member struct {
 	changed chan struct{} // one token: look at the book
 	renewed sync.Map      // mail.Lineage -> renewal: when this node saw the last one
 	boot    clock.Boot
-	seen    sync.Map                           // name -> time.Time of the product clock: when gossip saw a member last …
-	heard   sync.Map                           // … and of the machine's, which nobody steers
-	noted   time.Time                          // when the book was last told who is here; of follow only
+	heard   sync.Map                           // name -> time.Time of the machine's clock: when gossip saw a member last
+	noted   time.Time                          // of the machine's clock: when the book was last told who is here; of follow only
 	keys    sync.Mutex                         // held while the root key is drawn or changes
 	turning atomic.Bool                        // this member takes its turn in a rotation of the root key
 	wrapped atomic.Uint64                      // version under which a node alone has wrapped its data keys anew
@@ -72,7 +71,7 @@ func (n *Node) openMember(ctx context.Context) (err error) {
 		m.box.Renew(n.vault.Root())
 	}
 	c := cluster.Config{Name: n.cfg.Node.Name, Dir: n.raftDir(), Ledger: m.book, Box: m.box, Log: n.log,
-		Clock: n.clock, OnFail: n.bookFailed, Role: n.role()}
+		OnFail: n.bookFailed, Role: n.role()}
 	if n.wire != nil {
 		if err := m.openWire(&c); err != nil {
 			return err
@@ -304,12 +303,11 @@ func (m *member) noteSeen(ctx context.Context) {
 	if m.gossip == nil {
 		return
 	}
-	now := m.node.clock.Now()
-	cmd := &ledger.Seen{Signed: m.stamp()}
+	now := clock.Wall()
+	cmd := &ledger.Seen{Signed: ledger.Signed{At: now}}
 	first := m.node.firstMembers.Load()
 	for _, a := range m.alive() {
-		m.seen.Store(a.Name, now)
-		m.heard.Store(a.Name, clock.Wall())
+		m.heard.Store(a.Name, now)
 		cmd.Names = append(cmd.Names, a.Name)
 		if first != nil {
 			first.joined.Store(a.Name, true)
@@ -328,26 +326,14 @@ func (m *member) noteSeen(ctx context.Context) {
 	})
 }
 
-// lastSeen is when a member was last here, as far as this node or the book knows.
-func (m *member) lastSeen(name string) time.Time {
+// heardOf is when a member was last here, as far as this node or the book knows; zero = unknown. It is by the machine's clock, as
+// all ages of members are: who steers the product's does not make anybody absent. The book is some minutes late.
+func (m *member) heardOf(name string) time.Time {
 	v, _ := m.book.State().Member(name)
-	if at, ok := m.seen.Load(name); ok && at.(time.Time).After(v.Seen) {
+	if at, ok := m.heard.Load(name); ok && at.(time.Time).After(v.Seen) {
 		return at.(time.Time)
 	}
 	return v.Seen
-}
-
-// heardOf is when a member was last here by the machine's clock, as far as this node or the book knows; zero = unknown. The
-// book has it by the product clock, and some minutes late.
-func (m *member) heardOf(name string) time.Time {
-	if at, ok := m.heard.Load(name); ok {
-		return at.(time.Time)
-	}
-	v, _ := m.book.State().Member(name)
-	if v.Seen.IsZero() {
-		return v.Seen
-	}
-	return clock.Wall().Add(-max(0, m.node.clock.Now().Sub(v.Seen)))
 }
 
 // lockOut refuses members that were removed.

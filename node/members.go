@@ -11,6 +11,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/cluster"
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 )
 
 type memberService struct{ *Node }
@@ -33,8 +34,11 @@ func (n memberService) List(ctx context.Context) (service.Roster, error) {
 			r.Role = service.RoleWitness
 		}
 		if known, ok := s.Member(v.Name); ok {
-			if r.Seen = m.lastSeen(v.Name); v.Alive {
+			switch at := m.heardOf(v.Name); {
+			case v.Alive:
 				r.Seen = n.clock.Now()
+			case !at.IsZero():
+				r.Seen = n.clock.Now().Add(-clock.Since(at)) // told by the product's clock, as all times are
 			}
 			if known.Removed {
 				r.State = service.StateRemoved
@@ -194,11 +198,13 @@ func (n memberService) Admit(ctx context.Context, node, author string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, agreeWait)
 	defer cancel()
-	if err := agreedError(m.putTime(ctx, metaAdmitted(node))); err != nil {
+	if err := agreedError(m.putTime(ctx, metaAdmitted(node), clock.Wall())); err != nil {
 		return err
 	}
 	if v, ok := m.book.State().Member(node); ok && v.Removed {
-		r, err := m.agreed.Add(ctx, cluster.Live{Name: node, Address: v.Address, Role: cluster.Role(v.Role)}, m.by(author))
+		by := m.by(author)
+		by.At = clock.Wall() // it counts as seen then
+		r, err := m.agreed.Add(ctx, cluster.Live{Name: node, Address: v.Address, Role: cluster.Role(v.Role)}, by)
 		if err == nil {
 			err = r.Err()
 		}

@@ -71,7 +71,7 @@ func (n keyService) Status(context.Context) (service.KeyState, error) {
 		}
 		a := service.Absent{Name: v.Name, Reason: "it is about to take the new key"}
 		if !h.Alive {
-			a.For = max(0, n.clock.Now().Sub(m.lastSeen(v.Name)))
+			a.For = max(0, clock.Since(m.heardOf(v.Name)))
 			a.Reason = missingKey(v.Name)
 		}
 		k.Waiting = append(k.Waiting, a)
@@ -313,7 +313,7 @@ func (m *member) take(ctx context.Context, t *unseal.Turn, step unseal.Step) err
 	case unseal.TellReady:
 		return agree(&ledger.KeyReady{Signed: m.stamp(), Version: t.Next, Print: t.Print, Node: t.Name})
 	case unseal.Finish:
-		if err := m.putTime(ctx, metaRotated); err != nil {
+		if err := m.putTime(ctx, metaRotated, n.clock.Now()); err != nil {
 			return err
 		}
 		err := agree(&ledger.Note{Signed: m.stamp(), Action: "rotate keys", Subject: fmt.Sprint(t.Next + 1),
