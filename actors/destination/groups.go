@@ -1,10 +1,12 @@
 package destination
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/gate"
 )
@@ -99,6 +101,15 @@ func (r *Registry) Flight(meant func(*mail.Delivery) bool) (flight, again int) {
 		}
 	})
 	return flight, again
+}
+
+// carries tells whether d is among what was taken and has no durable outcome yet.
+func (b *Outbox) carries(d *mail.Delivery) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.flight, func(p *protocol.Parcel) bool {
+		return p.Job.Delivery.Seq == d.Seq && p.Job.Delivery.Message == d.Message
+	})
 }
 
 func (r *Registry) flight(f func(*mail.Delivery)) {

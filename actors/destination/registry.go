@@ -200,10 +200,18 @@ func (r *Registry) Capped(d *mail.Delivery) (of *filter.Cap, until time.Time) {
 	return r.env.capped(r.shell.Clock.Now(), d)
 }
 
-// Carries tells whether a session has d, or its outcome is about to be durable.
+// Carries tells whether a session has d, or its outcome is about to be durable. It looks at d's own destination alone:
+// whoever asks this of much mail must not hold up the rest.
 func (r *Registry) Carries(d *mail.Delivery) bool {
-	n, _ := r.Flight(func(o *mail.Delivery) bool { return o.Seq == d.Seq && o.Message == d.Message })
-	return n > 0
+	s := r.shard(mail.Destination{Domain: d.Domain})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, to := range [...]mail.Destination{{Domain: d.Domain}, {Domain: d.Domain, Tenant: d.Tenant}} {
+		if e, ok := s.entries[to]; ok && e.outbox.carries(d) {
+			return true
+		}
+	}
+	return false
 }
 
 // Ends is when d's lifetime ends; the zero time = never, or not while its group is stopped.

@@ -112,7 +112,7 @@ func TestListOfSuppressions(t *testing.T) {
 	if _, err := Encode(&long); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("long reasons that are all the same: %v", err)
 	}
-	const head = "\x01\x02\x00\x00\x00\x02" // no author, two rows
+	head := string([]byte{codecVersion}) + "\x02\x00\x00\x00\x02" // no author, two rows
 	for name, row := range map[string]struct {
 		rows string
 		want error
