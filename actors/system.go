@@ -50,8 +50,9 @@ type Config struct {
 	QuietHours func(mail.Domain) schedule.Hours
 	// Traffic is what tenants want of the way their mail is sent, at the moment; nil = nothing, ever.
 	Traffic func() *filter.Traffic
-	Share   func() int  // how many nodes speed caps are divided among; nil = this one alone
-	Lease   func() bool // whether this node may send at all, asked before every final dot; nil = always
+	Share   func() int            // how many nodes speed caps are divided among; nil = this one alone
+	Lease   func() bool           // whether this node may send at all, asked before every final dot; nil = always
+	Holds   func(netip.Addr) bool // whether this node may send from an address; nil = always; see source.Config
 	Settled func(*mail.Settlement, error)
 	// Cleans tells whether a tenant's bulk mail to a receiver goes as cleaning mail for now; nil = never.
 	Cleans func(tenant, receiver string) bool
@@ -139,7 +140,7 @@ func New(cfg Config) (*System, error) {
 	quiet := slog.New(level{cfg.Log.Handler(), slog.LevelError})
 	s.actors = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return quiet }))
 	run := &source.Runner{Courier: cfg.Courier, Clock: cfg.Clock, Log: cfg.Log, Context: ctx}
-	s.sources = source.NewSources(s.actors, s.dispatch, source.Config{Quantum: cfg.Quantum, Controller: cfg.Controller}, run, &s.counters.Source)
+	s.sources = source.NewSources(s.actors, s.dispatch, source.Config{Quantum: cfg.Quantum, Controller: cfg.Controller, Holds: cfg.Holds}, run, &s.counters.Source)
 	s.sources.Hook = cfg.OnSource
 	s.env = &destination.Env{
 		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, Doubt: cfg.Doubt, QuietHours: cfg.QuietHours, Traffic: cfg.Traffic, Share: cfg.Share, Suspensions: &destination.Suspensions{Self: cfg.Name}, Sources: s.candidates, Rand: cfg.Rand,

@@ -193,7 +193,7 @@ func (m *member) edits(want *settings.Settings) (*ledger.PutObjects, error) {
 func (m *member) settingsObjects() []ledger.Object {
 	return slices.DeleteFunc(m.book.State().Objects(""), func(o ledger.Object) bool {
 		switch o.Kind {
-		case ledger.KindSuspension, ledger.KindCleaning, ledger.KindWarmth, ledger.KindToken:
+		case ledger.KindSuspension, ledger.KindCleaning, ledger.KindWarmth, ledger.KindSource, ledger.KindToken:
 			return true
 		}
 		return false

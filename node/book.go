@@ -21,9 +21,10 @@ type edition struct {
 	index  *settings.Index
 	rules  *shaping.Rules
 	grants map[*settings.Member]smtpd.Grant
-	nets   []netip.Addr // sources of the node, for pools that name none
-	number uint64       // of the newest object, as the members number them; 0 = the file's, not agreed on
-	parts  int          // objects it was made of
+	pools  map[string][]netip.Addr // sources that the pools' mail may leave by
+	nets   []netip.Addr            // sources of the node, for pools that name none
+	number uint64                  // of the newest object, as the members number them; 0 = the file's, not agreed on
+	parts  int                     // objects it was made of
 
 	bounces     map[string]settings.Bounce       // how tenants are told of failures
 	inbound     map[mail.Domain]*settings.Member // whose return addresses a domain holds
@@ -35,7 +36,8 @@ type edition struct {
 
 // book holds the edition in force. The rooms ask it at every use, so a new edition counts from the next message on.
 type book struct {
-	now atomic.Pointer[edition]
+	now    atomic.Pointer[edition]
+	shared bool // other members have the same settings, and sources of their own
 }
 
 // load reads the settings file (or the built-in settings where path is empty) and puts it in force.
@@ -87,7 +89,7 @@ func (b *book) useAgreed(s *settings.Settings, sources []netip.Addr, number uint
 	if err != nil {
 		return fmt.Errorf("node: rules of replies: %w", err)
 	}
-	e := &edition{index: index, rules: rules, grants: map[*settings.Member]smtpd.Grant{}, nets: sources,
+	e := &edition{index: index, rules: rules, pools: poolsOf(s, index, sources, b.shared), grants: map[*settings.Member]smtpd.Grant{}, nets: sources,
 		number: number, parts: parts, suppression: map[string]suppressionRules{}, bounces: map[string]settings.Bounce{},
 		unclean: map[string]int{}, doubts: map[string]settings.InDoubt{},
 		inbound: map[mail.Domain]*settings.Member{}, replies: replies}
@@ -154,13 +156,38 @@ func (b *book) ByUser(name string) (smtpd.Grant, string, bool) {
 // sources lists the source IPs a pool may use; one invalid address stands for "the system chooses".
 func (b *book) sources(pool string) []netip.Addr {
 	e := b.now.Load()
-	if ips, ok := e.index.Pool(pool); ok && len(ips) > 0 {
+	if ips := e.pools[pool]; len(ips) > 0 {
 		return ips
 	}
 	if len(e.nets) > 0 {
 		return e.nets
 	}
 	return systemChooses
+}
+
+// poolsOf is what each pool has of the sources of this node, own. The settings are all members', and name the sources of all.
+// Where a pool names none of this node's, its mail leaves by those that no pool names, if there are any; else it is the
+// pool's that it waits for.
+func poolsOf(s *settings.Settings, index *settings.Index, own []netip.Addr, shared bool) map[string][]netip.Addr {
+	pools := map[string][]netip.Addr{}
+	free := slices.Clone(own)
+	for _, p := range s.Pools {
+		pools[p.Name], _ = index.Pool(p.Name)
+		free = slices.DeleteFunc(free, func(a netip.Addr) bool { return slices.Contains(pools[p.Name], a) })
+	}
+	if !shared || len(own) == 0 {
+		return pools
+	}
+	for name, named := range pools {
+		mine := slices.DeleteFunc(slices.Clone(named), func(a netip.Addr) bool { return !slices.Contains(own, a) })
+		if len(mine) == 0 {
+			mine = free
+		}
+		if len(mine) > 0 && len(named) > 0 {
+			pools[name] = mine
+		}
+	}
+	return pools
 }
 
 var systemChooses = []netip.Addr{{}}

@@ -42,6 +42,7 @@ type engine struct {
 	courier  *delivery.Courier
 
 	notes   *notebook // what sources learned
+	claims  claims    // sources that mail leaves by
 	nightly nightly
 	reports reports
 	overdue overdue
@@ -135,6 +136,10 @@ func (e *engine) serve(ctx context.Context, m *member) error {
 		return err
 	}
 	m.useSettings()
+	if m.node.inCluster() {
+		e.claims.mind(m, e)
+		e.every(claimEvery, func() { e.claims.mind(m, e) })
+	}
 	e.hooks.Use(m.node.hooks()) // not before: the file's settings may be of long ago
 	m.poke()                    // follow looks at what an engine that owns its queue has to do
 	m.node.mindDoor()
@@ -164,12 +169,13 @@ func (n *Node) assembleEngine(e *engine) error {
 	if err := n.assembleStanding(e); err != nil {
 		return err
 	}
+	e.claims.alone = !n.inCluster()
 	e.actors, err = actors.New(actors.Config{
 		Name:  n.cfg.Node.Name,
 		Queue: actorStore{e.store, e.bounces}, Courier: courierAdapter{courier}, Resolver: resolver,
 		Rules:   func() *shaping.Rules { return n.book.now.Load().rules },
 		Gates:   &n.gates.table,
-		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds, Suppressed: n.suppressed,
+		Sources: n.pools(), Clock: n.clock, Log: n.log, Lease: e.holds, Holds: e.claims.holds, Suppressed: n.suppressed,
 		QuietHours: func(d mail.Domain) schedule.Hours { return n.book.now.Load().index.QuietHours(d) },
 		Share:      func() int { return int(n.senders.Load()) },
 		Doubt:      n.book.doubt,
@@ -264,6 +270,17 @@ func (n *Node) pools() map[string][]netip.Addr {
 // allSources lists every source of every pool, once.
 func (n *Node) allSources() (all []netip.Addr) {
 	for _, pool := range n.pools() {
+		all = append(all, pool...)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
+// namedSources lists the sources of this node, and those that pools name for any member.
+func (n *Node) namedSources() []netip.Addr {
+	all, index := n.allSources(), n.book.now.Load().index
+	for _, p := range index.Settings.Pools {
+		pool, _ := index.Pool(p.Name)
 		all = append(all, pool...)
 	}
 	slices.SortFunc(all, netip.Addr.Compare)

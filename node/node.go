@@ -109,6 +109,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Node, error) {
 	n.door.holds = n.holds
 	n.gates = newGates(n)
 	if n.inCluster() {
+		n.book.shared = true
 		n.gates.peers, n.gates.ledger = gatePeers{n}, gateLedger{n}
 	}
 	for _, w := range cfg.Warnings() {

@@ -152,6 +152,10 @@ func (p *probing) choose(x *errand) (best netip.Addr, why string) {
 	}
 	spare := -1
 	for _, a := range candidates {
+		if words := p.engine.claims.words(a); words != "" {
+			why = words
+			continue
+		}
 		if s, held := p.engine.actors.Destinations().Forbids(x.to[0].Domain(), x.limits.Receiver, a, p.from); held {
 			why = "suspended: " + suspensionWords(&s)
 			continue

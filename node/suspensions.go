@@ -212,10 +212,10 @@ func (n gateService) Suspend(ctx context.Context, s service.Suspension) error {
 	return nil
 }
 
-// mustBeSource refuses an address that no mail leaves by: to suspend it would do nothing.
+// mustBeSource refuses an address that no mail leaves by, here or at another member: to suspend it would do nothing.
 func (n *Node) mustBeSource(ip netip.Addr) error {
 	var known []string
-	for _, a := range n.allSources() {
+	for _, a := range n.namedSources() {
 		if a == ip {
 			return nil
 		}

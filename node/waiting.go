@@ -128,7 +128,7 @@ func suspensionWords(s *destination.Suspension) string {
 
 // bindings translates the destination's reasons into the words of the trace.
 var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "speed_cap", "daily_cap": "daily_cap",
-	"hourly_cap": "hourly_cap", "top_of_hour": "top_of_hour", "connection_rate": "connection_rate", "interval": "interval", "blocked": "block",
+	"hourly_cap": "hourly_cap", "top_of_hour": "top_of_hour", "connection_rate": "connection_rate", "interval": "interval", "elsewhere": "source", "blocked": "block",
 	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease", "quiet": "quiet_hours", "warmup": "warmup"}
 
 // standing tells what binds a delivery that is due: its destination where that asks nobody, else the source that may send
@@ -166,6 +166,13 @@ func (n *Node) standing(e *engine, w *service.Waiting, s *destination.Standing) 
 			}
 			if words := sourceWords(why, r); words != "" {
 				w.Detail = join(w.Detail, from+": "+words)
+			}
+		}
+	}
+	if why == "source" {
+		for _, a := range n.book.sources(w.Delivery.Pool) {
+			if words := e.claims.words(a); words != "" {
+				w.Detail = join(w.Detail, words)
 			}
 		}
 	}

@@ -50,7 +50,7 @@ func (m *Machine) Step(now time.Time, msg any, v *View) ([]Effect, Plan) {
 		m.onTroubled(now, &msg, v)
 	case protocol.Changed:
 		for i := range m.sources {
-			if r := m.sources[i].reason; r == protocol.ReasonSuspended || r == protocol.ReasonWarmup || r == protocol.ReasonBlocked {
+			if r := m.sources[i].reason; r == protocol.ReasonSuspended || r == protocol.ReasonWarmup || r == protocol.ReasonBlocked || r == protocol.ReasonElsewhere {
 				m.sources[i] = origin{addr: m.sources[i].addr, lane: m.sources[i].lane}
 			}
 		}

@@ -31,11 +31,12 @@ const (
 	ReasonTopOfHour        // everybody sends at the full hour; we come a little later
 	ReasonConnects         // too many connections were begun lately
 	ReasonInterval         // the distance from one message to the next on each connection
+	ReasonElsewhere        // the source is another node's
 	Reasons                // how many there are
 )
 
 var reasonNames = [...]string{"", "slots", "rate", "cap", "blocked", "suspended", "connect", "dns", "storage", "stopping", "lease", "quiet", "warmup",
-	"daily_cap", "hourly_cap", "top_of_hour", "connection_rate", "interval"}
+	"daily_cap", "hourly_cap", "top_of_hour", "connection_rate", "interval", "elsewhere"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/ekiden-mta/ekiden/actors/protocol"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
@@ -30,7 +31,7 @@ func (x *Sources) Borrow(ctx context.Context, source netip.Addr, limits *shaping
 		b.mu.Lock()
 		l := b.lane(now, limits)
 		slots, messages, until := 0, 0, time.Time{}
-		if !b.stopping {
+		if b.shut() == protocol.ReasonNone {
 			slots, messages, until = l.to.control.Grant(now, 1, l.own)
 		}
 		if slots > 0 {

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -85,5 +86,20 @@ func TestTheSoonerWayBinds(t *testing.T) {
 		if got := l.binds(testStart, row.held); got != row.want {
 			t.Errorf("%s: %+v, want %+v", row.name, got, row.want)
 		}
+	}
+}
+
+// TestSourceOfAnotherNode: nothing is begun from an address that is not this node's, until it is (N6).
+func TestSourceOfAnotherNode(t *testing.T) {
+	b, holds := newBook(10), false
+	b.cfg.Holds = func(netip.Addr) bool { return holds }
+	l, x := &shaping.Limits{Receiver: "r", Connections: 1}, &box{name: "a", waiting: 1}
+	es := b.Step(testStart, askFor(x, 1, l, "k"))
+	if len(es) != 1 || es[0].Kind != EffectRefuse || es[0].Refused.Reason != protocol.ReasonElsewhere {
+		t.Errorf("%+v, want a refusal", es)
+	}
+	holds = true
+	if n := len(started(b.Step(testStart, askFor(x, 1, l, "k")))); n != 1 {
+		t.Errorf("%d sessions started from a source of this node", n)
 	}
 }

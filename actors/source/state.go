@@ -89,6 +89,9 @@ type Config struct {
 	Patience   time.Duration         // an ask that cannot be served within this is refused; default 30 s
 	Hints      *Hints                // what other sources learned; nil = nothing
 	Totals     *Totals               // what all sources of the node have together; default: this one alone
+	// Holds tells whether the node may send from an address; nil = always. What another node sends from is refused: a receiver
+	// knows a source by its address, so that one book has to keep all that it is sent from there (requirement N6).
+	Holds func(netip.Addr) bool
 }
 
 // Defaults fills what is zero.

@@ -167,8 +167,8 @@ func (l *lane) road(key string, route *mail.Route) *road {
 // ask serves an ask from idle sessions and free slots, and lets the rest wait in line.
 func (b *Book) ask(now time.Time, a protocol.Ask) {
 	l := b.lane(now, a.Limits)
-	if b.stopping {
-		b.refuse(l, a, protocol.ReasonStopping, now.Add(b.cfg.Patience))
+	if why := b.shut(); why != protocol.ReasonNone {
+		b.refuse(l, a, why, now.Add(b.cfg.Patience))
 		return
 	}
 	r := l.road(a.Key, &a.Route)
@@ -184,6 +184,17 @@ func (b *Book) ask(now time.Time, a protocol.Ask) {
 		r.put(a)
 		b.dispatch(now, l.to)
 	}
+}
+
+// shut tells why nothing is granted to anybody; ReasonNone = that is not so.
+func (b *Book) shut() protocol.Reason {
+	switch {
+	case b.stopping:
+		return protocol.ReasonStopping
+	case b.cfg.Holds != nil && !b.cfg.Holds(b.source):
+		return protocol.ReasonElsewhere
+	}
+	return protocol.ReasonNone
 }
 
 // assign gives one session's worth of an ask to s.
@@ -228,8 +239,8 @@ func (b *Book) open(now time.Time, l *lane) bool {
 	if r == nil {
 		return false
 	}
-	if b.stopping {
-		b.refuseAll(l, protocol.ReasonStopping, now.Add(b.cfg.Patience))
+	if why := b.shut(); why != protocol.ReasonNone {
+		b.refuseAll(l, why, now.Add(b.cfg.Patience))
 		return false
 	}
 	l.crowded = false

@@ -110,6 +110,9 @@ const KindCleaning = "cleaning"
 // KindWarmth is the kind of objects that are no settings: they say where a source stands in the warm-up with its receivers.
 const KindWarmth = "warmth"
 
+// KindSource is the kind of objects that are no settings: they name the member that sends from an address.
+const KindSource = "source"
+
 // KindToken is the kind of objects that let programs use the HTTP APIs of a tenant; they hold hashes, and are no settings.
 const KindToken = "token"
 
