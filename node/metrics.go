@@ -207,8 +207,7 @@ func (m *mirror) standings(reports []source.Report) {
 		}
 		for _, s := range r.Receivers {
 			whole := pair{s.Receiver, ip}
-			// Until a probe has succeeded nobody knows that the block is over. It is one of all kinds of mail.
-			m.block(whole, s.State == shaping.Blocked || s.State == shaping.Probing)
+			m.block(whole, s.State == shaping.Blocked) // of all kinds of mail
 			seen[whole] = true
 			if s.Lane != "" {
 				s.Receiver += " " + s.Lane
