@@ -149,7 +149,8 @@ func (b *Outbox) forgetGhosts() {
 func (b *Outbox) seize(ds []mail.Delivery, meant func(*mail.Delivery) bool) (ps []*protocol.Parcel, skipped int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	known := b.known()
+	known := b.known(ds)
+	defer b.env.known.Put(known)
 	for i := range ds {
 		d := &ds[i]
 		if !meant(d) {
@@ -159,7 +160,7 @@ func (b *Outbox) seize(ds []mail.Delivery, meant func(*mail.Delivery) bool) (ps 
 			skipped++
 			continue
 		}
-		if _, ok := known[d.Seq]; ok {
+		if known.is[i] {
 			continue
 		}
 		// One that was stored a moment ago may be offered yet: only the disk says then that it is no more.

@@ -2,6 +2,7 @@ package destination
 
 import (
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,7 @@ type Env struct {
 	holds  holds
 	caps   caps
 	hours  hours       // those of deliveries, read
+	known  sync.Pool   // of tables that go through a scan
 	groups groups      // what was deferred, and when a dot was last sent, by delivery group
 	halted atomic.Bool // the store takes no outcomes: nothing is begun any more
 }

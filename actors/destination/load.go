@@ -58,11 +58,13 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k := &b.disk
-	known := b.known()
+	known := b.known(ds)
+	defer b.env.known.Put(known)
+	_, silent := b.env.domainQuiet(now, b.domain)
 	for i := range ds {
 		d := &ds[i]
 		k.newest = max(k.newest, d.Seq)
-		if _, ok := known[d.Seq]; ok {
+		if known.is[i] {
 			continue
 		}
 		d.Dotted = d.Dotted && !slices.Contains(k.cleared, d.Seq)
@@ -84,10 +86,12 @@ func (b *Outbox) merge(now time.Time, ds []mail.Delivery, next protocol.Cursor, 
 			k.passed++
 			continue
 		}
-		if end, quiet := b.env.quiet(now, d); quiet {
-			k.passed++
-			tell = b.setNextDue(end) || tell
-			continue
+		if silent || d.Quiet != "" {
+			if end, quiet := b.env.quiet(now, d); quiet {
+				k.passed++
+				tell = b.setNextDue(end) || tell
+				continue
+			}
 		}
 		s := b.shelves[b.shelf(d)]
 		if len(s.waiting) >= 2*s.share {
@@ -140,27 +144,6 @@ func (b *Outbox) FailLoad() {
 	k := &b.disk
 	b.endLoad(k.cursor, true)
 	b.rewind()
-}
-
-// known is what a scan must not bring back: what is in memory, and what was settled while it ran.
-func (b *Outbox) known() map[mail.Seq]struct{} {
-	n := len(b.flight) + len(b.disk.ghosts)
-	for _, s := range b.shelves {
-		n += len(s.waiting)
-	}
-	m := make(map[mail.Seq]struct{}, n)
-	for _, s := range b.shelves {
-		for i := range s.waiting {
-			m[mail.Seq(s.waiting[i].seq)] = struct{}{}
-		}
-	}
-	for _, p := range b.flight {
-		m[p.Job.Delivery.Seq] = struct{}{}
-	}
-	for _, seq := range b.disk.ghosts {
-		m[seq] = struct{}{}
-	}
-	return m
 }
 
 // Recover makes the outbox believe nothing but the disk, where waiting deliveries are and the first is due at due: at
