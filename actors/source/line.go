@@ -84,9 +84,9 @@ func (l *line) shed(now time.Time, drop func(*protocol.Ask)) {
 		q := l.tenants[0]
 		for _, f := range [...]*fifo{&q.ahead, &q.rest} {
 			for f.len() > 0 && !now.Before(f.asks[f.head].Deadline) {
-				a := f.pop()
+				drop(&f.asks[f.head])
+				f.pop()
 				l.n--
-				drop(&a)
 			}
 		}
 		if q.ahead.len()+q.rest.len() > 0 {

@@ -132,7 +132,11 @@ func (b *Book) Next(now time.Time, s *Session, block bool) (p *protocol.Parcel, 
 		var es []Effect
 		box, shelf := s.box, s.shelf
 		v, at, again, es = b.change(now, s, held, dry, block)
-		effects = append(effects, es...)
+		if effects == nil {
+			effects = es
+		} else {
+			effects = append(effects, es...)
+		}
 		if again && !held.IsZero() && s.box == box && s.shelf == shelf {
 			v, at = Hold, held
 			break

@@ -15,7 +15,7 @@ type bucket struct {
 
 // refill adds what has come in since the last time.
 func (b *bucket) refill(now time.Time) {
-	if b.size == 0 {
+	if b.size == 0 || now.Equal(b.at) {
 		return
 	}
 	if d := now.Sub(b.at); d > 0 {

@@ -195,7 +195,7 @@ func (k *learned) relieved(now time.Time) {
 }
 
 // bound tells whether the pace holds mail back, or did a moment ago.
-func (k *learned) bound(now time.Time) bool { return now.Sub(k.binding) < bound }
+func (k *learned) bound(now time.Time) bool { return now.Before(k.binding.Add(bound)) }
 
 // take sets ceiling and pace by what was sent when the receiver objected. Where nothing held the mail back, there was just
 // no more of it: what the receiver bears is as unknown as at the start, and found out in the same way.
@@ -239,7 +239,7 @@ func (k *learned) grow(now time.Time, l *Limits) {
 	if k.per > 0 && !now.Before(k.perUntil) {
 		k.per = 0
 	}
-	if k.conns > 0 && !k.ramp && now.Sub(k.added) >= slotAgain {
+	if k.conns > 0 && !k.ramp && !now.Before(k.added.Add(slotAgain)) {
 		k.conns, k.added = k.conns+1, now
 	}
 	if k.conns >= l.Connections {
@@ -255,7 +255,7 @@ func (k *learned) grow(now time.Time, l *Limits) {
 		k.grown = now
 		return
 	}
-	if k.ceiling > 0 && !k.at.IsZero() && now.Sub(k.at) > rested {
+	if k.ceiling > 0 && !k.at.IsZero() && now.After(k.at.Add(rested)) {
 		k.pace = min(k.pace, restart*k.ceiling)
 	}
 	dt := now.Sub(k.grown)
@@ -263,7 +263,8 @@ func (k *learned) grow(now time.Time, l *Limits) {
 		return
 	}
 	k.grown = now
-	if !k.bound(now) && now.Sub(k.parted) >= bound {
+	binds := k.bound(now)
+	if !binds && now.Sub(k.parted) >= bound {
 		return
 	}
 	dt = min(dt, bound) // a long silence says nothing about what the receiver bears
@@ -278,7 +279,7 @@ func (k *learned) grow(now time.Time, l *Limits) {
 		}
 		return
 	}
-	if !k.bound(now) { // so little mail shows nothing about more than was borne
+	if !binds { // so little mail shows nothing about more than was borne
 		return
 	}
 	if g := k.tries(now); g > 0 {
