@@ -11,17 +11,26 @@ type event struct {
 
 func (e *event) before(o *event) bool { return e.at < o.at || e.at == o.at && e.order < o.order }
 
+// deed is what is to be done, and the incarnation of the node that it dies with; 0 = none. A session that is to come back
+// from waiting is by far the most frequent, and needs no function.
+type deed struct {
+	node int
+	do   func()
+	rise *sess
+	gen  int // of the wait it comes back from
+}
+
 // agenda is a heap of events by time, then by the order they were made in. It holds no pointers: events are moved about
 // far more often than they are made, and the collector must not have to look on.
 type agenda struct {
 	heap []event
-	do   []func() // by slot
-	free []int    // slots
+	do   []deed // by slot
+	free []int  // slots
 	made int
 }
 
 // push adds what is to be done at a moment since the beginning.
-func (a *agenda) push(at time.Duration, do func()) {
+func (a *agenda) push(at time.Duration, do deed) {
 	var slot int
 	if n := len(a.free); n > 0 {
 		slot, a.free = a.free[n-1], a.free[:n-1]
@@ -47,7 +56,7 @@ func (a *agenda) push(at time.Duration, do func()) {
 }
 
 // pop takes the first event; there must be one.
-func (a *agenda) pop() (at time.Duration, do func()) {
+func (a *agenda) pop() (at time.Duration, do deed) {
 	h := a.heap
 	first, last := h[0], len(h)-1
 	e := h[last]
@@ -66,7 +75,7 @@ func (a *agenda) pop() (at time.Duration, do func()) {
 		i = child
 	}
 	do = a.do[first.slot]
-	a.do[first.slot] = nil
+	a.do[first.slot] = deed{}
 	a.free = append(a.free, first.slot)
 	return first.at, do
 }

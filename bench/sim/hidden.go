@@ -93,6 +93,7 @@ func (h *hidden) allowed(c *caller) (sum float64) {
 
 func (h *hidden) open(x *sess) {
 	c := h.seen[x.trip.Source]
+	x.caller = c
 	if c.since.IsZero() {
 		c.since, c.seen.since = h.w.now, h.w.now
 	}
@@ -106,7 +107,7 @@ func (h *hidden) exceeded(x *sess, err error) {
 	h.w.fail(fmt.Errorf("from %s to %s: %w", x.trip.Source, h.m.Name, err))
 }
 
-func (h *hidden) close(x *sess) { h.seen[x.trip.Source].open-- }
+func (h *hidden) close(x *sess) { x.caller.open-- }
 
 func (h *hidden) connects() time.Duration { return h.takes() }
 
@@ -115,7 +116,7 @@ func (h *hidden) takes() time.Duration {
 }
 
 func (h *hidden) greet(x *sess) mail.Outcome {
-	switch c := h.seen[x.trip.Source]; {
+	switch c := x.caller; {
 	case h.w.now.Before(c.blocked) && h.m.Shut.stage <= mail.StageGreeting:
 		return h.meaning(h.m.Shut, x, "")
 	case h.m.Conns > 0 && c.open > h.m.Conns:
@@ -133,7 +134,7 @@ func (h *hidden) meaning(a answer, x *sess, to mail.Address) mail.Outcome {
 
 // begin checks what must hold whenever a message begins: invariants I10 and I11.
 func (h *hidden) begin(x *sess, p *protocol.Parcel) {
-	c := h.seen[x.trip.Source]
+	c := x.caller
 	if h.w.now.Before(c.stopped) {
 		h.exceeded(x, fmt.Errorf("a message begins, and it has said to stop until %s", c.stopped))
 	}
@@ -161,7 +162,7 @@ func (h *hidden) begin(x *sess, p *protocol.Parcel) {
 
 // answer is what comes of a message, as the rules read it, and counts it.
 func (h *hidden) answer(x *sess, p *protocol.Parcel) (mail.Outcome, bool) {
-	c := h.seen[x.trip.Source]
+	c := x.caller
 	a, tried := h.decide(c, x, &p.Job.Delivery)
 	o := mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot, Reply: smtp.Reply{Code: 250}}
 	if a != nil {

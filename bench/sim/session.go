@@ -22,6 +22,11 @@ type sess struct {
 	cleared bool
 	report  protocol.Report
 	over    bool
+	caller  *caller // what the other side knows of its source, where that is a hidden one
+
+	// What it does again and again, made once.
+	onNext, onDot func()
+	onSettled     func(error)
 }
 
 // remote is the other side of sessions.
@@ -45,12 +50,7 @@ type waker struct {
 // Wake implements protocol.Waker.
 func (k *waker) Wake() {
 	if x := k.x; x != nil && x.waiting {
-		gen := x.gen
-		k.w.later(k.w.upTo(time.Millisecond), func() {
-			if x.waiting && x.gen == gen {
-				x.rise()
-			}
-		})
+		x.riseAfter(k.w.upTo(time.Millisecond))
 	}
 }
 
@@ -59,6 +59,13 @@ func (w *world) startSession(b *source.Book, s *source.Session) {
 		return
 	}
 	x := &sess{w: w, b: b, s: s, trip: s.Trip(b)}
+	x.onNext, x.onDot = x.next, x.dot
+	node := w.node
+	x.onSettled = func(error) {
+		if w.node == node {
+			w.later(0, x.onNext) // rule D6: not before the outcome is durable
+		}
+	}
 	s.Waker().(*waker).x = x
 	x.to = w.remotes(x.trip.Route)
 	w.sessions++
@@ -103,7 +110,7 @@ func (x *sess) next() {
 			return
 		}
 		x.to.begin(x, p)
-		w.later(x.to.takes(), x.dot)
+		w.later(x.to.takes(), x.onDot)
 	case source.Hold:
 		x.hold(at.Sub(w.now))
 	case source.Dry:
@@ -124,12 +131,13 @@ func (x *sess) hold(d time.Duration) {
 	}
 	x.waiting = true
 	x.gen++
-	gen := x.gen
-	x.w.later(max(0, d), func() {
-		if x.waiting && x.gen == gen {
-			x.rise()
-		}
-	})
+	x.riseAfter(max(0, d))
+}
+
+// riseAfter has x come back from its present wait, unless it has by then.
+func (x *sess) riseAfter(d time.Duration) {
+	w := x.w
+	w.todo.push(w.since+d, deed{node: w.node, rise: x, gen: x.gen})
 }
 
 // rest lingers, parks, and ends.
@@ -184,12 +192,7 @@ func (x *sess) dot() {
 	if o.Reply.Code == 421 {
 		x.report.Outcome = o
 	}
-	node := w.node
-	x.box.Settle(w.now, p, o, x.trip.Receiver, func(error) {
-		if w.node == node {
-			w.later(0, x.next) // rule D6: not before the outcome is durable
-		}
-	})
+	x.box.Settle(w.now, p, o, x.trip.Receiver, x.onSettled)
 	w.act(x.b, effects)
 	if seen != nil {
 		seen()

@@ -14,10 +14,12 @@ import (
 type supply struct {
 	now     func() time.Time
 	tenants []string
+	from    []mail.Address // theirs
 	seq     mail.Seq
 	kinds   bool // of several kinds
 	fail    func(error)
 	by      map[mail.Domain]*backlog
+	slab    []mail.Delivery // of which some are not in use yet
 }
 
 // soon is when there is more to come, milliseconds.
@@ -29,8 +31,10 @@ const waitMost = 300
 // backlog is one domain's mail by due time and Seq. What is settled stays until sweep.
 type backlog struct {
 	all  []entry
-	of   map[string]int // by tenant: not settled
-	gone int            // settled and still in all
+	of   []int                   // by tenant, in their order: not settled
+	gone int                     // settled and still in all
+	to   map[string]mail.Address // recipients, by the part before the @
+	page []mail.Delivery         // what the last Scan brought: whoever asked has read it before it asks again
 }
 
 // entry is one delivery; nil = settled.
@@ -57,13 +61,20 @@ type spot struct {
 }
 
 func newSupply(now func() time.Time, tenants ...string) *supply {
-	return &supply{now: now, tenants: tenants, by: map[mail.Domain]*backlog{}}
+	s := &supply{now: now, tenants: tenants, by: map[mail.Domain]*backlog{}}
+	for _, t := range tenants {
+		s.from = append(s.from, mail.Address("news@"+t+".example"))
+	}
+	return s
 }
 
 func (s *supply) backlog(d mail.Domain) *backlog {
 	b := s.by[d]
 	if b == nil {
-		b = &backlog{of: map[string]int{}}
+		b = &backlog{of: make([]int, len(s.tenants)), to: map[string]mail.Address{}}
+		for _, local := range []string{plain, sedate, steady, gone} {
+			b.to[local] = mail.Address(local + "@" + string(d))
+		}
 		s.by[d] = b
 	}
 	return b
@@ -84,25 +95,34 @@ func (b *backlog) insert(d *mail.Delivery) {
 func (s *supply) Scan(to mail.Destination, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
 	b := s.backlog(to.Domain)
 	s.make(b, to.Domain)
+	ds, next, more, due := b.scan(c, until, n, b.page[:0])
+	b.page = ds
+	return ds, next, more, due, nil
+}
+
+// scan lists into out what is due by a moment, n at most.
+func (b *backlog) scan(c protocol.Cursor, until time.Time, n int, out []mail.Delivery) ([]mail.Delivery, protocol.Cursor, bool, time.Time) {
 	i := 0
 	if p, ok := c.(spot); ok {
 		if i, ok = b.at(p.due, p.seq); ok {
 			i++
 		}
 	}
-	out := make([]mail.Delivery, 0, min(n, len(b.all)-i))
 	last := until.UnixMilli()
+	first := i
 	for ; i < len(b.all) && len(out) < n; i++ {
 		e := &b.all[i]
 		if e.due > last {
 			break
 		}
-		c = spot{e.due, e.seq}
 		if e.d != nil {
 			out = append(out, *e.d)
 		}
 	}
-	return out, c, len(out) == n, b.next(last), nil
+	if i > first {
+		c = spot{b.all[i-1].due, b.all[i-1].seq}
+	}
+	return out, c, len(out) == n, b.next(last)
 }
 
 // next is when the first falls due after a moment. There is always more to come soon: also where all that waits is in
@@ -122,51 +142,66 @@ func (s *supply) make(b *backlog, to mail.Domain) {
 	now := s.now().Truncate(time.Millisecond)
 	for more := true; more; {
 		more = false
-		for _, t := range s.tenants {
-			if b.of[t] >= waitMost {
+		for i, t := range s.tenants {
+			if b.of[i] >= waitMost {
 				continue
 			}
-			b.of[t]++
+			b.of[i]++
 			s.seq++
-			d := &mail.Delivery{Seq: s.seq, Message: mail.MessageID{Lineage: 1, Seq: s.seq}, Tenant: t, Pool: "default",
-				From: mail.Address("news@" + t + ".example"), Domain: to, Due: now, Expires: now.Add(72 * time.Hour),
+			d := s.fresh()
+			*d = mail.Delivery{Seq: s.seq, Message: mail.MessageID{Lineage: 1, Seq: s.seq}, Tenant: t, Pool: "default",
+				From: s.from[i], Domain: to, Due: now, Expires: now.Add(72 * time.Hour),
 				RetryEvery: 5 * time.Minute, Priority: 50, Size: 3}
-			d.To, d.Cleaning = s.kindOf(s.seq, t, to)
+			local, cleaning := s.kindOf(s.seq, t)
+			d.To, d.Cleaning = b.to[local], cleaning
 			b.insert(d)
 			more = true
 		}
 	}
 }
 
+// slab is how many deliveries are made at once: those that lie together are read faster.
+const slab = 64
+
+// fresh is memory for one delivery.
+func (s *supply) fresh() *mail.Delivery {
+	if len(s.slab) == 0 {
+		s.slab = make([]mail.Delivery, slab)
+	}
+	d := &s.slab[0]
+	s.slab = s.slab[1:]
+	return d
+}
+
 // Parts of a recipient's address that make its mail one of a kind.
 const (
+	plain  = "x"
 	sedate = "sedate" // a speed filter matches it
 	steady = "steady" // another does, whose pace is fixed
 	gone   = "gone"   // its owner wants mail in every other while only
 )
 
-// kindOf is the recipient of a delivery, and whether it is cleaning mail: a tenth of one tenant's is, and of what another
+// kindOf is the part before the @ of a recipient, and whether it is cleaning mail: a tenth of one tenant's is, and of what another
 // sends a quarter is a filter's, and a tenth another one's. Some addresses are suppressed at times.
-func (s *supply) kindOf(n mail.Seq, tenant string, to mail.Domain) (mail.Address, bool) {
-	local := "x"
+func (s *supply) kindOf(n mail.Seq, tenant string) (string, bool) {
 	switch {
 	case tenant == still && n%40 == 3:
-		local = gone
+		return gone, false
 	case !s.kinds:
 	case tenant == calm:
-		return mail.Address(local + "@" + string(to)), n%10 == 1
+		return plain, n%10 == 1
 	case tenant == still && n%4 == 1:
-		local = sedate
+		return sedate, false
 	case tenant == still && n%10 == 2:
-		local = steady
+		return steady, false
 	}
-	return mail.Address(local + "@" + string(to)), false
+	return plain, false
 }
 
 // ScanAt implements protocol.Queue.
 func (s *supply) ScanAt(to mail.Destination, c protocol.Cursor, due time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, error) {
-	ds, next, more, _, err := s.Scan(to, c, due, n)
-	return slices.DeleteFunc(ds, func(d mail.Delivery) bool { return !d.Due.Equal(due) }), next, more, err
+	ds, next, more, _ := s.backlog(to.Domain).scan(c, due, n, nil)
+	return slices.DeleteFunc(ds, func(d mail.Delivery) bool { return !d.Due.Equal(due) }), next, more, nil
 }
 
 // Rewind implements protocol.Queue.
@@ -199,7 +234,7 @@ func (s *supply) Settle(x mail.Settlement, done func(error)) {
 		next := *x.Next
 		b.insert(&next)
 	} else {
-		b.of[x.Delivery.Tenant]--
+		b.of[slices.Index(s.tenants, x.Delivery.Tenant)]--
 	}
 	if b.gone > len(b.all)/2 && b.gone > waitMost {
 		b.all = slices.DeleteFunc(b.all, func(e entry) bool { return e.d == nil })

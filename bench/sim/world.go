@@ -139,21 +139,20 @@ func (w *world) step() bool {
 		return false
 	}
 	w.steps++
-	do()
+	switch {
+	case do.node != 0 && do.node != w.node:
+	case do.rise == nil:
+		do.do()
+	case do.rise.waiting && do.rise.gen == do.gen:
+		do.rise.rise()
+	}
 	return true
 }
 
-func (w *world) after(d time.Duration, f func()) { w.todo.push(w.since+d, f) }
+func (w *world) after(d time.Duration, f func()) { w.todo.push(w.since+d, deed{do: f}) }
 
 // later is after, for something that dies with the node.
-func (w *world) later(d time.Duration, f func()) {
-	node := w.node
-	w.after(d, func() {
-		if w.node == node {
-			f()
-		}
-	})
-}
+func (w *world) later(d time.Duration, f func()) { w.todo.push(w.since+d, deed{node: w.node, do: f}) }
 
 func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rng.Int64N(int64(d))) }
 
@@ -197,7 +196,7 @@ func (x *dest) step(msg any) {
 	x.box.Look(w.now, &x.view)
 	effects, plan := x.machine.Step(w.now, msg, &x.view)
 	for i := range effects {
-		x.run(effects[i])
+		x.run(&effects[i])
 	}
 	if at := plan.Alarm; !at.IsZero() && (x.armed.IsZero() || at.Before(x.armed)) {
 		x.armed = at
@@ -212,27 +211,15 @@ func (x *dest) step(msg any) {
 	}
 }
 
-func (x *dest) run(e destination.Effect) {
+func (x *dest) run(e *destination.Effect) {
 	w := x.w
 	switch e.Kind {
 	case destination.EffectResolve:
 		w.later(w.upTo(50*time.Millisecond), func() { x.step(w.resolved(x.box.Domain())) })
 	case destination.EffectLoad:
-		l, ok := x.box.BeginLoad(w.now)
-		if !ok {
-			return
-		}
-		ds, next, more, due, _ := w.env.Queue.Scan(x.box.Destination(), l.Cursor, l.Until, l.N) // a snapshot, merged later
-		w.later(w.upTo(30*time.Millisecond), func() {
-			x.box.Merge(w.now, ds, next, more, due)
-			x.send(protocol.Loaded{})
-		})
+		x.load()
 	case destination.EffectAsk:
-		w.asking(x, e)
-		book := w.books[e.Source]
-		a := protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Ahead: e.Ahead, Route: e.Route, Key: e.Key, Limits: e.Limits,
-			Deadline: e.Deadline, Tenant: e.Tenant}
-		w.later(w.upTo(2*time.Millisecond), func() { w.act(book, book.Step(w.now, a)) })
+		x.ask(e)
 	case destination.EffectForget:
 		x.box.Forget()
 	case destination.EffectDismiss:
@@ -247,7 +234,27 @@ func (x *dest) run(e destination.Effect) {
 	}
 }
 
-func (w *world) asking(x *dest, e destination.Effect) { x.box.Asking(e.Shelf, e.Want) }
+func (x *dest) load() {
+	w := x.w
+	l, ok := x.box.BeginLoad(w.now)
+	if !ok {
+		return
+	}
+	ds, next, more, due, _ := w.env.Queue.Scan(x.box.Destination(), l.Cursor, l.Until, l.N) // a snapshot, merged later
+	w.later(w.upTo(30*time.Millisecond), func() {
+		x.box.Merge(w.now, ds, next, more, due)
+		x.send(protocol.Loaded{})
+	})
+}
+
+func (x *dest) ask(e *destination.Effect) {
+	w := x.w
+	x.box.Asking(e.Shelf, e.Want)
+	book := w.books[e.Source]
+	var a any = protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Ahead: e.Ahead, Route: e.Route, Key: e.Key, Limits: e.Limits,
+		Deadline: e.Deadline, Tenant: e.Tenant}
+	w.later(w.upTo(2*time.Millisecond), func() { w.act(book, book.Step(w.now, a)) })
+}
 
 // act carries out a book's effects.
 func (w *world) act(b *source.Book, effects []source.Effect) {
