@@ -152,7 +152,7 @@ func (s *show) run(ctx context.Context) (Summary, error) {
 		done <- sent{res, err}
 	}()
 	d := newDisplay(s.cfg)
-	tick := time.NewTicker(d.every())
+	tick := time.NewTicker(d.Every())
 	defer tick.Stop()
 	deadline := time.NewTimer(s.cfg.Timeout)
 	defer deadline.Stop()

@@ -52,14 +52,40 @@ const (
 	warm    = time.Hour       // of a source: the time that does not count
 	joins   = 2 * time.Hour   // the last source of several comes so much later
 	gossips = 5 * time.Minute // between two exchanges of what sources have learned
+	tells   = time.Hour       // between two words on how far a run is
 )
 
-// Pace lets a node's sources send to a receiver for a time as fast as the engine lets them, with mail always waiting.
-func Pace(seed int64, m *Model, rules *bounce.Rules, length time.Duration) PaceResult {
+// greyEffort is what a message takes to be played where some are greylisted, next to elsewhere: its destination goes through
+// all that waits again and again, because some of it waits for another source.
+const greyEffort = 4
+
+// Effort is about how long a run of Pace takes, in a unit of its own: what lasts longest is best begun first.
+func Effort(seed int64, m *Model, rules *bounce.Rules, length time.Duration) (sum float64) {
+	w, h := newPaceWorld(seed, m, rules, length)
+	for _, a := range w.addrs {
+		c := h.seen[a]
+		c.since = w.start
+		sum += h.allowed(c)
+	}
+	if m.Grey > 0 {
+		sum *= greyEffort
+	}
+	return sum
+}
+
+// Pace lets a node's sources send to a receiver for a time as fast as the engine lets them, with mail always waiting. Now and
+// then goes is told how much of that time has passed, and may end the run by false; nil is nobody.
+func Pace(seed int64, m *Model, rules *bounce.Rules, length time.Duration, goes func(played time.Duration) bool) PaceResult {
 	r := PaceResult{Receiver: m.Name, Seed: seed, Sources: m.Sources, Days: length.Hours() / 24}
 	w, h := newPaceWorld(seed, m, rules, length)
 	h.result = &r
+	next := tells
 	for w.fault == nil && w.now.Before(h.end) && w.step() {
+		if goes != nil && w.since >= next {
+			if next = w.since + tells; !goes(w.since) {
+				break
+			}
+		}
 	}
 	r.Steps, r.Err = w.steps, w.fault
 	var used, allowed float64
@@ -101,8 +127,10 @@ func newPaceWorld(seed int64, m *Model, rules *bounce.Rules, length time.Duratio
 	w.env = &destination.Env{Queue: store, Suspensions: &destination.Suspensions{}, Rand: rng.Float64,
 		Sources: w.joined, Budget: &destination.Budget{Limit: 1 << 20}, Counters: &destination.Counters{},
 		QuietHours: func(mail.Domain) schedule.Hours { return h.quiet }, Window: 256, Batch: 256}
-	traffic := speeds()
-	w.env.Traffic = func() *filter.Traffic { return traffic }
+	if m.Kinds {
+		traffic := speeds()
+		w.env.Traffic = func() *filter.Traffic { return traffic }
+	}
 	w.env.Suppressed = func(_, _ string, to mail.Address) (mail.Suppression, bool) {
 		return mail.Suppression{}, h.suppressed(to)
 	}

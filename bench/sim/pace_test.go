@@ -19,7 +19,7 @@ func TestPace(t *testing.T) {
 	}
 	var runs []PaceResult
 	for _, m := range Models() {
-		r := Pace(1, &m, rules, 5*time.Hour)
+		r := Pace(1, &m, rules, 5*time.Hour, nil)
 		switch {
 		case r.Err != nil:
 			t.Errorf("%s: %v", m.Name, r.Err)
@@ -48,7 +48,7 @@ func TestKindsOfMailAreOneSource(t *testing.T) {
 	}
 	for _, m := range Models() {
 		m.Kinds = true
-		r := Pace(2, &m, rules, 3*time.Hour)
+		r := Pace(2, &m, rules, 3*time.Hour, nil)
 		if r.Err != nil || r.Exceeded+r.Slowed > 0 || r.Used < 0.8 || r.Most > 1 {
 			t.Errorf("%s: %+v", m.Name, r)
 		}
@@ -64,7 +64,7 @@ func TestASeedIsAPace(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &Models()[6]
-	if a, b := Pace(7, m, rules, time.Hour), Pace(7, m, rules, time.Hour); a != b {
+	if a, b := Pace(7, m, rules, time.Hour, nil), Pace(7, m, rules, time.Hour, nil); a != b {
 		t.Errorf("the same seed gave\n%+v\n%+v", a, b)
 	}
 }

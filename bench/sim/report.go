@@ -15,11 +15,10 @@ const (
 	MostBlocks      = 1.0  // blocks a day
 )
 
-// Report puts runs together, receiver by receiver in the order they first come, and tells whether all goals are met.
-func Report(out io.Writer, runs []PaceResult) (met bool, err error) {
+// Report puts runs together, receiver by receiver in the order they first come, and tells which goals were missed, and by what.
+func Report(out io.Writer, runs []PaceResult) (missed []string, err error) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "receiver\truns\tquota used\tworst\tworst source\trefused\tworst\tblocks/source/day\tworst\tscoped\tslowed\texceeded\tin quiet hours\tgreylisted\tstrayed\t")
-	met = true
 	var names []string
 	for i := range runs {
 		if name := runs[i].Receiver; !slices.Contains(names, name) {
@@ -45,8 +44,16 @@ func Report(out io.Writer, runs []PaceResult) (met bool, err error) {
 		fmt.Fprintf(w, "%s\t%d\t%.1f %%\t%.1f %%\t%.1f %%\t%.2f %%\t%.2f %%\t%.2f\t%.2f\t%d\t%d\t%d\t%d\t%d\t%d\t\n", name, len(used), 100*used[mid],
 			100*used[0], 100*slices.Min(least), 100*refused[mid], 100*refused[last], blocks[mid], blocks[last], sum.Scoped, sum.Slowed,
 			sum.Exceeded, sum.QuietStarts, sum.Greylisted, sum.Strayed)
-		met = met && used[mid] >= LeastUsedMedian && used[0] >= LeastUsed && refused[last] < MostRefused && blocks[last] <= MostBlocks &&
-			sum.Slowed+sum.Exceeded+sum.QuietStarts == 0
+		miss := func(yes bool, format string, args ...any) {
+			if yes {
+				missed = append(missed, name+": "+fmt.Sprintf(format, args...))
+			}
+		}
+		miss(used[mid] < LeastUsedMedian, "the median run used %.1f %% of the quota, the goal is %.0f %%", 100*used[mid], 100*LeastUsedMedian)
+		miss(used[0] < LeastUsed, "the worst run used %.1f %% of the quota, the goal is %.0f %%", 100*used[0], 100*LeastUsed)
+		miss(refused[last] >= MostRefused, "%.2f %% refused, the goal is less than %.0f %%", 100*refused[last], 100*MostRefused)
+		miss(blocks[last] > MostBlocks, "%.2f blocks a day, the goal is at most %.0f", blocks[last], MostBlocks)
+		miss(sum.Slowed+sum.Exceeded+sum.QuietStarts > 0, "others slowed, a limit exceeded or quiet hours broken: the goal is never")
 	}
-	return met, w.Flush()
+	return missed, w.Flush()
 }

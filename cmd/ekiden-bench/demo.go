@@ -7,8 +7,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/ekiden-mta/ekiden/bench/demo"
 )
 
@@ -35,12 +33,7 @@ func (c *demoCommand) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	cfg := demo.Config{Messages: c.Messages, Engine: c.Engine, Self: self, Keep: c.Keep, Timeout: c.Timeout, Out: s.out}
-	if f, ok := s.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		cfg.Terminal = true
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
-			cfg.Width = w
-		}
-	}
+	cfg.Terminal, cfg.Width = terminal(s.out)
 	if c.JSON {
 		cfg.Out, cfg.Terminal, cfg.Keep = io.Discard, false, false
 	}

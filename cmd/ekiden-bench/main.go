@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/term"
 
 	"github.com/ekiden-mta/ekiden/bench/load"
 	"github.com/ekiden-mta/ekiden/bench/relay"
@@ -85,4 +86,16 @@ type streams struct{ out, err io.Writer }
 func (s *streams) json(v any) error {
 	enc := json.NewEncoder(s.out)
 	return enc.Encode(v)
+}
+
+// terminal tells whether w is one, and how many columns it has; 0 = not known.
+func terminal(w io.Writer) (yes bool, columns int) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return false, 0
+	}
+	if n, _, err := term.GetSize(int(f.Fd())); err == nil {
+		columns = n
+	}
+	return true, columns
 }
