@@ -138,7 +138,7 @@ func (s *series) draw(d *progress.Display, took time.Duration) {
 		for i := range s.models {
 			fmt.Fprintf(&b, " %s %.1f", s.models[i].Name, played[i].Seconds()/s.length.Seconds())
 		}
-		fmt.Fprintf(d.Out, "%s, of %d runs:%s\n", head, runs, b.String())
+		fmt.Fprintf(d.Out, "%s  runs of %d:%s\n", head, runs, b.String())
 		return
 	}
 	lines := []string{head, progress.Bar(part, 1, d.Columns()-2)}

@@ -33,7 +33,7 @@ func TestSeriesShown(t *testing.T) {
 	s.plays[len(s.models)].played.Store(int64(2 * time.Hour))
 	var out strings.Builder
 	s.draw(&progress.Display{Out: &out}, time.Minute)
-	if line := out.String(); !strings.HasPrefix(line, "1m0s ") || !strings.Contains(line, " of 2 runs: docomo 1.5 au 1.0 ") || strings.Count(line, "\n") != 1 {
+	if line := out.String(); !strings.HasPrefix(line, "1m0s ") || !strings.Contains(line, " runs of 2: docomo 1.5 au 1.0 ") || strings.Count(line, "\n") != 1 {
 		t.Errorf("a line of progress: %q", line)
 	}
 	out.Reset()
