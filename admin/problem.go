@@ -42,6 +42,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		{service.ErrNoQuorum, http.StatusServiceUnavailable},
 		{service.ErrNotYet, http.StatusNotImplemented},
 		{service.ErrSealed, http.StatusServiceUnavailable},
+		{service.ErrUnready, http.StatusServiceUnavailable},
 		{service.ErrTooSoon, http.StatusTooManyRequests},
 		{context.DeadlineExceeded, http.StatusGatewayTimeout},
 	} {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
@@ -54,11 +55,12 @@ func (s *Server) readers(c route) http.Handler {
 		return operator
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.compat.BearsToken(r) && s.compat.KnowsNobody() {
-			s.refuse(w, r, service.ErrSealed)
+		_, _, basic := r.BasicAuth()
+		if (basic || s.compat.BearsToken(r)) && s.compat.KnowsNobody() {
+			s.refuse(w, r, s.unread())
 			return
 		}
-		if _, _, basic := r.BasicAuth(); !basic && !s.compat.HasToken(r) {
+		if !basic && !s.compat.HasToken(r) {
 			operator.ServeHTTP(w, r)
 			return
 		}
@@ -88,4 +90,12 @@ func (s *Server) readers(c route) http.Handler {
 		r.URL.RawQuery = v.Encode()
 		c.serve(w, r)
 	})
+}
+
+// unread is why a node knows nobody yet.
+func (s *Server) unread() error {
+	if s.c.Services.Node.Status().State == service.StateSealed {
+		return service.ErrSealed
+	}
+	return fmt.Errorf("%w: what the members agreed on is not read yet", service.ErrUnready)
 }

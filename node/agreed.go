@@ -23,7 +23,7 @@ func (n *Node) agree() (*member, error) {
 	if m := n.member.Load(); m != nil {
 		return m, nil
 	}
-	return nil, service.ErrSealed
+	return nil, n.unready()
 }
 
 // agreedError translates what the agreement refuses into the words of the fronts.

@@ -86,6 +86,7 @@ func (n *Node) openMember(ctx context.Context) (err error) {
 	if err := m.begin(); err != nil {
 		return err
 	}
+	m.useSettings() // whoever finds the member finds the users that it knows, too
 	m.book.Watch(func(ledger.Change) { m.poke() })
 	n.member.Store(m)
 	m.tasks.Go(func() { m.follow(run) })

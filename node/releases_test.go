@@ -12,6 +12,7 @@ import (
 	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/cluster/ledger"
 	"github.com/ekiden-mta/ekiden/mail"
+	"github.com/ekiden-mta/ekiden/policy/settings"
 )
 
 // mustServe starts a node that is alone, with settings.
@@ -113,6 +114,22 @@ func TestUnread(t *testing.T) {
 	n.member.Store(m)
 	if after := n.status(); !before.Unread || after.Unread || before.State != StateUnsealed {
 		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
+
+// TestSettingsOfTheFileAreUnread: a member that has joined knows nobody until it has read the settings of the members.
+func TestSettingsOfTheFileAreUnread(t *testing.T) {
+	n := &Node{}
+	n.member.Store(&member{node: n})
+	if err := n.book.load("", nil); err != nil {
+		t.Fatal(err)
+	}
+	file := n.unread()
+	if err := n.book.useAgreed(settings.Default(), nil, 7, 1); err != nil {
+		t.Fatal(err)
+	}
+	if !file || n.unread() {
+		t.Errorf("unread with the file's settings: %v, with the members': %v", file, n.unread())
 	}
 }
 

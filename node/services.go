@@ -37,7 +37,19 @@ func (n *Node) running() (*engine, error) {
 	if e := n.engine.Load(); e != nil {
 		return e, nil
 	}
-	return nil, service.ErrSealed
+	return nil, n.unready()
+}
+
+// unready is why a node cannot answer: it is sealed, or lacks its ledger or its queue.
+func (n *Node) unready() error {
+	switch why := n.reasons(); {
+	case len(why) == 0: // it has come to be ready meanwhile
+		return service.ErrUnready
+	case why[0].Code == "sealed":
+		return service.ErrSealed
+	default:
+		return fmt.Errorf("%w: %s", service.ErrUnready, why[0].Detail)
+	}
 }
 
 type nodeService struct{ *Node }
@@ -47,7 +59,7 @@ func (n nodeService) Status() service.Status { return n.status() }
 
 func (n *Node) status() service.Status {
 	s := service.Status{Name: n.cfg.Node.Name, Version: n.version, Started: n.started, Data: n.cfg.Node.Data, Helo: n.cfg.Helo(),
-		State: StateUnsealed, Unread: n.member.Load() == nil, Reasons: n.reasons(), HTTP: n.http.Addr(), SMTP: addresses(n.smtp.Addrs())}
+		State: StateUnsealed, Unread: n.unread(), Reasons: n.reasons(), HTTP: n.http.Addr(), SMTP: addresses(n.smtp.Addrs())}
 	if told := n.restored.Load(); told != nil {
 		s.Notices = append(s.Notices, service.Reason{Code: "restored", Detail: *told})
 	}
@@ -64,6 +76,9 @@ func (n *Node) status() service.Status {
 	}
 	return s
 }
+
+// unread tells whether the settings in force are not yet those that the members agreed on: the file's may be of long ago.
+func (n *Node) unread() bool { return n.member.Load() == nil || n.book.now.Load().number == 0 }
 
 // reasons tells why the node takes no mail, the gravest first.
 func (n *Node) reasons() []service.Reason {

@@ -206,14 +206,11 @@ func (c *call) caller(r *http.Request) (service.User, error) {
 		}
 		return service.User{}, c.faults
 	}
-	user, verdict := c.login(r, name, key)
-	switch verdict {
-	case secret.Good:
-		return user, nil
-	case secret.Busy:
-		return user, c.API.fault(r, codeCrowded, "")
+	user, no := c.login(r, name, key)
+	if no != nil {
+		return user, no
 	}
-	return user, c.API.stranger(r)
+	return user, nil
 }
 
 // stranger refuses who has not proved to be anybody, which a node that knows nobody cannot tell.
@@ -229,16 +226,23 @@ func (a *API) KnowsNobody() bool {
 	return a.c.Services.Node != nil && a.c.Services.Node.Status().Unread
 }
 
-// login verifies a key.
-func (a *API) login(r *http.Request, name, key string) (u service.User, v secret.Verdict) {
-	v = a.checker.Check(clock.Wall(), secret.Household(Origin(r)).String(), name, key, func(name string) (hash string, found bool) {
+// login verifies a key. A node that knows nobody looks at none: a right one would count as a wrong one, and lock its user out.
+func (a *API) login(r *http.Request, name, key string) (service.User, *faults) {
+	if a.KnowsNobody() {
+		return service.User{}, a.fault(r, codeTrouble, "")
+	}
+	var u service.User
+	verdict := a.checker.Check(clock.Wall(), secret.Household(Origin(r)).String(), name, key, func(name string) (hash string, found bool) {
 		u, hash, found = a.c.Services.Users.User(name)
 		return hash, found
 	})
-	if v != secret.Good {
-		u = service.User{}
+	switch verdict {
+	case secret.Good:
+		return u, nil
+	case secret.Busy:
+		return service.User{}, a.fault(r, codeCrowded, "")
 	}
-	return u, v
+	return service.User{}, a.fault(r, codeLogin, "")
 }
 
 // take begins a call of a user, unless ten are under way.

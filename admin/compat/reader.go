@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/service"
-	"github.com/ekiden-mta/ekiden/internal/secret"
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
@@ -28,12 +27,12 @@ func (a *API) reader(r *http.Request) (reader, *faults) {
 	name, key, basic := r.BasicAuth()
 	token, ok := a.token(r)
 	if !basic && !ok {
+		if a.BearsToken(r) && a.KnowsNobody() { // before it counts as a wrong admin token
+			return reader{}, a.fault(r, codeTrouble, "")
+		}
 		if status, err := a.c.Operator(r); err != nil {
 			if status == http.StatusTooManyRequests {
 				return reader{}, a.fault(r, codeCrowded, "")
-			}
-			if a.BearsToken(r) {
-				return reader{}, a.stranger(r)
 			}
 			return reader{}, a.fault(r, codeLogin, "")
 		}
@@ -62,12 +61,9 @@ func (a *API) basic(r *http.Request, name, key string, addresses bool) (service.
 	if !private(r) || !a.c.Services.Users.AllowsAPI(Origin(r)) {
 		return service.User{}, a.fault(r, codeAddress, "")
 	}
-	user, verdict := a.login(r, name, key)
-	switch {
-	case verdict == secret.Busy:
-		return user, a.fault(r, codeCrowded, "")
-	case verdict != secret.Good:
-		return user, a.stranger(r)
+	user, no := a.login(r, name, key)
+	if no != nil {
+		return user, no
 	}
 	return user, a.admit(r, user, addresses)
 }

@@ -75,6 +75,7 @@ func rpcError(err error) error {
 		{service.ErrWrongCode, connect.CodePermissionDenied},
 		{service.ErrTooSoon, connect.CodeResourceExhausted},
 		{service.ErrSealed, connect.CodeFailedPrecondition},
+		{service.ErrUnready, connect.CodeFailedPrecondition},
 		{service.ErrNotSealed, connect.CodeFailedPrecondition},
 		{service.ErrNotFound, connect.CodeNotFound},
 		{service.ErrInvalid, connect.CodeInvalidArgument},

@@ -19,6 +19,7 @@ import (
 // trouble of the node, without its text where the caller is not the operator.
 var (
 	ErrSealed    = errors.New("the node is sealed: it has no keys yet")
+	ErrUnready   = errors.New("the node is not ready") // it has its keys, and not yet, or no more, what the answer needs
 	ErrNotSealed = errors.New("the node is not sealed")
 	ErrWrongCode = errors.New("the recovery code is wrong")
 	ErrTooSoon   = errors.New("too many attempts: wait before the next one")
