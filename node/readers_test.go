@@ -219,7 +219,7 @@ func (r *rig) bearing(token, path string) (status int, body string) {
 }
 
 // TestSealedNodeKnowsNoUsers: a node without keys cannot tell a right key from a wrong one, and says so as often as it is
-// asked; nobody is locked out for having asked then.
+// asked; nobody is locked out for having asked then. Nor does it say that a tenant does not exist.
 func TestSealedNodeKnowsNoUsers(t *testing.T) {
 	r := newReaders(t)
 	var made struct{ Token string }
@@ -246,6 +246,28 @@ func TestSealedNodeKnowsNoUsers(t *testing.T) {
 	if resp.Body.Close(); resp.StatusCode != 503 {
 		t.Errorf("/transaction: %d", resp.StatusCode)
 	}
+	for _, row := range []struct {
+		method, path string
+		body         any
+		status       int
+	}{
+		{"GET", "/v1/counters?tenant=shop", nil, 503},
+		{"GET", "/v1/queues?tenant=shop", nil, 503},
+		{"GET", "/v1/suppressions?tenant=shop", nil, 503},
+		{"POST", "/v1/suppressions", map[string]string{"address": "u@a.test", "list": "blocklist", "tenant": "shop"}, 503},
+		{"POST", "/v1/groups/g1/stop", map[string]string{"tenant": "shop"}, 503},
+		{"POST", adminPath + "CreateToken", map[string]any{"token": map[string]string{"name": "u", "role": "viewer", "tenant": "shop"}}, 400},
+	} {
+		var problem struct{ Code, Detail, Message string }
+		status := r.call(row.method, row.path, row.body, &problem)
+		if said := problem.Detail + problem.Message; status != row.status || !strings.Contains(said, "the node is sealed") {
+			t.Errorf("%s %s: %d %q, want %d: the node is sealed", row.method, row.path, status, said, row.status)
+		}
+	}
+	if status, body := r.bearing(r.token(), "/srs/v1/group?name=g1&tenant=shop"); status != 503 || !strings.HasPrefix(body, "ERROR\t15-001\t") {
+		t.Errorf("/srs/v1/group: %d %s", status, body)
+	}
+
 	if status := r.unseal(r.code); status != 200 {
 		t.Fatalf("unseal: %d", status)
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -111,9 +112,13 @@ func TestUnread(t *testing.T) {
 	n, _ := mustServe(t, "tenants: [{name: shop, compositions: [{name: main}]}]\n")
 	m := n.member.Swap(nil) // as between the keys and the ledger
 	before := n.status()
+	_, unread := tenantService{n}.Tenant("shop")
 	n.member.Store(m)
 	if after := n.status(); !before.Unread || after.Unread || before.State != StateUnsealed {
 		t.Errorf("before %+v, after %+v", before, after)
+	}
+	if _, err := (tenantService{n}).Tenant("shop"); err != nil || !errors.Is(unread, service.ErrUnready) {
+		t.Errorf("tenant: before %v, after %v", unread, err)
 	}
 }
 

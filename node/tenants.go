@@ -14,6 +14,9 @@ type tenantService struct{ *Node }
 
 // Tenant implements service.Tenants.
 func (n tenantService) Tenant(name string) (string, error) {
+	if n.unread() { // those of the file may be none, or others
+		return "", n.unready()
+	}
 	var names []string
 	for _, t := range n.book.now.Load().index.Settings.Tenants {
 		names = append(names, t.Name)

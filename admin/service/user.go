@@ -20,7 +20,8 @@ type User struct {
 // Tenants are those of the settings in force.
 type Tenants interface {
 	// Tenant returns the tenant that is meant by name: of "" the only one, or that which is called default. ErrInvalid, with
-	// those there are, where there is none of that name, or none is named and several might be meant.
+	// those there are, where there is none of that name, or none is named and several might be meant. ErrSealed or ErrUnready
+	// where the node has not read yet which there are.
 	Tenant(name string) (string, error)
 }
 
