@@ -68,8 +68,11 @@ func noQuorumWords(err error) string {
 	case errors.Is(err, cluster.ErrStopped):
 		return "this node takes part in no agreement any more; restart it"
 	}
-	return "nothing was changed"
+	return notAgreed
 }
+
+// notAgreed says nothing of what a call did before: commands that it gave first are in force.
+const notAgreed = "this was not agreed on"
 
 // reasonIn is the text of a refusal without its kind, which ours says already.
 func reasonIn(err error) string {
@@ -94,6 +97,21 @@ func (m *member) command(ctx context.Context, cmd ledger.Command) (ledger.Result
 		err = r.Err()
 	}
 	return r, agreedError(err)
+}
+
+// sole is command for a call that gives no other: where that was not agreed on, nothing was changed.
+func (m *member) sole(ctx context.Context, cmd ledger.Command) (ledger.Result, error) {
+	r, err := m.command(ctx, cmd)
+	return r, unchanged(err)
+}
+
+// unchanged adds to a refusal of a call's only command, or of what goes before it, that nothing was changed.
+func unchanged(err error) error {
+	var a *agreement
+	if !errors.As(err, &a) || a.words != notAgreed {
+		return err
+	}
+	return &agreement{a.kind, a.cause, notAgreed + ", nothing was changed"}
 }
 
 // agreeWait is how long an operator's command may wait for a majority: longer than an election, and well below what the
@@ -127,7 +145,7 @@ func (n settingsService) Apply(ctx context.Context, a service.Application) (serv
 		return service.Applied{}, err
 	}
 	if err := m.current(ctx); err != nil {
-		return service.Applied{}, err
+		return service.Applied{}, unchanged(err)
 	}
 	m.useSettings()
 	now := n.book.now.Load()
@@ -143,7 +161,7 @@ func (n settingsService) Apply(ctx context.Context, a service.Application) (serv
 		return out, err
 	}
 	cmd.Signed = m.by(a.Author)
-	if _, err := m.command(ctx, cmd); err != nil {
+	if _, err := m.sole(ctx, cmd); err != nil {
 		return out, err
 	}
 	m.useSettings()
@@ -366,7 +384,7 @@ func (n suppressionService) Reset(ctx context.Context, tenant string, list []mai
 	if err != nil {
 		return 0, err
 	}
-	r, err := m.command(ctx, m.unsuppress(ledger.Scope{List: ledger.Errors, Tenant: tenant}, list, author))
+	r, err := m.sole(ctx, m.unsuppress(ledger.Scope{List: ledger.Errors, Tenant: tenant}, list, author))
 	return int(r.Removed), err
 }
 

@@ -205,7 +205,7 @@ func (n gateService) Suspend(ctx context.Context, s service.Suspension) error {
 		return err
 	}
 	cmd.Signed = m.by(s.Author)
-	if _, err := m.command(ctx, cmd); err != nil {
+	if _, err := m.sole(ctx, cmd); err != nil {
 		return err
 	}
 	m.held.use(m, e)
@@ -277,7 +277,7 @@ func (n gateService) Unsuspend(ctx context.Context, s service.Subject, author st
 	if name := list[i].ID(); m.held.has(name) {
 		cmd := &ledger.PutObjects{Signed: m.by(author), Changes: []ledger.ObjectChange{
 			{Kind: ledger.KindSuspension, Name: name, Base: ledger.Any, Delete: true}}}
-		if _, err := m.command(ctx, cmd); err != nil {
+		if _, err := m.sole(ctx, cmd); err != nil {
 			return err
 		}
 		m.held.use(m, e)

@@ -128,7 +128,7 @@ func (n tokenService) CreateToken(ctx context.Context, t service.Token, author s
 		return "", fmt.Errorf("node: encode token: %w", err)
 	}
 	cmd := &ledger.PutObjects{Signed: m.by(author), Changes: []ledger.ObjectChange{{Kind: ledger.KindToken, Name: t.Name, Data: data}}}
-	if _, err := m.command(ctx, cmd); err != nil {
+	if _, err := m.sole(ctx, cmd); err != nil {
 		return "", err
 	}
 	return service.TokenPrefix + t.Name + "_" + secret, nil
@@ -143,7 +143,7 @@ func (n tokenService) RevokeToken(ctx context.Context, name, author string) erro
 	if _, ok := m.book.State().Object(ledger.KindToken, name); !ok {
 		return fmt.Errorf("%w: no token is called %q", service.ErrNotFound, name)
 	}
-	_, err = m.command(ctx, &ledger.PutObjects{Signed: m.by(author), Changes: []ledger.ObjectChange{
+	_, err = m.sole(ctx, &ledger.PutObjects{Signed: m.by(author), Changes: []ledger.ObjectChange{
 		{Kind: ledger.KindToken, Name: name, Base: ledger.Any, Delete: true}}})
 	return err
 }

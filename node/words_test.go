@@ -19,7 +19,7 @@ func TestRefusalsOfTheAgreement(t *testing.T) {
 		kind error
 		want string
 	}{
-		{"no quorum", wrap(cluster.ErrNoQuorum), service.ErrNoQuorum, "no majority of the members can be reached: nothing was changed"},
+		{"no quorum", wrap(cluster.ErrNoQuorum), service.ErrNoQuorum, "no majority of the members can be reached: this was not agreed on"},
 		{"uncertain", wrap(cluster.ErrUncertain), service.ErrNoQuorum,
 			"no majority of the members can be reached: whether it was done is not known; look before you ask again"},
 		{"no such member", wrap(ledger.Result{Code: ledger.NotFound, Text: "no member nosuch"}.Err()), service.ErrNotFound, "there is no such thing: no member nosuch"},
@@ -28,6 +28,9 @@ func TestRefusalsOfTheAgreement(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := agreedError(tt.err)
+			if only := unchanged(got).Error(); (only == tt.want+", nothing was changed") != (tt.name == "no quorum") {
+				t.Errorf("of a call's only command: %q", only)
+			}
 			if got.Error() != tt.want || !errors.Is(got, tt.kind) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
