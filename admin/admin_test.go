@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -90,7 +91,7 @@ func (f *fakeNode) Search(_ context.Context, q service.EventQuery, yield func(ma
 		after = n
 	}
 	for i, e := range f.events {
-		match := (q.To == "" || q.To.Fold() == e.To.Fold()) && (q.Kind == 0 || q.Kind == e.Kind) &&
+		match := (q.To == "" || q.To.Fold() == e.To.Fold()) && (len(q.Kinds) == 0 || slices.Contains(q.Kinds, e.Kind)) &&
 			(q.Since.IsZero() || !e.At.Before(q.Since))
 		if i > after && match && !yield(e, strconv.Itoa(i)) {
 			return nil
@@ -520,6 +521,9 @@ func TestEventsArePagedByCursor(t *testing.T) {
 	if p := get("status=succeeded"); len(p.Events) != 1 || p.Events[0].Status != "succeeded" {
 		t.Errorf("status: got %+v", p.Events)
 	}
+	if all, none := get("status=succeeded,deferred&limit=9"), get("status=failed,discarded"); len(all.Events) != 7 || len(none.Events) != 0 {
+		t.Errorf("statuses: got %+v and %+v", all.Events, none.Events)
+	}
 	if p := get("to=USER@example.jp&limit=1"); len(p.Events) != 1 || p.Events[0].Code != 452 || p.Events[0].Stage != "rcpt" ||
 		p.Events[0].Reply != "full\r\n<script>\x1b[2J\uFFFD" {
 		t.Errorf("to: got %+v", p.Events)
@@ -527,7 +531,7 @@ func TestEventsArePagedByCursor(t *testing.T) {
 	if p := get("since=" + time.UnixMilli(1e12+6000).UTC().Format(time.RFC3339)); len(p.Events) != 0 {
 		t.Errorf("since: got %d events", len(p.Events))
 	}
-	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "status=lost", "since=yesterday", "message=1", "domain=a..b",
+	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "status=lost", "status=failed,lost", "status=failed,", "since=yesterday", "message=1", "domain=a..b",
 		"source=here", "class=13", "class=x",
 		"cursor=" + strings.Repeat("1", maxCursor+1), "to=" + strings.Repeat("a", 1001)} {
 		if a := f.call("GET", "/v1/events?"+bad, "", bearer); a.status != 400 {

@@ -26,7 +26,7 @@ const (
 )
 
 // events serves GET /v1/events?cursor=&to=&from=&group=&status=&since=&until=&domain=&tenant=&user=&message=&api_data=
-// &source=&class=&mail=&limit=. class takes error statuses, separated by commas; user is who handed the mail over; mail=true brings
+// &source=&class=&mail=&limit=. status takes words and class error statuses, separated by commas; user is who handed the mail over; mail=true brings
 // the mail that told of bounces, as base64.
 // Events have the form they have in the RPC. since and until are UNIX seconds, RFC 3339 or a duration back from now.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
@@ -93,7 +93,7 @@ func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 	if q.Status, err = service.ParseClasses(v.Get("class")); err != nil {
 		return q, 0, fmt.Errorf("class: %w", err)
 	}
-	if q.Kind, err = service.ParseStatus(v.Get("status")); err != nil {
+	if q.Kinds, err = service.ParseStatuses(v.Get("status")); err != nil {
 		return q, 0, fmt.Errorf("status: %w", err)
 	}
 	if len(q.After) > maxCursor || len(q.To) > mail.MaxPathLine || len(q.From) > mail.MaxPathLine {

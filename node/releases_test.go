@@ -77,7 +77,7 @@ func TestReleaseOfWhatChanged(t *testing.T) {
 	}
 	told := func() (out []mail.Address) {
 		t.Helper()
-		if err := (logService{n}).Search(t.Context(), service.EventQuery{Tenant: "shop", Kind: mail.EventReleased}, func(e mail.Event, _ string) bool {
+		if err := (logService{n}).Search(t.Context(), service.EventQuery{Tenant: "shop", Kinds: []mail.EventKind{mail.EventReleased}}, func(e mail.Event, _ string) bool {
 			out = append(out, e.To)
 			return true
 		}); err != nil {

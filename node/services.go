@@ -271,13 +271,10 @@ func (n logService) Search(ctx context.Context, q service.EventQuery, yield func
 		return fmt.Errorf("%w: cursor: %w", service.ErrInvalid, err)
 	}
 	query := events.Query{Message: q.Message, To: string(q.To), From: string(q.From), Group: q.Group, Tenant: q.Tenant,
-		Domain: q.Domain, Since: q.Since, Until: q.Until, After: after, Status: q.Status,
+		Domain: q.Domain, Since: q.Since, Until: q.Until, After: after, Kinds: q.Kinds, Status: q.Status,
 		APIData: q.APIData, Source: q.Source, User: q.User}
 	if q.Reached != nil {
 		query.Reached = func(c events.Cursor) bool { return q.Reached(c.String()) }
-	}
-	if q.Kind != 0 {
-		query.Kinds = []mail.EventKind{q.Kind}
 	}
 	return e.store.Events().Search(ctx, query, func(ev mail.Event, c events.Cursor) bool {
 		if !q.Mail {

@@ -327,7 +327,7 @@ func (a *API) refuse(w http.ResponseWriter, err error, asXML bool) {
 
 // acceptance finds the event of acceptance of a message, on whatever member it is; empty where there is none.
 func (a *API) acceptance(ctx context.Context, m mail.MessageID) (found mail.Event, err error) {
-	err = a.c.Services.Log.Search(ctx, service.EventQuery{Message: m, Kind: mail.EventAccepted, One: true}, func(e mail.Event, _ string) bool {
+	err = a.c.Services.Log.Search(ctx, service.EventQuery{Message: m, Kinds: []mail.EventKind{mail.EventAccepted}, One: true}, func(e mail.Event, _ string) bool {
 		found = e
 		return false
 	})

@@ -77,7 +77,7 @@ func (c *call) eachBlock(q blockQuery, each func(Block) bool) error {
 	}
 	if q.removed {
 		part := strings.ToLower(q.email)
-		return c.c.Services.Log.Search(c.ctx, service.EventQuery{Tenant: c.user.Tenant, Kind: mail.EventReleased},
+		return c.c.Services.Log.Search(c.ctx, service.EventQuery{Tenant: c.user.Tenant, Kinds: []mail.EventKind{mail.EventReleased}},
 			func(e mail.Event, _ string) bool {
 				return !within(e.Due) || !strings.Contains(e.To.Fold(), part) || each(blockOf(&e, c.user.Zone))
 			})

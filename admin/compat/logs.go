@@ -84,7 +84,7 @@ func (q *query) logPage() (p logPage) {
 	switch q.text("kind") {
 	case "", "sent":
 	case "received":
-		p.received, p.search.Kind = true, mail.EventAccepted
+		p.received, p.search.Kinds = true, []mail.EventKind{mail.EventAccepted}
 	default:
 		q.faults.add(codeRange, "kind")
 	}

@@ -178,7 +178,8 @@ func TestStatusWords(t *testing.T) {
 	base := s.serve(t) + "/srs/v1/log/delivery?status="
 	for word, want := range map[string]string{"success": "success", "temporary+failure": "temporary failure", "failure": "failure",
 		"dns+temporary+failure": "dns temporary failure", "dns+failure": "dns failure",
-		"succeeded": "success", "deferred": "temporary failure,dns temporary failure", "failed": "failure,dns failure"} {
+		"succeeded": "success", "deferred": "temporary failure,dns temporary failure", "failed": "failure,dns failure",
+		"failed,suppressed,discarded": "failure,suppressed,dns failure", "dns+failure,+success": "success,dns failure"} {
 		_, _, body := get(t, base+word, "ann@shop.example")
 		var got []string
 		for _, line := range strings.Split(strings.TrimSuffix(body, "\n"), "\n")[1:] {

@@ -100,7 +100,7 @@ func (s *site) Search(ctx context.Context, q service.EventQuery, yield func(mail
 		case q.User != "" && e.User != q.User, q.Source.IsValid() && e.Source != q.Source, q.Group != "" && e.Group != q.Group,
 			q.Tenant != "" && e.Tenant != q.Tenant, !q.Message.IsZero() && e.Message != q.Message,
 			!q.Since.IsZero() && e.At.Before(q.Since), !q.Until.IsZero() && !e.At.Before(q.Until),
-			q.Kind != 0 && e.Kind != q.Kind, !strings.Contains(e.To.Fold(), q.To.Fold()):
+			len(q.Kinds) > 0 && !slices.Contains(q.Kinds, e.Kind), !strings.Contains(e.To.Fold(), q.To.Fold()):
 			if q.Reached != nil && !q.Reached(strconv.Itoa(i)) {
 				return nil
 			}

@@ -3,6 +3,7 @@ package compat
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,30 +14,45 @@ import (
 )
 
 // deliveryLog serves /srs/v1/log/delivery?since=&until=&group=&to=&status=: the nine columns of requirement R68, a row
-// for each attempt, and for each end without one. status is a word of the column of that name, or one of the native API.
+// for each attempt, and for each end without one. status takes words of the column of that name, or of the native API, separated
+// by commas.
 func (q *query) deliveryLog(w http.ResponseWriter) *faults {
 	to := strings.ToLower(q.text("to"))
-	word := q.text("status")
-	kind, written := map[string]mail.EventKind{"success": mail.EventDelivered, "temporary failure": mail.EventDeferred, "failure": mail.EventFailed,
-		"dns temporary failure": mail.EventDeferred, "dns failure": mail.EventFailed}[word]
-	if !written {
-		var err error
-		if kind, err = service.ParseStatus(word); err != nil {
-			q.faults.add(codeRange, "status")
-		}
-	}
-	search := service.EventQuery{Kind: kind, Group: q.text("group"), To: mail.Address(partOf(to))}
+	kinds, ofStatus := q.statuses()
+	search := service.EventQuery{Kinds: kinds, Group: q.text("group"), To: mail.Address(partOf(to))}
 	wants := func(e *mail.Event) bool {
-		if to != "" && !strings.Contains(e.To.Fold(), to) || written && logStatus(e) != word {
+		if to != "" && !strings.Contains(e.To.Fold(), to) || !ofStatus(e) {
 			return false
 		}
-		return kind != 0 || resultOf(e.Kind) != "" && e.Kind != mail.EventBounced
+		return len(kinds) > 0 || resultOf(e.Kind) != "" && e.Kind != mail.EventBounced
 	}
 	columns := []string{"time", "group", "from", "to", "source", "destination", "stage", "status", "detail"}
 	return q.events(w, columns, search, wants, func(e *mail.Event) []string {
 		return []string{q.timeCell(e.At), e.Group, string(e.From), string(e.To), source(e), destination(e), e.Stage.String(),
 			logStatus(e), reason(e)}
 	})
+}
+
+// statuses reads the parameter status: which kinds of events to look for, and which of those are wanted.
+func (q *query) statuses() (kinds []mail.EventKind, wanted func(*mail.Event) bool) {
+	written := map[string]mail.EventKind{"success": mail.EventDelivered, "temporary failure": mail.EventDeferred, "failure": mail.EventFailed,
+		"dns temporary failure": mail.EventDeferred, "dns failure": mail.EventFailed}
+	var whole []mail.EventKind
+	var words []string // of the column, which part a kind
+	for word := range strings.SplitSeq(q.text("status"), ",") {
+		if kind, ok := written[strings.TrimSpace(word)]; ok {
+			kinds, words = append(kinds, kind), append(words, strings.TrimSpace(word))
+			continue
+		}
+		of, err := service.ParseStatuses(word)
+		if err != nil || len(of) == 0 && q.text("status") != "" {
+			q.faults.add(codeRange, "status")
+		}
+		kinds, whole = append(kinds, of...), append(whole, of...)
+	}
+	return kinds, func(e *mail.Event) bool {
+		return len(words) == 0 || slices.Contains(whole, e.Kind) || slices.Contains(words, logStatus(e))
+	}
 }
 
 // logStatus is the status of requirement R68: success, temporary failure, failure, and where it was the name service.
@@ -76,7 +92,7 @@ func destination(e *mail.Event) string {
 // no tenant's where there are several.
 func (q *query) domainLog(w http.ResponseWriter) *faults {
 	wants := func(*mail.Event) bool { return true }
-	return q.events(w, []string{"time", "domain", "status", "detail"}, service.EventQuery{Kind: mail.EventLookup}, wants, func(e *mail.Event) []string {
+	return q.events(w, []string{"time", "domain", "status", "detail"}, service.EventQuery{Kinds: []mail.EventKind{mail.EventLookup}}, wants, func(e *mail.Event) []string {
 		return []string{q.timeCell(e.At), string(e.Domain), e.Reply.Text, e.Detail}
 	})
 }
@@ -87,7 +103,7 @@ func (q *query) connectionLog(w http.ResponseWriter) *faults {
 	columns := []string{"start", "end", "domain", "source", "destination", "status", "succeeded", "deferred", "failed", "greeting"}
 	wants := func(*mail.Event) bool { return true }
 	count := func(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
-	return q.events(w, columns, service.EventQuery{Kind: mail.EventConnection}, wants, func(e *mail.Event) []string {
+	return q.events(w, columns, service.EventQuery{Kinds: []mail.EventKind{mail.EventConnection}}, wants, func(e *mail.Event) []string {
 		return []string{q.timeCell(e.Taken), q.timeCell(e.At), string(e.Domain), source(e), destination(e), connectionStatus(e),
 			count(e.Served.Delivered), count(e.Served.Deferred), count(e.Served.Failed), e.Reply.String()}
 	})
@@ -140,7 +156,7 @@ func (q *query) exclusionLog(w http.ResponseWriter) *faults {
 	columns := []string{"time", "group", "domain", "from", "to"}
 	excluded := suppression.Verdict(suppression.ErrorCount).Detail
 	wants := func(e *mail.Event) bool { return e.Kind == mail.EventSuppressed && e.Detail == excluded }
-	return q.events(w, columns, service.EventQuery{Kind: mail.EventSuppressed}, wants, func(e *mail.Event) []string {
+	return q.events(w, columns, service.EventQuery{Kinds: []mail.EventKind{mail.EventSuppressed}}, wants, func(e *mail.Event) []string {
 		return []string{q.timeCell(e.At), e.Group, string(e.Domain), string(e.From), string(e.To)}
 	})
 }

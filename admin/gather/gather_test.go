@@ -74,7 +74,7 @@ func (f *fakeMember) Search(_ context.Context, q service.EventQuery, yield func(
 		after = n
 	}
 	for i, e := range f.events {
-		if i > after && (q.To == "" || q.To.Fold() == e.To.Fold()) && (q.Kind == 0 || q.Kind == e.Kind) &&
+		if i > after && (q.To == "" || q.To.Fold() == e.To.Fold()) && (len(q.Kinds) == 0 || slices.Contains(q.Kinds, e.Kind)) &&
 			(q.Message.IsZero() || q.Message == e.Message) && !yield(e, strconv.Itoa(i)) {
 			return nil
 		}

@@ -256,7 +256,8 @@ func (r *remoteLog) turn(ctx context.Context) bool {
 
 func searchRequest(q service.EventQuery, after string) *adminpb.SearchEventsRequest {
 	r := &adminpb.SearchEventsRequest{To: string(q.To), From: string(q.From), Group: q.Group, Tenant: q.Tenant, Domain: string(q.Domain),
-		Since: stamp(q.Since), Until: stamp(q.Until), Cursor: after, Limit: page, ApiData: q.APIData, Mail: q.Mail, User: q.User}
+		Since: stamp(q.Since), Until: stamp(q.Until), Cursor: after, Limit: page, ApiData: q.APIData, Mail: q.Mail, User: q.User,
+		Status: service.Statuses(q.Kinds)}
 	if q.Source.IsValid() {
 		r.Source = q.Source.String()
 	}
@@ -265,9 +266,6 @@ func searchRequest(q service.EventQuery, after string) *adminpb.SearchEventsRequ
 	}
 	for _, s := range q.Status {
 		r.Classes = append(r.Classes, uint32(s))
-	}
-	if q.Kind != 0 {
-		r.Status = service.StatusWord(q.Kind)
 	}
 	if !q.Message.IsZero() {
 		r.Message = q.Message.String()

@@ -87,7 +87,7 @@ func (h *handler) SearchEvents(ctx context.Context, req *adminpb.SearchEventsReq
 	if q.Source, q.Status, err = narrowed(req.Source, req.Classes); err != nil {
 		return nil, err
 	}
-	if q.Kind, err = service.ParseStatus(req.Status); err != nil {
+	if q.Kinds, err = service.ParseStatuses(req.Status); err != nil {
 		return nil, err
 	}
 	if len(req.Cursor) > maxCursor || len(req.To) > mail.MaxPathLine || len(req.From) > mail.MaxPathLine {

@@ -277,16 +277,16 @@ type EventQuery struct {
 	Domain  mail.Domain
 	Group   string
 	Tenant  string
-	Kind    mail.EventKind // 0 = all
-	Status  []mail.Status  // none = all
-	APIData string         // a part of the X-Api-Data field (requirement R22); events of acceptance have it
-	Source  netip.Addr     // source address (requirement R73)
-	Since   time.Time      // inclusive
-	Until   time.Time      // exclusive
-	After   string         // position of the last event seen; "" = from the beginning
-	Mail    bool           // with the mail that told of bounces and complaints (requirement R71)
-	One     bool           // any event that matches is as good as another: no other member is asked where this one has it
-	User    string         // who handed the mail over, exactly
+	Kinds   []mail.EventKind // none = all but those of the network
+	Status  []mail.Status    // none = all
+	APIData string           // a part of the X-Api-Data field (requirement R22); events of acceptance have it
+	Source  netip.Addr       // source address (requirement R73)
+	Since   time.Time        // inclusive
+	Until   time.Time        // exclusive
+	After   string           // position of the last event seen; "" = from the beginning
+	Mail    bool             // with the mail that told of bounces and complaints (requirement R71)
+	One     bool             // any event that matches is as good as another: no other member is asked where this one has it
+	User    string           // who handed the mail over, exactly
 
 	// Reached, where it is set, is told now and then how far the search has come, also where nothing matched, and at the end.
 	// What lies before the position is looked through; false ends the search there, and one with After from there goes on.

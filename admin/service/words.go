@@ -3,6 +3,7 @@ package service
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,35 @@ func ParseStatus(s string) (mail.EventKind, error) {
 		words = append(words, StatusWord(k))
 	}
 	return 0, fmt.Errorf("%w: %q is no status; allowed: %s", ErrInvalid, s, strings.Join(words, ", "))
+}
+
+// ParseStatuses reads status words separated by commas, in spaces or not; "" is every kind, as none.
+func ParseStatuses(s string) (out []mail.EventKind, err error) {
+	if s == "" {
+		return nil, nil
+	}
+	for word := range strings.SplitSeq(s, ",") {
+		k, err := ParseStatus(strings.TrimSpace(word))
+		if err != nil {
+			return nil, err
+		}
+		if k == 0 {
+			return nil, fmt.Errorf("%w: a status is missing in %q", ErrInvalid, s)
+		}
+		if !slices.Contains(out, k) {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+// Statuses writes what ParseStatuses reads.
+func Statuses(kinds []mail.EventKind) string {
+	words := make([]string, len(kinds))
+	for i, k := range kinds {
+		words[i] = StatusWord(k)
+	}
+	return strings.Join(words, ",")
 }
 
 // ParseMessage reads the id of a message that events are looked for by. One of zeros is no message's: it would not narrow.

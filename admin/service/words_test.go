@@ -2,6 +2,7 @@ package service
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,25 @@ func TestParseStatusReadsWhatStatusWordWrites(t *testing.T) {
 	}
 	if _, err := ParseStatus("none"); !errors.Is(err, ErrInvalid) {
 		t.Errorf("got %v, want ErrInvalid", err)
+	}
+}
+
+// TestParseStatuses: several words, each checked; what is written reads as the same.
+func TestParseStatuses(t *testing.T) {
+	for _, row := range []struct{ text, want, wrong string }{
+		{"", "", ""},
+		{"failed", "failed", ""},
+		{"failed, suppressed,discarded,failed", "failed,suppressed,discarded", ""},
+		{"failed,lost", "", `"lost" is no status`},
+		{"failed,", "", `a status is missing`},
+	} {
+		kinds, err := ParseStatuses(row.text)
+		switch {
+		case row.wrong == "" && (err != nil || Statuses(kinds) != row.want):
+			t.Errorf("%q: got %q %v, want %q", row.text, Statuses(kinds), err, row.want)
+		case row.wrong != "" && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), row.wrong)):
+			t.Errorf("%q: got %v, want %s", row.text, err, row.wrong)
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ type logCmd struct {
 	Domain string `help:"Only this destination domain." placeholder:"DOMAIN"`
 	Group  string `help:"Only this delivery group." placeholder:"GROUP"`
 	Tenant string `help:"Only this tenant." placeholder:"NAME"`
-	Status string `help:"Only this status: queued, succeeded, deferred, failed, suppressed, discarded, bounced, received, blocked, released …; or what the network did: lookup, connection." placeholder:"STATUS"`
+	Status string `help:"Only these statuses, separated by commas: queued, succeeded, deferred, failed, suppressed, discarded, bounced, received, blocked, released …; or what the network did: lookup, connection." placeholder:"STATUS,…"`
 	Data   string `name:"api-data" help:"Only where X-Api-Data contains this." placeholder:"TEXT"`
 	Source string `help:"Only what left by this source address." placeholder:"IP"`
 	Class  []uint `help:"Only these error statuses: 1 to 12, 99." placeholder:"N"`

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -240,14 +241,14 @@ func (f *facts) Search(_ context.Context, q service.EventQuery, yield func(mail.
 		after = n
 	}
 	all := f.log()
-	if q.Kind.Aside() {
+	if len(q.Kinds) > 0 && q.Kinds[0].Aside() {
 		all = f.network()
 	}
-	if q.Kind == mail.EventFailed {
+	if slices.Contains(q.Kinds, mail.EventFailed) {
 		all = append(all, f.replies()...)
 	}
 	for i, e := range all {
-		if i <= after || q.To != "" && q.To.Fold() != e.To.Fold() || q.Kind != 0 && q.Kind != e.Kind ||
+		if i <= after || q.To != "" && q.To.Fold() != e.To.Fold() || len(q.Kinds) > 0 && !slices.Contains(q.Kinds, e.Kind) ||
 			!q.Since.IsZero() && e.At.Before(q.Since) || !q.Until.IsZero() && !e.At.Before(q.Until) {
 			continue
 		}
