@@ -69,8 +69,16 @@ func Decode(data []byte) (Command, error) {
 
 // decode reads one value through its fields method; nothing may be left.
 func decode(data string, fields func(*codec)) error {
-	c := codec{in: data, reading: true}
-	fields(&c)
+	return (&codec{in: data, reading: true}).whole(fields)
+}
+
+// decodeShared is decode where the value's strings may be parts of data, and keep all of it in memory.
+func decodeShared(data string, fields func(*codec)) error {
+	return (&codec{in: data, reading: true, share: true}).whole(fields)
+}
+
+func (c *codec) whole(fields func(*codec)) error {
+	fields(c)
 	if c.bad || c.in != "" {
 		return ErrDamaged
 	}

@@ -9,8 +9,8 @@ import (
 // filter tells of most addresses that they are on no list, without reading the disk. It may be wrong the other way
 // only: an address once added is always found. Nothing is ever taken out; a start builds it anew.
 //
-// It is a row of blocked Bloom filters, each twice as large as the one before, so that it grows without knowing ahead
-// how many will come. An address is already an HMAC, so its bytes serve as the hashes. Readers take no locks.
+// It is a row of blocked Bloom filters, each four times as large as the one before, so that it grows without knowing ahead
+// how many will come, and a look-up has few of them to ask: each is a cache miss. An address is already an HMAC, so its bytes serve as the hashes. Readers take no locks.
 type filter struct {
 	writing sync.Mutex
 	layers  atomic.Pointer[[]*layer]
@@ -75,7 +75,7 @@ func (f *filter) add(name *[16]byte) {
 	layers := *f.layers.Load()
 	last := layers[len(layers)-1]
 	if last.left == 0 {
-		last = newLayer(2 * uint64(len(last.words)) * 64 / bitsPerName)
+		last = newLayer(4 * uint64(len(last.words)) * 64 / bitsPerName)
 		grown := append(layers[:len(layers):len(layers)], last)
 		f.layers.Store(&grown)
 	}

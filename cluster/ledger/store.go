@@ -170,7 +170,7 @@ func (s *Store) get(txn *badger.Txn, key []byte, fields func(*codec)) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrTampered, err)
 		}
-		return decode(string(plain), fields)
+		return decodeShared(string(plain), fields)
 	})
 }
 

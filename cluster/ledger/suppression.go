@@ -79,7 +79,7 @@ func (s *Store) SuppressionsOf(address string) ([]Suppression, error) {
 	err := s.read(func(txn *badger.Txn) error {
 		return s.scan(txn, append([]byte{byte(KindSuppression)}, name[:]...), nil, func(_, plain []byte) (bool, error) {
 			var v Suppression
-			err := decode(string(plain), v.fields)
+			err := decodeShared(string(plain), v.fields)
 			found = append(found, v)
 			return true, err
 		})
@@ -108,13 +108,15 @@ func IsSuppressionCursor(cursor []byte) bool {
 }
 
 // EachSuppression calls f for suppressions behind a cursor, each with the cursor behind it, until f returns false or enough
-// were looked at, and returns where to go on; nil at the end. f must be quick, and keep no part of the cursor it is given.
+// were looked at, and returns where to go on; nil at the end. f must be quick, and keep neither of what it is given; what the
+// suppression holds it may keep.
 func (s *Store) EachSuppression(cursor []byte, f func(v *Suppression, at []byte) bool) (next []byte, err error) {
 	err = s.read(func(txn *badger.Txn) error {
 		looked := 0
+		var v Suppression
+		fields := v.fields
 		return s.scan(txn, []byte{byte(KindSuppression)}, cursor, func(key, plain []byte) (bool, error) {
-			var v Suppression
-			if err := decode(string(plain), v.fields); err != nil {
+			if err := decodeShared(string(plain), fields); err != nil {
 				return false, err
 			}
 			if looked++; f(&v, key) && looked < pageScan {

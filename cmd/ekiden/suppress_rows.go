@@ -27,6 +27,7 @@ var errBadRow = errors.New("bad row")
 // that holds the word "address" in a column names the columns; without one they are address, reason, expires.
 type rowReader struct {
 	lines   *bufio.Scanner // of tab separated text
+	parts   []string       // of the present line, used again for the next
 	csv     *csv.Reader    // of CSV, else nil
 	line    int            // of the row that was returned last, from 1
 	columns []string       // nil until the first row has been seen
@@ -117,7 +118,8 @@ func (r *rowReader) cells() ([]string, error) {
 		return nil, io.EOF
 	}
 	r.line++
-	return strings.Split(strings.TrimRight(r.lines.Text(), "\r"), "\t"), nil
+	r.parts = slices.AppendSeq(r.parts[:0], strings.SplitSeq(strings.TrimRight(r.lines.Text(), "\r"), "\t"))
+	return r.parts, nil
 }
 
 // columnsOf reads a line that names columns; nil where it is a row like the others.
