@@ -170,3 +170,63 @@ func TestPaceNeedsNoMoreConnections(t *testing.T) {
 		t.Errorf("%d messages in a minute at two a second beside a connection without work", n)
 	}
 }
+
+// TestOtherHostsDoNotWaitForNothing: what waits for other hosts of a receiver, where the last connections are left to other kinds
+// of mail because the pace lets nobody gain by one more, has an idle connection of its own kind end at once, and looks again
+// while none is: nobody tells when the pace holds nothing back any more.
+func TestOtherHostsDoNotWaitForNothing(t *testing.T) {
+	plain := shaping.Limits{Receiver: "r", Connections: 2, Rate: 2}
+	filter := plain.Filtered("t/f", 1, 0, true)
+	for _, row := range []struct {
+		name string
+		idle bool // the connection to the first hosts is, else it is in the middle of a long message
+		most time.Duration
+	}{
+		{"an idle connection", true, time.Second}, // for the next message that the pace leaves
+		{"one at work", false, 31 * time.Second},
+	} {
+		b, now := newBook(100), testStart
+		f := started(b.Step(now, askFor(&box{name: "f"}, 1, &filter, "k")))[0]
+		b.Close(now, f, nil, nil)
+		b.Step(now, protocol.Reported{Session: f.ID, Report: protocol.Report{Connected: true}})
+		first := &box{name: "first", waiting: 100}
+		s := started(b.Step(now, askFor(first, 1, &plain, "k")))[0]
+		v, at := Busy, now
+		for v == Busy { // until the pace holds it back
+			_, v, at, _ = b.Next(now, s, true)
+		}
+		now = at
+		if _, v, _, _ = b.Next(now, s, true); v != Busy {
+			t.Fatalf("%s: verdict %d at its moment", row.name, v)
+		}
+		if row.idle {
+			first.waiting = 0
+			if _, v, _, _ = b.Next(now, s, true); v != Dry {
+				t.Fatalf("%s: verdict %d, want dry", row.name, v)
+			}
+		}
+		a := askFor(&box{name: "other", waiting: 1}, 1, &plain, "other hosts")
+		a.Deadline = now.Add(time.Hour)
+		asked, es := now, b.Step(now, a)
+		for len(started(es)) == 0 {
+			woken := slices.ContainsFunc(es, func(e Effect) bool { return e.Kind == EffectWake && e.Session == s })
+			i := slices.IndexFunc(es, func(e Effect) bool { return e.Kind == EffectAlarm })
+			switch {
+			case woken:
+				if _, v, _, _ = b.Next(now, s, true); v != End {
+					t.Fatalf("%s: verdict %d, want the end", row.name, v)
+				}
+				b.Close(now, s, nil, nil)
+				es = b.Step(now, protocol.Reported{Session: s.ID, Report: protocol.Report{Connected: true}})
+			case i >= 0:
+				now = es[i].At
+				es = b.Step(now, protocol.Ticked{})
+			default:
+				t.Fatalf("%s: nobody wakes who waits, %s after it asked", row.name, now.Sub(asked))
+			}
+		}
+		if waited := now.Sub(asked); waited > row.most {
+			t.Errorf("%s: waited %s, want %s at most", row.name, waited, row.most)
+		}
+	}
+}

@@ -249,9 +249,9 @@ func (b *Book) open(now time.Time, l *lane) bool {
 		b.alarm(l.to, at)
 		return false
 	}
-	if l.to.open >= l.bears(now) && l.to.open < l.to.control.Connections() {
+	if most := l.bears(now); l.to.open >= most && l.to.open < l.to.control.Connections() {
 		l.bound = bound{reason: protocol.ReasonRate} // one more connection would carry nothing more
-		b.waits(now, l)
+		b.leftFree(now, l, most)
 		return false
 	}
 	total, ok := b.share(l)

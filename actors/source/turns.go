@@ -117,6 +117,16 @@ func (b *Book) waits(now time.Time, l *lane) {
 	}
 }
 
+// leftFree is for a lane that might open one more connection, but for those that are left to other kinds: most without them. What
+// waits for other hosts has an idle connection of the lane end. Neither that the pace holds nothing back any more nor that another
+// kind needs no connection is told by anybody, so that it looks again.
+func (b *Book) leftFree(now time.Time, l *lane, most int) {
+	if l.waiting > most-l.to.open+l.to.leaving {
+		l.makeRoom(b)
+	}
+	b.alarm(l.to, now.Add(turnLife))
+}
+
 // makeRoom ends an idle session when asks of l wait for a slot: one of another road of the lane, or, where the receiver bears
 // no more, of another lane. Sessions at work see for themselves at the end of their turn.
 func (b *Book) makeRoom(now time.Time, l *lane) {

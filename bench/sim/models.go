@@ -28,7 +28,7 @@ type Model struct {
 	PerConn int           // hidden: messages on one connection, then it closes without a word; 0 = any number
 	Grey    float64       // part of the messages that is greylisted when first seen
 	Quiet   bool          // the operator has quiet hours for it
-	Kinds   bool          // cleaning mail and mail of speed filters goes as well
+	Kinds   bool          // cleaning mail and mail of speed filters goes as well, and to two sets of hosts
 
 	Over    answer        // above the minute's or the hour's quota
 	Fast    answer        // above the second's

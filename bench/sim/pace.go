@@ -143,12 +143,19 @@ func newPaceWorld(seed int64, m *Model, rules *bounce.Rules, length time.Duratio
 	}
 	limits := m.Limits
 	route := mail.Route{Hosts: []mail.Host{{Name: "mx." + m.Name + ".example", Port: 25}}, Until: h.end.Add(time.Hour)}
-	w.resolved = func(mail.Domain) protocol.Resolved {
-		return protocol.Resolved{Route: route, Key: route.Key(), Limits: &limits}
+	other := route
+	other.Hosts = []mail.Host{{Name: "mx2." + m.Name + ".example", Port: 25}}
+	w.resolved = func(d mail.Domain) protocol.Resolved {
+		to := route
+		if m.Kinds && d == w.domains[1] { // of the same receiver, but one connection does not serve both
+			to = other
+		}
+		return protocol.Resolved{Route: to, Key: to.Key(), Limits: &limits}
 	}
 	w.remotes = func(mail.Route) remote { return h }
 	for i := range 2 {
-		x := w.dest(mail.Domain(fmt.Sprintf("%s%d.example", m.Name, i)))
+		w.domains = append(w.domains, mail.Domain(fmt.Sprintf("%s%d.example", m.Name, i)))
+		x := w.dest(w.domains[i])
 		x.box.Recover(waitMost, w.now)
 		x.send(protocol.Restarted{})
 	}
