@@ -28,6 +28,7 @@ func TestTenantThatThereIsNot(t *testing.T) {
 		{"unblock by a body", "DELETE", "/v1/suppressions", body{"address": "a@x.test", "tenant": "typo"}},
 		{"stop", "POST", "/v1/groups/g/stop", body{"tenant": "typo"}},
 		{"queues", "GET", "/v1/queues?tenant=typo", nil},
+		{"queues by RPC", "POST", adminPath + "GetQueues", body{"tenant": "typo"}},
 		{"suppress", "POST", adminPath + "Suppress", body{"suppressions": one}},
 		{"unsuppress", "POST", adminPath + "Unsuppress", body{"addresses": []string{"a@x.test"}, "tenant": "typo"}},
 		{"reset", "POST", adminPath + "ResetErrors", body{"addresses": []string{"a@x.test"}, "tenant": "typo"}},
