@@ -12,7 +12,7 @@ type figuresCommand struct {
 	Quick  bool   `help:"A tenth of the sizes."`
 	Peer   bool   `help:"Measure Debian's Postfix beside it (root, package postfix)."`
 	Engine string `help:"Engine's binary (default: ekiden beside this program)." placeholder:"PATH"`
-	Dir    string `help:"Where the engine's data goes (default: the system's temporary directory)." placeholder:"DIR"`
+	Dir    string `help:"Where the engine's data goes (default: the system's temporary directory)." placeholder:"DIR" type:"path"`
 	JSON   bool   `help:"Print the rows as JSON." name:"json"`
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/ekiden-mta/ekiden/bench/engine"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -79,6 +80,29 @@ func TestUsage(t *testing.T) {
 		var out, errs bytes.Buffer
 		if code := run(args, &out, &errs); code != exitUsage || errs.Len() == 0 {
 			t.Errorf("%q ends with %d: %s", args, code, errs.String())
+		}
+	}
+}
+
+// TestRelativeDir: the engine reads the files of its directory from there, so that it is given no relative one.
+func TestRelativeDir(t *testing.T) {
+	want, err := filepath.Abs("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, dir := range map[string]func(*commands) string{
+		"dev":         func(c *commands) string { return c.Dev.Dir },
+		"faults kill": func(c *commands) string { return c.Faults.Kill.Dir },
+		"figures":     func(c *commands) string { return c.Figures.Dir },
+		"relay":       func(c *commands) string { return c.Relay.Dir },
+	} {
+		var cli commands
+		parser, err := kong.New(&cli, kong.Vars{"version": ""})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(append(strings.Fields(name), "--dir", "data")); err != nil || dir(&cli) != want {
+			t.Errorf("%s --dir data: %q, %v, want %q", name, dir(&cli), err, want)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/bench/relay"
@@ -38,7 +37,7 @@ type relayCommand struct {
 	Suppressed    int           `help:"With --compare bare: addresses on the block list." default:"0"`
 	Rate          float64       `help:"Messages per second of the load, 0: as fast as answered." default:"0"`
 	Quiet         time.Duration `help:"Give up when the sink took nothing for so long." default:"30s"`
-	Dir           string        `help:"Where the engine's data goes (default: the system's temporary directory)." placeholder:"DIR"`
+	Dir           string        `help:"Where the engine's data goes (default: the system's temporary directory)." placeholder:"DIR" type:"path"`
 	JSON          bool          `help:"Print the result as JSON." name:"json"`
 }
 
@@ -68,13 +67,6 @@ func (c *relayCommand) config(io *streams) relay.Config {
 }
 
 func (c *relayCommand) Run(ctx context.Context, io *streams) error {
-	if c.Dir != "" { // the engine reads its files from a directory of its own
-		dir, err := filepath.Abs(c.Dir)
-		if err != nil {
-			return fmt.Errorf("--dir: %w", err)
-		}
-		c.Dir = dir
-	}
 	cfg := c.config(io)
 	if c.Compare != "" {
 		return c.compare(ctx, io, cfg)
