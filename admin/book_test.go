@@ -58,7 +58,7 @@ func (b *fakeBook) Apply(_ context.Context, a service.Application) (service.Appl
 func (b *fakeBook) List(_ context.Context, q service.SuppressionQuery, yield func(service.Suppression, string) bool) error {
 	for i, s := range b.list {
 		position := fmt.Sprint(i)
-		if position > q.After && (q.List == "" || q.List == s.List) && !yield(s, position) {
+		if position > q.After && (q.List == "" || q.List == s.List) && q.Within(s.Since) && !yield(s, position) {
 			return nil
 		}
 	}
@@ -191,6 +191,9 @@ func TestSuppressionsOverHTTP(t *testing.T) {
 		{"no address", "POST", "", `{"address":"b","tenant":"shop"}`, 400, "no mail address"},
 		{"list", "GET", "?limit=1", "", 200, `{"suppressions":[{"address":"a@example.jp","list":"blocklist","tenant":"shop","reason":"x","author":"operator",`},
 		{"next page", "GET", "?limit=1&cursor=0", "", 200, `"expires":"2999-01-01T00:00:00Z"}],"next_cursor":"1","more":false}`},
+		{"got on within the hour", "GET", "?since=1h&list=blackbox", "", 200, `"address":"b@example.jp"`},
+		{"got on before that", "GET", "?until=1h", "", 200, `{"suppressions":[],"next_cursor":"","more":false}`},
+		{"bad period", "GET", "?until=yesterday", "", 400, "until: "},
 		{"bad page", "GET", "?limit=0", "", 400, "limit"},
 		{"bad list", "GET", "?list=grey", "", 400, "allowed"},
 		{"remove", "DELETE", "?address=a@example.jp&tenant=shop", "", 200, `{"removed":1}`},

@@ -81,6 +81,17 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	reply(w, out)
 }
 
+// spanOf reads since= and until=; zero where they are not there.
+func spanOf(v url.Values, now time.Time) (since, until time.Time, err error) {
+	if since, err = service.ParseInstant(v.Get("since"), now); err != nil {
+		return since, until, fmt.Errorf("since: %w", err)
+	}
+	if until, err = service.ParseInstant(v.Get("until"), now); err != nil {
+		return since, until, fmt.Errorf("until: %w", err)
+	}
+	return since, until, nil
+}
+
 func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 	q := service.EventQuery{To: mail.Address(v.Get("to")), From: mail.Address(v.Get("from")), Group: v.Get("group"),
 		Tenant: v.Get("tenant"), After: v.Get("cursor"), APIData: v.Get("api_data"), User: v.Get("user")}
@@ -109,11 +120,8 @@ func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 			return q, 0, err
 		}
 	}
-	if q.Since, err = service.ParseInstant(v.Get("since"), now); err != nil {
-		return q, 0, fmt.Errorf("since: %w", err)
-	}
-	if q.Until, err = service.ParseInstant(v.Get("until"), now); err != nil {
-		return q, 0, fmt.Errorf("until: %w", err)
+	if q.Since, q.Until, err = spanOf(v, now); err != nil {
+		return q, 0, err
 	}
 	limit, err := pageOf(v)
 	if q.Mail = v.Get("mail") == "true"; q.Mail {

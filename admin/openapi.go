@@ -39,7 +39,7 @@ func (s *Server) routes() []route {
 		{"PUT", settingsPath, "Put other settings in force", "dry_run", jsonType + " application/yaml", jsonType, s.applySettings},
 		{"GET", "/v1/reservations", "Reserved mail in groups", "tenant", "", jsonType, s.reservations},
 		{"DELETE", "/v1/reservations/{id}", "Cancel a group of reserved mail", "tenant", "", jsonType, s.cancelReservation},
-		{"GET", "/v1/suppressions", "Addresses that get no mail", "tenant list address cursor limit", "", jsonType, s.suppressions},
+		{"GET", "/v1/suppressions", "Addresses that get no mail", "tenant list address since until cursor limit", "", jsonType, s.suppressions},
 		{"POST", "/v1/suppressions", "Put an address on a list", "", jsonType, jsonType, s.suppress},
 		{"DELETE", "/v1/suppressions", "Take an address off a list", "address list tenant filter", jsonType, jsonType, s.unsuppress},
 		{"GET", "/v1/delivery-stops", "What stops deliveries by itself, and when it ran last", "tenant", "", jsonType, s.deliveryStops},

@@ -59,7 +59,8 @@ func momentOf(t time.Time) *momentJS {
 	return &m
 }
 
-// suppressions serves GET /v1/suppressions?tenant=&list=&address=&cursor=&limit=.
+// suppressions serves GET /v1/suppressions?tenant=&list=&address=&since=&until=&cursor=&limit=. since and until say
+// when an address got on its list: UNIX seconds, RFC 3339 or a duration back from now.
 func (s *Server) suppressions(w http.ResponseWriter, r *http.Request) {
 	if s.c.Services.Suppressions == nil {
 		s.refuse(w, r, service.ErrNotYet)
@@ -68,6 +69,9 @@ func (s *Server) suppressions(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
 	q := service.SuppressionQuery{Tenant: v.Get("tenant"), List: v.Get("list"), Part: v.Get("address"), After: v.Get("cursor")}
 	limit, err := pageOf(v)
+	if err == nil {
+		q.Since, q.Until, err = spanOf(v, s.c.Clock.Now())
+	}
 	switch {
 	case err != nil:
 	case len(q.After) > maxCursor || len(q.Part) > mail.MaxPathLine:

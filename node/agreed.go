@@ -248,7 +248,7 @@ func (n suppressionService) List(ctx context.Context, q service.SuppressionQuery
 	}
 	part, now := strings.ToLower(q.Part), n.clock.Now()
 	match := func(s *ledger.Suppression) bool {
-		return s.Live(now) && (q.List != "" || s.List != ledger.Errors && s.List != ledger.Leaving) && (q.Tenant == "" || s.Tenant == q.Tenant) && (q.List == "" || s.List.String() == q.List) &&
+		return s.Live(now) && q.Within(s.Since) && (q.List != "" || s.List != ledger.Errors && s.List != ledger.Leaving) && (q.Tenant == "" || s.Tenant == q.Tenant) && (q.List == "" || s.List.String() == q.List) &&
 			strings.Contains(strings.ToLower(s.Address), part)
 	}
 	type row struct {

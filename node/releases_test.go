@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -180,5 +181,34 @@ func TestFirstRunIsMadeUpFor(t *testing.T) {
 	}
 	if due() || !last().Equal(at(6)) {
 		t.Errorf("after the run: due %t, last run %v", due(), last())
+	}
+}
+
+// TestListOfAPeriod: the lists are searched by when an address got there (requirement R102).
+func TestListOfAPeriod(t *testing.T) {
+	n, _ := mustServe(t, "tenants: [{name: shop, compositions: [{name: main}]}]\n")
+	start := n.clock.Now().Truncate(time.Second)
+	for i, address := range []mail.Address{"first@a.test", "second@a.test", "third@a.test"} {
+		if _, err := (suppressionService{n}).Import(t.Context(), []service.Suppression{{Place: service.Place{List: service.BlockList, Tenant: "shop"},
+			Address: address, Since: start.Add(time.Duration(i) * time.Minute)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct {
+		name         string
+		since, until time.Time
+		want         string
+	}{
+		{"all", time.Time{}, time.Time{}, "first@a.test second@a.test third@a.test"},
+		{"since", start.Add(time.Minute), time.Time{}, "second@a.test third@a.test"},
+		{"until", time.Time{}, start.Add(time.Minute), "first@a.test"},
+		{"both", start.Add(time.Second), start.Add(2 * time.Minute), "second@a.test"},
+	} {
+		var got []string
+		err := (suppressionService{n}).List(t.Context(), service.SuppressionQuery{Tenant: "shop", Since: row.since, Until: row.until},
+			func(s service.Suppression, _ string) bool { got = append(got, string(s.Address)); return true })
+		if slices.Sort(got); err != nil || strings.Join(got, " ") != row.want {
+			t.Errorf("%s: %q %v, want %q", row.name, got, err, row.want)
+		}
 	}
 }

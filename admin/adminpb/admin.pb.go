@@ -4039,6 +4039,8 @@ type ListSuppressionsRequest struct {
 	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"` // a part of the address, without regard to case
 	Cursor        string                 `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`   // next_cursor of the page before
 	Limit         int32                  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`    // default 100, at most 1000
+	Since         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`     // when it got on its list: from then on; none = ever
+	Until         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`     // before then; none = ever
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4106,6 +4108,20 @@ func (x *ListSuppressionsRequest) GetLimit() int32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *ListSuppressionsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListSuppressionsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
 }
 
 type ListSuppressionsResponse struct {
@@ -7736,13 +7752,15 @@ const file_admin_proto_rawDesc = "" +
 	"\x06author\x18\x06 \x01(\tR\x06author\x120\n" +
 	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x124\n" +
 	"\aexpires\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x1a\n" +
-	"\bevidence\x18\t \x01(\tR\bevidence\"\x8d\x01\n" +
+	"\bevidence\x18\t \x01(\tR\bevidence\"\xf1\x01\n" +
 	"\x17ListSuppressionsRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04list\x18\x02 \x01(\tR\x04list\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06cursor\x18\x04 \x01(\tR\x06cursor\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\x05R\x05limit\"\x91\x01\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x91\x01\n" +
 	"\x18ListSuppressionsResponse\x12@\n" +
 	"\fsuppressions\x18\x01 \x03(\v2\x1c.ekiden.admin.v1.SuppressionR\fsuppressions\x12\x1f\n" +
 	"\vnext_cursor\x18\x02 \x01(\tR\n" +
@@ -8212,121 +8230,123 @@ var file_admin_proto_depIdxs = []int32{
 	54,  // 56: ekiden.admin.v1.SettingsProblems.problems:type_name -> ekiden.admin.v1.SettingsProblem
 	113, // 57: ekiden.admin.v1.Suppression.since:type_name -> google.protobuf.Timestamp
 	113, // 58: ekiden.admin.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
-	55,  // 59: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
-	55,  // 60: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
-	55,  // 61: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
-	55,  // 62: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
-	64,  // 63: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
-	69,  // 64: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
-	0,   // 65: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
-	70,  // 66: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
-	113, // 67: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
-	71,  // 68: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
-	70,  // 69: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
-	80,  // 70: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
-	113, // 71: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
-	83,  // 72: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
-	0,   // 73: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	113, // 74: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
-	0,   // 75: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
-	88,  // 76: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
-	91,  // 77: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
-	92,  // 78: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
-	0,   // 79: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	95,  // 80: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
-	0,   // 81: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
-	99,  // 82: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
-	0,   // 83: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
-	98,  // 84: ekiden.admin.v1.ListReplyRulesResponse.receivers:type_name -> ekiden.admin.v1.ReceiverRow
-	112, // 85: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
-	103, // 86: ekiden.admin.v1.ListDeliveryStopsResponse.stops:type_name -> ekiden.admin.v1.DeliveryStop
-	111, // 87: ekiden.admin.v1.DeliveryStop.reasons:type_name -> ekiden.admin.v1.DeliveryStop.ReasonsEntry
-	113, // 88: ekiden.admin.v1.DeliveryStop.last_run:type_name -> google.protobuf.Timestamp
-	113, // 89: ekiden.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	113, // 90: ekiden.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	104, // 91: ekiden.admin.v1.CreateTokenRequest.token:type_name -> ekiden.admin.v1.Token
-	104, // 92: ekiden.admin.v1.ListTokensResponse.tokens:type_name -> ekiden.admin.v1.Token
-	1,   // 93: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
-	5,   // 94: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
-	7,   // 95: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
-	9,   // 96: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
-	11,  // 97: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
-	15,  // 98: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
-	18,  // 99: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
-	22,  // 100: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
-	27,  // 101: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
-	29,  // 102: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
-	32,  // 103: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
-	35,  // 104: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
-	37,  // 105: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
-	41,  // 106: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
-	43,  // 107: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
-	45,  // 108: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
-	47,  // 109: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
-	49,  // 110: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
-	56,  // 111: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
-	58,  // 112: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
-	60,  // 113: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
-	62,  // 114: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
-	65,  // 115: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
-	67,  // 116: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
-	72,  // 117: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
-	74,  // 118: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
-	76,  // 119: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
-	78,  // 120: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
-	81,  // 121: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
-	84,  // 122: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
-	86,  // 123: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
-	89,  // 124: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
-	93,  // 125: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
-	96,  // 126: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
-	101, // 127: ekiden.admin.v1.AdminService.ListDeliveryStops:input_type -> ekiden.admin.v1.ListDeliveryStopsRequest
-	105, // 128: ekiden.admin.v1.AdminService.CreateToken:input_type -> ekiden.admin.v1.CreateTokenRequest
-	107, // 129: ekiden.admin.v1.AdminService.ListTokens:input_type -> ekiden.admin.v1.ListTokensRequest
-	109, // 130: ekiden.admin.v1.AdminService.RevokeToken:input_type -> ekiden.admin.v1.RevokeTokenRequest
-	2,   // 131: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
-	6,   // 132: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
-	8,   // 133: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
-	10,  // 134: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
-	12,  // 135: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
-	16,  // 136: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
-	19,  // 137: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
-	23,  // 138: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
-	28,  // 139: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
-	30,  // 140: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
-	33,  // 141: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
-	36,  // 142: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
-	38,  // 143: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
-	42,  // 144: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
-	44,  // 145: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
-	46,  // 146: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
-	48,  // 147: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
-	50,  // 148: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
-	57,  // 149: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
-	59,  // 150: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
-	61,  // 151: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
-	63,  // 152: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
-	66,  // 153: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
-	68,  // 154: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
-	73,  // 155: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
-	75,  // 156: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
-	77,  // 157: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
-	79,  // 158: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
-	82,  // 159: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
-	85,  // 160: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
-	87,  // 161: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
-	90,  // 162: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
-	94,  // 163: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
-	97,  // 164: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
-	102, // 165: ekiden.admin.v1.AdminService.ListDeliveryStops:output_type -> ekiden.admin.v1.ListDeliveryStopsResponse
-	106, // 166: ekiden.admin.v1.AdminService.CreateToken:output_type -> ekiden.admin.v1.CreateTokenResponse
-	108, // 167: ekiden.admin.v1.AdminService.ListTokens:output_type -> ekiden.admin.v1.ListTokensResponse
-	110, // 168: ekiden.admin.v1.AdminService.RevokeToken:output_type -> ekiden.admin.v1.RevokeTokenResponse
-	131, // [131:169] is the sub-list for method output_type
-	93,  // [93:131] is the sub-list for method input_type
-	93,  // [93:93] is the sub-list for extension type_name
-	93,  // [93:93] is the sub-list for extension extendee
-	0,   // [0:93] is the sub-list for field type_name
+	113, // 59: ekiden.admin.v1.ListSuppressionsRequest.since:type_name -> google.protobuf.Timestamp
+	113, // 60: ekiden.admin.v1.ListSuppressionsRequest.until:type_name -> google.protobuf.Timestamp
+	55,  // 61: ekiden.admin.v1.ListSuppressionsResponse.suppressions:type_name -> ekiden.admin.v1.Suppression
+	55,  // 62: ekiden.admin.v1.SuppressRequest.suppressions:type_name -> ekiden.admin.v1.Suppression
+	55,  // 63: ekiden.admin.v1.ImportSuppressionsRequest.common:type_name -> ekiden.admin.v1.Suppression
+	55,  // 64: ekiden.admin.v1.ImportSuppressionsRequest.rows:type_name -> ekiden.admin.v1.Suppression
+	64,  // 65: ekiden.admin.v1.ImportSuppressionsResponse.examples:type_name -> ekiden.admin.v1.RefusedRow
+	69,  // 66: ekiden.admin.v1.ListMembersResponse.members:type_name -> ekiden.admin.v1.Member
+	0,   // 67: ekiden.admin.v1.ListMembersResponse.missing:type_name -> ekiden.admin.v1.Absent
+	70,  // 68: ekiden.admin.v1.Member.lineages:type_name -> ekiden.admin.v1.Lineage
+	113, // 69: ekiden.admin.v1.Member.seen:type_name -> google.protobuf.Timestamp
+	71,  // 70: ekiden.admin.v1.Lineage.standbys:type_name -> ekiden.admin.v1.Standby
+	70,  // 71: ekiden.admin.v1.TakeoverResponse.lineages:type_name -> ekiden.admin.v1.Lineage
+	80,  // 72: ekiden.admin.v1.ListAuditResponse.entries:type_name -> ekiden.admin.v1.AuditEntry
+	113, // 73: ekiden.admin.v1.AuditEntry.at:type_name -> google.protobuf.Timestamp
+	83,  // 74: ekiden.admin.v1.ListReservationsResponse.reservations:type_name -> ekiden.admin.v1.Reservation
+	0,   // 75: ekiden.admin.v1.ListReservationsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	113, // 76: ekiden.admin.v1.Reservation.time:type_name -> google.protobuf.Timestamp
+	0,   // 77: ekiden.admin.v1.CancelReservationResponse.missing:type_name -> ekiden.admin.v1.Absent
+	88,  // 78: ekiden.admin.v1.ProbeResponse.results:type_name -> ekiden.admin.v1.Probed
+	91,  // 79: ekiden.admin.v1.GetStatisticsResponse.rows:type_name -> ekiden.admin.v1.StatisticsRow
+	92,  // 80: ekiden.admin.v1.GetStatisticsResponse.errors:type_name -> ekiden.admin.v1.ErrorCount
+	0,   // 81: ekiden.admin.v1.GetStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	95,  // 82: ekiden.admin.v1.RebuildStatisticsResponse.nodes:type_name -> ekiden.admin.v1.Rebuilt
+	0,   // 83: ekiden.admin.v1.RebuildStatisticsResponse.missing:type_name -> ekiden.admin.v1.Absent
+	99,  // 84: ekiden.admin.v1.ListReplyRulesResponse.rules:type_name -> ekiden.admin.v1.ReplyRule
+	0,   // 85: ekiden.admin.v1.ListReplyRulesResponse.missing:type_name -> ekiden.admin.v1.Absent
+	98,  // 86: ekiden.admin.v1.ListReplyRulesResponse.receivers:type_name -> ekiden.admin.v1.ReceiverRow
+	112, // 87: ekiden.admin.v1.ReplyRule.for:type_name -> google.protobuf.Duration
+	103, // 88: ekiden.admin.v1.ListDeliveryStopsResponse.stops:type_name -> ekiden.admin.v1.DeliveryStop
+	111, // 89: ekiden.admin.v1.DeliveryStop.reasons:type_name -> ekiden.admin.v1.DeliveryStop.ReasonsEntry
+	113, // 90: ekiden.admin.v1.DeliveryStop.last_run:type_name -> google.protobuf.Timestamp
+	113, // 91: ekiden.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	113, // 92: ekiden.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	104, // 93: ekiden.admin.v1.CreateTokenRequest.token:type_name -> ekiden.admin.v1.Token
+	104, // 94: ekiden.admin.v1.ListTokensResponse.tokens:type_name -> ekiden.admin.v1.Token
+	1,   // 95: ekiden.admin.v1.AdminService.GetStatus:input_type -> ekiden.admin.v1.GetStatusRequest
+	5,   // 96: ekiden.admin.v1.AdminService.Unseal:input_type -> ekiden.admin.v1.UnsealRequest
+	7,   // 97: ekiden.admin.v1.AdminService.Drain:input_type -> ekiden.admin.v1.DrainRequest
+	9,   // 98: ekiden.admin.v1.AdminService.RotateKeys:input_type -> ekiden.admin.v1.RotateKeysRequest
+	11,  // 99: ekiden.admin.v1.AdminService.GetKeys:input_type -> ekiden.admin.v1.GetKeysRequest
+	15,  // 100: ekiden.admin.v1.AdminService.GetCounters:input_type -> ekiden.admin.v1.GetCountersRequest
+	18,  // 101: ekiden.admin.v1.AdminService.GetQueues:input_type -> ekiden.admin.v1.GetQueuesRequest
+	22,  // 102: ekiden.admin.v1.AdminService.Trace:input_type -> ekiden.admin.v1.TraceRequest
+	27,  // 103: ekiden.admin.v1.AdminService.SearchEvents:input_type -> ekiden.admin.v1.SearchEventsRequest
+	29,  // 104: ekiden.admin.v1.AdminService.ListGroups:input_type -> ekiden.admin.v1.ListGroupsRequest
+	32,  // 105: ekiden.admin.v1.AdminService.StopGroup:input_type -> ekiden.admin.v1.StopGroupRequest
+	35,  // 106: ekiden.admin.v1.AdminService.ResumeGroup:input_type -> ekiden.admin.v1.ResumeGroupRequest
+	37,  // 107: ekiden.admin.v1.AdminService.DiscardGroup:input_type -> ekiden.admin.v1.DiscardGroupRequest
+	41,  // 108: ekiden.admin.v1.AdminService.Suspend:input_type -> ekiden.admin.v1.SuspendRequest
+	43,  // 109: ekiden.admin.v1.AdminService.Unsuspend:input_type -> ekiden.admin.v1.UnsuspendRequest
+	45,  // 110: ekiden.admin.v1.AdminService.ListSuspensions:input_type -> ekiden.admin.v1.ListSuspensionsRequest
+	47,  // 111: ekiden.admin.v1.AdminService.GetSettings:input_type -> ekiden.admin.v1.GetSettingsRequest
+	49,  // 112: ekiden.admin.v1.AdminService.ApplySettings:input_type -> ekiden.admin.v1.ApplySettingsRequest
+	56,  // 113: ekiden.admin.v1.AdminService.ListSuppressions:input_type -> ekiden.admin.v1.ListSuppressionsRequest
+	58,  // 114: ekiden.admin.v1.AdminService.Suppress:input_type -> ekiden.admin.v1.SuppressRequest
+	60,  // 115: ekiden.admin.v1.AdminService.Unsuppress:input_type -> ekiden.admin.v1.UnsuppressRequest
+	62,  // 116: ekiden.admin.v1.AdminService.ImportSuppressions:input_type -> ekiden.admin.v1.ImportSuppressionsRequest
+	65,  // 117: ekiden.admin.v1.AdminService.ResetErrors:input_type -> ekiden.admin.v1.ResetErrorsRequest
+	67,  // 118: ekiden.admin.v1.AdminService.ListMembers:input_type -> ekiden.admin.v1.ListMembersRequest
+	72,  // 119: ekiden.admin.v1.AdminService.Takeover:input_type -> ekiden.admin.v1.TakeoverRequest
+	74,  // 120: ekiden.admin.v1.AdminService.RemoveMember:input_type -> ekiden.admin.v1.RemoveMemberRequest
+	76,  // 121: ekiden.admin.v1.AdminService.AdmitMember:input_type -> ekiden.admin.v1.AdmitMemberRequest
+	78,  // 122: ekiden.admin.v1.AdminService.ListAudit:input_type -> ekiden.admin.v1.ListAuditRequest
+	81,  // 123: ekiden.admin.v1.AdminService.ListReservations:input_type -> ekiden.admin.v1.ListReservationsRequest
+	84,  // 124: ekiden.admin.v1.AdminService.CancelReservation:input_type -> ekiden.admin.v1.CancelReservationRequest
+	86,  // 125: ekiden.admin.v1.AdminService.Probe:input_type -> ekiden.admin.v1.ProbeRequest
+	89,  // 126: ekiden.admin.v1.AdminService.GetStatistics:input_type -> ekiden.admin.v1.GetStatisticsRequest
+	93,  // 127: ekiden.admin.v1.AdminService.RebuildStatistics:input_type -> ekiden.admin.v1.RebuildStatisticsRequest
+	96,  // 128: ekiden.admin.v1.AdminService.ListReplyRules:input_type -> ekiden.admin.v1.ListReplyRulesRequest
+	101, // 129: ekiden.admin.v1.AdminService.ListDeliveryStops:input_type -> ekiden.admin.v1.ListDeliveryStopsRequest
+	105, // 130: ekiden.admin.v1.AdminService.CreateToken:input_type -> ekiden.admin.v1.CreateTokenRequest
+	107, // 131: ekiden.admin.v1.AdminService.ListTokens:input_type -> ekiden.admin.v1.ListTokensRequest
+	109, // 132: ekiden.admin.v1.AdminService.RevokeToken:input_type -> ekiden.admin.v1.RevokeTokenRequest
+	2,   // 133: ekiden.admin.v1.AdminService.GetStatus:output_type -> ekiden.admin.v1.GetStatusResponse
+	6,   // 134: ekiden.admin.v1.AdminService.Unseal:output_type -> ekiden.admin.v1.UnsealResponse
+	8,   // 135: ekiden.admin.v1.AdminService.Drain:output_type -> ekiden.admin.v1.DrainResponse
+	10,  // 136: ekiden.admin.v1.AdminService.RotateKeys:output_type -> ekiden.admin.v1.RotateKeysResponse
+	12,  // 137: ekiden.admin.v1.AdminService.GetKeys:output_type -> ekiden.admin.v1.GetKeysResponse
+	16,  // 138: ekiden.admin.v1.AdminService.GetCounters:output_type -> ekiden.admin.v1.GetCountersResponse
+	19,  // 139: ekiden.admin.v1.AdminService.GetQueues:output_type -> ekiden.admin.v1.GetQueuesResponse
+	23,  // 140: ekiden.admin.v1.AdminService.Trace:output_type -> ekiden.admin.v1.TraceResponse
+	28,  // 141: ekiden.admin.v1.AdminService.SearchEvents:output_type -> ekiden.admin.v1.SearchEventsResponse
+	30,  // 142: ekiden.admin.v1.AdminService.ListGroups:output_type -> ekiden.admin.v1.ListGroupsResponse
+	33,  // 143: ekiden.admin.v1.AdminService.StopGroup:output_type -> ekiden.admin.v1.StopGroupResponse
+	36,  // 144: ekiden.admin.v1.AdminService.ResumeGroup:output_type -> ekiden.admin.v1.ResumeGroupResponse
+	38,  // 145: ekiden.admin.v1.AdminService.DiscardGroup:output_type -> ekiden.admin.v1.DiscardGroupResponse
+	42,  // 146: ekiden.admin.v1.AdminService.Suspend:output_type -> ekiden.admin.v1.SuspendResponse
+	44,  // 147: ekiden.admin.v1.AdminService.Unsuspend:output_type -> ekiden.admin.v1.UnsuspendResponse
+	46,  // 148: ekiden.admin.v1.AdminService.ListSuspensions:output_type -> ekiden.admin.v1.ListSuspensionsResponse
+	48,  // 149: ekiden.admin.v1.AdminService.GetSettings:output_type -> ekiden.admin.v1.GetSettingsResponse
+	50,  // 150: ekiden.admin.v1.AdminService.ApplySettings:output_type -> ekiden.admin.v1.ApplySettingsResponse
+	57,  // 151: ekiden.admin.v1.AdminService.ListSuppressions:output_type -> ekiden.admin.v1.ListSuppressionsResponse
+	59,  // 152: ekiden.admin.v1.AdminService.Suppress:output_type -> ekiden.admin.v1.SuppressResponse
+	61,  // 153: ekiden.admin.v1.AdminService.Unsuppress:output_type -> ekiden.admin.v1.UnsuppressResponse
+	63,  // 154: ekiden.admin.v1.AdminService.ImportSuppressions:output_type -> ekiden.admin.v1.ImportSuppressionsResponse
+	66,  // 155: ekiden.admin.v1.AdminService.ResetErrors:output_type -> ekiden.admin.v1.ResetErrorsResponse
+	68,  // 156: ekiden.admin.v1.AdminService.ListMembers:output_type -> ekiden.admin.v1.ListMembersResponse
+	73,  // 157: ekiden.admin.v1.AdminService.Takeover:output_type -> ekiden.admin.v1.TakeoverResponse
+	75,  // 158: ekiden.admin.v1.AdminService.RemoveMember:output_type -> ekiden.admin.v1.RemoveMemberResponse
+	77,  // 159: ekiden.admin.v1.AdminService.AdmitMember:output_type -> ekiden.admin.v1.AdmitMemberResponse
+	79,  // 160: ekiden.admin.v1.AdminService.ListAudit:output_type -> ekiden.admin.v1.ListAuditResponse
+	82,  // 161: ekiden.admin.v1.AdminService.ListReservations:output_type -> ekiden.admin.v1.ListReservationsResponse
+	85,  // 162: ekiden.admin.v1.AdminService.CancelReservation:output_type -> ekiden.admin.v1.CancelReservationResponse
+	87,  // 163: ekiden.admin.v1.AdminService.Probe:output_type -> ekiden.admin.v1.ProbeResponse
+	90,  // 164: ekiden.admin.v1.AdminService.GetStatistics:output_type -> ekiden.admin.v1.GetStatisticsResponse
+	94,  // 165: ekiden.admin.v1.AdminService.RebuildStatistics:output_type -> ekiden.admin.v1.RebuildStatisticsResponse
+	97,  // 166: ekiden.admin.v1.AdminService.ListReplyRules:output_type -> ekiden.admin.v1.ListReplyRulesResponse
+	102, // 167: ekiden.admin.v1.AdminService.ListDeliveryStops:output_type -> ekiden.admin.v1.ListDeliveryStopsResponse
+	106, // 168: ekiden.admin.v1.AdminService.CreateToken:output_type -> ekiden.admin.v1.CreateTokenResponse
+	108, // 169: ekiden.admin.v1.AdminService.ListTokens:output_type -> ekiden.admin.v1.ListTokensResponse
+	110, // 170: ekiden.admin.v1.AdminService.RevokeToken:output_type -> ekiden.admin.v1.RevokeTokenResponse
+	133, // [133:171] is the sub-list for method output_type
+	95,  // [95:133] is the sub-list for method input_type
+	95,  // [95:95] is the sub-list for extension type_name
+	95,  // [95:95] is the sub-list for extension extendee
+	0,   // [0:95] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }

@@ -72,21 +72,15 @@ func (c *call) eachBlock(q blockQuery, each func(Block) bool) error {
 	if len(c.faults.list) > 0 {
 		return c.faults
 	}
-	within := func(at time.Time) bool {
-		return (q.since.IsZero() || !at.Before(q.since)) && (q.until.IsZero() || at.Before(q.until))
-	}
+	query := service.SuppressionQuery{Tenant: c.user.Tenant, List: service.BlockList, Part: q.email, Since: q.since, Until: q.until}
 	if q.removed {
 		part := strings.ToLower(q.email)
 		return c.c.Services.Log.Search(c.ctx, service.EventQuery{Tenant: c.user.Tenant, Kinds: []mail.EventKind{mail.EventReleased}},
 			func(e mail.Event, _ string) bool {
-				return !within(e.Due) || !strings.Contains(e.To.Fold(), part) || each(blockOf(&e, c.user.Zone))
+				return !query.Within(e.Due) || !strings.Contains(e.To.Fold(), part) || each(blockOf(&e, c.user.Zone))
 			})
 	}
-	query := service.SuppressionQuery{Tenant: c.user.Tenant, List: service.BlockList, Part: q.email}
 	return c.c.Services.Suppressions.List(c.ctx, query, func(s service.Suppression, _ string) bool {
-		if !within(s.Since) {
-			return true
-		}
 		e := mail.Event{To: s.Address, Due: s.Since}
 		status, occurred := suppression.ParseStopReason(s.Reason)
 		e.Status, e.Attempt = status, uint16(occurred)

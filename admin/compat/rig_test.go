@@ -129,7 +129,7 @@ func (s *site) Trace(context.Context, service.TraceQuery) (service.Trace, error)
 func (s *site) List(_ context.Context, q service.SuppressionQuery, yield func(service.Suppression, string) bool) error {
 	s.walks++
 	for i, b := range s.blocked {
-		if (q.Tenant == "" || b.Tenant == q.Tenant) && b.List == q.List && strings.Contains(b.Address.Fold(), strings.ToLower(q.Part)) && !yield(b, strconv.Itoa(i)) {
+		if (q.Tenant == "" || b.Tenant == q.Tenant) && b.List == q.List && q.Within(b.Since) && strings.Contains(b.Address.Fold(), strings.ToLower(q.Part)) && !yield(b, strconv.Itoa(i)) {
 			return nil
 		}
 	}

@@ -33,7 +33,8 @@ func (h *handler) ListSuppressions(ctx context.Context, req *adminpb.ListSuppres
 	}
 	limit := clamp(int(req.Limit), defaultPage)
 	r := &adminpb.ListSuppressionsResponse{NextCursor: req.Cursor}
-	q := service.SuppressionQuery{Tenant: req.Tenant, List: req.List, Part: req.Address, After: req.Cursor}
+	q := service.SuppressionQuery{Tenant: req.Tenant, List: req.List, Part: req.Address, After: req.Cursor,
+		Since: instant(req.Since), Until: instant(req.Until)}
 	err := h.s.Suppressions.List(ctx, q, func(s service.Suppression, position string) bool {
 		if len(r.Suppressions) == limit {
 			r.More = true

@@ -55,6 +55,13 @@ type SuppressionQuery struct {
 	List   string
 	Part   string // a part of the address, without regard to case (E-47)
 	After  string // position of the last one seen; "" = from the beginning
+
+	Since, Until time.Time // when it got there (requirement R102): from Since on, before Until
+}
+
+// Within tells whether the query wants what got on a list at that time.
+func (q *SuppressionQuery) Within(at time.Time) bool {
+	return (q.Since.IsZero() || !at.Before(q.Since)) && (q.Until.IsZero() || at.Before(q.Until))
 }
 
 // Suppressions are the lists of addresses that get no mail, the same on every node. Their changes return once a

@@ -121,7 +121,7 @@ func (b *book) List(_ context.Context, q service.SuppressionQuery, yield func(se
 	defer b.f.mu.Unlock()
 	after, _ := strconv.Atoi(q.After)
 	for i, s := range b.suppressed {
-		if i >= after && strings.Contains(s.Address.Fold(), strings.ToLower(q.Part)) && (q.List == "" || q.List == s.List) &&
+		if i >= after && strings.Contains(s.Address.Fold(), strings.ToLower(q.Part)) && (q.List == "" || q.List == s.List) && q.Within(s.Since) &&
 			(q.Tenant == "" || q.Tenant == s.Tenant) && !yield(s, strconv.Itoa(i+1)) {
 			return nil
 		}

@@ -94,22 +94,29 @@ func (c logCmd) Run(a *app) error {
 	}
 }
 
-// request turns the flags into a query. Durations count back from the node's own clock, which tests may steer.
+// request turns the flags into a query.
 func (c logCmd) request(a *app, cl adminpb.AdminServiceClient) (*adminpb.SearchEventsRequest, error) {
 	req := &adminpb.SearchEventsRequest{To: c.To, From: c.From, Domain: c.Domain, Group: c.Group, Tenant: c.Tenant,
 		Status: c.Status, Limit: logPage, ApiData: c.Data, Source: c.Source, Mail: c.Mail}
 	for _, n := range c.Class {
 		req.Classes = append(req.Classes, uint32(n))
 	}
-	now := clock.Wall()
 	since := c.Since
 	if since == "" && c.Follow {
 		since = "0s"
 	}
-	if since != "" || c.Until != "" {
+	var err error
+	req.Since, req.Until, err = span(a, cl, since, c.Until)
+	return req, err
+}
+
+// span reads --since and --until; nil where they are not given. Durations count back from the node's own clock, which tests may steer.
+func span(a *app, cl adminpb.AdminServiceClient, since, until string) (from, to *timestamppb.Timestamp, err error) {
+	now := clock.Wall()
+	if since != "" || until != "" {
 		st, err := cl.GetStatus(a.ctx, &adminpb.GetStatusRequest{})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if st.Now != nil {
 			now = st.Now.AsTime()
@@ -118,16 +125,16 @@ func (c logCmd) request(a *app, cl adminpb.AdminServiceClient) (*adminpb.SearchE
 	for _, f := range []struct {
 		flag, text string
 		into       **timestamppb.Timestamp
-	}{{"--since", since, &req.Since}, {"--until", c.Until, &req.Until}} {
+	}{{"--since", since, &from}, {"--until", until, &to}} {
 		t, err := service.ParseInstant(f.text, now)
 		if err != nil {
-			return nil, badUsage(fmt.Errorf("%s: %w", f.flag, err))
+			return nil, nil, badUsage(fmt.Errorf("%s: %w", f.flag, err))
 		}
 		if !t.IsZero() {
 			*f.into = timestamppb.New(t)
 		}
 	}
-	return req, nil
+	return from, to, nil
 }
 
 // wait pauses for d and tells whether the command goes on.

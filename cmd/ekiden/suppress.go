@@ -51,6 +51,8 @@ type suppressListCmd struct {
 	Address string `arg:"" optional:"" help:"A part of the address."`
 	List    string `help:"Only blackbox, blocklist, unsubscribe; or errors: what was counted against addresses; or leaving: who asked to be unsubscribed." placeholder:"LIST"`
 	Tenant  string `help:"Only this tenant." placeholder:"NAME"`
+	Since   string `help:"Only what got on its list from this time on: RFC 3339, or a duration back from now." placeholder:"TIME"`
+	Until   string `help:"Only what got there before this time." placeholder:"TIME"`
 	Format  string `help:"table, json (one object per line), or csv: what suppress import reads." enum:"table,json,csv" default:"table"`
 }
 
@@ -97,6 +99,10 @@ func (c suppressListCmd) Run(a *app) error {
 // each shows what matches, page by page.
 func (c suppressListCmd) each(a *app, cl adminpb.AdminServiceClient, show func(*adminpb.Suppression) error) error {
 	req := &adminpb.ListSuppressionsRequest{Address: c.Address, List: c.List, Tenant: c.Tenant, Limit: logPage}
+	var err error
+	if req.Since, req.Until, err = span(a, cl, c.Since, c.Until); err != nil {
+		return err
+	}
 	for {
 		r, err := cl.ListSuppressions(a.ctx, req)
 		if err != nil {
