@@ -123,6 +123,7 @@ func (n *Node) lookForOverdue(ctx context.Context, e *engine) error {
 // Conservation implements service.Node.
 func (n nodeService) Conservation() (c service.Conservation) {
 	if e := n.engine.Load(); e != nil {
+		c.Books = true
 		c.Gap, c.LogGap = int64(n.numbers.gap(e.store.Waiting())), e.logGap()
 		c.Overdue, c.Oldest = e.overdue.count(), e.overdue.list()
 	}

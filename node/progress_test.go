@@ -85,10 +85,15 @@ testing: {enabled: true}
 		if err := n.lookForOverdue(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
-		if c := (nodeService{n}).Conservation(); c.Overdue != want || c.Gap != 0 || c.LogGap != 0 || len(c.Oldest) != want {
+		if c := (nodeService{n}).Conservation(); c.Overdue != want || !c.Books || c.Gap != 0 || c.LogGap != 0 || len(c.Oldest) != want {
 			t.Errorf("the books say %+v, want %d overdue and no gap", c, want)
 		}
 	}
+	n.engine.Store(nil) // as while it is sealed, or the queue is being opened, and on a witness
+	if c := (nodeService{n}).Conservation(); c.Books {
+		t.Errorf("without a queue: %+v", c)
+	}
+	n.engine.Store(e)
 	look(n, 0)
 	n.clock.Advance(40 * time.Minute) // past its lifetime, but somebody may be at it
 	look(n, 0)

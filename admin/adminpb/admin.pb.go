@@ -264,6 +264,7 @@ type Conservation struct {
 	LogGap        int64                  `protobuf:"zigzag64,2,opt,name=log_gap,json=logGap,proto3" json:"log_gap,omitempty"` // deliveries that wait by the event log, less those queued
 	Overdue       uint64                 `protobuf:"varint,3,opt,name=overdue,proto3" json:"overdue,omitempty"`               // deliveries that wait although their lifetime ended a while ago
 	Messages      []string               `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`              // some of them
+	Books         bool                   `protobuf:"varint,5,opt,name=books,proto3" json:"books,omitempty"`                   // whether the node has its queue and its log, and looked; else the rest says nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -324,6 +325,13 @@ func (x *Conservation) GetMessages() []string {
 		return x.Messages
 	}
 	return nil
+}
+
+func (x *Conservation) GetBooks() bool {
+	if x != nil {
+		return x.Books
+	}
+	return false
 }
 
 type Reason struct {
@@ -7457,12 +7465,13 @@ const file_admin_proto_rawDesc = "" +
 	"\fconservation\x18\n" +
 	" \x01(\v2\x1d.ekiden.admin.v1.ConservationR\fconservation\x121\n" +
 	"\anotices\x18\v \x03(\v2\x17.ekiden.admin.v1.ReasonR\anotices\x12\x12\n" +
-	"\x04helo\x18\f \x01(\tR\x04helo\"o\n" +
+	"\x04helo\x18\f \x01(\tR\x04helo\"\x85\x01\n" +
 	"\fConservation\x12\x10\n" +
 	"\x03gap\x18\x01 \x01(\x12R\x03gap\x12\x17\n" +
 	"\alog_gap\x18\x02 \x01(\x12R\x06logGap\x12\x18\n" +
 	"\aoverdue\x18\x03 \x01(\x04R\aoverdue\x12\x1a\n" +
-	"\bmessages\x18\x04 \x03(\tR\bmessages\"4\n" +
+	"\bmessages\x18\x04 \x03(\tR\bmessages\x12\x14\n" +
+	"\x05books\x18\x05 \x01(\bR\x05books\"4\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\"#\n" +

@@ -114,7 +114,7 @@ func (h *handler) GetStatus(context.Context, *adminpb.GetStatusRequest) (*adminp
 		r.Notices = append(r.Notices, &adminpb.Reason{Code: what.Code, Detail: what.Detail})
 	}
 	c := h.s.Node.Conservation()
-	r.Conservation = &adminpb.Conservation{Gap: c.Gap, LogGap: c.LogGap, Overdue: uint64(c.Overdue)}
+	r.Conservation = &adminpb.Conservation{Books: c.Books, Gap: c.Gap, LogGap: c.LogGap, Overdue: uint64(c.Overdue)}
 	for _, o := range c.Oldest {
 		r.Conservation.Messages = append(r.Conservation.Messages, o.Message.String())
 	}

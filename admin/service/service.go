@@ -170,6 +170,7 @@ type Status struct {
 
 // Conservation is how a node's books stand (requirement N7). Both gaps are 0 at rest, Overdue always.
 type Conservation struct {
+	Books   bool      // whether the node has its queue and its log; else the rest says nothing
 	Gap     int64     // deliveries taken since the start, less those ended and queued
 	LogGap  int64     // deliveries that wait by the event log, less those queued
 	Overdue int       // deliveries that wait although their lifetime ended a while ago

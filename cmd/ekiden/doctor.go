@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/admin/adminpb"
-	"github.com/ekiden-mta/ekiden/admin/service"
 	"github.com/ekiden-mta/ekiden/delivery/dns"
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
@@ -176,11 +175,7 @@ func (d *doctor) node(f serverFlags) *settings.Settings {
 	if st.Helo != "" {
 		d.helloName = st.Helo
 	}
-	if st.State == service.StateSealed {
-		d.say(warn, "conservation", "look again once it is unsealed", "a sealed node cannot read its books")
-	} else {
-		d.books(cl, st.Conservation)
-	}
+	d.books(cl, st)
 	r, err := within(d, func(ctx context.Context) (*adminpb.GetSettingsResponse, error) {
 		return cl.GetSettings(ctx, &adminpb.GetSettingsRequest{})
 	})
@@ -202,8 +197,10 @@ const (
 )
 
 // books checks that everything taken is accounted for (requirement N7).
-func (d *doctor) books(cl adminpb.AdminServiceClient, c *adminpb.Conservation) {
-	if c == nil {
+func (d *doctor) books(cl adminpb.AdminServiceClient, st *adminpb.GetStatusResponse) {
+	c := st.Conservation
+	if !c.GetBooks() {
+		d.noBooks(st)
 		return
 	}
 	gap, logGap := c.Gap, c.LogGap
@@ -223,6 +220,10 @@ func (d *doctor) books(cl adminpb.AdminServiceClient, c *adminpb.Conservation) {
 			d.say(warn, "conservation", "", "%s", explain(err))
 			return
 		}
+		if !st.Conservation.GetBooks() { // it was closed meanwhile
+			d.noBooks(st)
+			return
+		}
 		gap, logGap = closest(gap, st.Conservation.GetGap()), closest(logGap, st.Conservation.GetLogGap())
 	}
 	if gap == 0 && logGap == 0 {
@@ -237,6 +238,16 @@ func (d *doctor) books(cl adminpb.AdminServiceClient, c *adminpb.Conservation) {
 	} else {
 		d.say(pass, "progress", "", "no delivery waits beyond the end of its lifetime")
 	}
+}
+
+// noBooks says that nobody knows whether everything taken is accounted for: the node is sealed, is being opened, gave its
+// queue away, or is a witness and never has one.
+func (d *doctor) noBooks(st *adminpb.GetStatusResponse) {
+	why := "it has no queue"
+	if len(st.Reasons) > 0 {
+		why = st.Reasons[0].Detail
+	}
+	d.say(warn, "conservation", "look again where there is a queue", "not looked at, %s has no books open: %s", st.Name, why)
 }
 
 // closest returns the one nearer to 0.

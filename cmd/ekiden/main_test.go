@@ -113,14 +113,14 @@ type facts struct {
 	stopped     string // a group
 }
 
-// Conservation is out of balance once somebody has stopped the group g1.
+// Conservation is nobody's to tell while the node is sealed, and out of balance once somebody has stopped the group g1.
 func (f *facts) Conservation() service.Conservation {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.stopped != "g1" {
-		return service.Conservation{}
+		return service.Conservation{Books: f.unsealed}
 	}
-	return service.Conservation{LogGap: -2, Overdue: 1, Oldest: []service.Overdue{{Domain: "a.example"}}}
+	return service.Conservation{Books: f.unsealed, LogGap: -2, Overdue: 1, Oldest: []service.Overdue{{Domain: "a.example"}}}
 }
 
 func (f *facts) Status() service.Status {
