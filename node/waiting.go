@@ -131,6 +131,11 @@ var bindings = map[string]string{"slots": "slot", "rate": "pace", "cap": "speed_
 	"hourly_cap": "hourly_cap", "top_of_hour": "top_of_hour", "connection_rate": "connection_rate", "interval": "interval", "elsewhere": "source", "blocked": "block",
 	"suspended": "suspension", "connect": "retry", "dns": "retry", "storage": "disk", "lease": "lease", "quiet": "quiet_hours", "warmup": "warmup"}
 
+// ofSources are the reasons that a source gives, for one kind of mail.
+var ofSources = map[protocol.Reason]bool{protocol.ReasonSlots: true, protocol.ReasonRate: true, protocol.ReasonCap: true, protocol.ReasonDailyCap: true,
+	protocol.ReasonHourlyCap: true, protocol.ReasonTopOfHour: true, protocol.ReasonConnects: true, protocol.ReasonInterval: true, protocol.ReasonBlocked: true,
+	protocol.ReasonWarmup: true}
+
 // standing tells what binds a delivery that is due: its destination where that asks nobody, else the source that may send
 // first, and a speed cap of its own where that holds longer.
 func (n *Node) standing(e *engine, w *service.Waiting, s *destination.Standing) {
@@ -141,8 +146,13 @@ func (n *Node) standing(e *engine, w *service.Waiting, s *destination.Standing) 
 		report.Receivers = slices.DeleteFunc(report.Receivers, func(r source.Standing) bool { return r.Receiver != w.Receiver || !lane(r.Lane) })
 		sources = append(sources, report)
 	}
-	if first := firstOf(n.book.sources(w.Delivery.Pool), sources); first != nil && (why == "" || why == "slot") {
+	// Mail of other kinds may be bound by something else: the destination tells of the kind that it looked at last, the sources of
+	// each.
+	switch first := firstOf(n.book.sources(w.Delivery.Pool), sources); {
+	case first != nil && (why == "" || ofSources[s.Reason]):
 		why, until = bindings[first.Binds.String()], first.BindsUntil
+	case first == nil && ofSources[s.Reason] && (s.State == destination.StateAsking || s.State == destination.StateSending):
+		why, until = "slot", time.Time{}
 	}
 	of, opens := e.actors.Destinations().Capped(&w.Delivery)
 	if of != nil && (why == "" || why == "slot" || !until.After(opens)) {
