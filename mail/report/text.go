@@ -158,12 +158,15 @@ func replyIn(words string) smtp.Reply {
 	return r
 }
 
-// afterCodes is the text of r without the code and the enhanced code in front, which r has beside it.
+// afterCodes is the text of r without the code and the enhanced code in front, however often, which r has beside it.
 func afterCodes(r smtp.Reply) string {
 	text := r.Text
-	for _, code := range []string{strconv.Itoa(r.Code), r.Enhanced.String(), strconv.Itoa(r.Code)} {
-		if rest, ok := strings.CutPrefix(text, code); ok && (rest == "" || rest[0] == ' ' || rest[0] == '-') {
-			text = strings.TrimLeft(rest, " -")
+	for before := ""; before != text; {
+		before = text
+		for _, code := range []string{strconv.Itoa(r.Code), r.Enhanced.String()} {
+			if rest, ok := strings.CutPrefix(text, code); ok && (rest == "" || rest[0] == ' ' || rest[0] == '-') {
+				text = strings.TrimLeft(rest, " -")
+			}
 		}
 	}
 	return text
