@@ -134,7 +134,7 @@ func (s *Server) Handler() http.Handler {
 		methods[r.path] = append(methods[r.path], r.method)
 	}
 	for path, allowed := range methods {
-		mux.Handle(path, s.guard.operator(notAllowed(allowed)))
+		mux.Handle(path, s.readers(route{method: http.MethodGet, path: path, serve: notAllowed(allowed)})) // for whoever may read there
 	}
 	if s.c.Services.Users != nil && s.c.Services.Log != nil {
 		for _, path := range compat.Paths() {
