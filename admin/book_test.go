@@ -330,3 +330,43 @@ func TestSearchEndsInTime(t *testing.T) {
 		})
 	}
 }
+
+// TestErrorAddressesEndInTime: so does a list of addresses; all pieces together have every address.
+func TestErrorAddressesEndInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := &clock.Clock{}
+		node := &fakeNode{events: someEvents(9)}
+		for i := range node.events {
+			e := &node.events[i]
+			if e.At = now.Now(); i%4 == 3 { // the others are no errors
+				e.Kind, e.Status, e.To = mail.EventFailed, mail.StatusUserUnknown, mail.Address(fmt.Sprintf("gone%d@example.jp", i))
+			}
+		}
+		s, err := New(Config{Address: "127.0.0.1:0", Token: testToken, Clock: now, Log: slog.New(slog.DiscardHandler),
+			Services: Services{Node: node, Log: slow{node}, Statistics: counted{}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pieces []string
+		for cursor, more := "", true; more; {
+			w, start := httptest.NewRecorder(), clock.Wall()
+			s.errorAddresses(w, httptest.NewRequestWithContext(t.Context(), "GET", "/v1/error-addresses?date=2000-01-01&cursor="+cursor, nil))
+			var out struct {
+				Addresses []errorAddressJSON `json:"error_addresses"`
+				Next      string             `json:"next_cursor"`
+				More      bool
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != 200 || clock.Since(start) > 45*time.Second {
+				t.Fatalf("%d %s after %v", w.Code, w.Body, clock.Since(start))
+			}
+			for _, a := range out.Addresses {
+				pieces = append(pieces, a.Address)
+			}
+			pieces = append(pieces, "|")
+			cursor, more = out.Next, out.More
+		}
+		if got := strings.Join(pieces, " "); got != "gone3@example.jp | gone7@example.jp | |" {
+			t.Error(got)
+		}
+	})
+}

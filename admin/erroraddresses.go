@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/ekiden-mta/ekiden/admin/compat"
 	"github.com/ekiden-mta/ekiden/admin/service"
+	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/policy/statistics"
 )
@@ -22,8 +25,10 @@ type errorAddressJSON struct {
 	Result  string `json:"result"` // unknown user, reject
 }
 
-// errorAddresses serves GET /v1/error-addresses?tenant=&domain=&date=&user=&format=json|tsv: those of one day that has
-// been worked up (requirement R133), yesterday where none is named. domain is that of the sender.
+// errorAddresses serves GET /v1/error-addresses?tenant=&domain=&date=&user=&cursor=&format=json|tsv: those of one day
+// that has been worked up (requirement R133), yesterday where none is named. domain is that of the sender. A search that takes long
+// ends with what was found, and where to go on: next_cursor, and as TSV the header Ekiden-Next-Cursor. An address of one piece may
+// stand in a later one again.
 func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 	if s.c.Services.Statistics == nil || s.c.Services.Log == nil {
 		s.refuse(w, r, service.ErrNotYet)
@@ -45,7 +50,7 @@ func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
-	list, err := s.collect(r, q, mail.Domain(v.Get("domain")))
+	list, next, err := s.collect(r, q, mail.Domain(v.Get("domain")))
 	missing, err := absent(w, err)
 	if err != nil {
 		s.refuse(w, r, err)
@@ -53,16 +58,21 @@ func (s *Server) errorAddresses(w http.ResponseWriter, r *http.Request) {
 	}
 	if v.Get("format") != "tsv" {
 		reply(w, struct {
-			Date      string             `json:"date"`
-			Addresses []errorAddressJSON `json:"error_addresses"`
-			Missing   []absentJSON       `json:"missing,omitempty"`
-		}{date.String(), list, missing})
+			Date       string             `json:"date"`
+			Addresses  []errorAddressJSON `json:"error_addresses"`
+			NextCursor string             `json:"next_cursor,omitempty"`
+			More       bool               `json:"more"`
+			Missing    []absentJSON       `json:"missing,omitempty"`
+		}{date.String(), list, next, next != "", missing})
 		return
 	}
 	err = s.c.Services.Statistics.NoteDownload(r.Context(), service.Download{Tenant: q.Tenant, Account: authorOf(r), At: s.c.Clock.Now(), Count: len(list)})
 	if err != nil { // who took the addresses must be known
 		s.refuse(w, r, err)
 		return
+	}
+	if next != "" {
+		w.Header().Set(compat.CursorHeader, next)
 	}
 	w.Header().Set("Content-Type", "text/tab-separated-values; charset=utf-8")
 	w.Header().Set("Content-Disposition", `attachment; filename="error-addresses-`+strings.ReplaceAll(date.String(), "/", "")+`.tsv"`)
@@ -81,8 +91,11 @@ func errorAddressQuery(v url.Values, now time.Time) (service.EventQuery, statist
 			return service.EventQuery{}, 0, fmt.Errorf("%w: date: %w", service.ErrInvalid, err)
 		}
 	}
-	q := service.EventQuery{Tenant: v.Get("tenant"), User: v.Get("user"), Since: date.Begin(), Until: (date + 1).Begin(),
+	q := service.EventQuery{Tenant: v.Get("tenant"), User: v.Get("user"), Since: date.Begin(), Until: (date + 1).Begin(), After: v.Get("cursor"),
 		Status: []mail.Status{mail.StatusHostUnknown, mail.StatusUserUnknown, mail.StatusRefused}}
+	if len(q.After) > maxCursor {
+		return q, date, fmt.Errorf("%w: cursor is too long", service.ErrInvalid)
+	}
 	if d := v.Get("domain"); d != "" {
 		domain, err := mail.ParseDomain(d)
 		if err != nil {
@@ -94,17 +107,28 @@ func errorAddressQuery(v url.Values, now time.Time) (service.EventQuery, statist
 	return q, date, nil
 }
 
-// collect looks through the log of the day; each address stands in the list once, with the first that was said of it.
-func (s *Server) collect(r *http.Request, q service.EventQuery, domain mail.Domain) ([]errorAddressJSON, error) {
-	out, seen := []errorAddressJSON{}, map[string]struct{}{}
-	full := false
-	err := s.c.Services.Log.Search(r.Context(), q, func(e mail.Event, _ string) bool {
-		if !statistics.IsError(&e) || domain != "" && e.From.Domain() != domain ||
-			e.Kind == mail.EventSuppressed && e.Status == mail.StatusRefused {
+// collect looks through the log of the day; each address stands in the list once, with the first that was said of it. next is where
+// to go on; "" where all was looked through.
+func (s *Server) collect(r *http.Request, q service.EventQuery, domain mail.Domain) (out []errorAddressJSON, next string, err error) {
+	out = []errorAddressJSON{}
+	seen := map[string]struct{}{}
+	full, at, ends := false, q.After, clock.Wall().Add(searchTime)
+	ctx, cancel := context.WithTimeout(r.Context(), searchMost)
+	defer cancel()
+	q.Reached = func(position string) bool {
+		if at = position; clock.Wall().Before(ends) {
 			return true
 		}
+		next = position
+		return false
+	}
+	err = s.c.Services.Log.Search(ctx, q, func(e mail.Event, position string) bool {
+		if !statistics.IsError(&e) || domain != "" && e.From.Domain() != domain ||
+			e.Kind == mail.EventSuppressed && e.Status == mail.StatusRefused {
+			return q.Reached(position)
+		}
 		if _, known := seen[e.To.Fold()]; known {
-			return true
+			return q.Reached(position)
 		}
 		if full = len(out) == maxErrorAddresses; full {
 			return false
@@ -115,12 +139,15 @@ func (s *Server) collect(r *http.Request, q service.EventQuery, domain mail.Doma
 			result = "reject"
 		}
 		out = append(out, errorAddressJSON{strings.Clone(string(e.To)), result})
-		return true
+		return q.Reached(position)
 	})
 	if full {
-		return nil, fmt.Errorf("%w: more than %d addresses; narrow by tenant, domain or user", service.ErrInvalid, maxErrorAddresses)
+		return nil, "", fmt.Errorf("%w: more than %d addresses; narrow by tenant, domain or user", service.ErrInvalid, maxErrorAddresses)
 	}
-	return out, err
+	if at != q.After && errors.Is(err, context.DeadlineExceeded) { // an answer that is late all the same
+		next, err = at, nil
+	}
+	return out, next, err
 }
 
 // downloads serves GET /v1/error-addresses/downloads?tenant=: the newest ten, newest first (requirement R133).

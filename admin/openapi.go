@@ -26,7 +26,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/counters", "The twelve counters in one of three windows", "unit group domain tenant", "", jsonType, s.counters},
 		{"GET", "/v1/queues", "Mail waiting by carrier", "tenant", "", jsonType, s.queues},
 		{"GET", "/v1/statistics", "Statistics of days that have been worked up", days, "", jsonType, s.statistics},
-		{"GET", "/v1/error-addresses", "Addresses of a day that do not exist or refused mail", "tenant domain date user format", "",
+		{"GET", "/v1/error-addresses", "Addresses of a day that do not exist or refused mail", "tenant domain date user cursor format", "",
 			jsonType + " text/tab-separated-values", s.errorAddresses},
 		{"GET", "/v1/error-addresses/downloads", "The newest downloads of error addresses", "tenant", "", jsonType, s.downloads},
 		{"GET", "/v1/events", "Search the event log", "cursor limit to from domain group tenant user message status class source api_data since until mail", "",

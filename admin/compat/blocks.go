@@ -67,19 +67,24 @@ func (c *call) blockQuery() blockQuery {
 	return q
 }
 
+// released is the search for the releases wanted, and what tells which of those found are.
+func (c *call) released(q blockQuery) (search service.EventQuery, wants func(*mail.Event) bool) {
+	part := strings.ToLower(q.email)
+	within := service.SuppressionQuery{Since: q.since, Until: q.until}
+	return service.EventQuery{Tenant: c.user.Tenant, Kinds: []mail.EventKind{mail.EventReleased}}, func(e *mail.Event) bool {
+		return within.Within(e.Due) && strings.Contains(e.To.Fold(), part)
+	}
+}
+
 // eachBlock calls each with the blocks wanted, until it returns false.
 func (c *call) eachBlock(q blockQuery, each func(Block) bool) error {
-	if len(c.faults.list) > 0 {
-		return c.faults
+	if q.removed {
+		search, wants := c.released(q)
+		return c.c.Services.Log.Search(c.ctx, search, func(e mail.Event, _ string) bool {
+			return !wants(&e) || each(blockOf(&e, c.user.Zone))
+		})
 	}
 	query := service.SuppressionQuery{Tenant: c.user.Tenant, List: service.BlockList, Part: q.email, Since: q.since, Until: q.until}
-	if q.removed {
-		part := strings.ToLower(q.email)
-		return c.c.Services.Log.Search(c.ctx, service.EventQuery{Tenant: c.user.Tenant, Kinds: []mail.EventKind{mail.EventReleased}},
-			func(e mail.Event, _ string) bool {
-				return !query.Within(e.Due) || !strings.Contains(e.To.Fold(), part) || each(blockOf(&e, c.user.Zone))
-			})
-	}
 	return c.c.Services.Suppressions.List(c.ctx, query, func(s service.Suppression, _ string) bool {
 		e := mail.Event{To: s.Address, Due: s.Since}
 		status, occurred := suppression.ParseStopReason(s.Reason)
@@ -88,18 +93,31 @@ func (c *call) eachBlock(q blockQuery, each func(Block) bool) error {
 	})
 }
 
-// blocks serves blocks/list: addresses on the block list of the user's tenant, or those that were released.
+// blocks serves blocks/list: addresses on the block list of the user's tenant, or those that were released, as the log has them.
 func (c *call) blocks() (*answer, error) {
 	q := c.blockQuery()
 	skip, take := c.page()
+	search, wants := c.released(q)
+	if q.removed && c.values.Get("cursor") != "" {
+		skip, search.After = c.place()
+	}
+	if len(c.faults.list) > 0 {
+		return nil, c.faults
+	}
 	out := &answer{name: "blocks", item: "block"}
-	return out, c.eachBlock(q, func(b Block) bool {
+	show := func(b Block) (more bool) {
 		if skip > 0 {
 			skip--
 			return true
 		}
 		out.list = append(out.list, b)
 		return len(out.list) < take
+	}
+	if !q.removed {
+		return out, c.eachBlock(q, show)
+	}
+	return out, c.inTime(search, &skip, func(e *mail.Event) (bool, error) {
+		return !wants(e) || show(blockOf(e, c.user.Zone)), nil
 	})
 }
 

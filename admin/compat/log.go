@@ -80,16 +80,13 @@ func (c *call) place() (skip int, after string) {
 	return skip, after
 }
 
-// search calls each with the events that are wanted on the page, and with their acceptance. A page that is full, and one that is not
-// after searchTime, ends with c.next as the place to go on from.
-func (c *call) search(q service.EventQuery, f *filter, each func(e, accepted *mail.Event)) error {
-	if len(c.faults.list) > 0 {
-		return c.faults
-	}
+// inTime calls each with the events of q until it wants no more, or says what broke. A search that ends so, and one that is not over
+// after searchTime, leaves in c.next the place to go on from, behind *skip records.
+func (c *call) inTime(q service.EventQuery, skip *int, each func(*mail.Event) (more bool, err error)) error {
 	var broken error
 	at, ends := q.After, clock.Wall().Add(searchTime)
 	leave := func(position string) bool {
-		at, c.next = position, strconv.Itoa(f.skip)+"-"+position
+		at, c.next = position, strconv.Itoa(*skip)+"-"+position
 		return false
 	}
 	q.Reached = func(position string) bool {
@@ -97,38 +94,11 @@ func (c *call) search(q service.EventQuery, f *filter, each func(e, accepted *ma
 		return clock.Wall().Before(ends) || leave(position)
 	}
 	err := c.c.Services.Log.Search(c.ctx, q, func(e mail.Event, position string) bool {
-		if e.Kind == mail.EventAccepted {
-			c.heads.Note(&e)
+		var more bool
+		if more, broken = each(&e); broken != nil {
+			return false
 		}
-		if !f.wants(&e) || e.Own || f.to != "" && !f.match(e.To.Fold(), f.to) {
-			return q.Reached(position)
-		}
-		accepted := &e
-		if e.Kind != mail.EventAccepted && (e.Composition == "" || f.needsAcceptance) {
-			if accepted, broken = c.heads.Head(c.ctx, e.Message, c.acceptance); broken != nil {
-				return false
-			}
-		}
-		facts := &e // what the event itself says; events of older releases say it at their acceptance only
-		if e.Composition == "" {
-			facts = accepted
-		}
-		switch {
-		case facts.Composition != f.composition, f.onlyUser != "" && facts.User != f.onlyUser,
-			f.data != "" && !f.match(strings.ToLower(facts.APIData), f.data),
-			f.from != "" && !f.match(strings.ToLower(headerFrom(&e, accepted)), f.from):
-			return q.Reached(position)
-		case f.skip > 0:
-			f.skip--
-			return q.Reached(position)
-		}
-		if accepted == &e && e.Kind != mail.EventAccepted {
-			if accepted, broken = c.heads.Head(c.ctx, e.Message, c.acceptance); broken != nil {
-				return false
-			}
-		}
-		each(&e, accepted)
-		if f.take--; f.take == 0 {
+		if !more {
 			return leave(position)
 		}
 		return q.Reached(position)
@@ -148,6 +118,48 @@ func (c *call) search(q service.EventQuery, f *filter, each func(e, accepted *ma
 		return c.faults
 	}
 	return err
+}
+
+// search calls each with the events that are wanted on the page, and with their acceptance.
+func (c *call) search(q service.EventQuery, f *filter, each func(e, accepted *mail.Event)) error {
+	if len(c.faults.list) > 0 {
+		return c.faults
+	}
+	return c.inTime(q, &f.skip, func(e *mail.Event) (more bool, err error) {
+		if e.Kind == mail.EventAccepted {
+			c.heads.Note(e)
+		}
+		if !f.wants(e) || e.Own || f.to != "" && !f.match(e.To.Fold(), f.to) {
+			return true, nil
+		}
+		accepted := e
+		if e.Kind != mail.EventAccepted && (e.Composition == "" || f.needsAcceptance) {
+			if accepted, err = c.heads.Head(c.ctx, e.Message, c.acceptance); err != nil {
+				return false, err
+			}
+		}
+		facts := e // what the event itself says; events of older releases say it at their acceptance only
+		if e.Composition == "" {
+			facts = accepted
+		}
+		switch {
+		case facts.Composition != f.composition, f.onlyUser != "" && facts.User != f.onlyUser,
+			f.data != "" && !f.match(strings.ToLower(facts.APIData), f.data),
+			f.from != "" && !f.match(strings.ToLower(headerFrom(e, accepted)), f.from):
+			return true, nil
+		case f.skip > 0:
+			f.skip--
+			return true, nil
+		}
+		if accepted == e && e.Kind != mail.EventAccepted {
+			if accepted, err = c.heads.Head(c.ctx, e.Message, c.acceptance); err != nil {
+				return false, err
+			}
+		}
+		each(e, accepted)
+		f.take--
+		return f.take > 0, nil
+	})
 }
 
 // deliveries serves deliveries/list (requirement B3): the records of one day, hour or minute, oldest first.

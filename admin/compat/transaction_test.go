@@ -135,15 +135,18 @@ func TestOwnDataInTheLog(t *testing.T) {
 func TestListGoesOn(t *testing.T) {
 	const hanako = "Hanako@Example.JP"
 	for _, row := range []struct {
-		name, params string
-		slow         time.Duration // of each event of the log
-		want         string
+		name, list, params string
+		slow               time.Duration // of each event of the log
+		want               string
 	}{
-		{"a search that takes long", "date=2026-03-10&status=failed", 10 * time.Second, " | failed " + hanako + ", failed jiro@example.jp | "},
-		{"nothing to be found", "date=2026-03-10&status=failed&api_data=none", 10 * time.Second, " |  | "},
-		{"full pages", "date=2026-03-10&r=2", 0, "queued " + hanako + ", deferred " + hanako + " | failed " + hanako + ", queued jiro@example.jp | failed jiro@example.jp"},
-		{"a later page", "date=2026-03-10&r=2&p=1", 0, "failed " + hanako + ", queued jiro@example.jp | failed jiro@example.jp"},
-		{"a later page that takes long", "date=2026-03-10&r=2&p=1", 10 * time.Second, " | failed " + hanako + ", queued jiro@example.jp | failed jiro@example.jp | "},
+		{"a search that takes long", "deliveries", "date=2026-03-10&status=failed", 10 * time.Second, " | failed " + hanako + ", failed jiro@example.jp | "},
+		{"nothing to be found", "deliveries", "date=2026-03-10&status=failed&api_data=none", 10 * time.Second, " |  | "},
+		{"full pages", "deliveries", "date=2026-03-10&r=2", 0, "queued " + hanako + ", deferred " + hanako + " | failed " + hanako + ", queued jiro@example.jp | failed jiro@example.jp"},
+		{"a later page", "deliveries", "date=2026-03-10&r=2&p=1", 0, "failed " + hanako + ", queued jiro@example.jp | failed jiro@example.jp"},
+		{"a later page that takes long", "deliveries", "date=2026-03-10&r=2&p=1", 10 * time.Second, " | failed " + hanako + ", queued jiro@example.jp | failed jiro@example.jp | "},
+		{"releases, which are rare", "blocks", "removed=true", 10 * time.Second, " |  | 5 shiro@example.jp"},
+		{"releases, a full page", "blocks", "removed=true&r=1", 0, "5 shiro@example.jp | "},
+		{"no releases", "blocks", "removed=true&email=nobody", 10 * time.Second, " |  | "},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSite(t)
@@ -151,19 +154,19 @@ func TestListGoesOn(t *testing.T) {
 			front := s.front(t)
 			var pages []string
 			for cursor := ""; ; {
-				r := httptest.NewRequestWithContext(t.Context(), "POST", "/transaction/v2/deliveries/list.json",
+				r := httptest.NewRequestWithContext(t.Context(), "POST", "/transaction/v2/"+row.list+"/list.json",
 					strings.NewReader(form(row.params+"&cursor="+cursor).Encode()))
 				r.RemoteAddr = "127.0.0.1:1025"
 				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 				w, start := httptest.NewRecorder(), clock.Wall()
 				front.ServeHTTP(w, r)
-				var out struct{ Deliveries []struct{ Status, To string } }
+				var out struct{ Deliveries, Blocks []struct{ Status, To, Email string } }
 				if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK || clock.Since(start) > 45*time.Second {
 					t.Fatalf("%s: %d %s after %v", row.name, w.Code, w.Body, clock.Since(start))
 				}
 				var page []string
-				for _, d := range out.Deliveries {
-					page = append(page, d.Status+" "+d.To)
+				for _, d := range append(out.Deliveries, out.Blocks...) {
+					page = append(page, d.Status+" "+d.To+d.Email)
 				}
 				pages = append(pages, strings.Join(page, ", "))
 				if cursor = w.Header().Get(compat.CursorHeader); cursor == "" {
@@ -191,6 +194,7 @@ func TestRefusals(t *testing.T) {
 		{"SMTP only", "v2/deliveries/list", "api_user=smtp@shop.example&date=2026-03-10", 403, "13-002 "},
 		{"no addresses for him", "v2/deliveries/list", "api_user=blind@shop.example&date=2026-03-10", 403, "13-002 "},
 		{"no cursor", "v2/bounces/list", "cursor=zz", 400, "10-003 cursor"},
+		{"no cursor of releases", "v2/blocks/list", "removed=true&cursor=zz", 400, "10-003 cursor"},
 		{"a cursor of no log", "v2/bounces/list", "cursor=0-zz", 400, "10-003 cursor"},
 		{"nothing said", "v2/deliveries/list", "server_composition=", 400, "10-001 server_composition, 10-001 date"},
 		{"unknown composition", "v2/deliveries/list", "server_composition=third&date=2026-03-10", 404, "12-001 server_composition"},
