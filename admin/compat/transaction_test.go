@@ -160,7 +160,9 @@ func TestListGoesOn(t *testing.T) {
 				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 				w, start := httptest.NewRecorder(), clock.Wall()
 				front.ServeHTTP(w, r)
-				var out struct{ Deliveries, Blocks []struct{ Status, To, Email string } }
+				var out struct {
+					Deliveries, Blocks []struct{ Status, To, Email string }
+				}
 				if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK || clock.Since(start) > 45*time.Second {
 					t.Fatalf("%s: %d %s after %v", row.name, w.Code, w.Body, clock.Since(start))
 				}
