@@ -282,7 +282,16 @@ func TestSealedNodeKnowsNoUsers(t *testing.T) {
 // R138 to R140; issue 5, "Show").
 func TestEveryReadAPI(t *testing.T) {
 	r := newReaders(t)
+	var log struct{ Events []struct{ Message string } }
+	if status := r.call("GET", "/v1/events?limit=1", nil, &log); status != 200 || len(log.Events) != 1 {
+		t.Fatalf("events: %d %+v", status, log)
+	}
+	id := log.Events[0].Message
 	asks := []struct{ path, kind, has string }{
+		{"/v1/messages/" + id, "json", `"message":"` + id + `","events":\[\{.*"waiting":\[\]`},
+		{"/v1/delivery-stops", "json", `"delivery_stops":\[`},
+		{"/srs/v1/log/domain", "tab-separated", "^time\tdomain\tstatus\tdetail\n"},
+		{"/srs/v1/log/connection", "tab-separated", "^start\tend\tdomain\tsource\tdestination\tstatus\t"},
 		{"/v1/events?to=a@a.test", "json", `"status":\s*"succeeded"`},
 		{"/v1/counters?unit=total", "json", `"interrupted":0`},
 		{"/v1/counters?unit=hour&tenant=shop", "json", `"buckets":\[\{"start":\d+`},
