@@ -11,7 +11,7 @@ import (
 // enders begin the copy of the message that a free-form bounce is about, in lower case.
 func enders() []string {
 	return []string{
-		"--- below this line is a copy of the message", "------ this is a copy of the message", "----- original message follows",
+		"--- below this line is a copy of the message", "------ this is a copy of the message", "----- original message follows", "----- original message -----",
 		"----- unsent message follows", "--- the message cannot be delivered", "----- message header follows", "----- returned message follows",
 		"--- original message follows", "-----original message", "------ the headers of the original message", "original message headers:",
 		"----- message body suppressed", "--- undelivered message follows", "received: from ", "return-path: ",
@@ -23,6 +23,7 @@ func enders() []string {
 func (r *Report) fromText(w *walk, header []byte) {
 	lines := strings.Split(strings.Join(w.text, "\n"), "\n")
 	stops := enders()
+	quoted := []string{"message-id:", "from:", "sender:", "reply-to:"} // fields of the message; none names who did not get it
 	own := ownAddresses(header)
 	var current *Failed
 	var words []string // of the current address, or of the whole text where none was met
@@ -40,7 +41,7 @@ func (r *Report) fromText(w *walk, header []byte) {
 			rest = i
 			break
 		}
-		if a := addressAt(line); a != "" && !own[a.Fold()] && len(failed) < maxFailed {
+		if a := addressAt(line); a != "" && !startsAny(lower, quoted) && !own[a.Fold()] && len(failed) < maxFailed {
 			if current == nil || a.Fold() != current.To.Fold() {
 				finish()
 				if current != nil {
