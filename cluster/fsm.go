@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -57,17 +58,19 @@ type fsm struct {
 
 // proposal is one that a goroutine of this member waits for.
 type proposal struct {
-	done   chan struct{} // closed when result or lost is set
-	result ledger.Result
-	lost   bool // its entry, if there was one, came in by a snapshot: what became of it is not known
+	sealed   []byte           // the command
+	prepared *ledger.Prepared // nil: not
+	done     chan struct{}    // closed when result or lost is set
+	result   ledger.Result
+	lost     bool // its entry, if there was one, came in by a snapshot: what became of it is not known
 }
 
 func newFSM(book *ledger.Store, fail func(error)) *fsm {
 	return &fsm{book: book, fail: fail, moved: make(chan struct{}), proposed: map[proposalID]*proposal{}}
 }
 
-func (f *fsm) expect(id proposalID) *proposal {
-	p := &proposal{done: make(chan struct{})}
+func (f *fsm) expect(id proposalID, sealed []byte, prepared *ledger.Prepared) *proposal {
+	p := &proposal{sealed: sealed, prepared: prepared, done: make(chan struct{})}
 	f.mu.Lock()
 	f.proposed[id] = p
 	f.mu.Unlock()
@@ -110,6 +113,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	}
 	var results []ledger.Result
 	if len(entries) > 0 {
+		f.prepare(ids, entries)
 		var err error
 		if results, err = f.book.ApplyBatch(entries); err != nil {
 			f.fail(err)
@@ -124,6 +128,18 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	}
 	f.settle(logs[len(logs)-1].Index, ids, results)
 	return responses
+}
+
+// prepare finds out which entries this member has proposed and prepared.
+func (f *fsm) prepare(ids []proposalID, entries []ledger.Entry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, id := range ids {
+		// An id is not forged by mistake; but what is applied is what was agreed on, whatever its id.
+		if p := f.proposed[id]; p != nil && bytes.Equal(p.sealed, entries[i].Data) {
+			entries[i].Prepared = p.prepared
+		}
+	}
 }
 
 // settle tells waiting proposers their results, and whoever waits for the index.

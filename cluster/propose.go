@@ -36,7 +36,7 @@ const (
 
 // Propose has the members agree on cmd, whoever leads, and returns what the ledger answered, which may be a refusal: see
 // Result.Err. When it returns without an error, the command is on the disks of a majority and in this member's own book.
-// The command is applied once, however often it had to be handed on.
+// The command is applied once, however often it had to be handed on. It must not be changed any more.
 //
 // Errors: ErrNoQuorum (nothing was done), ErrUncertain, ErrStopped, and those of encoding. A context without an end is
 // given ten seconds.
@@ -45,14 +45,15 @@ func (c *Cluster) Propose(ctx context.Context, cmd ledger.Command) (ledger.Resul
 	if err != nil {
 		return ledger.Result{}, fmt.Errorf("propose: %w", err)
 	}
-	r, err := c.propose(ctx, sealed)
+	r, err := c.propose(ctx, sealed, ledger.Prepare(c.cfg.Box, cmd))
 	if err != nil {
 		return r, fmt.Errorf("propose %T: %w", cmd, err)
 	}
 	return r, nil
 }
 
-func (c *Cluster) propose(ctx context.Context, sealed []byte) (ledger.Result, error) {
+// propose proposes a sealed command, with what it is prepared as for this member's book, or nil.
+func (c *Cluster) propose(ctx context.Context, sealed []byte, prepared *ledger.Prepared) (ledger.Result, error) {
 	ctx, cancel := patience(ctx)
 	defer cancel()
 	var id proposalID
@@ -61,7 +62,7 @@ func (c *Cluster) propose(ctx context.Context, sealed []byte) (ledger.Result, er
 	if len(entry) > maxEntry {
 		return ledger.Result{}, ledger.ErrTooLarge
 	}
-	p := c.fsm.expect(id)
+	p := c.fsm.expect(id, sealed, prepared)
 	defer c.fsm.forget(id)
 	for {
 		index, what, err := c.submit(ctx, entry, p)

@@ -84,7 +84,7 @@ func (s *Store) newBatch() *batch {
 func (b *batch) entry(e *Entry) (Result, error) {
 	at := Stamp{e.Index, e.Term}
 	r := Result{Code: Refused, Index: e.Index, Text: ErrDamaged.Error()}
-	cmd, err := DecodeSealed(b.s.box, e.Data)
+	cmd, err := b.command(e)
 	var w []Write
 	switch {
 	case errors.Is(err, ErrDamaged): // the same on all members
@@ -104,21 +104,34 @@ func (b *batch) entry(e *Entry) (Result, error) {
 	return r, nil
 }
 
+func (b *batch) command(e *Entry) (Command, error) {
+	if e.Prepared != nil {
+		return e.Prepared, nil
+	}
+	return DecodeSealed(b.s.box, e.Data)
+}
+
 // State is the draft, as the machine sees it.
 func (b *batch) State() *State { return b.draft }
 
 // Find looks in what is being committed, too: the transaction shows its own writes.
 func (b *batch) Find(v *Suppressed) (Place, bool, error) {
 	p := b.names.place(v)
+	there, err := b.Has(p)
+	return p, there, err
+}
+
+// Has looks where Find does.
+func (b *batch) Has(p Place) (bool, error) {
 	name := [16]byte(p[:16])
 	if b.s.filter.Load().absent(&name) {
-		return p, false, nil
+		return false, nil
 	}
 	_, err := b.txn.Get(suppressionKey(p))
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return p, false, nil
+		return false, nil
 	}
-	return p, err == nil, err
+	return err == nil, err
 }
 
 // Read reads from what is being committed as well.
@@ -164,6 +177,9 @@ func (b *batch) suppress(w *Write) error {
 	name := [16]byte(w.Place[:16])
 	// Before the commit: whoever sees the record finds it in the filter.
 	b.s.filter.Load().add(&name)
+	if w.row != nil {
+		return b.put(KindSuppression, w.row.key(), w.row.sealed())
+	}
 	at := len(b.memory)
 	b.memory = append(append(b.memory, byte(KindSuppression)), w.Place[:]...)
 	return b.set(KindSuppression, b.memory[at:len(b.memory):len(b.memory)], w.Suppression.fields)
@@ -175,7 +191,11 @@ func (b *batch) set(k Kind, key []byte, fields func(*codec)) error {
 	fields(&b.plain)
 	at := len(b.memory)
 	b.memory = b.s.box.Seal(b.memory, b.plain.out, key)
-	value := b.memory[at:len(b.memory):len(b.memory)]
+	return b.put(k, key, b.memory[at:len(b.memory):len(b.memory)])
+}
+
+// put puts a sealed record into the commit.
+func (b *batch) put(k Kind, key, value []byte) error {
 	b.kinds[k] = true
 	b.bytes += len(key) + len(value)
 	b.writes++

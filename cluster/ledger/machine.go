@@ -11,6 +11,8 @@ type View interface {
 	// Find names a suppression for Write, and tells whether it is there. An error is trouble of this member alone, and
 	// must end in nothing being applied.
 	Find(*Suppressed) (Place, bool, error)
+	// Has tells whether a suppression is there that was named ahead. Errors as Find.
+	Has(Place) (bool, error)
 	// Read returns the suppression at a place that Find has found.
 	Read(Place) (Suppression, error)
 }
@@ -19,11 +21,12 @@ type View interface {
 type Place [24]byte
 
 // Write is one change of the book: a record to put or to drop, a suppression, or a line of the audit trail. Exactly one
-// of the fields is set, apart from Place, New and Drop.
+// of the fields is set, apart from row, Place, New and Drop.
 type Write struct {
 	Record      record
 	Drop        bool // Record is to go; only its name counts
 	Suppression *Suppression
+	row         preparedRow // Suppression, where it was prepared
 	New         bool        // Suppression was not there before
 	Place       Place       // of Suppression; without one, the place is to be emptied
 	Audit       *AuditEntry // and the line auditKeep before it goes
@@ -43,7 +46,9 @@ func Apply(v View, at Stamp, cmd Command) ([]Write, Result, error) {
 	case *PutObjects:
 		w, r = s.putObjects(at, cmd)
 	case *Suppress:
-		w, r, err = suppress(v, cmd)
+		w, r, err = suppress(v, cmd, nil)
+	case *Prepared:
+		w, r, err = suppress(v, cmd.Suppress, cmd.rows)
 	case *Unsuppress:
 		w, r, err = unsuppress(v, cmd)
 	case *Release:
@@ -155,7 +160,8 @@ func (s *State) putObjects(at Stamp, cmd *PutObjects) ([]Write, Result) {
 	return w, Result{Code: OK, Version: at.Index}
 }
 
-func suppress(v View, cmd *Suppress) ([]Write, Result, error) {
+// suppress answers a command; rows are those of a prepared one, else nil.
+func suppress(v View, cmd *Suppress, rows []preparedRow) ([]Write, Result, error) {
 	r := ok()
 	w := make([]Write, 0, len(cmd.Add)+2)
 	at := make(map[Place]int, len(cmd.Add))
@@ -167,19 +173,29 @@ func suppress(v View, cmd *Suppress) ([]Write, Result, error) {
 		if a.Since.IsZero() {
 			a = &Suppression{a.Suppressed, a.Reason, a.Evidence, cmd.At, a.Expires}
 		}
-		place, exists, err := v.Find(&a.Suppressed)
+		var row preparedRow
+		var place Place
+		var exists bool
+		var err error
+		if rows == nil {
+			place, exists, err = v.Find(&a.Suppressed)
+		} else {
+			row = rows[i]
+			place = row.place()
+			exists, err = v.Has(place)
+		}
 		if err != nil {
 			return nil, Result{}, err
 		}
 		if before, twice := at[place]; twice {
-			w[before].Suppression = a
+			w[before].Suppression, w[before].row = a, row
 			continue
 		}
 		if !exists {
 			r.Added++
 		}
 		at[place] = len(w)
-		w = append(w, Write{Suppression: a, New: !exists, Place: place})
+		w = append(w, Write{Suppression: a, row: row, New: !exists, Place: place})
 	}
 	return w, r, nil
 }

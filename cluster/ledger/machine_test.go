@@ -35,6 +35,11 @@ func (p *paper) Find(v *Suppressed) (Place, bool, error) {
 	return at, found, nil
 }
 
+func (p *paper) Has(at Place) (bool, error) {
+	_, found := p.lists[at]
+	return found, nil
+}
+
 func (p *paper) Read(at Place) (Suppression, error) { return p.lists[at], nil }
 
 func (p *paper) apply(t interface{ Fatal(...any) }, cmd Command) ([]Write, Result) {

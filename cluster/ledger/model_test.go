@@ -129,6 +129,11 @@ func TestStoreAgainstThePaper(t *testing.T) {
 					cmds, want = append(cmds, cmd), append(want, result)
 				}
 				list := r.entries(cmds...)
+				for i, cmd := range cmds {
+					if s, is := cmd.(*Suppress); is && rapid.Bool().Draw(rt, "prepared") {
+						list[i].Prepared = prepare(r.cfg.Box, s)
+					}
+				}
 				got, err := r.ApplyBatch(list)
 				if diff := cmp.Diff(want, got); err != nil || diff != "" {
 					rt.Fatal(err, diff)

@@ -43,6 +43,7 @@ var (
 type Entry struct {
 	Index, Term uint64
 	Data        []byte
+	Prepared    *Prepared // what Data holds, where this member has it at hand; else nil
 }
 
 // Store is the open book. Safe for concurrent use; entries come from one goroutine at a time.
