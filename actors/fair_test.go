@@ -56,7 +56,7 @@ func TestUrgentMailPassesTheBulk(t *testing.T) {
 	for range backlog {
 		b.stored("t", "one.example", 50)
 	}
-	b.Recover(mail.Destination{Domain: "one.example", Tenant: "t"}, backlog, b.clock.Now())
+	b.Recover(mail.Destination{Domain: "one.example", Tenant: "t"}, backlog, 0, b.clock.Now())
 	b.until(t, func() bool { return len(order()) > 100 })
 	before := len(order())
 	for range urgent {
@@ -105,7 +105,7 @@ func TestReservationKeepsItsTime(t *testing.T) {
 				for range each {
 					b.stored("t", d, 50)
 				}
-				b.Recover(mail.Destination{Domain: d, Tenant: "t"}, each, b.clock.Now())
+				b.Recover(mail.Destination{Domain: d, Tenant: "t"}, each, 0, b.clock.Now())
 			}
 			b.until(t, func() bool { return len(order()) > 2*quantum })
 			var jobs []mail.Job

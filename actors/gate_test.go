@@ -71,7 +71,7 @@ func TestStoppedBacklogStarvesNobody(t *testing.T) {
 			g.stopGroup(false)
 			g.put(10_000, "campaign", false)
 			g.put(100, "news", false)
-			g.Recover(mail.Destination{Domain: "one.example"}, 10_100, g.clock.Now())
+			g.Recover(mail.Destination{Domain: "one.example"}, 10_100, 0, g.clock.Now())
 		}},
 		{"stopped in the window", func(g *gated) {
 			over := make(chan struct{})
@@ -260,7 +260,7 @@ func TestDiscard(t *testing.T) {
 	g.queue.Put(later.Body, later.Delivery)
 	g.put(500, "news", false)
 	g.stopGroup(false)
-	g.Recover(mail.Destination{Domain: "one.example"}, 3502, g.clock.Now())
+	g.Recover(mail.Destination{Domain: "one.example"}, 3502, 0, g.clock.Now())
 	discard := func(before time.Time) int {
 		n, err := g.Destinations().Discard(context.Background(), mail.Destination{Domain: "one.example"}, campaign, before)
 		if err != nil {

@@ -229,7 +229,7 @@ func TestMessagesThatCannotBeRead(t *testing.T) {
 	for _, j := range []mail.Job{damaged, busy} {
 		b.queue.Put(j.Body, j.Delivery)
 	}
-	b.Recover(mail.Destination{Domain: "one.example"}, 2, b.clock.Now())
+	b.Recover(mail.Destination{Domain: "one.example"}, 2, 0, b.clock.Now())
 	b.settle(t, 1)
 	e, _ := b.queue.Final(damaged.Delivery.Seq)
 	if e.Kind != mail.EventFailed || e.Attempt != 0 || !e.NoSuppress {

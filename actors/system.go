@@ -183,9 +183,10 @@ func (s *System) Start() {
 // Offer hands over deliveries that were just stored; it never blocks.
 func (s *System) Offer(jobs []mail.Job) { s.destinations.Offer(jobs) }
 
-// Recover tells of a destination that the store holds work for: at start, once each. due is when the first is due.
-func (s *System) Recover(d mail.Destination, waiting int, due time.Time) {
-	s.destinations.Recover(d, waiting, due)
+// Recover tells of a destination that the store holds work for: at start, once each. cleaning of the waiting ones are
+// cleaning mail; due is when the first is due.
+func (s *System) Recover(d mail.Destination, waiting, cleaning int, due time.Time) {
+	s.destinations.Recover(d, waiting, cleaning, due)
 }
 
 // Destinations is where operators look and suspend.

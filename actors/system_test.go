@@ -147,7 +147,7 @@ func TestRecoverFromStore(t *testing.T) {
 		j := b.job("stored.example")
 		b.queue.Put(j.Body, j.Delivery)
 	}
-	b.Recover(mail.Destination{Domain: "stored.example"}, n, b.clock.Now())
+	b.Recover(mail.Destination{Domain: "stored.example"}, n, 0, b.clock.Now())
 	b.settle(t, n)
 }
 

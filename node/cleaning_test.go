@@ -36,8 +36,12 @@ func TestCleaningHasItsOwnRow(t *testing.T) {
 		t.Fatalf("%+v", q)
 	}
 	mustBecome(t, "all tried", func() bool { return r.counters("unit=total")[0]["temporary"] == 6 })
+	r.again()
+	if r.call("GET", "/v1/queues", nil, &q); q.Queues[0].Waiting != 1 || q.Queues[6].Waiting != 5 {
+		t.Errorf("after a restart: %+v", q)
+	}
 	open.Store(true)
-	r.advance(65 * time.Second)
+	r.setClock(12, 22) // the restart put the clock right again
 	sink.mustGet(t, 6)
 	r.atRest()
 	mustBecome(t, "empty rows", func() bool {

@@ -290,7 +290,7 @@ func (n *Node) namedSources() []netip.Addr {
 // recover makes destinations of what the store holds.
 func (e *engine) recover() error {
 	err := e.store.Destinations(func(d mail.Destination, waiting int, due time.Time) error {
-		e.actors.Recover(d, waiting, due)
+		e.actors.Recover(d, waiting, e.store.CleaningAtOpen(d), due)
 		return nil
 	})
 	if err != nil {

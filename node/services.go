@@ -193,7 +193,7 @@ func newQueueRows(extra []string) queueRows {
 	return q
 }
 
-// Queues implements service.Numbers. Cleaning mail from before a restart stands in its carrier's normal row.
+// Queues implements service.Numbers.
 func (n numberService) Queues(_ context.Context, tenant string) ([]service.Queue, error) {
 	e, err := n.running()
 	if err != nil {

@@ -47,7 +47,7 @@ func (v *voice) Receive(ctx actor.Context) {
 		}
 		// What failed may fail again at once; every further time it waits a little longer.
 		wait := min(10*time.Millisecond<<min(v.entry.restarts.Load(), 10), 10*time.Second)
-		v.entry.outbox.Recover(0, time.Time{})
+		v.entry.outbox.Recover(0, 0, time.Time{})
 		v.entry.outbox.Note(Plan{Quiet: true, Alarm: v.shell.Clock.Now().Add(wait)})
 		v.timer = v.shell.Clock.At(v.shell.Clock.Now().Add(wait), func() { v.send(protocol.Restarted{}) })
 	case *actor.Stopping, *actor.Restarting:

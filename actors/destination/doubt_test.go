@@ -54,7 +54,7 @@ func TestMarks(t *testing.T) {
 				return p
 			}
 			b := NewOutbox(toA, env, func(any) {})
-			b.Recover(1, now)
+			b.Recover(1, 0, now)
 			load(b)
 			b.Join(0)
 			p := ready(b)
@@ -78,7 +78,7 @@ func TestMarks(t *testing.T) {
 			ready(b)
 
 			after := NewOutbox(toA, env, func(any) {})
-			after.Recover(1, now)
+			after.Recover(1, 0, now)
 			load(after)
 			events := q.Events()
 			last := events[len(events)-1]
@@ -123,17 +123,17 @@ func TestMarkGoesDuringAScan(t *testing.T) {
 				}
 				return func() { b.Merge(now, ds, next, more, due) }
 			}
-			b.Recover(1, now)
+			b.Recover(1, 0, now)
 			begin()()
 			b.Join(0)
 			p, _ := b.Take(now, 0, netip.Addr{}, "r")
 			if p == nil || !b.Ready(p) {
 				t.Fatal("not marked")
 			}
-			b.Recover(1, now) // its actor failed: everything is looked at again
-			merge := begin()  // reads the mark
-			b.Return(p)       // takes it off
-			b.Recover(1, now) // forgets what waits in memory
+			b.Recover(1, 0, now) // its actor failed: everything is looked at again
+			merge := begin()     // reads the mark
+			b.Return(p)          // takes it off
+			b.Recover(1, 0, now) // forgets what waits in memory
 			merge()
 
 			if events := q.Events(); len(events) > 0 {

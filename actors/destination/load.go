@@ -146,9 +146,10 @@ func (b *Outbox) FailLoad() {
 	b.rewind()
 }
 
-// Recover makes the outbox believe nothing but the disk, where waiting deliveries are and the first is due at due: at
-// the start of a node, and when its actor has failed. What is in flight stays in flight.
-func (b *Outbox) Recover(waiting int, due time.Time) {
+// Recover makes the outbox believe nothing but the disk, where waiting deliveries are, cleaning of them cleaning mail,
+// and the first is due at due: at the start of a node, and, with none told, when its actor has failed. What is in flight stays in
+// flight.
+func (b *Outbox) Recover(waiting, cleaning int, due time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.shelves {
@@ -159,6 +160,7 @@ func (b *Outbox) Recover(waiting int, due time.Time) {
 	}
 	if waiting > 0 {
 		b.total = waiting
+		b.clean += cleaning // beside what has come since the store was opened
 	}
 	b.told, b.quiet, b.alarm = false, false, time.Time{}
 	b.nextDue = due

@@ -35,7 +35,7 @@ type Outbox struct {
 	disk    disk
 	nextDue time.Time   // earliest due time on disk that lies ahead, as far as known; zero = none
 	total   int         // deliveries without a final outcome, memory and disk
-	clean   int         // of these, cleaning mail that came since the destination is in memory
+	clean   int         // of these, cleaning mail
 	held    bool        // deliveries were passed over because a gate or tenant is closed
 	purge   *purge      // deliveries of a stopped group are being discarded
 	again   atomic.Bool // what was passed over is to be looked at: a probation has room

@@ -173,7 +173,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 				look()
 			case 9:
 				if rapid.Bool().Draw(t, "restart") {
-					b.Recover(0, time.Time{})
+					b.Recover(0, 0, time.Time{})
 				} else if len(hand) > 0 {
 					p := hand[0]
 					hand = hand[1:]
@@ -244,7 +244,7 @@ func TestGreylistedMailSharesAWindow(t *testing.T) {
 		q.Put([]byte("x"), mail.Delivery{Seq: mail.Seq(i + 1), Message: mail.MessageID{Seq: mail.Seq(i + 1)}, Domain: toA.Domain, Due: now,
 			Expires: now.Add(time.Hour), Source: from[i%len(from)]})
 	}
-	b.Recover(many, time.Time{})
+	b.Recover(many, 0, time.Time{})
 	load := func() {
 		if l, ok := b.BeginLoad(now); ok {
 			ds, next, more, due, err := q.Scan(toA, l.Cursor, l.Until, l.N)

@@ -93,15 +93,15 @@ func (r *Registry) Offer(jobs []mail.Job) {
 	}
 }
 
-// Recover makes a destination of what the store holds: at the start of a node, once for each. due is when the first
-// of its deliveries is due.
-func (r *Registry) Recover(d mail.Destination, waiting int, due time.Time) {
+// Recover makes a destination of what the store holds: at the start of a node, once for each. cleaning of the waiting
+// deliveries are cleaning mail; due is when the first is due.
+func (r *Registry) Recover(d mail.Destination, waiting, cleaning int, due time.Time) {
 	now := r.shell.Clock.Now()
 	s := r.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := r.entry(s, d, now)
-	e.outbox.Recover(waiting, due)
+	e.outbox.Recover(waiting, cleaning, due)
 	r.system.Root.Send(e.pid, protocol.Restarted{})
 }
 
@@ -270,7 +270,7 @@ type Standing struct {
 	Domain   mail.Domain
 	Tenant   string // "" = of all, see mail.Destination
 	Status          // and what binds it
-	Cleaning int    // cleaning mail of Waiting and Flight that came since the destination is in memory
+	Cleaning int    // cleaning mail of Waiting and Flight
 	Slowed   int    // of InMemory, such as goes as cleaning mail because its tenant's lists are unclean
 	Urgent   int    // of InMemory, such as was raised above bulk mail
 	Waiting  int    // deliveries without a final outcome that are not in delivery, memory and disk

@@ -20,7 +20,7 @@ func (w *world) crashDestination() {
 	w.restarts++
 	x.machine = destination.NewMachine(x.box.Domain(), w.env)
 	x.armed = time.Time{}
-	x.box.Recover(0, time.Time{})
+	x.box.Recover(0, 0, time.Time{})
 	x.send(protocol.Restarted{})
 }
 

@@ -156,7 +156,7 @@ func newPaceWorld(seed int64, m *Model, rules *bounce.Rules, length time.Duratio
 	for i := range 2 {
 		w.domains = append(w.domains, mail.Domain(fmt.Sprintf("%s%d.example", m.Name, i)))
 		x := w.dest(w.domains[i])
-		x.box.Recover(waitMost, w.now)
+		x.box.Recover(waitMost, 0, w.now)
 		x.send(protocol.Restarted{})
 	}
 	if m.Sources > 1 {

@@ -85,7 +85,7 @@ func (w *world) boot() {
 	for _, d := range w.domains {
 		if n := w.queue.Left(d); n > 0 {
 			x := w.dest(d)
-			x.box.Recover(n, w.now)
+			x.box.Recover(n, 0, w.now)
 			x.send(protocol.Restarted{})
 		}
 	}

@@ -86,11 +86,8 @@ func (s *Store) addDelivery(r *request, d *mail.Delivery) {
 	plain := appendDelivery(r.metadata[:0], d, s.lineage)
 	r.set(key, s.seal(r, identity(r.aad[:0], s.lineage, d.Seq, kindDelivery), plain))
 	r.adds = append(r.adds, at)
-	if entry := &r.sets[len(r.sets)-1]; reserved(d) {
-		entry.UserMeta = metaReserved
+	if r.sets[len(r.sets)-1].UserMeta = metaOf(d); reserved(d) {
 		r.booked = append(r.booked, bookingOf(d))
-	} else {
-		entry.UserMeta = metaPlain
 	}
 	r.live += deliveryWeight
 	r.maxSeq = max(r.maxSeq, d.Seq)
@@ -145,11 +142,7 @@ func (s *Store) Mark(d *mail.Delivery, done func(error)) {
 	r.buf = appendSpot(r.buf, &at)
 	key := r.cut(from)
 	r.set(key, s.seal(r, identity(r.aad[:0], s.lineage, d.Seq, kindDelivery), appendDelivery(r.metadata[:0], d, s.lineage)))
-	if entry := &r.sets[len(r.sets)-1]; reserved(d) {
-		entry.UserMeta = metaReserved
-	} else {
-		entry.UserMeta = metaPlain
-	}
+	r.sets[len(r.sets)-1].UserMeta = metaOf(d)
 	s.submit(r)
 }
 

@@ -44,7 +44,19 @@ const maxBookings = 100_000
 const (
 	metaPlain    = 1
 	metaReserved = 2
+	metaCleaning = 3 // and not reserved
 )
+
+// metaOf is what d's record says of it.
+func metaOf(d *mail.Delivery) byte {
+	switch {
+	case reserved(d):
+		return metaReserved
+	case d.Cleaning:
+		return metaCleaning
+	}
+	return metaPlain
+}
 
 // reserved tells whether d waits for the moment its sender chose. One that was tried is a delivery like any other.
 func reserved(d *mail.Delivery) bool { return d.Reserved && d.Attempts == 0 }
@@ -119,9 +131,13 @@ func (s *Store) Reservations(ctx context.Context, now time.Time) ([]Reservation,
 	return out, nil
 }
 
-// book counts a delivery that was found when the store was opened, if it is reserved.
+// book counts a delivery that was found when the store was opened, if it is reserved or cleaning mail.
 func (s *Store) book(item *badger.Item, at *spot) error {
-	if item.UserMeta() == metaPlain {
+	switch item.UserMeta() {
+	case metaPlain:
+		return nil
+	case metaCleaning:
+		s.cleaning[at.dest]++
 		return nil
 	}
 	return item.Value(func(sealed []byte) error {
@@ -129,9 +145,16 @@ func (s *Store) book(item *badger.Item, at *spot) error {
 		if err == nil && reserved(&d) { // a damaged one is met, and told of, when it is to be delivered
 			s.bookings.add(bookingOf(&d))
 		}
+		if err == nil && d.Cleaning {
+			s.cleaning[at.dest]++
+		}
 		return nil
 	})
 }
+
+// CleaningAtOpen tells how much cleaning mail to d the store held when it was opened: the queue view has rows for it (requirement
+// R63).
+func (s *Store) CleaningAtOpen(d mail.Destination) int { return s.cleaning[s.names.of(d)] }
 
 // DestinationsAt lists the destinations with a delivery that is due at that very moment. It looks at one place of each
 // destination and priority, however much waits there.

@@ -230,3 +230,29 @@ func BenchmarkReservations(b *testing.B) {
 		b.ReportMetric(float64(clock.Since(began).Microseconds()), "find_us")
 	}
 }
+
+// TestCleaningAtOpen: a store that is opened tells how much cleaning mail each destination has (requirement R63), whether its records
+// say so or have to be opened.
+func TestCleaningAtOpen(t *testing.T) {
+	r := newRig(t)
+	due := r.cfg.Clock.Now().Add(time.Hour)
+	clean := func(a *mail.Accepted) *mail.Accepted {
+		for i := range a.Deliveries {
+			a.Deliveries[i].Cleaning = true
+		}
+		return a
+	}
+	r.put(r.message("x", "plain@example.jp"))
+	r.put(clean(r.message("x", "u1@example.jp", "u2@example.jp", "u3@other.jp")))
+	r.put(clean(r.reserve("a@news.example", due, "u4@example.jp")))
+	at := func(domain mail.Domain) int {
+		a := r.message("x", mail.Address("x@"+string(domain)))
+		return r.CleaningAtOpen(a.Deliveries[0].Destination())
+	}
+	for range 2 {
+		r.reopen()
+		if a, b, none := at("example.jp"), at("other.jp"), at("none.jp"); a != 3 || b != 1 || none != 0 {
+			t.Errorf("%d, %d and %d; want 3, 1 and 0", a, b, none)
+		}
+	}
+}

@@ -50,6 +50,7 @@ type Store struct {
 	c         committer     // the committer's goroutine only
 	index     index
 	bookings  bookings
+	cleaning  map[destination]int // cleaning mail found when the store was opened; never changed after
 	lastSeq   atomic.Uint64
 	space     space
 
@@ -319,6 +320,7 @@ func (s *Store) sealMark(m mail.Seq) []byte {
 
 // loadIndex counts what waits: one pass over the keys, and a look at what is reserved.
 func (s *Store) loadIndex() error {
+	s.cleaning = map[destination]int{}
 	return s.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kindDelivery}})
 		defer it.Close()
