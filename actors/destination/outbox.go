@@ -59,6 +59,7 @@ type shelf struct {
 	sessions int
 	asked    int
 	looked   int // how much waited when the actor last looked
+	had      int // sessions working or asked for then, and those it has asked for since
 	skipped  bool
 	moved    time.Time // when a session last came for more
 	lingers  []protocol.Waker

@@ -61,7 +61,7 @@ func (b *Outbox) Look(now time.Time, v *View) {
 				v.Retry = d.RetryEvery
 			}
 		}
-		s.looked = w.Ready
+		s.looked, s.had = w.Ready, s.sessions+s.asked
 		v.Shelves = append(v.Shelves, w)
 		v.Ready += w.Ready
 	}
@@ -93,9 +93,10 @@ func (b *Outbox) Note(p Plan) (again bool) {
 		b.sort() // whose mail goes as cleaning mail depends on it
 	}
 	for _, s := range b.shelves {
-		// What arrived while the machine thought was told to nobody if it was quiet before. What it left undone knowing
-		// of it is not news.
-		if !b.quiet && !b.told && len(s.waiting) > s.looked && s.sessions+s.asked == 0 && p.Status.State != StatePaused {
+		// What arrived while the machine thought was told to nobody if it was quiet before, nor was the end of sessions that
+		// it had asked for a moment ago. What it left undone knowing of it is not news.
+		news := len(s.waiting) > s.looked || len(s.waiting) > 0 && s.had > 0
+		if !b.quiet && !b.told && news && s.sessions+s.asked == 0 && p.Status.State != StatePaused {
 			again = true
 		}
 	}
@@ -113,6 +114,7 @@ func (b *Outbox) Asking(shelf, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.shelves[shelf].asked += n
+	b.shelves[shelf].had += n
 }
 
 // Forget drops asks whose deadline has passed without an answer.
@@ -120,7 +122,7 @@ func (b *Outbox) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.shelves {
-		s.asked = 0
+		s.asked, s.had = 0, s.sessions
 	}
 }
 
