@@ -91,6 +91,17 @@ func pipe(to, from net.Conn) {
 	_ = to.Close()
 }
 
+// blocks counts the blocks of a source, and of all.
+func (s *show) blocks(source string) (bySource, all float64) {
+	s.Helper()
+	raw, err := s.Get(s.Context(), "/metrics")
+	if err != nil {
+		s.Fatal(err)
+	}
+	b := engine.ParseMetrics(string(raw))
+	return b.Sum("ekiden_blocks", `source="`+source+`"`), b.Sum("ekiden_blocks")
+}
+
 // clock sets the product clock, or moves it.
 func (s *show) clock(body string) {
 	s.Helper()
@@ -176,16 +187,18 @@ func TestShow(t *testing.T) {
 		const bad, n = "127.0.0.3", 80
 		s := startShow(t, path, "", bad)
 		s.clock(fmt.Sprintf(`{"set": %d}`, at(10, 12, 20).Unix()))
+		blocked := false // that of a static route lasts two seconds: who asks after the last mail may be too late
 		for i := range n {
 			s.send("", fmt.Sprintf("u%d@ezweb.ne.jp", i))
+			bySource, all := s.blocks(bad)
+			blocked = blocked || bySource == 1
+			if all > bySource {
+				t.Errorf("blocked: %v by the source, %v in all", bySource, all)
+			}
 		}
 		s.arrives(n)
-		raw, err := s.Get(t.Context(), "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b := engine.ParseMetrics(string(raw)); b.Sum("ekiden_blocks", `source="`+bad+`"`) != 1 || b.Sum("ekiden_blocks") != 1 {
-			t.Errorf("blocked: %v by the source, %v in all", b.Sum("ekiden_blocks", `source="`+bad+`"`), b.Sum("ekiden_blocks"))
+		if !blocked {
+			t.Error("the source was not blocked")
 		}
 		au := s.sink.Counters().Receivers["au"]
 		if _, served := au.Sources[bad]; served || len(au.Sources) != 3 || au.Accepted != n {
