@@ -200,6 +200,58 @@ func TestPaceIsWaitedFor(t *testing.T) {
 	}
 }
 
+// TestMomentIsPassedOn: where the mail of a connection is gone when it may begin some, whoever was promised the last moment begins
+// instead, and that moment is the next to be promised: at a slow pace nothing is saved up, and it would be lost. Who is to end has
+// no use for it.
+func TestMomentIsPassedOn(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		ends bool // the session that was promised the last moment is to end
+		to   int
+	}{
+		{"to who was promised the last", false, 1},
+		{"to the one before, if that ends", true, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			b := newBook(10)
+			l := &shaping.Limits{Receiver: "r", Connections: 4, Start: 0.5}
+			busy, gone := &box{name: "busy", waiting: 100}, &box{name: "gone"}
+			now := testStart
+			var ss []*Session
+			for len(ss) < 2 { // each connection takes the message with it that the pace leaves
+				ss = append(ss, started(b.Step(now, askFor(busy, 1, l, "k")))...)
+				if _, v, _, _ := b.Next(now, ss[len(ss)-1], true); v != Busy {
+					t.Fatalf("verdict %d at the begin", v)
+				}
+				now = now.Add(2 * time.Second)
+			}
+			late := started(b.Step(now, askFor(gone, 1, l, "k")))[0]
+			var at [2]time.Time
+			for i, s := range ss {
+				var v Verdict
+				if _, v, at[i], _ = b.Next(now, s, true); v != Hold || !at[i].After(now) {
+					t.Fatalf("session %d: verdict %d, at %v, want a moment", i, v, at[i])
+				}
+			}
+			if row.ends {
+				b.end(ss[1])
+				b.flush()
+			}
+			_, v, _, es := b.Next(now, late, true)
+			if v != Dry || len(es) != 1 || es[0].Kind != EffectWake || es[0].Session != ss[row.to] {
+				t.Fatalf("verdict %d, effects %+v, want a wake of session %d", v, es, row.to)
+			}
+			b.Woken(ss[row.to])
+			if p, v, _, _ := b.Next(now, ss[row.to], true); p == nil {
+				t.Fatalf("who was woken finds verdict %d", v)
+			}
+			if _, v, next, _ := b.Next(now, ss[row.to], true); v != Hold || next.Before(at[row.to]) || next.Sub(at[1]) > time.Second/10 {
+				t.Errorf("verdict %d, the next moment is %s after the one that was passed on", v, next.Sub(at[row.to]))
+			}
+		})
+	}
+}
+
 // TestNewLimitsCountOldConnections: an operator who takes connections away under load has no more of them than he says as soon
 // as the old ones have ended, and none is opened for those that were too many.
 func TestNewLimitsCountOldConnections(t *testing.T) {

@@ -45,6 +45,7 @@ type Session struct {
 	nextBox   protocol.Outbox
 	nextShelf int
 	parked    bool      // in road.idle
+	promised  time.Time // the moment that it waits for in receiver.turns; zero = it does not
 	holds     time.Time // until when it rests in lane.resting; zero = it does not
 	leaving   bool      // is to end: its slot will be free, see lane.room
 	bound     bound     // what keeps it from its next message
@@ -224,6 +225,7 @@ func (b *Book) advance(now time.Time, s *Session, held time.Time, dry, block boo
 		return End, at, false
 	case dry && l.to.control.Pace() > 0: // others may have it meanwhile
 		s.giveUp(now)
+		b.passOn(now, l.to)
 	case !dry:
 		if v, at, ok := b.renew(now, s, l, block); !ok {
 			if own := l.own.Rests(now); v == Hold && own.Sub(now) > turnLife {
@@ -309,13 +311,30 @@ func (b *Book) renew(now time.Time, s *Session, l *lane, block bool) (Verdict, t
 	}
 	n, until := l.to.control.Renew(now, want, l.own)
 	if n == 0 {
-		if passing(l.to.control.Refusal()) && until.Sub(now) < b.cfg.Patience {
+		r := l.to.control.Refusal()
+		if passing(r) && until.Sub(now) < b.cfg.Patience {
+			if block && r == shaping.Rate && !l.limits.Kind.Fixed && l.own.Rests(now).IsZero() {
+				s.promised = until
+				l.to.turns = append(l.to.turns, s)
+			}
 			return Hold, until, false
 		}
 		return End, until, false
 	}
 	s.left, s.until = n, until
 	return Busy, time.Time{}, true
+}
+
+// passOn has whoever was promised the last moment come now, where the pace leaves a message that no session has use for: the mail
+// was gone when its own moment came, or its connection did not come about. At a slow pace that message would be lost, since no
+// more than one is kept.
+func (b *Book) passOn(now time.Time, r *receiver) {
+	if len(r.turns) == 0 || !r.control.Spare(now) {
+		return
+	}
+	last := slices.MaxFunc(r.turns, func(x, y *Session) int { return x.promised.Compare(y.promised) })
+	last.road.forget(last)
+	b.do(Effect{Kind: EffectWake, Session: last})
 }
 
 // otherRoad tells whether asks wait on a road that has no free session, no slot is left for them, and more wait than those make
@@ -421,8 +440,17 @@ func (r *road) unpark() *Session {
 	return s
 }
 
-// forget takes s out of the idle ones, and of those that rest.
+// unpromise takes s out of those that wait for their moment.
+func (r *receiver) unpromise(s *Session) {
+	if !s.promised.IsZero() {
+		s.promised = time.Time{}
+		r.turns = slices.DeleteFunc(r.turns, func(o *Session) bool { return o == s })
+	}
+}
+
+// forget takes s out of the idle ones, of those that rest, and of those that wait for their moment.
 func (r *road) forget(s *Session) {
+	r.lane.to.unpromise(s)
 	if !s.holds.IsZero() {
 		s.holds = time.Time{}
 		r.lane.held = slices.DeleteFunc(r.lane.held, func(o *Session) bool { return o == s })

@@ -47,6 +47,8 @@ type Controller interface {
 	Warm(now time.Time, p *shaping.Plan)
 	Warmup() (step, allowed int, ok bool)
 	Lift(now time.Time) // ends a block before its time
+	// Spare tells whether the pace leaves a message now that nobody was promised: who was promised the last moment may have it.
+	Spare(now time.Time) bool
 }
 
 var _ Controller = (*shaping.Machine)(nil)
@@ -138,6 +140,7 @@ type receiver struct {
 	plan    *shaping.Plan
 	alarm   time.Time
 	round   float64      // how far the turns of the lanes have come
+	turns   []*Session   // that wait for a moment which the pace has promised them
 	watch   atomic.Int32 // successes still to be told to the controller; see Settled
 	served  atomic.Int64 // when mail was last delivered, Unix nanoseconds
 }

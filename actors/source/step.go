@@ -131,6 +131,7 @@ func (b *Book) end(s *Session) {
 // leaves notes that a session is to end, whatever it finds from now on.
 func (b *Book) leaves(s *Session) {
 	s.quit.Store(true)
+	s.road.lane.to.unpromise(s) // nothing is passed on to who has no use for it
 	if !s.leaving {
 		s.leaving = true
 		s.road.lane.leaving++
@@ -420,6 +421,9 @@ func (b *Book) release(now time.Time, l *lane, unused int) {
 	l.open--
 	l.to.open--
 	l.to.control.Release(now, 1, unused, l.own)
+	if unused > 0 {
+		b.passOn(now, l.to)
+	}
 }
 
 // observe tells the controller what the receiver did, and acts when that changes how the two stand: for all kinds of mail.

@@ -450,7 +450,10 @@ func (m *Machine) object(now time.Time, o *mail.Outcome, learn bool) {
 	case m.messages.size == 0:
 	case m.k.exhausted(): // its pace is silence enough
 		m.messages.level, m.least.level = 0, 0
-	case m.k.struck > 1 && m.k.objected.After(before):
+	case !m.k.objected.After(before):
+	case m.k.struck == 1: // what the receiver counts is full: nothing that was saved up goes now
+		m.messages.level, m.least.level = min(m.messages.level, 0), min(m.least.level, 0)
+	default:
 		m.messages.silence(hush)
 		m.least.silence(hush)
 	}

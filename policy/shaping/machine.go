@@ -511,7 +511,7 @@ const tooEarly = 5
 // back or a pace that changed has shifted the moments, waits for that little: sent to the end of the line, he would leave a
 // moment to nobody.
 func (m *Machine) promise(now, next time.Time) time.Time {
-	step := time.Duration(max(0.1, 1/m.Pace())*float64(time.Second)) + time.Microsecond // never a moment too early
+	step := m.step()
 	if next.Sub(now) < step/tooEarly {
 		return next
 	}
@@ -520,6 +520,22 @@ func (m *Machine) promise(now, next time.Time) time.Time {
 		m.turn = next
 	}
 	return m.turn
+}
+
+// step is from one promised moment to the next; never a moment too short.
+func (m *Machine) step() time.Duration {
+	return time.Duration(max(0.1, 1/m.Pace())*float64(time.Second)) + time.Microsecond
+}
+
+// Spare tells whether the pace leaves a message now that nobody was promised, or that nobody had use for who was. Whoever was promised
+// the last moment may have it, and that moment is the next to be promised.
+func (m *Machine) Spare(now time.Time) bool {
+	m.advance(now)
+	if r, _ := m.closed(); r != NotRefused || m.messages.size == 0 || min(m.messages.whole(), m.all.whole(), m.named.whole()) < 1 {
+		return false
+	}
+	m.turn = m.turn.Add(-m.step())
+	return true
 }
 
 // spread is for how many waiting messages one connection is opened: where the receiver wants a pace, as many as it

@@ -91,6 +91,17 @@ func TestSilenceEnds(t *testing.T) {
 	}
 }
 
+// What was saved up before an objection does not go after it: the receiver's count is full.
+func TestNothingSavedUpOutlastsAnObjection(t *testing.T) {
+	m, now := NewMachine(Limits{Connections: 1, Rate: 10, BlockPause: time.Minute}), noon
+	run(&m, &now, 10*time.Minute, fine)
+	now = now.Add(10 * time.Second)
+	m.Observe(now, slower(&mail.Advice{Action: mail.ActBackoff}), true, nil)
+	if _, n, until := m.Grant(now, 1, nil); n > 0 || until.Sub(now) > time.Second {
+		t.Errorf("%d messages granted at once, the next in %s", n, until.Sub(now))
+	}
+}
+
 // After a night without mail the pace begins at half of what was borne, and comes back.
 func TestPaceRestartsWithCare(t *testing.T) {
 	m, now := NewMachine(Limits{Connections: 1, Rate: 20, BlockPause: time.Minute}), noon
