@@ -84,7 +84,7 @@ func (e *Env) stopped(d *mail.Delivery) bool {
 
 // discards tells whether d is to end as interrupted.
 func (e *Env) discards(d *mail.Delivery) bool {
-	return e.Gates.Discards(d.Tenant, d.Group, d.Accepted())
+	return d.Group != "" && e.Gates.Discards(d.Tenant, d.Group, d.Accepted())
 }
 
 // over tells whether d is to end before it is sent: its lifetime has, or it is discarded.
@@ -102,7 +102,10 @@ func (e *Env) ends(d *mail.Delivery) time.Time {
 
 // expired tells whether d's lifetime has ended.
 func (e *Env) expired(now time.Time, d *mail.Delivery) bool {
-	ends := e.Gates.Ends(d.Tenant, d.Group, d.Accepted(), d.Expires)
+	ends := d.Expires
+	if d.Group != "" {
+		ends = e.Gates.Ends(d.Tenant, d.Group, d.Accepted(), ends)
+	}
 	if ends.IsZero() || ends.After(now) { // as nearly always: ends is never earlier
 		return false
 	}

@@ -18,6 +18,7 @@ type sess struct {
 	waiting bool
 	gen     int // of the present wait
 	hand    *protocol.Parcel
+	answer  mail.Outcome // the last
 	box     protocol.Outbox
 	cleared bool
 	report  protocol.Report
@@ -177,22 +178,24 @@ func (x *sess) dot() {
 	}
 	x.cleared = true
 	x.box.Sent(w.now, p)
-	o, lost := x.to.answer(x, p)
+	answer, lost := x.to.answer(x, p)
+	x.answer = answer
+	o := &x.answer
 	if lost { // the connection went before the dot: the delivery was not begun
 		x.cleared = false
-		x.report.Outcome = o
+		x.report.Outcome = *o
 		x.end()
 		return
 	}
 	o.Source, o.At = x.trip.Source, w.now
 	x.hand, x.cleared = nil, false
 	x.report.Messages++
-	seen := x.to.scoped(x, &o)
-	effects := x.b.Settled(w.now, x.s, &o)
+	seen := x.to.scoped(x, o)
+	effects := x.b.Settled(w.now, x.s, o)
 	if o.Reply.Code == 421 {
-		x.report.Outcome = o
+		x.report.Outcome = *o
 	}
-	x.box.Settle(w.now, p, o, x.trip.Receiver, x.onSettled)
+	x.box.Settle(w.now, p, *o, x.trip.Receiver, x.onSettled)
 	w.act(x.b, effects)
 	if seen != nil {
 		seen()

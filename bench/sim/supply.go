@@ -19,7 +19,6 @@ type supply struct {
 	kinds   bool // of several kinds
 	fail    func(error)
 	by      map[mail.Domain]*backlog
-	slab    []mail.Delivery // of which some are not in use yet
 }
 
 // soon is when there is more to come, milliseconds.
@@ -31,17 +30,19 @@ const waitMost = 300
 // backlog is one domain's mail by due time and Seq. What is settled stays until sweep.
 type backlog struct {
 	all  []entry
+	mail []mail.Delivery         // by place in all
 	of   []int                   // by tenant, in their order: not settled
 	gone int                     // settled and still in all
 	to   map[string]mail.Address // recipients, by the part before the @
-	page []mail.Delivery         // what the last Scan brought: whoever asked has read it before it asks again
+
+	lent int // what the last Scan brought ends there: a part of mail as it lies there, which is read before the next Scan
 }
 
-// entry is one delivery; nil = settled.
+// entry is where one delivery stands.
 type entry struct {
-	due int64 // Unix milliseconds
-	seq mail.Seq
-	d   *mail.Delivery
+	due  int64 // Unix milliseconds
+	seq  mail.Seq
+	gone bool // settled
 }
 
 func (a *entry) compare(due int64, seq mail.Seq) int {
@@ -88,20 +89,41 @@ func (b *backlog) at(due int64, seq mail.Seq) (int, bool) {
 func (b *backlog) insert(d *mail.Delivery) {
 	due := d.Due.UnixMilli()
 	i, _ := b.at(due, d.Seq)
-	b.all = slices.Insert(b.all, i, entry{due, d.Seq, d})
+	if i < b.lent { // whoever reads it must not see it move
+		b.mail, b.lent = slices.Clone(b.mail), 0
+	}
+	b.all = slices.Insert(b.all, i, entry{due: due, seq: d.Seq})
+	b.mail = slices.Insert(b.mail, i, *d)
+}
+
+// sweep forgets what is settled, once that is much.
+func (b *backlog) sweep() {
+	if b.gone <= len(b.all)/2 || b.gone <= waitMost {
+		return
+	}
+	n := 0
+	for i := range b.all {
+		if !b.all[i].gone {
+			b.all[n], b.mail[n] = b.all[i], b.mail[i]
+			n++
+		}
+	}
+	clear(b.mail[n:])
+	b.all, b.mail, b.gone = b.all[:n], b.mail[:n], 0
 }
 
 // Scan implements protocol.Queue.
 func (s *supply) Scan(to mail.Destination, c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time, error) {
 	b := s.backlog(to.Domain)
+	b.lent = 0
+	b.sweep()
 	s.make(b, to.Domain)
-	ds, next, more, due := b.scan(c, until, n, b.page[:0])
-	b.page = ds
+	ds, next, more, due := b.scan(c, until, n)
 	return ds, next, more, due, nil
 }
 
-// scan lists into out what is due by a moment, n at most.
-func (b *backlog) scan(c protocol.Cursor, until time.Time, n int, out []mail.Delivery) ([]mail.Delivery, protocol.Cursor, bool, time.Time) {
+// scan lists what is due by a moment, n at most.
+func (b *backlog) scan(c protocol.Cursor, until time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, time.Time) {
 	i := 0
 	if p, ok := c.(spot); ok {
 		if i, ok = b.at(p.due, p.seq); ok {
@@ -109,20 +131,41 @@ func (b *backlog) scan(c protocol.Cursor, until time.Time, n int, out []mail.Del
 		}
 	}
 	last := until.UnixMilli()
-	first := i
-	for ; i < len(b.all) && len(out) < n; i++ {
-		e := &b.all[i]
-		if e.due > last {
-			break
-		}
-		if e.d != nil {
-			out = append(out, *e.d)
+	start, found := i, 0
+	for ; i < len(b.all) && found < n && b.all[i].due <= last; i++ {
+		if !b.all[i].gone {
+			found++
 		}
 	}
-	if i > first {
+	if i > start {
 		c = spot{b.all[i-1].due, b.all[i-1].seq}
 	}
-	return out, c, len(out) == n, b.next(last)
+	b.close(start, i)
+	b.lent = i
+	return b.mail[i-found : i : i], c, found == n, b.next(last)
+}
+
+// close moves what is not settled between two places to the end of that part, where most of it lies already.
+func (b *backlog) close(start, end int) {
+	if start == end {
+		return
+	}
+	before, to := b.all[start], end // before keeps the order, and is not what was moved
+	if !before.gone {
+		before.seq, before.gone = before.seq-1, true
+	}
+	for i := end - 1; i >= start; i-- {
+		if b.all[i].gone {
+			continue
+		}
+		if to--; to > i {
+			b.all[to], b.mail[to] = b.all[i], b.mail[i]
+			b.all[i].gone = true
+		}
+	}
+	for i := start; i < to; i++ {
+		b.all[i] = before
+	}
 }
 
 // next is when the first falls due after a moment. There is always more to come soon: also where all that waits is in
@@ -130,7 +173,7 @@ func (b *backlog) scan(c protocol.Cursor, until time.Time, n int, out []mail.Del
 func (b *backlog) next(after int64) time.Time {
 	i, _ := b.at(after+1, 0)
 	for ; i < len(b.all); i++ {
-		if b.all[i].d != nil {
+		if !b.all[i].gone {
 			return time.UnixMilli(min(b.all[i].due, after+soon)).UTC()
 		}
 	}
@@ -148,29 +191,15 @@ func (s *supply) make(b *backlog, to mail.Domain) {
 			}
 			b.of[i]++
 			s.seq++
-			d := s.fresh()
-			*d = mail.Delivery{Seq: s.seq, Message: mail.MessageID{Lineage: 1, Seq: s.seq}, Tenant: t, Pool: "default",
+			d := mail.Delivery{Seq: s.seq, Message: mail.MessageID{Lineage: 1, Seq: s.seq}, Tenant: t, Pool: "default",
 				From: s.from[i], Domain: to, Due: now, Expires: now.Add(72 * time.Hour),
 				RetryEvery: 5 * time.Minute, Priority: 50, Size: 3}
 			local, cleaning := s.kindOf(s.seq, t)
 			d.To, d.Cleaning = b.to[local], cleaning
-			b.insert(d)
+			b.insert(&d)
 			more = true
 		}
 	}
-}
-
-// slab is how many deliveries are made at once: those that lie together are read faster.
-const slab = 64
-
-// fresh is memory for one delivery.
-func (s *supply) fresh() *mail.Delivery {
-	if len(s.slab) == 0 {
-		s.slab = make([]mail.Delivery, slab)
-	}
-	d := &s.slab[0]
-	s.slab = s.slab[1:]
-	return d
 }
 
 // Parts of a recipient's address that make its mail one of a kind.
@@ -200,8 +229,10 @@ func (s *supply) kindOf(n mail.Seq, tenant string) (string, bool) {
 
 // ScanAt implements protocol.Queue.
 func (s *supply) ScanAt(to mail.Destination, c protocol.Cursor, due time.Time, n int) ([]mail.Delivery, protocol.Cursor, bool, error) {
-	ds, next, more, _ := s.backlog(to.Domain).scan(c, due, n, nil)
-	return slices.DeleteFunc(ds, func(d mail.Delivery) bool { return !d.Due.Equal(due) }), next, more, nil
+	b := s.backlog(to.Domain)
+	b.lent = 0
+	ds, next, more, _ := b.scan(c, due, n)
+	return slices.DeleteFunc(slices.Clone(ds), func(d mail.Delivery) bool { return !d.Due.Equal(due) }), next, more, nil
 }
 
 // Rewind implements protocol.Queue.
@@ -224,21 +255,16 @@ func (s *supply) Mark(_ *mail.Delivery, done func(error)) { done(nil) }
 func (s *supply) Settle(x mail.Settlement, done func(error)) {
 	b := s.backlog(x.Delivery.Domain)
 	i, ok := b.at(x.Delivery.Due.UnixMilli(), x.Delivery.Seq)
-	if !ok || b.all[i].d == nil {
+	if !ok || b.all[i].gone {
 		s.fail(fmt.Errorf("delivery %d settled as %v, but it is not in the queue", x.Delivery.Seq, x.Event.Kind))
 		return
 	}
-	b.all[i].d = nil
+	b.all[i].gone = true
 	b.gone++
 	if x.Next != nil {
-		next := *x.Next
-		b.insert(&next)
+		b.insert(x.Next)
 	} else {
 		b.of[slices.Index(s.tenants, x.Delivery.Tenant)]--
-	}
-	if b.gone > len(b.all)/2 && b.gone > waitMost {
-		b.all = slices.DeleteFunc(b.all, func(e entry) bool { return e.d == nil })
-		b.gone = 0
 	}
 	done(nil)
 }
