@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
+	"github.com/ekiden-mta/ekiden/policy/bounce"
 	"github.com/ekiden-mta/ekiden/policy/shaping"
 )
 
@@ -424,5 +426,92 @@ func TestSlowDotsHoldUpNobody(t *testing.T) {
 	b.settle(t, n)
 	if sent := b.courier.Sent.Load(); sent != n {
 		t.Errorf("%d transactions for %d deliveries", sent, n)
+	}
+}
+
+// TestJumpBlocksOneSource: docomo says "Unknown user" after DATA where a recipient's filter refuses a mail, and where it refuses the source.
+// A source for which the share of that jumps is blocked there, and names the rule and the answer; a list that many filters refuse
+// blocks none; and the others go on (receivers.md 3).
+func TestJumpBlocksOneSource(t *testing.T) {
+	rules, err := bounce.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	filtered := smtp.Reply{Code: 550, Text: "Unknown user"}
+	for _, row := range []struct {
+		name    string
+		hits    func(netip.Addr) int // so many of ten mails of the second part are refused; one of the first
+		blocked []netip.Addr
+	}{
+		{"one source", func(a netip.Addr) int {
+			if a == fourSources[0] {
+				return 9
+			}
+			return 1
+		}, fourSources[:1]},
+		{"a list", func(netip.Addr) int { return 4 }, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			b := newBed(t, func(c *actors.Config) {
+				c.Sources = map[string][]netip.Addr{"default": fourSources}
+			})
+			b.resolver.Answer = func(mail.Domain) (mail.Route, mail.Outcome) {
+				return mail.Route{Hosts: []mail.Host{{Name: "mfsmax.docomo.ne.jp", Port: 25}}}, mail.Outcome{}
+			}
+			var mu sync.Mutex
+			second := false
+			sent := map[netip.Addr]int{}
+			b.courier.Answer = func(trip protocol.Trip, j *mail.Job) mail.Outcome {
+				mu.Lock()
+				defer mu.Unlock()
+				hits := 1
+				if second {
+					hits = row.hits(trip.Source)
+				}
+				if sent[trip.Source]++; sent[trip.Source]%10 >= hits {
+					return mail.Outcome{Result: mail.Delivered, Stage: mail.StageDot, Source: trip.Source}
+				}
+				return rules.Classify("docomo", mail.Outcome{Result: mail.Failed, Stage: mail.StageDot, Reply: filtered, Source: trip.Source}, j.Delivery.To)
+			}
+			part := func(n int) {
+				done := b.queue.Finals() + n
+				b.submit(n, func(int) mail.Domain { return "docomo.ne.jp" })
+				b.until(t, func() bool {
+					b.clock.Advance(100 * time.Millisecond)
+					return b.queue.Finals() == done
+				})
+			}
+			part(800)
+			mu.Lock()
+			second = true
+			for _, a := range fourSources {
+				if sent[a] < 150 {
+					t.Errorf("%d mails by %s in the first part: nothing is usual yet", sent[a], a)
+				}
+			}
+			clear(sent)
+			mu.Unlock()
+			part(800)
+			var blocked []netip.Addr
+			for _, s := range b.Sources().Snapshot() {
+				for _, r := range s.Receivers {
+					if r.State != shaping.Blocked {
+						continue
+					}
+					blocked = append(blocked, s.Source)
+					if r.Receiver != "docomo" || r.Cause.Rule != "docomo/filtered/jump" || !strings.Contains(r.Cause.Reply, filtered.Text) {
+						t.Errorf("%s is blocked by %s because of %+v", s.Source, r.Receiver, r.Cause)
+					}
+				}
+			}
+			if !slices.Equal(blocked, row.blocked) {
+				t.Errorf("blocked: %v, want %v", blocked, row.blocked)
+			}
+			for a, n := range sent {
+				if slices.Contains(row.blocked, a) && n > 100 {
+					t.Errorf("%d mails by %s in spite of what they were answered", n, a)
+				}
+			}
+		})
 	}
 }

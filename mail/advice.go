@@ -20,6 +20,7 @@ type Advice struct {
 	Release       time.Duration // of an address that is suppressed for it: when to try it again; 0 = never by itself
 	Alert         bool          // somebody should look
 	Then          *Then         // what several such answers ask for besides; nil = nothing
+	Jump          *Jump         // what it means that many mails are answered so all at once; nil = nothing
 }
 
 // Then is a suspension that answers ask for once they come often: of more than each of them concerns.
@@ -30,6 +31,13 @@ type Then struct {
 	Sources    int           // … to so many sources at least …
 	Within     time.Duration // … within that time
 	Everywhere bool          // the source is suspended at every receiver, not only at this one
+}
+
+// Jump is a block of the source at the receiver, once the share of its mail that is answered so grows all at once: each answer is
+// about a recipient, and all of them together about the source.
+type Jump struct {
+	Share int           // percent of the mails that were taken or answered so, 1 to 100: at least, and twice what is usual
+	For   time.Duration // above zero
 }
 
 // Action is what an answer asks of the sender beyond this delivery.

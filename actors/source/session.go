@@ -409,12 +409,16 @@ func (b *Book) Settled(now time.Time, s *Session, o *mail.Outcome) []Effect {
 	delivered := o.Result == mail.Delivered
 	if delivered {
 		l.to.served.Store(now.UnixNano())
+		l.to.taken.Add(1)
 	}
 	if delivered && l.to.watch.Load() <= 0 {
 		return nil
 	}
 	if s.answered = !delivered; s.answered {
 		s.stage, s.code = o.Stage, o.Reply.Code
+	}
+	if a := o.Advice; a != nil && a.Jump != nil && !delivered {
+		o = b.cfg.Jumps.answered(now, b.source, l.to.name, int(l.to.taken.Swap(0)), o)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

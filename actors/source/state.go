@@ -91,6 +91,7 @@ type Config struct {
 	Patience   time.Duration         // an ask that cannot be served within this is refused; default 30 s
 	Hints      *Hints                // what other sources learned; nil = nothing
 	Totals     *Totals               // what all sources of the node have together; default: this one alone
+	Jumps      *Jumps                // what all sources of the node are answered about recipients; default: this one alone
 	// Holds tells whether the node may send from an address; nil = always. What another node sends from is refused: a receiver
 	// knows a source by its address, so that one book has to keep all that it is sent from there (requirement N6).
 	Holds func(netip.Addr) bool
@@ -106,6 +107,9 @@ func (c *Config) Defaults() {
 	}
 	if c.Totals == nil {
 		c.Totals = &Totals{}
+	}
+	if c.Jumps == nil {
+		c.Jumps = &Jumps{}
 	}
 	if c.NewWaker == nil {
 		c.NewWaker = func() protocol.Waker { return make(wakeChan, 1) }
@@ -143,6 +147,7 @@ type receiver struct {
 	turns   []*Session   // that wait for a moment which the pace has promised them
 	watch   atomic.Int32 // successes still to be told to the controller; see Settled
 	served  atomic.Int64 // when mail was last delivered, Unix nanoseconds
+	taken   atomic.Int64 // how much since Jumps was told
 }
 
 // lane is one kind of mail to a receiver.

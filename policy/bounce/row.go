@@ -36,6 +36,7 @@ type Row struct {
 	Release       string   `yaml:"release,omitempty" json:"release,omitempty"`
 	Alert         bool     `yaml:"alert,omitempty" json:"alert,omitempty"`
 	Then          *ThenRow `yaml:"then,omitempty" json:"then,omitempty"`
+	Jump          *JumpRow `yaml:"jump,omitempty" json:"jump,omitempty"`
 	Source        string   `yaml:"source,omitempty" json:"source,omitempty"`
 	Date          string   `yaml:"date,omitempty" json:"date,omitempty"`
 	Example       string   `yaml:"example,omitempty" json:"example,omitempty"`
@@ -50,6 +51,28 @@ type ThenRow struct {
 	Sources    int    `yaml:"sources,omitempty" json:"sources,omitempty"`
 	Within     string `yaml:"within,omitempty" json:"within,omitempty"`
 	Everywhere bool   `yaml:"everywhere,omitempty" json:"everywhere,omitempty"`
+}
+
+// JumpRow is what a sudden share of answers means, as it is written.
+type JumpRow struct {
+	Share int    `yaml:"share" json:"share"`
+	For   string `yaml:"for" json:"for"`
+}
+
+// read is the block that w asks for.
+func (w *JumpRow) read(c *rowCheck) *mail.Jump {
+	if w == nil {
+		return nil
+	}
+	j := &mail.Jump{Share: w.Share}
+	if w.Share < 1 || w.Share > 100 {
+		c.fail("jump.share", fmt.Sprintf("%d is no percentage; allowed: 1 to 100", w.Share))
+	}
+	var err error
+	if j.For, err = time.ParseDuration(w.For); err != nil || j.For <= 0 {
+		c.fail("jump.for", fmt.Sprintf("%q is no time above zero, such as 90m", w.For))
+	}
+	return j
 }
 
 // read is the suspension that w asks for.

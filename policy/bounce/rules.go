@@ -154,7 +154,10 @@ func compile(w *Row, g *group) (*rule, []*RowError) {
 func advise(c *rowCheck, w *Row, g *group, scope mail.Scope) *mail.Advice {
 	a := &mail.Advice{Rule: g.Name + "/" + w.Name, After: w.After, Connections: w.Connections, PerConnection: w.PerConnection,
 		Rate: w.Rate, NoSuppress: w.NoSuppress || scope != mail.ScopeRecipient, Alert: w.Alert}
-	a.Action, a.Then = oneOf(c, "act", w.Act, actionNames()), w.Then.read(c)
+	a.Action, a.Then, a.Jump = oneOf(c, "act", w.Act, actionNames()), w.Then.read(c), w.Jump.read(c)
+	if a.Jump != nil && a.Action != mail.ActNone {
+		c.fail("jump", "goes with no act: each such answer acts already")
+	}
 	a.Elsewhere = w.Retry && scope == mail.ScopeSource && a.Action == mail.ActSuspend
 	if len(w.Also) > 0 {
 		a.Scopes = append(a.Scopes, scope)
