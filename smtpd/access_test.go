@@ -284,6 +284,7 @@ func TestPanicEndsOneConnectionOnly(t *testing.T) {
 	one.want("closed")
 	r.door.shut(smtp.Reply{Code: panicCode})
 	two.raw("MAIL FROM:<a@shop.test>\r\n")
+	two.want("421")
 	two.want("closed")
 	r.door.shut(smtp.Reply{})
 	other.ask("NOOP", "250")

@@ -19,11 +19,8 @@ var (
 	replyAuthBroken = temporary(501, 5, 5, 2, "Malformed AUTH exchange")
 )
 
-// AuthMechanisms belongs to go-smtp's AuthSession; the EHLO keyword is written by package wire.
-func (s *session) AuthMechanisms() []string { return nil }
-
-// Auth begins an exchange.
-func (s *session) Auth(mech string) (sasl.Server, error) {
+// exchange begins an exchange.
+func (s *session) exchange(mech string) (sasl.Server, error) {
 	switch mech {
 	case sasl.Plain:
 		return exchange{sasl.NewPlainServer(func(identity, user, guess string) error {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestAllocationsPerMessage holds what one message of a kept session costs in allocations, most of them go-smtp's.
+// TestAllocationsPerMessage holds what one message of a kept session costs in allocations.
 func TestAllocationsPerMessage(t *testing.T) {
 	r := mustStart(t, Config{}, nil)
 	r.box.mu.Lock()
@@ -26,7 +26,7 @@ func TestAllocationsPerMessage(t *testing.T) {
 		}
 	})
 	t.Logf("%.1f allocations per message", got)
-	if got > 30+slack {
+	if got > 8+slack {
 		t.Fatalf("%.1f allocations per message", got)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,10 +63,12 @@ func New(cfg Config, d Directory, s Submitter, g Gate) (*Server, error) {
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	srv.inbox = inbox{conns: make(chan net.Conn), done: srv.ctx.Done()}
 	srv.env = wire.NewEnv(cfg.Hostname, cfg.Limits, srv.handover)
-	srv.env.Panicked = func(v any) { cfg.Log.Error("smtp session panicked", "detail", wire.Printable(fmt.Sprint(v), 4000)) }
+	srv.env.Panicked = func(v any) {
+		cfg.Log.Error("smtp session panicked", "detail", wire.Printable(fmt.Sprintf("%v\n%s", v, debug.Stack()), 4000))
+	}
 	srv.auth = newAuthenticator(d, cfg.Auth)
 	srv.peers.init(cfg.Connections, cfg.PerAddress)
-	srv.inner = gosmtp.NewServer(gosmtp.BackendFunc(srv.session))
+	srv.inner = gosmtp.NewServer(gosmtp.BackendFunc(srv.dialogue))
 	srv.inner.Domain = cfg.Hostname
 	srv.inner.MaxLineLength = 0 // package wire has looked at every line
 	srv.inner.AllowInsecureAuth = true
@@ -271,17 +274,6 @@ func (i *inbox) Accept() (net.Conn, error) {
 }
 func (i *inbox) Close() error   { return nil }
 func (i *inbox) Addr() net.Addr { return net.TCPAddrFromAddrPort(netip.AddrPort{}) }
-
-// session is go-smtp's way to a session: the one made at accept.
-func (s *Server) session(c *gosmtp.Conn) (gosmtp.Session, error) {
-	w, ok := c.Conn().(*wire.Conn)
-	if !ok {
-		return nil, errors.New("not our connection")
-	}
-	ss := w.Policy().(*session)
-	ss.conn = w
-	return ss, nil
-}
 
 var (
 	replyFull    = temporary(421, 4, 7, 0, "Too many connections")

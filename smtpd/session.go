@@ -2,12 +2,9 @@ package smtpd
 
 import (
 	"errors"
-	"io"
 	"net/netip"
 	"sync/atomic"
 	"time"
-
-	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/ekiden-mta/ekiden/internal/clock"
 	"github.com/ekiden-mta/ekiden/mail"
@@ -18,8 +15,7 @@ import (
 // grantAge is how long an answer of the Directory holds inside a session.
 const grantAge = time.Second
 
-// session is one client's connection: go-smtp's Session and AuthSession, and wire's Policy. Its fields belong to the
-// connection's goroutine, but for those under peers.mu.
+// session is one client's connection: wire's Policy. Its fields belong to the connection's goroutine, but for those under peers.mu.
 type session struct {
 	srv  *Server
 	role Role
@@ -153,26 +149,23 @@ func (s *session) forget() {
 // Reset drops the transaction.
 func (s *session) Reset() { s.to = nil }
 
-// Logout does nothing: Closed does.
-func (s *session) Logout() error { return nil }
-
-// Mail begins a transaction. go-smtp's arguments are placeholders; what the client wrote is in the connection.
-func (s *session) Mail(string, *gosmtp.MailOptions) error {
-	args := s.conn.Mail()
+// Mail begins a transaction.
+func (s *session) Mail(c *wire.Conn) smtp.Reply {
+	args := c.Mail()
 	if string(args.Path) != string(s.from) || !s.decided {
 		if r := s.sender(mail.Address(args.Path)); !r.IsZero() {
-			return told(r)
+			return r
 		}
 	}
 	limit := s.grant.size()
 	if args.Size > int64(limit) {
-		return told(replyTooLarge)
+		return replyTooLarge
 	}
-	s.conn.Limit(limit)
+	c.Limit(limit)
 	if s.grant.Interval > 0 {
 		s.began = clock.Wall()
 	}
-	return nil
+	return smtp.Reply{}
 }
 
 // sender checks a sender address and decides what composition its mail belongs to.
@@ -202,23 +195,23 @@ func (s *session) sender(from mail.Address) smtp.Reply {
 }
 
 // Rcpt adds a recipient as the client wrote it (requirements E-36, E-41).
-func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
-	path := s.conn.Rcpt()
+func (s *session) Rcpt(c *wire.Conn) smtp.Reply {
+	path := c.Rcpt()
 	if path[0] == '@' {
-		return told(replySourceRoute)
+		return replySourceRoute
 	}
 	to := mail.Address(path)
 	if s.role == RoleBounce {
-		if r := s.inbound(to); !r.IsZero() {
-			return told(r)
+		if r := s.inbound(c, to); !r.IsZero() {
+			return r
 		}
 	}
 	s.to = append(s.to, to)
-	return nil
+	return smtp.Reply{}
 }
 
 // inbound decides whose a recipient of the bounce listener is.
-func (s *session) inbound(to mail.Address) smtp.Reply {
+func (s *session) inbound(c *wire.Conn, to mail.Address) smtp.Reply {
 	in, ok := s.srv.directory.(Inbound)
 	if !ok {
 		return replyNotOurs
@@ -233,51 +226,55 @@ func (s *session) inbound(to mail.Address) smtp.Reply {
 			g.SizeKB = s.at.SizeKB
 		}
 		s.grant = g
-		s.conn.Limit(g.size())
+		c.Limit(g.size())
 	case g.Tenant != s.grant.Tenant || g.Composition != s.grant.Composition:
 		return replyOneTenant
 	}
 	return smtp.Reply{}
 }
 
-// Data takes the message off the connection and hands it over.
-func (s *session) Data(io.Reader) error {
-	body, refusal := s.conn.Body()
+// Data hands over the message.
+func (s *session) Data(c *wire.Conn) (string, smtp.Reply) {
+	body, refusal := c.Body()
 	if !refusal.IsZero() {
 		s.count(refusal.Code)
-		return told(refusal)
+		return "", refusal
 	}
 	sub := &s.submitted
 	*sub = mail.Submission{
 		Tenant: s.grant.Tenant, Composition: s.grant.Composition, User: s.user, Client: s.remote, Local: s.local,
-		Helo: s.conn.Helo(), Protocol: s.protocol(), From: s.from, To: s.to,
-		EightBit: s.conn.EightBit(), UTF8: s.conn.Mail().UTF8, Data: body, At: s.srv.cfg.Clock.Now(),
+		Helo: c.Helo(), Protocol: s.protocol(c), From: s.from, To: s.to,
+		EightBit: c.EightBit(), UTF8: c.Mail().UTF8, Data: body, At: s.srv.cfg.Clock.Now(),
 		Inbound: s.role == RoleBounce,
 	}
 	id, err := s.srv.submitter.Submit(s.srv.ctx, sub)
 	size := int64(len(body))
-	s.conn.ReleaseBody()
+	c.ReleaseBody()
 	sub.Data, sub.To = nil, nil
 	s.pace()
 	if err != nil {
-		return s.submitError(err)
+		return "", s.submitError(err)
 	}
 	s.srv.stats.Messages.Add(1)
 	s.srv.stats.Octets.Add(size)
-	s.conn.Accepted(id.String())
-	return nil
+	return id.String(), smtp.Reply{}
 }
 
 // submitError turns a Submitter's error into a reply. Details stay here.
-func (s *session) submitError(err error) error {
+func (s *session) submitError(err error) smtp.Reply {
 	var r *Refusal
 	if errors.As(err, &r) && r.Reply.Code >= 400 {
 		s.count(r.Reply.Code)
-		return told(r.Reply)
+		reply := r.Reply
+		reply.Text = wire.Printable(reply.Text, 400)
+		if reply.Enhanced.IsZero() {
+			reply.Enhanced.Class = uint16(reply.Code / 100) // whoever reads enhanced codes expects one in each reply (RFC 2034 §4)
+		}
+		return reply
 	}
 	s.srv.cfg.Log.Error("smtp submit", "client", s.remote, "tenant", s.grant.Tenant, "error", err)
 	s.count(451)
-	return told(replyTrouble)
+	return replyTrouble
 }
 
 func (s *session) count(code int) {
@@ -309,22 +306,16 @@ func (s *session) wait(d time.Duration) {
 }
 
 // protocol is the word of RFC 3848 for the Received header.
-func (s *session) protocol() string {
+func (s *session) protocol(c *wire.Conn) string {
 	switch {
-	case !s.conn.ESMTP():
+	case !c.ESMTP():
 		return "SMTP"
-	case s.conn.Secure() && s.user != "":
+	case c.Secure() && s.user != "":
 		return "ESMTPSA"
-	case s.conn.Secure():
+	case c.Secure():
 		return "ESMTPS"
 	case s.user != "":
 		return "ESMTPA"
 	}
 	return "ESMTP"
-}
-
-// told makes go-smtp answer r.
-func told(r smtp.Reply) error {
-	e := gosmtp.EnhancedCode{int(r.Enhanced.Class), int(r.Enhanced.Subject), int(r.Enhanced.Detail)}
-	return &gosmtp.SMTPError{Code: r.Code, EnhancedCode: e, Message: wire.Printable(r.Text, 400)}
 }

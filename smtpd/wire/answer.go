@@ -15,7 +15,7 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 		return len(b), nil
 	}
 	if b[3] != ' ' { // a line of a longer reply
-		if c.verb != VerbEhlo && c.verb != verbSilent {
+		if c.verb != VerbEhlo {
 			c.out = append(c.out, b...)
 		}
 		return len(b), nil
@@ -30,43 +30,12 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 func (c *Conn) reply(b []byte, code string) {
 	verb := c.verb
 	switch {
-	case verb == verbSilent:
-		c.resetTransaction()
-		return
 	case code == "421":
 		c.ending = true
 	case verb == VerbEhlo && code == "250", verb == VerbHelo && code == "250":
 		c.hello, c.esmtp = true, verb == VerbEhlo
 		c.resetTransaction()
 		c.keywords()
-		return
-	case verb == VerbMail && code == "250":
-		c.mail, c.utf8 = true, c.mailArgs.UTF8
-		c.txAt.Store(max(1, c.env.now.Load()))
-		c.say(replySender)
-		return
-	case verb == VerbRcpt && code == "250":
-		c.rcpts++
-		c.say(replyRecipient)
-		return
-	case verb == VerbMail && code[0] == '5':
-		c.refuse(string(b))
-		return
-	case verb == VerbRcpt && code[0] == '5':
-		c.refuseRcpt(string(b))
-		return
-	case verb == VerbData && code == "354":
-		c.inBody = true
-		if !c.bodyReady {
-			c.say(replyGoAhead)
-		}
-		return
-	case verb == VerbData:
-		c.dataReply(b, code)
-		return
-	case verb == VerbRset:
-		c.resetTransaction()
-		c.say(replyReset)
 		return
 	case verb == VerbQuit:
 		b = []byte(replyBye)
@@ -78,32 +47,29 @@ func (c *Conn) reply(b []byte, code string) {
 	c.out = append(c.out, b...)
 }
 
-// dataReply ends a transaction.
-func (c *Conn) dataReply(b []byte, code string) {
-	if len(c.final) > 0 {
-		b, code = c.final, string(c.final[:3])
-		c.out = append(c.out, b...)
-		c.final = c.final[:0]
-	} else {
-		c.out = append(c.out, b...)
-	}
-	if code == "250" {
+// message has the body handed over and answers it, which ends the transaction.
+func (c *Conn) message() {
+	id, refusal := c.policy.Data(c)
+	switch {
+	case c.closing: // the last words are said
+		return
+	case refusal.IsZero():
+		c.out = append(append(append(c.out, "250 2.0.0 OK id="...), id...), '\r', '\n')
 		c.junk, c.idles, c.commands = 0, 0, 0
+	default:
+		c.sayReply(refusal)
+		c.closing = c.ending || refusal.Code == 421
 	}
 	c.resetTransaction()
 }
 
 // resetTransaction forgets MAIL and what followed.
 func (c *Conn) resetTransaction() {
-	c.mail, c.chunked, c.bodyReady, c.utf8 = false, false, false, false
+	c.mail, c.chunked, c.utf8 = false, false, false
 	c.txAt.Store(0)
 	c.rcpts, c.over = 0, 0
 	c.ReleaseBody()
-}
-
-// Accepted composes the reply to a body that was taken: 250 with the message's id.
-func (c *Conn) Accepted(id string) {
-	c.final = append(append(append(c.final[:0], "250 2.0.0 OK id="...), id...), '\r', '\n')
+	c.policy.Reset()
 }
 
 // keywords answers EHLO or HELO.

@@ -10,20 +10,12 @@ import (
 // maxWaste is how much of an endless command line is read before the connection ends.
 const maxWaste = 64 << 10
 
-// next makes the next octets for go-smtp: it takes commands, answers those that must not pass, and returns at the
-// first one that may. It returns false when the connection is over.
+// next makes the next octets for go-smtp: it takes commands, answers those that go-smtp does not see, and returns at the
+// first one that it does. It returns false when the connection is over.
 func (c *Conn) next() bool {
 	for {
 		if c.closing {
 			return false
-		}
-		if c.inBody {
-			if !c.bodyReady {
-				c.takeData() // the session did not want it
-			}
-			c.inBody, c.bodyReady = false, false
-			c.feed = dotLine
-			return !c.closing
 		}
 		whole, line, ok := c.line()
 		if !ok {
@@ -45,14 +37,9 @@ func (c *Conn) next() bool {
 }
 
 var (
-	dotLine    = []byte(".\r\n")
 	cancelLine = []byte("*\r\n")
 	ehloLine   = []byte("EHLO x\r\n")
 	heloLine   = []byte("HELO x\r\n")
-	mailLine   = []byte("MAIL FROM:<>\r\n")
-	rcptLine   = []byte("RCPT TO:<x@x>\r\n")
-	dataLine   = []byte("DATA\r\n")
-	rsetLine   = []byte("RSET\r\n")
 	quitLine   = []byte("QUIT\r\n")
 )
 
@@ -135,7 +122,7 @@ func (c *Conn) reject(line []byte, reply string) {
 
 func isBdat(line []byte) bool { return len(line) >= 4 && smtp.EqualFold(line[:4], "BDAT") }
 
-// command checks one command and answers it, or leaves a plain form of it in feed for go-smtp.
+// command checks one command and sees to it, or leaves a plain form of it in feed for go-smtp.
 func (c *Conn) command(whole, line []byte) {
 	if c.commands++; c.commands > c.env.limits.Commands {
 		c.end(replyTooMany)
@@ -182,6 +169,8 @@ func (c *Conn) deny(verb Verb, arg []byte, r smtp.Reply) {
 		c.chunk(arg, text)
 	case r.Transient():
 		c.say(text)
+	case verb == VerbRcpt && c.mail:
+		c.refuseRcpt(text)
 	default:
 		c.refuse(text)
 	}
@@ -207,7 +196,9 @@ func (c *Conn) pass(verb Verb, whole, line, arg []byte, hasArg bool) {
 		case c.rcpts == 0:
 			c.refuse(replyRcptFirst)
 		default:
-			c.give(verb, dataLine)
+			c.say(replyGoAhead)
+			c.takeData()
+			c.message()
 		}
 	case VerbBdat:
 		c.chunk(arg, "")
@@ -221,7 +212,8 @@ func (c *Conn) pass(verb Verb, whole, line, arg []byte, hasArg bool) {
 		if verb == VerbQuit {
 			c.give(verb, quitLine)
 		} else if c.idle() {
-			c.give(verb, rsetLine)
+			c.resetTransaction()
+			c.say(replyReset)
 		}
 	}
 }
@@ -339,7 +331,13 @@ func (c *Conn) mailCommand(line []byte) {
 		return
 	}
 	c.mailArgs = args
-	c.give(VerbMail, mailLine)
+	if r := c.policy.Mail(c); !r.IsZero() {
+		c.deny(VerbMail, nil, r)
+		return
+	}
+	c.mail, c.utf8 = true, args.UTF8
+	c.txAt.Store(max(1, c.env.now.Load()))
+	c.say(replySender)
 }
 
 func (c *Conn) rcptCommand(line []byte) {
@@ -364,7 +362,12 @@ func (c *Conn) rcptCommand(line []byte) {
 		return
 	}
 	c.rcptPath = args.Path
-	c.give(VerbRcpt, rcptLine)
+	if r := c.policy.Rcpt(c); !r.IsZero() {
+		c.deny(VerbRcpt, nil, r)
+		return
+	}
+	c.rcpts++
+	c.say(replyRecipient)
 }
 
 func (c *Conn) authCommand(whole, arg []byte) {

@@ -29,7 +29,6 @@ const (
 	VerbRset
 	VerbQuit
 	verbGreeting // go-smtp's first words
-	verbSilent   // a command of our own to go-smtp, whose reply goes nowhere
 )
 
 // Policy decides what the connection may do. All methods are called from the connection's goroutine.
@@ -45,6 +44,14 @@ type Policy interface {
 	Size() int
 	// Mechanisms is the AUTH keyword's list, "" = AUTH is not offered now.
 	Mechanisms(*Conn) string
+	// Mail begins a transaction with the sender of Conn.Mail. A reply refuses it.
+	Mail(*Conn) smtp.Reply
+	// Rcpt adds the recipient of Conn.Rcpt. A reply refuses it.
+	Rcpt(*Conn) smtp.Reply
+	// Data hands over the message of Conn.Body. Without a reply it is accepted: kept for good, under the id returned.
+	Data(*Conn) (id string, refusal smtp.Reply)
+	// Reset forgets the transaction, also after Data, and where there is none.
+	Reset()
 	// Closed is called once when the connection is gone for good.
 	Closed()
 }
@@ -85,20 +92,18 @@ type Conn struct {
 	feed []byte // octets for go-smtp
 	verb Verb   // the command go-smtp is working on
 
-	opened    bool // the greeting is decided
-	upgraded  bool // carries on after STARTTLS: no greeting
-	moved     bool // another Conn carries on after STARTTLS
-	ending    bool // close behind the reply to the command at hand
-	closing   bool // no further reads
-	closed    bool
-	secure    bool // TLS is on
-	hello     bool // EHLO or HELO was accepted
-	esmtp     bool
-	mail      bool // a transaction is open
-	chunked   bool // with BDAT
-	bodyReady bool // its body is complete (BDAT LAST) before go-smtp knows of it
-	inBody    bool // go-smtp waits for the end of the body
-	authLine  bool // the next line answers an AUTH challenge
+	opened   bool // the greeting is decided
+	upgraded bool // carries on after STARTTLS: no greeting
+	moved    bool // another Conn carries on after STARTTLS
+	ending   bool // close behind the reply to the command at hand
+	closing  bool // no further reads
+	closed   bool
+	secure   bool // TLS is on
+	hello    bool // EHLO or HELO was accepted
+	esmtp    bool
+	mail     bool // a transaction is open
+	chunked  bool // with BDAT
+	authLine bool // the next line answers an AUTH challenge
 
 	rcpts, over           int // recipients accepted, and refused as too many
 	junk, idles, commands int // since the last accepted message
@@ -109,7 +114,6 @@ type Conn struct {
 	utf8                  bool
 	limit                 int // octets of this transaction's body
 	body                  bodyReader
-	final                 []byte // the reply to the body, composed beforehand
 
 	phase atomic.Uint32
 	txAt  atomic.Int64 // env.now when the open transaction began, 0 = none is open
@@ -152,7 +156,7 @@ func (c *Conn) enter(phase uint32) {
 	c.phase.Store(phase)
 }
 
-// Read gives go-smtp its next octets: one command, or the end of a body.
+// Read gives go-smtp its next octets: one command. Transactions before it are seen to here.
 func (c *Conn) Read(p []byte) (n int, err error) {
 	defer c.guard(&err)
 	if len(c.feed) == 0 {
@@ -167,10 +171,13 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// guard keeps a panic of this package or of the policy inside the connection. go-smtp guards its own calls.
+// guard keeps a panic of this package or of the policy inside the connection, which ends. go-smtp guards its own calls.
 func (c *Conn) guard(err *error) {
 	if v := recover(); v != nil {
-		c.closing = true
+		if c.phase.Load() == phaseOpen { // no greeting, no words
+			c.closing = true
+		}
+		c.end(replyBroken)
 		*err = io.EOF
 		if c.env.Panicked != nil {
 			c.env.Panicked(v)
@@ -312,10 +319,10 @@ func (c *Conn) ESMTP() bool { return c.esmtp }
 // Policy returns what New was given.
 func (c *Conn) Policy() Policy { return c.policy }
 
-// Mail is the MAIL command go-smtp is working on. Its path is valid until the session's Mail returns.
+// Mail is the MAIL command of the transaction. Its path is valid until the policy's Mail returns.
 func (c *Conn) Mail() smtp.MailArgs { return c.mailArgs }
 
-// Rcpt is the path of the RCPT command go-smtp is working on, valid until the session's Rcpt returns.
+// Rcpt is the path of the RCPT command at hand, valid until the policy's Rcpt returns.
 func (c *Conn) Rcpt() []byte { return c.rcptPath }
 
 // LocalAddr, RemoteAddr and the deadlines belong to net.Conn. go-smtp sets no deadlines: the sweeper watches instead.

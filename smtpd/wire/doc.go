@@ -3,7 +3,8 @@
 // differently (bare CR, bare LF, NUL, odd ends of data), enforces limits and order of commands, takes message bodies
 // from DATA and BDAT itself, terminates TLS and the PROXY protocol, and gathers replies into one write.
 //
-// go-smtp above it sees one plain, valid command at a time and answers it; what the client really wrote is kept here
-// (Conn.Mail, Conn.Rcpt, Conn.Body). Package wire must never decide who may send what: that is its Policy's. Read
-// Conn first, then command.go (which commands pass), answer.go (what is said) and data.go (what a body may hold).
+// Transactions are between the wire and its Policy, which finds here what the client wrote (Conn.Mail, Conn.Rcpt, Conn.Body).
+// go-smtp above it sees greeting, EHLO, AUTH and QUIT, one plain, valid command at a time, and answers it. Package wire must
+// never decide who may send what: that is its Policy's. Read Conn first, then command.go (which commands pass), answer.go
+// (what is said) and data.go (what a body may hold).
 package wire

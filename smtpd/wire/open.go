@@ -129,13 +129,9 @@ func (p *prefixed) Read(b []byte) (int, error) {
 	return p.Conn.Read(b)
 }
 
-// Body takes the message that follows DATA, or that BDAT brought. It is called once by the session's Data. A reply
-// refuses the message. The octets belong to the connection until ReleaseBody.
+// Body is the message that followed DATA, or that BDAT brought, for the policy's Data. A reply says why it cannot be taken. The
+// octets belong to the connection until ReleaseBody.
 func (c *Conn) Body() ([]byte, smtp.Reply) {
-	if !c.bodyReady {
-		c.takeData()
-		c.bodyReady = true
-	}
 	if c.closing && c.body.fault == FaultNone {
 		return nil, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 4, Detail: 2}, Text: "Connection lost"}
 	}
@@ -240,7 +236,7 @@ func (c *Conn) chunk(arg []byte, refusal string) {
 	if refusal != "" {
 		if c.skip(size, refusal) {
 			c.refuse(refusal)
-			c.abandon()
+			c.resetTransaction() // after a failed BDAT nothing of it may be used again (RFC 3030 §2, threat T11)
 		}
 		return
 	}
@@ -258,15 +254,14 @@ func (c *Conn) chunk(arg []byte, refusal string) {
 		c.sayReply(r)
 		c.closing = c.closing || c.ending
 		c.discard()
-		c.abandon()
+		c.resetTransaction()
 		return
 	}
 	if !last {
 		c.say(replyChunk)
 		return
 	}
-	c.bodyReady = true
-	c.give(VerbData, dataLine)
+	c.message()
 }
 
 // takeChunk reads size octets into the body.
@@ -308,13 +303,4 @@ func (c *Conn) skip(size int64, refusal string) bool {
 		size -= n
 	}
 	return true
-}
-
-// abandon drops an open transaction here and in go-smtp: after a failed BDAT nothing of it may be used again (RFC
-// 3030 §2, threat T11).
-func (c *Conn) abandon() {
-	if c.mail && !c.closing {
-		c.give(verbSilent, rsetLine)
-	}
-	c.resetTransaction()
 }

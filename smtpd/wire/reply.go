@@ -48,6 +48,7 @@ const (
 	replyReset       = "250 2.0.0 Reset\r\n"
 	replyEvicted     = "421 4.4.5 Too many connections, the most silent one ends\r\n"
 	replyBye         = "221 2.0.0 Bye\r\n"
+	replyBroken      = "421 4.0.0 Internal server error\r\n"
 	replyAuthOK      = "235 2.7.0 Authentication successful\r\n"
 )
 

@@ -13,12 +13,16 @@ import (
 // openPolicy lets everybody do everything.
 type openPolicy struct{}
 
-func (openPolicy) Admit(*Conn) smtp.Reply       { return smtp.Reply{} }
-func (openPolicy) Open(*Conn) smtp.Reply        { return smtp.Reply{} }
-func (openPolicy) Allow(*Conn, Verb) smtp.Reply { return smtp.Reply{} }
-func (openPolicy) Size() int                    { return 1 << 20 }
-func (openPolicy) Mechanisms(*Conn) string      { return "" }
-func (openPolicy) Closed()                      {}
+func (openPolicy) Admit(*Conn) smtp.Reply          { return smtp.Reply{} }
+func (openPolicy) Open(*Conn) smtp.Reply           { return smtp.Reply{} }
+func (openPolicy) Allow(*Conn, Verb) smtp.Reply    { return smtp.Reply{} }
+func (openPolicy) Size() int                       { return 1 << 20 }
+func (openPolicy) Mechanisms(*Conn) string         { return "" }
+func (openPolicy) Closed()                         {}
+func (openPolicy) Mail(*Conn) smtp.Reply           { return smtp.Reply{} }
+func (openPolicy) Rcpt(*Conn) smtp.Reply           { return smtp.Reply{} }
+func (openPolicy) Data(*Conn) (string, smtp.Reply) { return "", smtp.Reply{} }
+func (openPolicy) Reset()                          {}
 
 // TestSlowReaderIsEnded: a client that takes an octet of a reply a second holds its place no longer than Limits.Write; one
 // that takes the reply in time is left alone (threat T7). net.Pipe has no buffer that would hide how slow it is.
