@@ -5,21 +5,29 @@ import (
 	"time"
 )
 
+// moment is a time in Unix nanoseconds, 0 = never. What is reckoned with at every message is one: a time.Time takes longer.
+type moment int64
+
+func momentOf(t time.Time) moment { return moment(t.UnixNano()) }
+
+// since is how long after then m is.
+func (m moment) since(then moment) time.Duration { return time.Duration(m - then) }
+
 // bucket is a token bucket. The zero bucket has no limit.
 type bucket struct {
 	rate  float64 // tokens a second
 	size  float64 // most it holds
 	level float64
-	at    time.Time // of level
+	at    moment // of level
 }
 
 // refill adds what has come in since the last time.
-func (b *bucket) refill(now time.Time) {
-	if b.size == 0 || now.Equal(b.at) {
+func (b *bucket) refill(now moment) {
+	if b.size == 0 {
 		return
 	}
-	if d := now.Sub(b.at); d > 0 {
-		if !b.at.IsZero() {
+	if d := now.since(b.at); d > 0 {
+		if b.at != 0 {
 			b.level = min(b.size, b.level+d.Seconds()*b.rate)
 		}
 		b.at = now
@@ -35,7 +43,7 @@ func (b *bucket) whole() int {
 }
 
 // fit gives the bucket another rate, 0 = no limit. A silence that is under way stays as long as it is, whatever the rate.
-func (b *bucket) fit(now time.Time, rate float64) {
+func (b *bucket) fit(now moment, rate float64) {
 	if rate == b.rate {
 		return
 	}

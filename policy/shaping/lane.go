@@ -75,14 +75,15 @@ func (x *Lane) advance(now time.Time, pace float64) {
 	if x == nil {
 		return
 	}
+	at := momentOf(now)
 	if x.kind.Part > 1 {
 		fresh := x.messages.size == 0
-		if x.messages.fit(now, x.Pace(pace)); fresh {
+		if x.messages.fit(at, x.Pace(pace)); fresh {
 			x.messages.level = x.messages.size
 		}
 	}
-	x.messages.refill(now)
-	x.sessions.refill(now)
+	x.messages.refill(at)
+	x.sessions.refill(at)
 	x.day.advance(now, x.pending)
 	x.hour.advance(now, x.pending)
 }

@@ -186,7 +186,7 @@ func TestNamedLimitIsNoLearnedPace(t *testing.T) {
 	m := NewMachine(l)
 	m.Grant(noon, 1, all["fixed"])
 	m.Grant(noon, 1, nil)
-	m.k.pace, m.k.grown = 0.5, noon
+	m.k.pace, m.k.grown = 0.5, momentOf(noon)
 	m.Observe(noon, mail.Outcome{Result: mail.Deferred, Stage: mail.StageMail, Scope: mail.ScopeSource, Reply: smtp.Reply{Code: 451},
 		Advice: &mail.Advice{Action: mail.ActLimit, Rate: 5, For: time.Hour}}, true, all["fixed"])
 	count := func(x *Lane, from time.Time) (n int) {
@@ -215,7 +215,7 @@ func TestRuleIsNotTheLearnedPace(t *testing.T) {
 	m := NewMachine(l)
 	m.Grant(noon, 1, nil)
 	m.k.pace = 9
-	m.repace(noon)
+	m.repace(momentOf(noon))
 	m.all.level, m.messages.level = 0, m.messages.size
 	if n, _ := m.Renew(noon, 1, nil); n != 0 || m.Refusal() != Rate {
 		t.Fatalf("%d messages, %s", n, m.Refusal())
@@ -275,7 +275,7 @@ func TestPartOfThePaceGrowsBack(t *testing.T) {
 	m = NewMachine(l)
 	m.Grant(now, 1, nil)
 	run(5*time.Minute, nil)
-	m.k.pace, m.k.binding = 50, now
+	m.k.pace, m.k.binding = 50, momentOf(now)
 	m.Observe(now, less, true, nil)
 	ceiling := m.k.ceiling
 	if run(time.Hour, x); ceiling == 0 || m.k.ceiling != ceiling || m.Pace() < 0.9*ceiling || m.Pace() > ceiling {

@@ -60,13 +60,13 @@ type learned struct {
 	shortened time.Time
 
 	objected time.Time // last
-	grown    time.Time // up to when growth is reckoned
-	binding  time.Time // when the pace last held mail back …
-	parted   time.Time // … and when a part of it did, of which a lane has no more
+	grown    moment    // up to when growth is reckoned
+	binding  moment    // when the pace last held mail back …
+	parted   moment    // … and when a part of it did, of which a lane has no more
 	added    time.Time // when conns last grew or shrank
 
 	level float64 // of the meter
-	at    time.Time
+	at    moment
 
 	met    float64   // ceiling at the last objection; 0 = as ceiling
 	struck int       // cuts in a row, each soon after the one before
@@ -116,9 +116,10 @@ func (k *learned) hourly(now time.Time) float64 {
 }
 
 func (k *learned) decay(now time.Time) {
-	if d := now.Sub(k.at); d > 0 {
+	at := momentOf(now)
+	if d := at.since(k.at); d > 0 {
 		k.level *= math.Exp(-d.Seconds() / meterSpan.Seconds())
-		k.at = now
+		k.at = at
 	}
 }
 
@@ -177,7 +178,7 @@ func (k *learned) exhaust(now time.Time) {
 		k.spent, k.before, k.had = now, k.pace, k.hourly(now)
 	}
 	wait := min(trickle<<min(k.struck-strikes, 8), trickleMax)
-	k.pace, k.objected, k.grown = 1/wait.Seconds(), now, now
+	k.pace, k.objected, k.grown = 1/wait.Seconds(), now, momentOf(now)
 }
 
 // relieved is mail taken by a receiver that took nothing for a while.
@@ -185,7 +186,7 @@ func (k *learned) relieved(now time.Time) {
 	if !k.exhausted() || now.Sub(k.objected) < trickle/2 {
 		return
 	}
-	k.struck, k.grown = 0, now
+	k.struck, k.grown = 0, momentOf(now)
 	if k.volume = now.Sub(k.spent) >= unforgiven; !k.volume {
 		k.pace = k.before
 		return
@@ -195,7 +196,7 @@ func (k *learned) relieved(now time.Time) {
 }
 
 // bound tells whether the pace holds mail back, or did a moment ago.
-func (k *learned) bound(now time.Time) bool { return now.Before(k.binding.Add(bound)) }
+func (k *learned) bound(now time.Time) bool { return momentOf(now).since(k.binding) < bound }
 
 // take sets ceiling and pace by what was sent when the receiver objected. Where nothing held the mail back, there was just
 // no more of it: what the receiver bears is as unknown as at the start, and found out in the same way.
@@ -205,7 +206,7 @@ func (k *learned) take(now time.Time, was, part float64) {
 	if k.bound(now) {
 		k.ceiling = was
 	}
-	k.objected, k.grown, k.met = now, now, k.ceiling
+	k.objected, k.grown, k.met = now, momentOf(now), k.ceiling
 }
 
 // blocked is object for a receiver that blocks: it bears much less, unless nothing was sent lately.
@@ -252,19 +253,20 @@ func (k *learned) grow(now time.Time, l *Limits) {
 		return
 	}
 	if k.limit != nil && k.limit.Rate > 0 { // it holds the mail back, and nothing is learned below it
-		k.grown = now
+		k.grown = momentOf(now)
 		return
 	}
-	if k.ceiling > 0 && !k.at.IsZero() && now.After(k.at.Add(rested)) {
+	at := momentOf(now)
+	if k.ceiling > 0 && k.at != 0 && at.since(k.at) > rested {
 		k.pace = min(k.pace, restart*k.ceiling)
 	}
-	dt := now.Sub(k.grown)
+	dt := at.since(k.grown)
 	if dt <= 0 {
 		return
 	}
-	k.grown = now
+	k.grown = at
 	binds := k.bound(now)
-	if !binds && now.Sub(k.parted) >= bound {
+	if !binds && at.since(k.parted) >= bound {
 		return
 	}
 	dt = min(dt, bound) // a long silence says nothing about what the receiver bears
@@ -294,7 +296,10 @@ func (k *learned) tries(now time.Time) float64 {
 	if k.volume {
 		wait = volumeCalm
 	}
-	quiet := now.Sub(k.objected)
+	quiet := 24 * time.Hour // where nobody ever objected
+	if !k.objected.IsZero() {
+		quiet = momentOf(now).since(momentOf(k.objected))
+	}
 	if quiet < wait {
 		return 0
 	}
@@ -368,7 +373,7 @@ func (m *Machine) Cause() Cause {
 }
 
 // repace fits the buckets to what is in force.
-func (m *Machine) repace(now time.Time) {
+func (m *Machine) repace(now moment) {
 	pace := Lower(m.l.Rate, m.k.pace)
 	m.messages.fit(now, pace)
 	m.least.fit(now, pace/leastPart)
@@ -445,7 +450,7 @@ func (m *Machine) object(now time.Time, o *mail.Outcome, learn bool) {
 		m.k.crowd(now, m.used)
 	}
 	m.because(o)
-	m.repace(now)
+	m.repace(momentOf(now))
 	switch {
 	case m.messages.size == 0:
 	case m.k.exhausted(): // its pace is silence enough
@@ -479,7 +484,7 @@ func (m *Machine) restrain(now time.Time, a *mail.Advice, learn bool) {
 		m.k.blocked(now, m.Pace(), m.served)
 	}
 	m.k.limit, m.k.until = a, now.Add(d)
-	m.repace(now)
+	m.repace(momentOf(now))
 }
 
 // because remembers the receiver's words.

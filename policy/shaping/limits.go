@@ -59,16 +59,16 @@ func (m *Machine) Relimit(now time.Time, l Limits) {
 	case l.Fixed:
 		m.k = learned{limit: k.limit, until: k.until, level: k.level, at: k.at}
 	case m.l.Fixed || k.ceiling == 0 && k.pace == m.l.Start:
-		k.pace, k.grown = l.Start, now
+		k.pace, k.grown = l.Start, momentOf(now)
 	case k.pace == 0 && l.Start > 0: // it bore what the limits said
-		k.pace, k.grown = max(l.Start, m.l.Rate), now
+		k.pace, k.grown = max(l.Start, m.l.Rate), momentOf(now)
 	}
 	s := beginnings(l.ConnectionRate, l.Connections)
 	if m.sessions.size > 0 {
 		s.level, s.at = min(s.level, m.sessions.level), m.sessions.at
 	}
 	m.l, m.sessions, m.day.most, m.hour.most = l, s, l.DailyCap, l.HourlyCap
-	m.all.fit(now, l.Rate)
+	m.all.fit(momentOf(now), l.Rate)
 	m.advance(now)
 }
 

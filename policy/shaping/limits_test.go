@@ -23,7 +23,7 @@ func TestEditedLimitsKeepWhatIsKnown(t *testing.T) {
 		{"nothing was learned", nil, func(*Machine) {}, func(m *Machine) bool { return m.Pace() == 5 && m.Connections() == 2 }},
 		{"another start", func(l *Limits) { l.Start = 7 }, func(*Machine) {}, func(m *Machine) bool { return m.Pace() == 7 }},
 		{"the old rate was borne", nil, func(m *Machine) { m.k.pace = 0 }, func(m *Machine) bool { return m.Pace() == 50 }},
-		{"a pace was learned", nil, func(m *Machine) { m.k.pace, m.k.ceiling, m.k.grown = 3, 4, noon },
+		{"a pace was learned", nil, func(m *Machine) { m.k.pace, m.k.ceiling, m.k.grown = 3, 4, momentOf(noon) },
 			func(m *Machine) bool { return m.Pace() == 3 && m.k.ceiling == 4 }},
 		{"nothing is to be learned any more", func(l *Limits) { l.Fixed = true }, func(m *Machine) { m.k.pace, m.k.ceiling, m.k.conns = 3, 4, 1 },
 			func(m *Machine) bool { return m.Pace() == 80 && m.Connections() == 2 }},

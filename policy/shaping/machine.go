@@ -1,7 +1,6 @@
 package shaping
 
 import (
-	"math"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/mail"
@@ -316,7 +315,7 @@ func (m *Machine) success(now time.Time, o *mail.Outcome, learn bool) {
 		m.served = now
 		if learn {
 			m.k.relieved(now)
-			m.repace(now)
+			m.repace(momentOf(now))
 		}
 	}
 	switch {
@@ -419,13 +418,14 @@ func answered(o mail.Outcome) bool { return !o.Reply.IsZero() && o.Stage >= mail
 
 // advance brings buckets, day and state up to now. Time that runs backwards changes nothing.
 func (m *Machine) advance(now time.Time) {
+	at := momentOf(now)
 	m.k.grow(now, &m.l)
-	m.repace(now)
-	m.messages.refill(now)
-	m.least.refill(now)
-	m.all.refill(now)
-	m.named.refill(now)
-	m.sessions.refill(now)
+	m.repace(at)
+	m.messages.refill(at)
+	m.least.refill(at)
+	m.all.refill(at)
+	m.named.refill(at)
+	m.sessions.refill(at)
 	m.day.advance(now, m.pending)
 	m.hour.advance(now, m.pending)
 	m.w.advance(now, m.pending)
@@ -433,8 +433,6 @@ func (m *Machine) advance(now time.Time) {
 		m.state = Probing
 	}
 }
-
-func unixDay(t time.Time) int64 { return int64(math.Floor(float64(t.Unix()) / 86400)) }
 
 // closed tells whether the receiver's state forbids a grant.
 func (m *Machine) closed() (Reason, time.Time) {
@@ -463,7 +461,7 @@ func (m *Machine) topOfHour(now time.Time) (Reason, time.Time) {
 func (m *Machine) leftOf(now time.Time, want int, x *Lane) (int, Reason, time.Time) {
 	n, r, until := x.left(now, want)
 	if r == Rate {
-		m.k.parted = now
+		m.k.parted = momentOf(now)
 	}
 	return n, r, until
 }
@@ -478,7 +476,7 @@ func (m *Machine) left(now time.Time, want int, x *Lane) (int, Reason, time.Time
 	if least := min(want, max(1, int(rate/10))); n < least {
 		next := later(m.all.next(now, least), m.named.next(now, least))
 		if !x.fixed() && m.messages.whole() < least {
-			m.k.binding = now
+			m.k.binding = momentOf(now)
 			next = later(next, earlier(m.messages.next(now, least), m.least.next(now, least)))
 			if m.k.exhausted() { // it may be over any moment
 				next = earlier(next, now.Add(trickle))

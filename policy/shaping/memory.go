@@ -67,8 +67,8 @@ func (m *Machine) Remember(now time.Time) Memory {
 		if k.exhausted() {
 			y.Pace = hover * y.Ceiling
 		}
-		if k.ceiling > 0 && !k.at.IsZero() {
-			y.Sent = int32(k.at.Unix() / 60)
+		if k.ceiling > 0 && k.at != 0 {
+			y.Sent = int32(time.Duration(k.at) / time.Minute)
 		}
 	}
 	if k.conns > 0 {
@@ -178,7 +178,7 @@ func (m *Machine) Recall(now time.Time, y Memory) {
 	}
 	m.w.recall(now, &y)
 	m.advance(now)
-	m.repace(now)
+	m.repace(momentOf(now))
 }
 
 func (m *Machine) recallPace(now time.Time, y *Memory) {
@@ -190,9 +190,9 @@ func (m *Machine) recallPace(now time.Time, y *Memory) {
 		}
 		k.met = k.ceiling
 		if y.Sent > 0 && int64(y.Sent) <= now.Unix()/60 {
-			k.at = time.Unix(int64(y.Sent)*60, 0)
+			k.at = moment(time.Duration(y.Sent) * time.Minute)
 		}
-		k.grown, k.objected = now, time.Unix(min(max(y.Objected, 0), now.Unix()), 0)
+		k.grown, k.objected = momentOf(now), time.Unix(min(max(y.Objected, 0), now.Unix()), 0)
 	}
 	if n := int(y.Conns); n > 0 && n < m.l.Connections {
 		k.conns, k.added, k.ramp = n, now, y.Ramp
@@ -207,5 +207,5 @@ func (m *Machine) Hint(now time.Time, y Memory) {
 	}
 	m.recallPace(now, &Memory{Pace: max(leastPace, min(y.Pace, y.Ceiling)*cut), Ceiling: y.Ceiling, Conns: y.Conns, Objected: y.Objected})
 	m.advance(now)
-	m.repace(now)
+	m.repace(momentOf(now))
 }

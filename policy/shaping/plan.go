@@ -93,6 +93,8 @@ func (w *warmth) ends(now time.Time) time.Time {
 // periodAt is the number of the span that now is in.
 func (w *warmth) periodAt(now time.Time) int64 { return now.Unix() / int64(w.plan.Span/time.Second) }
 
+func unixDay(t time.Time) int64 { return int64(math.Floor(float64(t.Unix()) / 86400)) }
+
 // advance brings period, day and step up to now; pending messages are out.
 func (w *warmth) advance(now time.Time, pending int) {
 	if w.plan == nil {

@@ -124,9 +124,9 @@ func TestPaceRestartsWithCare(t *testing.T) {
 // A pace that is borne beyond the ceiling that was met before grows faster: the receiver bears more than then.
 func TestPaceGoesOnward(t *testing.T) {
 	m, now := NewMachine(Limits{Connections: 1, Rate: 40, BlockPause: time.Minute}), noon
-	m.k.pace, m.k.ceiling, m.k.met, m.k.grown = 10, 10, 10, now
+	m.k.pace, m.k.ceiling, m.k.met, m.k.grown = 10, 10, 10, momentOf(now)
 	m.k.objected = now.Add(-calm)
-	m.repace(now)
+	m.repace(momentOf(now))
 	run(&m, &now, 20*time.Minute, fine)
 	if m.Pace() < 13 {
 		t.Errorf("pace %.1f after twenty minutes beyond a ceiling of 10", m.Pace())
