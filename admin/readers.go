@@ -49,6 +49,7 @@ func authorOf(r *http.Request) string {
 // readers lets the operator make a call, and the API users who may: with name and key as BASIC, or a token of the tenant, over HTTPS or on this
 // machine, ten calls at a time.
 func (s *Server) readers(c route) http.Handler {
+	c.serve = s.ofTenant(c)
 	operator := s.guard.operator(c.serve)
 	a, ok := readable(c.method, c.path)
 	if !ok || s.c.Services.Users == nil {
@@ -90,6 +91,20 @@ func (s *Server) readers(c route) http.Handler {
 		r.URL.RawQuery = v.Encode()
 		c.serve(w, r)
 	})
+}
+
+// ofTenant refuses to read of a tenant that there is not: nothing found would pass for nothing having happened.
+func (s *Server) ofTenant(c route) http.HandlerFunc {
+	if c.method != http.MethodGet {
+		return c.serve
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := service.Known(s.c.Services.Tenants, r.URL.Query().Get("tenant")); err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		c.serve(w, r)
+	}
 }
 
 // unread is why a node knows nobody yet.

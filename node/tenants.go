@@ -39,5 +39,5 @@ func chooseTenant(name string, names []string) (string, error) {
 	if name == "" {
 		return "", fmt.Errorf("%w: say which tenant is meant (tenant, --tenant): one of %s", service.ErrInvalid, list)
 	}
-	return "", fmt.Errorf("%w: there is no tenant %q; there are: %s", service.ErrInvalid, name, list)
+	return "", fmt.Errorf("%w: tenant: there is no tenant %q; there are: %s", service.ErrInvalid, name, list)
 }

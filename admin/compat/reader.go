@@ -36,6 +36,14 @@ func (a *API) reader(r *http.Request) (reader, *faults) {
 			}
 			return reader{}, a.fault(r, codeLogin, "")
 		}
+		switch err := service.Known(a.c.Services.Tenants, tenant); {
+		case errors.Is(err, service.ErrInvalid): // nothing found would pass for nothing having happened
+			no := &faults{ja: japanese(r)}
+			no.add(codeNotFound, "tenant")
+			return reader{}, no
+		case err != nil:
+			return reader{}, a.fault(r, codeTrouble, "")
+		}
 		return reader{operator: true, User: service.User{Name: operatorName, Tenant: tenant, HTTP: true, Administrator: true,
 			ViewAddresses: true, Zone: time.Local}}, nil
 	}

@@ -1,7 +1,6 @@
 package compat
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 
@@ -141,13 +140,6 @@ func (q *query) group(w http.ResponseWriter) *faults {
 	}
 	if q.text("name") == "" {
 		return q.fault(q.r, codeMissing, "name")
-	}
-	err := service.Known(q.c.Services.Tenants, q.who.Tenant)
-	if errors.Is(err, service.ErrInvalid) {
-		return q.fault(q.r, codeNotFound, "tenant")
-	}
-	if no := q.fails(w, err); no != nil {
-		return no
 	}
 	name, err := service.ParseGroup(q.text("name"))
 	if err != nil {

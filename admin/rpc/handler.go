@@ -39,7 +39,11 @@ func New(c Config) (string, http.Handler) {
 		connect.WithCodec(jsonCodec{}),
 		connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 			return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-				resp, err := next(ctx, req)
+				var resp connect.AnyResponse
+				err := c.known(req.Any())
+				if err == nil {
+					resp, err = next(ctx, req)
+				}
 				if err != nil {
 					err = rpcError(err)
 					c.Log.Info("operator call refused", "procedure", req.Spec().Procedure, "error", err)
@@ -47,6 +51,20 @@ func New(c Config) (string, http.Handler) {
 				return resp, err
 			}
 		})))
+}
+
+// known refuses to read of a tenant that there is not: nothing found would pass for nothing having happened. The member that
+// was asked has looked, the others answer it. Tokens of a tenant that is gone are listed all the same, to revoke them.
+func (c Config) known(message any) error {
+	if c.Node {
+		return nil
+	}
+	switch req := message.(type) {
+	case *adminpb.GetCountersRequest, *adminpb.GetQueuesRequest, *adminpb.SearchEventsRequest, *adminpb.ListSuppressionsRequest,
+		*adminpb.ListReservationsRequest, *adminpb.GetStatisticsRequest, *adminpb.ListDeliveryStopsRequest:
+		return service.Known(c.Services.Tenants, req.(interface{ GetTenant() string }).GetTenant())
+	}
+	return nil
 }
 
 type handler struct {

@@ -35,7 +35,7 @@ func (e estate) Tenant(name string) (string, error) {
 		return settings.DefaultName, nil
 	}
 	if !slices.Contains(e, name) {
-		return "", fmt.Errorf("%w: there is no tenant %q; there are: %s", service.ErrInvalid, name, strings.Join(e, ", "))
+		return "", fmt.Errorf("%w: tenant: there is no tenant %q; there are: %s", service.ErrInvalid, name, strings.Join(e, ", "))
 	}
 	return name, nil
 }
