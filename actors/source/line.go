@@ -11,6 +11,7 @@ type line struct {
 	n       int
 	tenants []*queue // with asks, the next one first
 	by      map[string]*queue
+	spare   *queue // without asks, for the next tenant: most lines are empty again and again
 }
 
 // queue is the asks of one tenant. What goes ahead costs its own tenant a turn, and nobody else.
@@ -62,7 +63,10 @@ func (l *line) first() *protocol.Ask {
 func (l *line) push(a protocol.Ask) {
 	q := l.by[a.Tenant]
 	if q == nil {
-		q = &queue{tenant: a.Tenant}
+		if q = l.spare; q == nil {
+			q = &queue{}
+		}
+		q.tenant, l.spare = a.Tenant, nil
 		if l.by == nil {
 			l.by = map[string]*queue{}
 		}
@@ -92,10 +96,22 @@ func (l *line) shed(now time.Time, drop func(*protocol.Ask)) {
 		if q.ahead.len()+q.rest.len() > 0 {
 			return
 		}
-		delete(l.by, q.tenant)
 		l.tenants = append(l.tenants[:0], l.tenants[1:]...)
+		l.retire(q)
 	}
 }
+
+// retire forgets a tenant that has no asks any more.
+func (l *line) retire(q *queue) {
+	delete(l.by, q.tenant)
+	if cap(q.ahead.asks)+cap(q.rest.asks) <= spareMost {
+		q.ahead, q.rest = fifo{asks: q.ahead.asks[:0]}, fifo{asks: q.rest.asks[:0]}
+		l.spare = q
+	}
+}
+
+// spareMost is for how many asks memory is kept that is not needed now.
+const spareMost = 16
 
 // pop takes the ask whose turn it is; the turn goes on to the next tenant.
 func (l *line) pop() protocol.Ask {
@@ -104,7 +120,7 @@ func (l *line) pop() protocol.Ask {
 	l.n--
 	l.tenants = append(l.tenants[:0], l.tenants[1:]...)
 	if q.ahead.len()+q.rest.len() == 0 {
-		delete(l.by, q.tenant)
+		l.retire(q)
 	} else {
 		l.tenants = append(l.tenants, q)
 	}

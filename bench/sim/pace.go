@@ -179,7 +179,7 @@ func speeds() *filter.Traffic {
 
 // joined are the sources that are there yet.
 func (w *world) joined(string) []netip.Addr {
-	if n := len(w.addrs); n > 1 && w.now.Sub(w.start) < joins {
+	if n := len(w.addrs); n > 1 && w.since < joins {
 		return w.addrs[:n-1]
 	}
 	return w.addrs

@@ -245,8 +245,11 @@ func (s *supply) Rewind(c protocol.Cursor, d *mail.Delivery) protocol.Cursor {
 	return spot{at.due, at.seq - 1}
 }
 
+// body is every message's: nobody writes to it.
+var body = []byte("x\r\n")
+
 // Body implements protocol.Queue.
-func (s *supply) Body(mail.MessageID) ([]byte, error) { return []byte("x\r\n"), nil }
+func (s *supply) Body(mail.MessageID) ([]byte, error) { return body, nil }
 
 // Mark implements protocol.Queue: nobody crashes here, so nobody looks for marks.
 func (s *supply) Mark(_ *mail.Delivery, done func(error)) { done(nil) }
