@@ -171,7 +171,7 @@ func (b *book) Reset(_ context.Context, _ string, list []mail.Address, _ string)
 }
 
 func (b *book) DeliveryStops(_ context.Context, tenant string) ([]service.DeliveryStop, error) {
-	if tenant == "none" {
+	if tenant == "third" {
 		return nil, nil
 	}
 	return []service.DeliveryStop{{Tenant: "shop", Composition: "main", RunAt: "00:00", ReleaseAfterDays: 30, Reasons: map[int]int{5: 3, 2: 1},
