@@ -85,7 +85,8 @@ type Pack struct {
 	n        int
 	tenants  []share
 	prints   []uint32
-	min, max int64 // ms since 1970
+	kinds    uint64 // a bit for each kind of event
+	min, max int64  // ms since 1970
 }
 
 // Reset empties p and keeps its memory.
@@ -107,6 +108,7 @@ func (l *Log) Pack(p *Pack, e *mail.Event) {
 		p.max = at
 	}
 	p.n++
+	p.kinds |= 1 << e.Kind
 	p.tenants = raise(p.tenants, e.Tenant, 1)
 	p.raw = Append(p.raw, e)
 	p.prints = append(p.prints, l.prints.ofMessage(e.Message), l.prints.ofAddress(e.To))
@@ -153,6 +155,7 @@ func (b *Builder) Add(p *Pack) {
 		b.all.max = p.max
 	}
 	b.all.n += p.n
+	b.all.kinds |= p.kinds
 	for _, t := range p.tenants {
 		b.all.tenants = raise(b.all.tenants, t.tenant, t.n)
 	}

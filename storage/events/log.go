@@ -38,10 +38,12 @@ type Log struct {
 	damaged  atomic.Uint64
 
 	mu        sync.Mutex
-	last      Cursor            // of the newest block; Index 0
-	oldest    uint16            // no block of an earlier day exists
-	sequences map[string]uint64 // newest number by tenant
-	segments  []segment         // by day and first block
+	last      Cursor                  // of the newest block; Index 0
+	oldest    uint16                  // no block of an earlier day exists
+	known     uint64                  // of blocks above this number, which were written since the log was opened, …
+	newest    [mail.EventKinds]uint64 // … the newest one with an event of a kind; 0 = none
+	sequences map[string]uint64       // newest number by tenant
+	segments  []segment               // by day and first block
 	followers int
 	recent    [recentBlocks]recentBlock
 	wake      chan struct{} // closed by the next commit
@@ -83,6 +85,7 @@ func Open(db *badger.DB, ring *seal.Ring, lineage mail.Lineage, floor uint64, lo
 		return nil, fmt.Errorf("open event log: %w", err)
 	}
 	l.last.Block = max(l.last.Block, floor)
+	l.known = l.last.Block
 	return l, nil
 }
 
@@ -127,6 +130,11 @@ func (l *Log) Committed(b *Builder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = b.at
+	for k := range l.newest {
+		if b.all.kinds>>k&1 != 0 {
+			l.newest[k] = b.at.Block
+		}
+	}
 	l.counted(b.all.tenants)
 	if l.oldest == 0 {
 		l.oldest = b.at.Day
