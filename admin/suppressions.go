@@ -47,8 +47,18 @@ func (m *momentJS) UnmarshalJSON(raw []byte) error {
 		return nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return momentError(text)
+	}
 	*m = momentJS(t)
-	return err
+	return nil
+}
+
+// momentError is what was written for a moment in a body and is none.
+type momentError string
+
+func (e momentError) Error() string {
+	return fmt.Sprintf("expires: %.40q is no time; allowed: UNIX seconds, RFC 3339 (since: the same)", string(e))
 }
 
 func momentOf(t time.Time) *momentJS {

@@ -3,8 +3,10 @@ package admin
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -66,15 +68,26 @@ func (s *Server) runJob(w http.ResponseWriter, r *http.Request) {
 	}{job})
 }
 
+// unknownKey begins what encoding/json says of a key that it does not know.
+const unknownKey = "json: unknown field "
+
 // readJSON reads one strict JSON object, or tells the status to answer and why.
 func readJSON(body io.Reader, v any) (int, error) {
 	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
 	err := d.Decode(v)
 	var large *http.MaxBytesError
+	var kind *json.UnmarshalTypeError
+	var moment momentError
 	switch {
 	case errors.As(err, &large):
 		return http.StatusRequestEntityTooLarge, errors.New("the body is too large")
+	case errors.As(err, &kind) && kind.Field != "":
+		return http.StatusBadRequest, fmt.Errorf("%s: a JSON %s is no value for it", kind.Field, kind.Value)
+	case err != nil && strings.HasPrefix(err.Error(), unknownKey):
+		return http.StatusBadRequest, fmt.Errorf("%s is no key of this call", strings.TrimPrefix(err.Error(), unknownKey))
+	case errors.As(err, &moment):
+		return http.StatusBadRequest, moment
 	case err != nil:
 		return http.StatusBadRequest, errors.New("the body is no JSON object with the keys of this call")
 	case d.More():

@@ -185,13 +185,13 @@ func ParsePlace(list, tenant, filter string) (Place, error) {
 	}
 	switch {
 	case p.List != BlackBox && p.List != BlockList && p.List != Unsubscribe:
-		return p, fmt.Errorf("%w: %q is no list; allowed: blackbox, blocklist, unsubscribe", ErrInvalid, list)
+		return p, fmt.Errorf("%w: list: %.80q is no list; allowed: blackbox, blocklist, unsubscribe", ErrInvalid, list)
 	case p.List == BlackBox && tenant != "":
-		return p, fmt.Errorf("%w: the black box is of all tenants; a tenant has a blocklist", ErrInvalid)
+		return p, fmt.Errorf("%w: tenant: the black box is of all tenants; a tenant has a blocklist", ErrInvalid)
 	case p.List != BlackBox && tenant == "":
-		return p, fmt.Errorf("%w: the %s is of one tenant: its name is needed", ErrInvalid, p.List)
+		return p, fmt.Errorf("%w: tenant: the %s is of one tenant: its name is needed", ErrInvalid, p.List)
 	case filter != "" && p.List != Unsubscribe:
-		return p, fmt.Errorf("%w: a filter belongs to the list unsubscribe only", ErrInvalid)
+		return p, fmt.Errorf("%w: filter: a filter belongs to the list unsubscribe only", ErrInvalid)
 	case len(tenant) > maxName || len(filter) > maxName:
 		return p, fmt.Errorf("%w: tenant and filter have names of at most %d octets", ErrInvalid, maxName)
 	}
@@ -201,13 +201,13 @@ func ParsePlace(list, tenant, filter string) (Place, error) {
 // CheckSuppression reports what keeps s from being listed at now; its place must come from ParsePlace.
 func CheckSuppression(s Suppression, now time.Time) error {
 	if err := s.Address.Check(); err != nil || s.Address.IsNull() {
-		return fmt.Errorf("%w: %q is no mail address", ErrInvalid, s.Address)
+		return fmt.Errorf("%w: address: %.80q is no mail address", ErrInvalid, s.Address)
 	}
 	if len(s.Reason) > MaxReason {
-		return fmt.Errorf("%w: the reason is longer than %d octets", ErrInvalid, MaxReason)
+		return fmt.Errorf("%w: reason: longer than %d octets", ErrInvalid, MaxReason)
 	}
 	if !s.Expires.IsZero() && !s.Expires.After(now) {
-		return fmt.Errorf("%w: it would have expired already", ErrInvalid)
+		return fmt.Errorf("%w: expires: %s has passed already", ErrInvalid, s.Expires.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
