@@ -133,10 +133,10 @@ func columnsOf(cells []string) ([]string, error) {
 	}
 	for i, n := range names {
 		if !slices.Contains(rowColumns(), n) {
-			return nil, fmt.Errorf("unknown column %q; allowed: %s", n, strings.Join(rowColumns(), ", "))
+			return nil, fmt.Errorf("unknown column %.80q; allowed: %s", n, strings.Join(rowColumns(), ", "))
 		}
 		if slices.Index(names, n) < i {
-			return nil, fmt.Errorf("the column %q stands there twice", n)
+			return nil, fmt.Errorf("the column %.80q stands there twice", n)
 		}
 	}
 	return names, nil
@@ -172,7 +172,7 @@ func (r *rowReader) row(cells []string) (*adminpb.Suppression, error) {
 		}
 	}
 	if err := mail.Address(s.Address).Check(); err != nil {
-		return nil, fmt.Errorf("%w: %q is no mail address: %w", errBadRow, s.Address, err)
+		return nil, fmt.Errorf("%w: %.80q is no mail address: %w", errBadRow, s.Address, err)
 	}
 	return s, nil
 }
@@ -190,5 +190,5 @@ func expiry(s string) (*timestamppb.Timestamp, error) {
 			return timestamppb.New(t), nil
 		}
 	}
-	return nil, fmt.Errorf("%w: expires %q must be YYYY-MM-DD, RFC 3339 or UNIX seconds", errBadRow, s)
+	return nil, fmt.Errorf("%w: expires %.80q must be YYYY-MM-DD, RFC 3339 or UNIX seconds", errBadRow, s)
 }
