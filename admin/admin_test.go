@@ -531,7 +531,7 @@ func TestEventsArePagedByCursor(t *testing.T) {
 	if p := get("since=" + time.UnixMilli(1e12+6000).UTC().Format(time.RFC3339)); len(p.Events) != 0 {
 		t.Errorf("since: got %d events", len(p.Events))
 	}
-	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "status=lost", "status=failed,lost", "status=failed,", "since=yesterday", "message=1", "domain=a..b",
+	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "mail=perhaps", "status=lost", "status=failed,lost", "status=failed,", "since=yesterday", "message=1", "domain=a..b",
 		"source=here", "class=13", "class=x",
 		"cursor=" + strings.Repeat("1", maxCursor+1), "to=" + strings.Repeat("a", 1001)} {
 		if a := f.call("GET", "/v1/events?"+bad, "", bearer); a.status != 400 {

@@ -124,7 +124,14 @@ func eventQuery(v url.Values, now time.Time) (service.EventQuery, int, error) {
 		return q, 0, err
 	}
 	limit, err := pageOf(v)
-	if q.Mail = v.Get("mail") == "true"; q.Mail {
+	switch m := v.Get("mail"); m {
+	case "", "false":
+	case "true":
+		q.Mail = true
+	default:
+		return q, 0, fmt.Errorf("%w: mail: %.80q is neither true nor false", service.ErrInvalid, m)
+	}
+	if q.Mail {
 		limit = min(limit, service.MailPage)
 	}
 	return q, limit, err

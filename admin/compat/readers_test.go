@@ -254,6 +254,7 @@ func TestReaderRefusals(t *testing.T) {
 		{"domain", "", "/srs/v1/queue?domain=-.", 400, "10-003"},
 		{"status", "", "/srs/v1/log/delivery?status=lost", 400, "10-003"},
 		{"since", "", "/srs/v1/log/bounce?since=yesterday", 400, "10-003"},
+		{"a cursor that is none", "", "/srs/v1/log/delivery?cursor=cx", 400, "10-003\tcursor"},
 		{"min", "", "/srs/v1/error-address?min=0", 400, "10-003"},
 		{"op", "", "/srs/v1/group?name=g&op=kill", 400, "10-003"},
 		{"no name", "", "/srs/v1/group", 400, "10-001"},

@@ -3,6 +3,7 @@ package compat
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -160,6 +161,9 @@ func (q *query) events(w http.ResponseWriter, columns []string, search service.E
 		mails += len(e.Mail)
 		return search.Reached(position)
 	})
+	if errors.Is(err, service.ErrInvalid) && search.After != "" { // all else was looked at here
+		return q.fault(q.r, codeRange, "cursor")
+	}
 	if no := q.fails(w, err); no != nil {
 		return no
 	}

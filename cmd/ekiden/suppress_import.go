@@ -41,7 +41,7 @@ names them: address, list, tenant, filter, reason, expires. What a row leaves em
 begin with # are passed over. An import that broke off may simply be run again: what is there already stays.`
 }
 
-// Run sends the file piece by piece. Rows that are wrong are told and passed over; then the exit code is 1.
+// Run sends the file piece by piece. Rows that are wrong are told and passed over; then the exit code is 2.
 func (c suppressImportCmd) Run(a *app) error {
 	cl, err := c.client()
 	if err != nil {
@@ -198,7 +198,7 @@ func (i *importing) end(err error) error {
 	case i.ctx.Err() != nil:
 		return errors.New("interrupted")
 	case i.refused > 0:
-		return errSilent
+		return &coded{exitUsage, errSilent} // the file is bad; its lines are told
 	}
 	return nil
 }
