@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -19,7 +20,9 @@ type reservations struct {
 // delivered and all count as interrupted (R29, E-14).
 func TestReservationsAreOneRow(t *testing.T) {
 	sink := startReceiver(t, "127.0.0.1:0", nil)
-	r := newRig(t, to(sink), "")
+	r := newRigWith(t, to(sink), "", func(s string) string {
+		return strings.Replace(s, "tenants: [", "tenants: [{name: other, compositions: [{name: main}]}, ", 1)
+	})
 	at := r.now() + 3600
 	c := r.session()
 	for i := range 10 {
