@@ -108,7 +108,7 @@ func TestAllDisksHang(t *testing.T) {
 	for _, m := range h.members {
 		m.sick.hang()
 	}
-	eventually(t, 10*time.Second, "every disk to be in doubt", func() bool {
+	eventually(t, quarantine/2, "every disk to be in doubt", func() bool {
 		return !slices.ContainsFunc(h.members, func(m *member) bool { return !m.c.logs.SickWithin(quarantine) })
 	})
 	for _, m := range h.members {
