@@ -35,7 +35,7 @@ source was blocked, whether an answer about one sender slowed down others, and w
 
 Example:
   ekiden-bench sim --seed 1 --runs 100
-  ekiden-bench sim --seed 1 --runs 1 --pace 168h      a week with each receiver, in about a minute and a half on two cores
+  ekiden-bench sim --seed 1 --runs 1 --pace 168h      a week with each receiver, in about a minute on two cores
   ekiden-bench sim --seed 1 --runs 5 --kinds          with cleaning mail and two speed filters on the way`
 }
 
