@@ -38,9 +38,7 @@ func (a *API) reader(r *http.Request) (reader, *faults) {
 		}
 		switch err := service.Known(a.c.Services.Tenants, tenant); {
 		case errors.Is(err, service.ErrInvalid): // nothing found would pass for nothing having happened
-			no := &faults{ja: japanese(r)}
-			no.add(codeNotFound, "tenant")
-			return reader{}, no
+			return reader{}, a.fault(r, codeNotFound, "tenant")
 		case err != nil:
 			return reader{}, a.fault(r, codeTrouble, "")
 		}

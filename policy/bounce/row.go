@@ -68,11 +68,17 @@ func (w *JumpRow) read(c *rowCheck) *mail.Jump {
 	if w.Share < 1 || w.Share > 100 {
 		c.fail("jump.share", fmt.Sprintf("%d is no percentage; allowed: 1 to 100", w.Share))
 	}
-	var err error
-	if j.For, err = time.ParseDuration(w.For); err != nil || j.For <= 0 {
-		c.fail("jump.for", fmt.Sprintf("%q is no time above zero, such as 90m", w.For))
-	}
+	j.For = c.span("jump.for", w.For)
 	return j
+}
+
+// span reads a time, which must be above zero.
+func (c *rowCheck) span(key, text string) time.Duration {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		c.fail(key, fmt.Sprintf("%q is no time above zero, such as 90m", text))
+	}
+	return d
 }
 
 // read is the suspension that w asks for.
@@ -88,11 +94,7 @@ func (w *ThenRow) read(c *rowCheck) *mail.Then {
 		if d.text == "" {
 			continue
 		}
-		v, err := time.ParseDuration(d.text)
-		if err != nil || v <= 0 {
-			c.fail(key, fmt.Sprintf("%q is no time above zero, such as 90m", d.text))
-		}
-		*d.into = v
+		*d.into = c.span(key, d.text)
 	}
 	switch {
 	case t.For == 0:

@@ -172,11 +172,7 @@ func advise(c *rowCheck, w *Row, g *group, scope mail.Scope) *mail.Advice {
 		if d.text == "" {
 			continue
 		}
-		v, e := time.ParseDuration(d.text)
-		if e != nil || v <= 0 {
-			c.fail(d.key, fmt.Sprintf("%q is no time above zero, such as 90m", d.text))
-		}
-		*d.into = v
+		*d.into = c.span(d.key, d.text)
 	}
 	if (a.After == 0) != (a.Within == 0) {
 		c.fail("after", "and within go together")
