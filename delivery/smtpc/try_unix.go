@@ -3,7 +3,11 @@
 package smtpc
 
 import (
+	"io"
+
 	"golang.org/x/sys/unix"
+
+	"github.com/ekiden-mta/ekiden/internal/socket"
 )
 
 // canTryWrite tells that this system lets a goroutine write to a socket without ever waiting for it.
@@ -12,7 +16,7 @@ const canTryWrite = true
 // writeOnce writes what the socket takes of s.out without waiting, and adds it to s.sent. A failure is left to the
 // session's own write, which meets it again.
 func (s *Session) writeOnce(fd uintptr) bool {
-	if n, err := unix.Write(int(fd), s.out[s.sent:]); err == nil && n > 0 {
+	if n, err := socket.Send(fd, s.out[s.sent:]); err == nil {
 		s.sent += n
 	}
 	return true
@@ -22,5 +26,33 @@ func (s *Session) writeOnce(fd uintptr) bool {
 func (s *Session) peekOnce(fd uintptr) bool {
 	_, _, err := unix.Recvfrom(int(fd), s.peekBuf[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	s.peeked = err != unix.EAGAIN && err != unix.EINTR
+	return true
+}
+
+// receiveOnce reads what waits in the socket into c.in.
+func (c *wire) receiveOnce(fd uintptr) bool {
+	n, err := socket.Receive(fd, c.in[c.w:])
+	if err == unix.EAGAIN {
+		return false
+	}
+	if c.n, c.failed = n, err; n == 0 && err == nil {
+		c.failed = io.EOF
+	}
+	return true
+}
+
+// sendMore writes what the socket takes of c.out, and tells whether that was the rest.
+func (c *wire) sendMore(fd uintptr) bool {
+	for c.n < len(c.out) {
+		n, err := socket.Send(fd, c.out[c.n:])
+		if err == unix.EAGAIN {
+			return false
+		}
+		if err != nil {
+			c.failed = err
+			return true
+		}
+		c.n += n
+	}
 	return true
 }

@@ -31,6 +31,11 @@ type wire struct {
 	writeBy time.Time
 	err     error // why no further read can succeed: the kernel tells it once only
 
+	receive, send func(uintptr) (done bool) // receiveOnce and sendMore, bound once
+	out           []byte                    // of the write under way
+	n             int                       // octets that the read or write under way has moved
+	failed        error                     // why it moves no more
+
 	last      []byte // the reply parsed last, as it came, and parsed: most receivers repeat themselves
 	lastReply smtp.Reply
 }
@@ -128,7 +133,7 @@ func (c *wire) fill() error {
 	if c.err != nil {
 		return c.err
 	}
-	n, err := c.conn.Read(c.in[c.w:])
+	n, err := c.read()
 	c.w += n
 	if n > 0 {
 		return nil
@@ -140,6 +145,21 @@ func (c *wire) fill() error {
 		c.err = err
 	}
 	return err
+}
+
+// read makes one read behind what the buffer holds.
+func (c *wire) read() (int, error) {
+	if c.raw == nil {
+		return c.conn.Read(c.in[c.w:])
+	}
+	if c.receive == nil {
+		c.receive = c.receiveOnce
+	}
+	c.n, c.failed = 0, nil
+	if err := c.raw.Read(c.receive); err != nil {
+		return 0, err
+	}
+	return c.n, c.failed
 }
 
 // readWithin makes reads fail d from now on, or a little later.
@@ -162,7 +182,19 @@ func (c *wire) writeWithin(d time.Duration) {
 // write writes b within d and returns how much of it went out.
 func (c *wire) write(b []byte, d time.Duration) (int, error) {
 	c.writeWithin(d)
-	return c.conn.Write(b)
+	if c.raw == nil {
+		return c.conn.Write(b)
+	}
+	if c.send == nil {
+		c.send = c.sendMore
+	}
+	c.out, c.n, c.failed = b, 0, nil
+	err := c.raw.Write(c.send)
+	c.out = nil
+	if err != nil {
+		return c.n, err
+	}
+	return c.n, c.failed
 }
 
 // describe puts a failed read or write into words for an outcome.

@@ -88,7 +88,11 @@ type Conn struct {
 	readN int
 	readE error
 
-	out  []byte // replies not yet written
+	out    []byte // replies not yet written
+	sent   int    // octets of out that are, during a write
+	write  func(uintptr) bool
+	writeE error
+
 	feed []byte // octets for go-smtp
 	verb Verb   // the command go-smtp is working on
 
@@ -142,7 +146,7 @@ func (c *Conn) attach() {
 	c.raw = nil
 	if sc, ok := c.below.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
-			c.raw, c.read = raw, c.readSocket
+			c.raw, c.read, c.write = raw, c.readSocket, c.writeSocket
 			return
 		}
 	}
@@ -211,7 +215,7 @@ func (c *Conn) flush() bool {
 	}
 	phase := c.phase.Load()
 	c.enter(phaseWrite)
-	_, err := c.below.Write(c.out)
+	err := c.writeOut()
 	c.phase.Store(phase)
 	c.out = c.out[:0]
 	if cap(c.out) > 4096 {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"syscall"
+
+	"github.com/ekiden-mta/ekiden/internal/socket"
 )
 
 // fill waits for more octets and appends them to buf, after writing what is owed.
@@ -55,25 +57,47 @@ func (c *Conn) fill() bool {
 func (c *Conn) readSocket(fd uintptr) bool {
 	big := c.env.big.Get().(*[bigSize]byte)
 	kept := copy(big[:], c.small)
-	for {
-		n, err := syscall.Read(int(fd), big[kept:])
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case n > 0:
-			c.big, c.buf, c.readN = big, big[:kept+n], n
-			return true
-		}
-		c.env.big.Put(big)
-		if err == syscall.EAGAIN {
-			return false
-		}
-		c.readN, c.readE = 0, err
-		if err == nil {
-			c.readE = io.EOF
-		}
+	n, err := socket.Receive(fd, big[kept:])
+	if n > 0 {
+		c.big, c.buf, c.readN = big, big[:kept+n], n
 		return true
 	}
+	c.env.big.Put(big)
+	if err == syscall.EAGAIN {
+		return false
+	}
+	c.readN, c.readE = 0, err
+	if err == nil {
+		c.readE = io.EOF
+	}
+	return true
+}
+
+// writeOut writes the replies gathered so far.
+func (c *Conn) writeOut() error {
+	if c.raw == nil {
+		_, err := c.below.Write(c.out)
+		return err
+	}
+	c.sent, c.writeE = 0, nil
+	if err := c.raw.Write(c.write); err != nil {
+		return err
+	}
+	return c.writeE
+}
+
+// writeSocket is called when the socket may take octets.
+func (c *Conn) writeSocket(fd uintptr) bool {
+	for c.sent < len(c.out) {
+		n, err := socket.Send(fd, c.out[c.sent:])
+		if err != nil {
+			c.writeE = err
+			return err != syscall.EAGAIN
+		}
+		c.sent += n
+	}
+	c.writeE = nil
+	return true
 }
 
 // fillSmall reads through the buffer of our own.
