@@ -48,6 +48,13 @@ fuzz: ## every fuzzer for FUZZTIME (20s)
 sim: build ## RUNS simulations from SEED on; a failing seed is printed with how to replay it
 	bin/ekiden-bench sim --seed $(SEED) --runs $(RUNS)
 
+.PHONY: profile
+profile: build ## a fresh profile for the compiler, from relaying (needs Debian's postfix)
+	bin/ekiden-bench relay --tool postfix --messages 80000 --profile bin/kept.pprof
+	bin/ekiden-bench relay --messages 60000 --domains 1000 --profile bin/domains.pprof
+	$(GO) tool pprof -proto bin/kept.pprof bin/domains.pprof > bin/default.pgo
+	mv bin/default.pgo cmd/ekiden/default.pgo
+
 .PHONY: bench
 bench: build ## the figures of the README, measured on this machine
 	bin/ekiden-bench figures

@@ -33,6 +33,7 @@ type Config struct {
 	Urgent        int     // and send so many of priority 90 while the backlog goes out
 	Self          string  // this program, for load and sink
 	Dir           string  // data of the run; "" = a temporary one, removed
+	Profile       string  // file for a CPU profile of the engine's first ten seconds; "" = none
 	Quiet         time.Duration
 	Progress      io.Writer // what is being done, nil = silent
 }
@@ -71,6 +72,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%w: postfix's smtp-source sends to one recipient in the clear", ErrConfig)
 	case c.Backlog > 0 && c.Target != "":
 		return c, fmt.Errorf("%w: a backlog needs an engine of its own", ErrConfig)
+	case c.Profile != "" && (c.Target != "" || c.Backlog > 0 || c.Compare != ""):
+		return c, fmt.Errorf("%w: --profile goes with one engine that is started for the run and relays", ErrConfig)
 	case (c.Drain || c.Restart || c.Urgent > 0) && c.Backlog == 0:
 		return c, fmt.Errorf("%w: --drain, --restart and --urgent go with --accept-only", ErrConfig)
 	}

@@ -132,10 +132,13 @@ func (c Config) postfix(ctx context.Context, data, notes string) (Result, error)
 		return r, err
 	}
 	defer e.Crash() // its data goes with it
-	return r, c.postfixThrough(ctx, &r, s, e.SMTP, e.PID(), func() (int64, error) {
-		m, err := e.Metrics(ctx)
-		return int64(m.Sum("ekiden_accepted_total")), err
+	err = c.profiled(ctx, e, func() error {
+		return c.postfixThrough(ctx, &r, s, e.SMTP, e.PID(), func() (int64, error) {
+			m, err := e.Metrics(ctx)
+			return int64(m.Sum("ekiden_accepted_total")), err
+		})
 	})
+	return r, err
 }
 
 // postfixThrough measures smtp-source -> target -> s. accepted tells what the target says it took.

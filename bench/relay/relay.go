@@ -2,7 +2,9 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -213,22 +215,39 @@ func (c Config) through(ctx context.Context, data, notes string) (Result, error)
 		return r, err
 	}
 	defer s.Kill()
-	target, pid := c.Target, 0
-	if target == "" {
-		e, err := c.startEngine(ctx, data, s.addr)
-		if err != nil {
+	if c.Target != "" {
+		err := c.measure(ctx, &r, s, c.Target, 0, ledger, nil)
+		return r, err
+	}
+	e, err := c.startEngine(ctx, data, s.addr)
+	if err != nil {
+		return r, err
+	}
+	defer e.Crash() // its data goes with it
+	if c.DKIM {
+		if err := signing(ctx, c, e); err != nil {
 			return r, err
 		}
-		defer e.Crash() // its data goes with it
-		if c.DKIM {
-			if err := signing(ctx, c, e); err != nil {
-				return r, err
-			}
-		}
-		target, pid = e.SMTP, e.PID()
 	}
-	err = c.measure(ctx, &r, s, target, pid, ledger, nil)
+	err = c.profiled(ctx, e, func() error { return c.measure(ctx, &r, s, e.SMTP, e.PID(), ledger, nil) })
 	return r, err
+}
+
+// profiled calls run, and has the engine's processor time looked at meanwhile.
+func (c Config) profiled(ctx context.Context, e *engine.Engine, run func() error) error {
+	if c.Profile == "" {
+		return run()
+	}
+	kept := make(chan error, 1)
+	go func() {
+		raw, err := e.Get(ctx, "/debug/pprof/profile?seconds=10")
+		if err == nil {
+			err = os.WriteFile(c.Profile, raw, 0o600)
+		}
+		kept <- err
+	}()
+	err := run()
+	return errors.Join(err, <-kept)
 }
 
 // measure sends a load through an engine into s and fills r in. s is ended. pid is the engine's, 0 = unknown. rest, if

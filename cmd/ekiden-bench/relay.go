@@ -38,6 +38,7 @@ type relayCommand struct {
 	Rate          float64       `help:"Messages per second of the load, 0: as fast as answered." default:"0"`
 	Quiet         time.Duration `help:"Give up when the sink took nothing for so long." default:"30s"`
 	Dir           string        `help:"Where the engine's data goes (default: the system's temporary directory)." placeholder:"DIR" type:"path"`
+	Profile       string        `help:"Keep a CPU profile of the engine's first ten seconds here." placeholder:"FILE" type:"path"`
 	JSON          bool          `help:"Print the result as JSON." name:"json"`
 }
 
@@ -62,7 +63,7 @@ func (c *relayCommand) config(io *streams) relay.Config {
 		PerConnection: c.PerConnection, Connections: c.Connections, Pipeline: c.Pipeline, Engine: c.Engine,
 		Target: c.Target, Sink: c.Sink, TLS: c.TLS, DKIM: c.DKIM, Tool: c.Tool, Restart: c.Restart, Drain: c.Drain, Urgent: c.Urgent,
 		Compare: c.Compare, Pairs: c.Pairs, Suppressed: c.Suppressed, Rate: c.Rate,
-		Quiet: c.Quiet, Dir: c.Dir, Progress: io.err,
+		Quiet: c.Quiet, Dir: c.Dir, Profile: c.Profile, Progress: io.err,
 	}
 }
 
