@@ -143,7 +143,7 @@ func TestTornTail(t *testing.T) {
 				case "zeros":
 					torn = append(torn, 0)
 				case "noise":
-					torn = append(torn, byte(rand.Uint32()))
+					torn = append(torn, whole[i]^byte(1+rand.IntN(255))) // never what was there
 				}
 			}
 			if err := os.WriteFile(path, torn, 0o600); err != nil {
