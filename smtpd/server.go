@@ -89,8 +89,10 @@ func (e errorLog) Println(v ...any) {
 
 // Start listens on every address and serves. On an error nothing is left open.
 func (s *Server) Start() error {
+	// No probes of idle connections: the sweeper ends them long before, and to ask for probes takes a connection four system calls.
+	quiet := net.ListenConfig{KeepAlive: -1}
 	for _, l := range s.cfg.Listeners {
-		n, err := net.Listen("tcp", l.Address)
+		n, err := quiet.Listen(s.ctx, "tcp", l.Address)
 		if err != nil {
 			for _, open := range s.nets {
 				_ = open.Close()
