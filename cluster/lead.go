@@ -21,6 +21,8 @@ const (
 	seatEvery = 2 * time.Second
 	// askStandby bounds the question how far a standby's copy goes.
 	askStandby = time.Second
+
+	handOnWait = time.Second // for a member that was asked to lead
 )
 
 // followLeadership runs lead while this incarnation leads.
@@ -37,9 +39,53 @@ func (c *Cluster) followLeadership(e *engine) {
 				ctx, cancel := context.WithCancel(e.ctx)
 				end = cancel
 				tasks.Go(func() { defer cancel(); c.lead(ctx, e) })
+			} else if c.logs.Sick() {
+				ctx, cancel := context.WithCancel(e.ctx)
+				end = cancel
+				tasks.Go(func() { defer cancel(); c.handOn(ctx, e) })
 			}
 		case <-e.ctx.Done():
 			return
+		}
+	}
+}
+
+// handOn has the other voters, one after the other, stand for election at once, until one of them leads: they have heard of this
+// member until it stepped down for its disk, and would wait for some seconds more. Whose log lacks entries is not elected.
+func (c *Cluster) handOn(ctx context.Context, e *engine) {
+	f := e.raft.GetConfiguration()
+	if f.Error() != nil {
+		return
+	}
+	for _, s := range f.Configuration().Servers {
+		if s.Suffrage != raft.Voter || s.ID == raft.ServerID(c.cfg.Name) {
+			continue
+		}
+		var answer raft.TimeoutNowResponse
+		if err := e.trans.TimeoutNow(s.ID, s.Address, &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}, &answer); err != nil {
+			c.log.Debug("raft: a member did not take over", "member", s.ID, "err", err)
+			continue
+		}
+		if c.awaitLeader(ctx, e, handOnWait) {
+			return
+		}
+	}
+}
+
+// awaitLeader tells whether raft hears of a leader within d, which is not this member.
+func (c *Cluster) awaitLeader(ctx context.Context, e *engine, d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, id := e.raft.LeaderWithID(); id != "" && id != raft.ServerID(c.cfg.Name) {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
 		}
 	}
 }
