@@ -20,6 +20,7 @@ import (
 func main() {
 	if len(os.Args) > 1 && slices.Contains(os.Args[1:], "serve") {
 		calm()
+		widen()
 	}
 	os.Exit(run(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
 }

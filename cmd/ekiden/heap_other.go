@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// widen is for Linux.
+func widen() {}
