@@ -1,6 +1,9 @@
 package mail
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Advice is what rules data say a sender should do about an answer, or about a silence. It is part of an immutable
 // table and shared by all outcomes that match its rule: never change it.
@@ -38,6 +41,45 @@ type Then struct {
 type Jump struct {
 	Share int           // percent of the mails that were taken or answered so, 1 to 100: at least, and twice what is usual
 	For   time.Duration // above zero
+}
+
+// String is t in words: "suspend source 12h0m0s after 3 answers within 1h0m0s". "" for none.
+func (t *Then) String() string {
+	if t == nil {
+		return ""
+	}
+	words := "suspend " + t.Scope.String()
+	if t.Everywhere {
+		words += " at every receiver"
+	}
+	words += " " + t.For.String()
+	if t.After > 0 {
+		words += fmt.Sprintf(" after %d answers", t.After)
+	}
+	if t.Sources > 0 {
+		words += fmt.Sprintf(" to %d sources", t.Sources)
+	}
+	if t.Within > 0 {
+		words += " within " + t.Within.String()
+	}
+	return words
+}
+
+// String is j in words: "block source 1h0m0s from 25 %". "" for none.
+func (j *Jump) String() string {
+	if j == nil {
+		return ""
+	}
+	return fmt.Sprintf("block source %s from %d %%", j.For, j.Share)
+}
+
+// Beyond is in words what several such answers ask for besides, "" where that is nothing.
+func (a *Advice) Beyond() string {
+	then, jump := a.Then.String(), a.Jump.String()
+	if then != "" && jump != "" {
+		then += "; "
+	}
+	return then + jump
 }
 
 // Action is what an answer asks of the sender beyond this delivery.

@@ -64,7 +64,8 @@ func (n replyService) ReplyRules(context.Context) ([]service.ReplyRule, error) {
 	out := make([]service.ReplyRule, len(entries))
 	for i, e := range entries {
 		out[i] = service.ReplyRule{Rule: e.Rule, Receivers: e.Receivers, Own: e.Own, Status: e.Status, Scope: e.Scope,
-			Action: e.Advice.Action, For: e.Advice.For, Source: e.Row.Source, Date: e.Row.Date, Hits: n.hits.count(e.Rule)}
+			Action: e.Advice.Action, For: e.Advice.For, Then: e.Advice.Beyond(),
+			Source: e.Row.Source, Date: e.Row.Date, Hits: n.hits.count(e.Rule)}
 	}
 	return out, nil
 }

@@ -6738,6 +6738,7 @@ type ReplyRule struct {
 	Source        string                 `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"` // where it is known from
 	Date          string                 `protobuf:"bytes,9,opt,name=date,proto3" json:"date,omitempty"`     // when that was true
 	Hits          uint64                 `protobuf:"varint,10,opt,name=hits,proto3" json:"hits,omitempty"`   // answers that it knew since the nodes started
+	Then          string                 `protobuf:"bytes,11,opt,name=then,proto3" json:"then,omitempty"`    // what several such answers ask for besides, in words; "" = nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6840,6 +6841,13 @@ func (x *ReplyRule) GetHits() uint64 {
 		return x.Hits
 	}
 	return 0
+}
+
+func (x *ReplyRule) GetThen() string {
+	if x != nil {
+		return x.Then
+	}
+	return ""
 }
 
 // How far a member is with a rotation of the root key.
@@ -7954,7 +7962,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x06limits\x18\x04 \x01(\tR\x06limits\x12\x16\n" +
 	"\x06source\x18\x05 \x01(\tR\x06source\x12\x12\n" +
 	"\x04date\x18\x06 \x01(\tR\x04date\x12\x12\n" +
-	"\x04hits\x18\a \x01(\x04R\x04hits\"\x80\x02\n" +
+	"\x04hits\x18\a \x01(\x04R\x04hits\"\x94\x02\n" +
 	"\tReplyRule\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1c\n" +
 	"\treceivers\x18\x02 \x03(\tR\treceivers\x12\x10\n" +
@@ -7966,7 +7974,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x06source\x18\b \x01(\tR\x06source\x12\x12\n" +
 	"\x04date\x18\t \x01(\tR\x04date\x12\x12\n" +
 	"\x04hits\x18\n" +
-	" \x01(\x04R\x04hits\"e\n" +
+	" \x01(\x04R\x04hits\x12\x12\n" +
+	"\x04then\x18\v \x01(\tR\x04then\"e\n" +
 	"\tKeyHolder\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alive\x18\x02 \x01(\bR\x05alive\x12\x14\n" +

@@ -23,7 +23,7 @@ func (h *handler) ListReplyRules(ctx context.Context, _ *adminpb.ListReplyRulesR
 	r := &adminpb.ListReplyRulesResponse{Missing: missing}
 	for _, one := range list {
 		p := &adminpb.ReplyRule{Rule: one.Rule, Receivers: one.Receivers, Own: one.Own, Class: uint32(one.Status), Scope: one.Scope.String(),
-			Action: one.Action.String(), Source: clean(one.Source), Date: one.Date, Hits: one.Hits}
+			Action: one.Action.String(), Then: one.Then, Source: clean(one.Source), Date: one.Date, Hits: one.Hits}
 		if one.For > 0 {
 			p.For = durationpb.New(one.For)
 		}
@@ -52,7 +52,7 @@ func (h *handler) rows(ctx context.Context, r *adminpb.ListReplyRulesResponse) e
 // ReplyRuleOf reads a rule about answers.
 func ReplyRuleOf(p *adminpb.ReplyRule) service.ReplyRule {
 	return service.ReplyRule{Rule: p.Rule, Receivers: p.Receivers, Own: p.Own, Status: mail.Status(p.Class), Scope: scopeOf(p.Scope),
-		Action: actionOf(p.Action), For: p.For.AsDuration(), Source: p.Source, Date: p.Date, Hits: p.Hits}
+		Action: actionOf(p.Action), For: p.For.AsDuration(), Then: p.Then, Source: p.Source, Date: p.Date, Hits: p.Hits}
 }
 
 func scopeOf(name string) mail.Scope {

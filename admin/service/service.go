@@ -386,6 +386,7 @@ type ReplyRule struct {
 	Scope     mail.Scope
 	Action    mail.Action
 	For       time.Duration // 0 = not said
+	Then      string        // what several such answers ask for besides, in words; "" = nothing
 	Source    string        // where it is known from …
 	Date      string        // … and when that was true
 	Hits      uint64        // answers that it knew since the node started

@@ -220,7 +220,7 @@ func (f *facts) ReplyRules(context.Context) ([]service.ReplyRule, error) {
 	return []service.ReplyRule{
 		{Rule: "own/docomo/house", Receivers: []string{"docomo"}, Own: true, Status: mail.StatusRefused, Scope: mail.ScopeTenant,
 			Action: mail.ActSuspend, For: 2 * time.Hour, Source: "a letter of theirs", Date: "2026-11-01", Hits: 1234},
-		{Rule: "any/blocked", Status: mail.StatusRefused, Scope: mail.ScopeSource, Source: "ZoneMTA", Date: "2026-07-01"},
+		{Rule: "any/blocked", Status: mail.StatusRefused, Scope: mail.ScopeSource, Then: (&mail.Jump{Share: 25, For: time.Hour}).String(), Source: "ZoneMTA", Date: "2026-07-01"},
 	}, nil
 }
 

@@ -54,14 +54,14 @@ func (c rulesListCmd) Run(a *app) error {
 		return printProto(a.out, r)
 	}
 	tellMissing(a, r.Missing)
-	rows := [][]string{{"RULE", "RECEIVERS", "HITS", "CLASS", "SCOPE", "ACTION", "DATE", "SOURCE"}}
+	rows := [][]string{{"RULE", "RECEIVERS", "HITS", "CLASS", "SCOPE", "ACTION", "THEN", "DATE", "SOURCE"}}
 	for _, one := range r.Rules {
 		receivers := "all"
 		if len(one.Receivers) > 0 {
 			receivers = strings.Join(one.Receivers, ",")
 		}
 		rows = append(rows, []string{one.Rule, receivers, strconv.FormatUint(one.Hits, 10), classWords(mail.Status(one.Class)), one.Scope,
-			actionWords(one.Action, one.For.AsDuration()), one.Date, one.Source})
+			actionWords(one.Action, one.For.AsDuration()), cmp.Or(one.Then, "-"), one.Date, one.Source})
 	}
 	if err := table(a.out, rows); err != nil {
 		return err
