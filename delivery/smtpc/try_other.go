@@ -2,6 +2,11 @@
 
 package smtpc
 
+import (
+	"io"
+	"syscall"
+)
+
 // canTryWrite is false here, so the session's own goroutine makes every write.
 const canTryWrite = false
 
@@ -11,4 +16,4 @@ func (s *Session) peekOnce(uintptr) bool { return true }
 
 func (c *wire) receiveOnce(uintptr) bool { return true }
 
-func (c *wire) sendMore(uintptr) bool { return true }
+func below(syscall.RawConn) io.Writer { return nil } // never called

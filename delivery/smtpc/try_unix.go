@@ -4,6 +4,7 @@ package smtpc
 
 import (
 	"io"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -41,18 +42,5 @@ func (c *wire) receiveOnce(fd uintptr) bool {
 	return true
 }
 
-// sendMore writes what the socket takes of c.out, and tells whether that was the rest.
-func (c *wire) sendMore(fd uintptr) bool {
-	for c.n < len(c.out) {
-		n, err := socket.Send(fd, c.out[c.n:])
-		if err == unix.EAGAIN {
-			return false
-		}
-		if err != nil {
-			c.failed = err
-			return true
-		}
-		c.n += n
-	}
-	return true
-}
+// below returns what writes to the socket of raw itself.
+func below(raw syscall.RawConn) io.Writer { return socket.NewWriter(raw) }

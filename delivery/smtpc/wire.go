@@ -31,20 +31,23 @@ type wire struct {
 	writeBy time.Time
 	err     error // why no further read can succeed: the kernel tells it once only
 
-	receive, send func(uintptr) (done bool) // receiveOnce and sendMore, bound once
-	out           []byte                    // of the write under way
-	n             int                       // octets that the read or write under way has moved
-	failed        error                     // why it moves no more
+	to      io.Writer                 // conn, or what writes below it
+	receive func(uintptr) (done bool) // receiveOnce, bound once
+	n       int                       // octets that the read under way has got
+	failed  error                     // why it gets none
 
 	last      []byte // the reply parsed last, as it came, and parsed: most receivers repeat themselves
 	lastReply smtp.Reply
 }
 
 func newWire(conn net.Conn) wire {
-	w := wire{conn: conn, in: make([]byte, inSize)}
+	w := wire{conn: conn, to: conn, in: make([]byte, inSize)}
 	if sc, ok := conn.(syscall.Conn); ok && canTryWrite {
 		w.raw, _ = sc.SyscallConn()
 		w.socket = w.raw
+		if w.raw != nil {
+			w.to = below(w.raw)
+		}
 	}
 	return w
 }
@@ -182,19 +185,7 @@ func (c *wire) writeWithin(d time.Duration) {
 // write writes b within d and returns how much of it went out.
 func (c *wire) write(b []byte, d time.Duration) (int, error) {
 	c.writeWithin(d)
-	if c.raw == nil {
-		return c.conn.Write(b)
-	}
-	if c.send == nil {
-		c.send = c.sendMore
-	}
-	c.out, c.n, c.failed = b, 0, nil
-	err := c.raw.Write(c.send)
-	c.out = nil
-	if err != nil {
-		return c.n, err
-	}
-	return c.n, c.failed
+	return c.to.Write(b)
 }
 
 // describe puts a failed read or write into words for an outcome.

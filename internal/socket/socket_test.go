@@ -4,8 +4,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // pair returns the two ends of a connection on loopback, the first with its raw form.
@@ -112,5 +114,40 @@ func TestReset(t *testing.T) {
 	}
 	if !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatalf("%v; want ECONNRESET", err)
+	}
+}
+
+// A write that is more than the socket takes waits for the reader, until its deadline; what went out is told.
+func TestWriter(t *testing.T) {
+	raw, ours, theirs := pair(t)
+	w := NewWriter(raw)
+	p := make([]byte, 16<<20)
+	if err := ours.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	first, err := w.Write(p)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || first == 0 || first == len(p) {
+		t.Fatalf("nobody reads: %d octets, %v; want some, and a time-out", first, err)
+	}
+	if err := ours.SetWriteDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	arrived := make(chan int64)
+	go func() {
+		n, _ := io.Copy(io.Discard, theirs)
+		arrived <- n
+	}()
+	second, err := w.Write(p)
+	if second != len(p) || err != nil {
+		t.Fatalf("%d octets, %v; want all", second, err)
+	}
+	if err := ours.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-arrived; n != int64(first+second) {
+		t.Errorf("%d octets arrived; want %d", n, first+second)
+	}
+	if _, err := w.Write(p); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("after the end: %v; want EPIPE", err)
 	}
 }

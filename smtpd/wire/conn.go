@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ekiden-mta/ekiden/internal/clock"
+	"github.com/ekiden-mta/ekiden/internal/socket"
 	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
@@ -88,13 +89,10 @@ type Conn struct {
 	readN int
 	readE error
 
-	out    []byte // replies not yet written
-	sent   int    // octets of out that are, during a write
-	write  func(uintptr) bool
-	writeE error
-
-	feed []byte // octets for go-smtp
-	verb Verb   // the command go-smtp is working on
+	out  []byte    // replies not yet written
+	to   io.Writer // where they go: the socket itself where below is one
+	feed []byte    // octets for go-smtp
+	verb Verb      // the command go-smtp is working on
 
 	opened   bool // the greeting is decided
 	upgraded bool // carries on after STARTTLS: no greeting
@@ -140,13 +138,13 @@ func New(env *Env, c net.Conn, o *Options, p Policy, proxied bool) *Conn {
 	return w
 }
 
-// attach prepares reading: straight from the socket where below is one, so that a buffer is needed only once octets
+// attach prepares reading and writing: straight from the socket where below is one, so that a buffer is needed only once octets
 // are there; through a buffer of its own otherwise.
 func (c *Conn) attach() {
-	c.raw = nil
+	c.raw, c.to = nil, c.below
 	if sc, ok := c.below.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
-			c.raw, c.read, c.write = raw, c.readSocket, c.writeSocket
+			c.raw, c.read, c.to = raw, c.readSocket, socket.NewWriter(raw)
 			return
 		}
 	}
@@ -215,7 +213,7 @@ func (c *Conn) flush() bool {
 	}
 	phase := c.phase.Load()
 	c.enter(phaseWrite)
-	err := c.writeOut()
+	_, err := c.to.Write(c.out)
 	c.phase.Store(phase)
 	c.out = c.out[:0]
 	if cap(c.out) > 4096 {

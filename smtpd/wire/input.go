@@ -73,33 +73,6 @@ func (c *Conn) readSocket(fd uintptr) bool {
 	return true
 }
 
-// writeOut writes the replies gathered so far.
-func (c *Conn) writeOut() error {
-	if c.raw == nil {
-		_, err := c.below.Write(c.out)
-		return err
-	}
-	c.sent, c.writeE = 0, nil
-	if err := c.raw.Write(c.write); err != nil {
-		return err
-	}
-	return c.writeE
-}
-
-// writeSocket is called when the socket may take octets.
-func (c *Conn) writeSocket(fd uintptr) bool {
-	for c.sent < len(c.out) {
-		n, err := socket.Send(fd, c.out[c.sent:])
-		if err != nil {
-			c.writeE = err
-			return err != syscall.EAGAIN
-		}
-		c.sent += n
-	}
-	c.writeE = nil
-	return true
-}
-
 // fillSmall reads through the buffer of our own.
 func (c *Conn) fillSmall() bool {
 	kept := copy(c.small[:cap(c.small)], c.buf)
