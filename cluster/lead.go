@@ -21,11 +21,11 @@ const (
 	seatEvery = 2 * time.Second
 	// askStandby bounds the question how far a standby's copy goes.
 	askStandby = time.Second
-
-	handOnWait = time.Second // for a member that was asked to lead
+	// handOnWait is how long a member that was asked to lead may take before the next is asked.
+	handOnWait = time.Second
 )
 
-// followLeadership runs lead while this incarnation leads.
+// followLeadership runs lead while this incarnation leads, and handOn once it does no longer.
 func (c *Cluster) followLeadership(e *engine) {
 	var tasks sync.WaitGroup
 	end := func() {}
@@ -35,24 +35,25 @@ func (c *Cluster) followLeadership(e *engine) {
 		case leads := <-e.raft.LeaderCh():
 			end()
 			tasks.Wait()
-			if leads {
-				ctx, cancel := context.WithCancel(e.ctx)
-				end = cancel
-				tasks.Go(func() { defer cancel(); c.lead(ctx, e) })
-			} else if c.logs.Sick() {
-				ctx, cancel := context.WithCancel(e.ctx)
-				end = cancel
-				tasks.Go(func() { defer cancel(); c.handOn(ctx, e) })
+			run := c.lead
+			if !leads {
+				run = c.handOn
 			}
+			ctx, cancel := context.WithCancel(e.ctx)
+			end = cancel
+			tasks.Go(func() { defer cancel(); run(ctx, e) })
 		case <-e.ctx.Done():
 			return
 		}
 	}
 }
 
-// handOn has the other voters, one after the other, stand for election at once, until one of them leads: they have heard of this
-// member until it stepped down for its disk, and would wait for some seconds more. Whose log lacks entries is not elected.
+// handOn has the other voters, one after the other, stand for election at once, until one of them leads, where this member stepped
+// down for its disk: they have heard of it until then, and would wait for some seconds more. Whose log lacks entries is not elected.
 func (c *Cluster) handOn(ctx context.Context, e *engine) {
+	if !c.logs.Sick() {
+		return
+	}
 	f := e.raft.GetConfiguration()
 	if f.Error() != nil {
 		return
