@@ -89,7 +89,7 @@ func (s *stream) run(before *stream) {
 	for s.ctx.Err() == nil {
 		if err := s.attempt(); err != nil && s.ctx.Err() == nil {
 			s.p.c.Log.Warn("webhook stands still", "tenant", s.hook.Tenant, "type", s.hook.Type, "error", err)
-			s.sleep(s.p.c.Clock.Now().Add(again))
+			s.sleep(s.ctx, s.p.c.Clock.Now().Add(again))
 		}
 	}
 }
@@ -292,13 +292,14 @@ func (s *stream) id(m *message) string {
 	return "msg_" + hex.EncodeToString(sum[:16])
 }
 
-// sleep waits until product time has come or the stream is cancelled.
-func (s *stream) sleep(until time.Time) {
+// sleep waits until product time has come or ctx ends. It takes the very context that its caller asks afterwards: one that
+// is made of another ends a moment after that.
+func (s *stream) sleep(ctx context.Context, until time.Time) {
 	woken := make(chan struct{})
 	t := s.p.c.Clock.At(until, func() { close(woken) })
 	defer t.Stop()
 	select {
 	case <-woken:
-	case <-s.ctx.Done():
+	case <-ctx.Done():
 	}
 }

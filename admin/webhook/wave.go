@@ -250,7 +250,7 @@ func (s *stream) insist(ctx context.Context, m *message, failure error, over boo
 			continue
 		}
 		log.Warn("a webhook's receiver does not take a post", "again_in", pause)
-		s.sleep(s.p.c.Clock.Now().Add(pause))
+		s.sleep(ctx, s.p.c.Clock.Now().Add(pause))
 		pause = min(2*pause, maxPause)
 	}
 }
