@@ -39,9 +39,13 @@ type Config struct {
 	Carrier func(mail.Domain) string
 }
 
-// Sizes of Badger's files: see performance figures in storage/DESIGN.md.
+// Sizes of Badger's files and levels: see performance figures in storage/DESIGN.md.
 const (
-	memTableSize   = 8 << 20
+	memTableSize    = 8 << 20
+	levelZeroTables = 10 // from which on Badger merges level 0 by itself
+	// The level below takes up level 0 as a whole, and most of what it holds itself is written anew for that. Being as
+	// large, it costs as much again; a smaller one hands everything on at once, and the level below that is written anew too.
+	baseLevelSize  = levelZeroTables * memTableSize
 	valueLogSize   = 64 << 20
 	valueMinimum   = 512 // bytes from which a value goes to the value log
 	indexCache     = 32 << 20

@@ -31,9 +31,6 @@ const (
 	// Keys that differ in their end only fill a log and hardly a table.
 	tombstoneSize  = 1 << 10 // bytes of a key
 	tombstoneBatch = 768     // keys of a commit
-
-	// Badger merges the tables of level 0 by itself only where there are as many.
-	levelZeroTables = 10
 )
 
 // collect frees value-log files that are mostly dead. What is dead Badger learns from compactions, so this costs

@@ -181,7 +181,8 @@ func (s *Store) options() badger.Options {
 		WithSyncWrites(true).WithDetectConflicts(false).WithNumVersionsToKeep(1).
 		WithValueThreshold(valueMinimum).WithValueLogFileSize(valueLogSize).
 		WithMemTableSize(memTableSize).WithNumMemtables(3).WithNumCompactors(2).
-		WithNumLevelZeroTables(levelZeroTables).WithNumLevelZeroTablesStall(20).WithBaseTableSize(1 << 20).
+		WithNumLevelZeroTables(levelZeroTables).WithNumLevelZeroTablesStall(2 * levelZeroTables).
+		WithBaseTableSize(1 << 20).WithBaseLevelSize(baseLevelSize).
 		WithCompression(options.None).WithBlockCacheSize(0).WithIndexCacheSize(indexCache).
 		WithMetricsEnabled(false).WithLogger(&logger{log: s.log, fail: s.fail, lost: s.keepCollected})
 }
