@@ -161,19 +161,31 @@ func New(cfg Config) (*System, error) {
 	return s, nil
 }
 
-// Start begins to let go of destinations that have nothing to do.
+// lookEvery is how late a destination's look at what is with sessions may be.
+const lookEvery = time.Second
+
+// Start begins to let destinations look at what is with sessions, and to let go of those that have nothing to do.
 func (s *System) Start() {
 	s.swept.Add(1)
 	go func() {
 		defer s.swept.Done()
 		t := time.NewTicker(max(s.cfg.Passivate/4, time.Millisecond))
 		defer t.Stop()
+		due := make(chan struct{}, 1)
+		arm := func() *clock.Timer {
+			return s.cfg.Clock.At(s.cfg.Clock.Now().Add(lookEvery), func() { due <- struct{}{} })
+		}
+		look := arm()
 		for {
 			select {
+			case <-due:
+				s.destinations.Look()
+				look = arm()
 			case <-t.C:
 				s.destinations.Passivate(s.cfg.Passivate)
 				s.sources.Forget(10 * time.Minute)
 			case <-s.stop:
+				look.Stop()
 				return
 			}
 		}

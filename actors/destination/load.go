@@ -162,7 +162,7 @@ func (b *Outbox) Recover(waiting, cleaning int, due time.Time) {
 		b.total = waiting
 		b.clean += cleaning // beside what has come since the store was opened
 	}
-	b.told, b.quiet, b.alarm = false, false, time.Time{}
+	b.told, b.quiet, b.alarm, b.look = false, false, time.Time{}, time.Time{}
 	b.nextDue = due
 	b.rewind()
 }

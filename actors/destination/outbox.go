@@ -32,6 +32,7 @@ type Outbox struct {
 	full    bool               // the actor cannot get more sessions, however much waits
 	quiet   bool               // the actor has set an alarm and does not want to hear of arrivals
 	alarm   time.Time          // when the actor looks again by itself; zero = never
+	look    time.Time          // see Plan.Look
 	disk    disk
 	nextDue time.Time   // earliest due time on disk that lies ahead, as far as known; zero = none
 	total   int         // deliveries without a final outcome, memory and disk

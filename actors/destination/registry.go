@@ -144,6 +144,16 @@ func (r *Registry) Passivate(after time.Duration) int {
 	return n
 }
 
+// Look sends a tick to the destinations whose planned look is due. It is to be called about once a second.
+func (r *Registry) Look() {
+	now := r.shell.Clock.Now()
+	r.each(func(e *entry) {
+		if e.outbox.LookDue(now) {
+			r.system.Root.Send(e.pid, protocol.Ticked{})
+		}
+	})
+}
+
 // Stop ends all destinations. What they hold is in the store.
 func (r *Registry) Stop() {
 	for i := range r.shards {

@@ -257,7 +257,7 @@ func (m *Machine) rest(now time.Time, v *View) {
 	}
 	m.plan.Status = Status{State: m.state, Until: v.NextDue}
 	if v.Flight > 0 {
-		m.wakeBy(now.Add(restLook))
+		m.plan.Look = now.Add(restLook)
 	}
 }
 
@@ -368,7 +368,7 @@ func (m *Machine) ask(now time.Time, v *View, lost bool) {
 		if s.Sessions+s.Asked < most {
 			full = false
 			if s.Asked > 0 { // nobody says when they are answered
-				m.wakeBy(now.Add(restLook))
+				m.plan.Look = now.Add(restLook)
 			} else if s.Sessions > 0 {
 				m.wakeBy(later(s.Moved.Add(m.stuckAfter(s)), now.Add(stuckAfter/4)))
 			}

@@ -103,6 +103,9 @@ func playScript(t *testing.T, script string) string {
 		if !plan.Alarm.IsZero() {
 			fmt.Fprintf(&out, ", alarm +%s", plan.Alarm.Sub(now))
 		}
+		if !plan.Look.IsZero() {
+			fmt.Fprintf(&out, ", look +%s", plan.Look.Sub(now))
+		}
 		out.WriteString("\n")
 	}
 	return out.String()

@@ -2,6 +2,7 @@ package destination
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
@@ -77,6 +78,7 @@ func ahead(d *mail.Delivery) bool { return d.Priority > bulk || d.Reserved && d.
 type Plan struct {
 	Quiet  bool      // arrivals are not told; the alarm will do
 	Alarm  time.Time // when the actor looks again by itself
+	Look   time.Time // … or, if it still has mail in memory then, soon after this: see Outbox.LookDue; zero = no such look
 	Status Status
 	Size   int // octets of the largest message that the receiver takes; 0 = not known
 }
@@ -86,7 +88,7 @@ func (b *Outbox) Note(p Plan) (again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	receiver := b.status.Receiver
-	b.quiet, b.alarm, b.status, b.full, b.largest = p.Quiet, p.Alarm, p.Status, p.Status.Full, p.Size
+	b.quiet, b.alarm, b.look, b.status, b.full, b.largest = p.Quiet, p.Alarm, p.Look, p.Status, p.Status.Full, p.Size
 	if b.status.Receiver == "" {
 		b.status.Receiver = receiver // still, as far as known
 	} else if b.status.Receiver != receiver && b.env.Cleans != nil {
@@ -107,6 +109,22 @@ func (b *Outbox) Note(p Plan) (again bool) {
 		b.told = true
 	}
 	return again
+}
+
+// LookDue tells whether the actor is to be sent a tick for the look it planned. Mostly its mail has gone by then and there is
+// nothing to look at: that is noted here, without a step.
+func (b *Outbox) LookDue(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.look.IsZero() || now.Before(b.look) {
+		return false
+	}
+	b.look = time.Time{}
+	if len(b.flight) > 0 || slices.ContainsFunc(b.shelves, func(s *shelf) bool { return len(s.waiting) > 0 || s.asked > 0 }) {
+		return true
+	}
+	b.full, b.status = false, Status{State: StateIdle, Receiver: b.status.Receiver}
+	return false
 }
 
 // Asking notes sessions asked for before the ask is sent, so that its answer cannot overtake it.

@@ -169,6 +169,8 @@ type dest struct {
 	machine *destination.Machine
 	view    destination.View
 	armed   time.Time
+	look    time.Time // planned
+	looking bool      // … and will be seen to
 }
 
 func (w *world) dest(d mail.Domain) *dest {
@@ -198,6 +200,9 @@ func (x *dest) step(msg any) {
 	for i := range effects {
 		x.run(&effects[i])
 	}
+	if x.look = plan.Look; !x.look.IsZero() && !x.looking {
+		x.looks()
+	}
 	if at := plan.Alarm; !at.IsZero() && (x.armed.IsZero() || at.Before(x.armed)) {
 		x.armed = at
 		w.later(max(0, at.Sub(w.now)), func() {
@@ -209,6 +214,19 @@ func (x *dest) step(msg any) {
 	if x.box.Note(plan) {
 		x.send(protocol.Arrived{})
 	}
+}
+
+// looks sees to a look at what was planned last.
+func (x *dest) looks() {
+	x.looking = true
+	x.w.later(x.look.Sub(x.w.now)+x.w.upTo(time.Second), func() {
+		x.looking = false
+		if x.box.LookDue(x.w.now) {
+			x.step(protocol.Ticked{})
+		} else if x.w.now.Before(x.look) {
+			x.looks()
+		}
+	})
 }
 
 func (x *dest) run(e *destination.Effect) {

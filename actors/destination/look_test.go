@@ -1,0 +1,58 @@
+package destination
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ekiden-mta/ekiden/actors/actorstest"
+	"github.com/ekiden-mta/ekiden/mail"
+)
+
+// TestLookDue: the actor is woken for the look it planned where mail is still there, once; where all has gone, the outbox says so by itself.
+func TestLookDue(t *testing.T) {
+	for _, row := range []struct {
+		name               string
+		after              time.Duration
+		take, settle, asks bool
+		due                bool
+		state              State
+	}{
+		{"not yet", time.Second, false, false, false, false, StateAsking},
+		{"mail waits", 2 * time.Second, false, false, false, true, StateAsking},
+		{"mail is in flight", 2 * time.Second, true, false, false, true, StateAsking},
+		{"all has gone", 2 * time.Second, true, true, false, false, StateIdle},
+		{"all has gone, another session is awaited", 2 * time.Second, true, true, true, true, StateAsking},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			q := actorstest.NewQueue(false)
+			env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0 }, Counters: &Counters{}, Budget: &Budget{Limit: 1 << 20}}
+			env.Defaults()
+			b, now := NewOutbox(toA, env, func(any) {}), time.Unix(1_800_000_000, 0)
+			d := mail.Delivery{Seq: 1, Domain: toA.Domain, Due: now, Expires: now.Add(time.Hour)}
+			q.Put([]byte("x"), d)
+			b.Push(now, &mail.Job{Delivery: d, Body: []byte("x")})
+			b.Asking(0, 1)
+			b.Note(Plan{Look: now.Add(2 * time.Second), Status: Status{State: StateAsking, Receiver: "r", Full: true}})
+			b.Join(0)
+			if row.take {
+				p, _ := b.Take(now, 0, noSource, "r")
+				if row.settle {
+					b.Settle(now, p, mail.Outcome{Result: mail.Delivered}, "r", nil)
+				}
+			}
+			if row.asks {
+				b.Asking(0, 1)
+			}
+			now = now.Add(row.after)
+			if due := b.LookDue(now); due != row.due {
+				t.Errorf("due: %v, want %v", due, row.due)
+			}
+			if s := b.Standing(); s.State != row.state || s.Receiver != "r" || s.Full != (row.state != StateIdle) {
+				t.Errorf("it stands as %+v", s)
+			}
+			if row.after == 2*time.Second && b.LookDue(now.Add(time.Hour)) {
+				t.Error("it looks again without having planned to")
+			}
+		})
+	}
+}
