@@ -14,11 +14,19 @@ type Figure struct {
 	Met      bool   `json:"met"`
 }
 
+// sourceWhenSet is what smtp-source took of a processor per message where the goals of rates were set, in us. The two cores are shared
+// by load, engine and sink, so where it takes more, rates are lower in the same measure, whatever the engine does.
+const sourceWhenSet = 43.0
+
+// domainPairs is how often ten thousand domains are held against one.
+const domainPairs = 3
+
 // figures gathers rows.
 type figures struct {
-	base  Config
-	scale int // every size is divided by it
-	rows  []Figure
+	base   Config
+	scale  int     // every size is divided by it
+	source float64 // us of smtp-source per message, on this machine now; 0 = not known
+	rows   []Figure
 }
 
 // Figures measures every row of the table of goals. quick divides the sizes by ten; what depends on size (memory,
@@ -47,6 +55,24 @@ func (f *figures) add(what, atLeast string, met bool, format string, args ...any
 	f.rows = append(f.rows, Figure{What: what, AtLeast: atLeast, Measured: fmt.Sprintf(format, args...), Met: met})
 }
 
+// rate adds a row whose goal is a rate. Where smtp-source tells how fast the machine is, the goal at that speed stands beside it.
+func (f *figures) rate(what string, goal, got float64, ok bool, format string, args ...any) {
+	atLeast := thousands(goal) + " msg/s"
+	if f.source > 0 {
+		atLeast += fmt.Sprintf(" (%s at this machine's speed)", thousands(goal*sourceWhenSet/f.source))
+	}
+	f.add(what, atLeast, got >= goal && ok, format, args...)
+}
+
+// thousands writes a whole number with commas.
+func thousands(x float64) string {
+	n := int64(x + 0.5)
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s,%03d", thousands(float64(n/1000)), n%1000)
+}
+
 func (f *figures) run(ctx context.Context, messages int, change func(*Config)) (Result, error) {
 	c := f.base
 	c.Messages, c.Size, c.Sessions = messages/f.scale, 1024, 100
@@ -67,7 +93,8 @@ func (f *figures) kept(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("100 kept sessions with Postfix's tools: %w", err)
 	}
-	f.add("1 KB, 100 kept sessions, one domain, smtp-source and smtp-sink", "10,000 msg/s", r.Rate >= 10000 && r.OK(),
+	f.source = r.SourceCPU
+	f.rate("1 KB, 100 kept sessions, one domain, smtp-source and smtp-sink", 10000, r.Rate, r.OK(),
 		"%.0f msg/s (%.1f M/hour; straight %.0f)%s", r.Rate, r.Rate*3600/1e6, r.Direct, promise(r))
 	f.add("… engine CPU to smtp-source CPU, same run", "at most 2.3", r.EngineSource <= 2.3, "%.2f (%.0f us to %.0f us)",
 		r.EngineSource, r.EngineCPU, r.SourceCPU)
@@ -75,21 +102,24 @@ func (f *figures) kept(ctx context.Context) error {
 }
 
 func (f *figures) domains(ctx context.Context) error {
-	one, err := f.run(ctx, 100000, func(*Config) {})
-	if err != nil {
-		return fmt.Errorf("one domain: %w", err)
+	var shares, ones, manys, written []float64 // in turns: the machine's speed changes from minute to minute
+	ok, broken := true, ""
+	for range domainPairs {
+		one, err := f.run(ctx, 100000, func(*Config) {})
+		if err != nil {
+			return fmt.Errorf("one domain: %w", err)
+		}
+		many, err := f.run(ctx, 100000, func(c *Config) { c.Domains = 10000 })
+		if err != nil {
+			return fmt.Errorf("10,000 domains: %w", err)
+		}
+		shares = append(shares, many.Rate/max(one.Rate, 1)*100)
+		ones, manys, written = append(ones, one.Rate), append(manys, many.Rate), append(written, one.IO)
+		ok, broken = ok && one.OK() && many.OK(), broken+promise(one)+promise(many)
 	}
-	f.add("bytes written to disk per message of 1 KB", "at most 2.6 KB", one.IO <= 2600, "%.2f KB", one.IO/1000)
-	many, err := f.run(ctx, 100000, func(c *Config) { c.Domains = 10000 })
-	if err != nil {
-		return fmt.Errorf("10,000 domains: %w", err)
-	}
-	share := 0.0
-	if one.Rate > 0 {
-		share = many.Rate / one.Rate * 100
-	}
-	f.add("10,000 domains", "90 % of the one-domain rate", share >= 90 && many.OK(), "%.0f %% (%.0f to %.0f msg/s)%s", share, many.Rate,
-		one.Rate, promise(many))
+	f.add("bytes written to disk per message of 1 KB", "at most 2.6 KB", middle(written) <= 2600, "%.2f KB", middle(written)/1000)
+	f.add("10,000 domains, median of pairs", "90 % of the one-domain rate", middle(shares) >= 90 && ok, "%.0f %% of %.0f (%.0f to %.0f msg/s)%s",
+		middle(shares), shares, middle(manys), middle(ones), broken)
 	return nil
 }
 
@@ -98,7 +128,7 @@ func (f *figures) singles(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("one message per connection: %w", err)
 	}
-	f.add("one message per connection, 50 sessions", "4,000 msg/s", r.Rate >= 4000 && r.OK(), "%.0f msg/s%s", r.Rate, promise(r))
+	f.rate("one message per connection, 50 sessions", 4000, r.Rate, r.OK(), "%.0f msg/s (straight %.0f)%s", r.Rate, r.Direct, promise(r))
 	return nil
 }
 
@@ -107,7 +137,7 @@ func (f *figures) large(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("16 KB: %w", err)
 	}
-	f.add("16 KB", "4,500 msg/s", r.Rate >= 4500 && r.OK(), "%.0f msg/s%s", r.Rate, promise(r))
+	f.rate("16 KB", 4500, r.Rate, r.OK(), "%.0f msg/s (straight %.0f)%s", r.Rate, r.Direct, promise(r))
 	return nil
 }
 
@@ -119,7 +149,7 @@ func (f *figures) backlog(ctx context.Context) error {
 		return fmt.Errorf("backlog: %w", err)
 	}
 	n := fmt.Sprintf("%d", c.Backlog)
-	f.add("accept only, receivers down, until "+n+" wait", "12,000 msg/s", r.AcceptRate >= 12000, "%.0f msg/s", r.AcceptRate)
+	f.rate("accept only, receivers down, until "+n+" wait", 12000, r.AcceptRate, true, "%.0f msg/s", r.AcceptRate)
 	kept := 0.0
 	if r.AcceptStart > 0 {
 		kept = r.AcceptEnd / r.AcceptStart * 100
@@ -127,7 +157,7 @@ func (f *figures) backlog(ctx context.Context) error {
 	f.add("… at the end against the begin", "90 %", kept >= 90, "%.0f %% (%.0f to %.0f msg/s)", kept, r.AcceptEnd, r.AcceptStart)
 	f.add(n+" waiting: memory beyond page cache", "at most 400 MB", r.Anon <= 400, "%.0f MB", r.Anon)
 	f.add(n+" waiting: disk", "at most 2.5 × the live bytes", r.DiskRatio <= 2.5, "%.2f × (%.0f MB)", r.DiskRatio, mega(r.Disk))
-	f.add("drain of that backlog", "15,000 msg/s", r.Drain >= 15000 && r.Lost+r.Duplicates+r.Wrong == 0, "%.0f msg/s, lost %d, duplicates %d",
+	f.rate("drain of that backlog", 15000, r.Drain, r.Lost+r.Duplicates+r.Wrong == 0, "%.0f msg/s, lost %d, duplicates %d",
 		r.Drain, r.Lost, r.Duplicates)
 	c.Restart, c.Drain = true, false
 	if r, err = RunBacklog(ctx, c); err != nil {

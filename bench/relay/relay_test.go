@@ -128,3 +128,24 @@ func TestComparedSettingsAreAccepted(t *testing.T) {
 		}
 	}
 }
+
+// TestRateRows: a goal that is a rate stands beside what it comes to on a machine of another speed; met is the goal itself.
+func TestRateRows(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		source float64
+		got    float64
+		want   Figure
+	}{
+		{"speed not known", 0, 9999, Figure{"x", "10,000 msg/s", "9999", false}},
+		{"half the speed", 86, 9999, Figure{"x", "10,000 msg/s (5,000 at this machine's speed)", "9999", false}},
+		{"met on a slow machine", 4300, 10000, Figure{"x", "10,000 msg/s (100 at this machine's speed)", "10000", true}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f := figures{source: row.source}
+			if f.rate("x", 10000, row.got, true, "%.0f", row.got); f.rows[0] != row.want {
+				t.Errorf("%+v, want %+v", f.rows[0], row.want)
+			}
+		})
+	}
+}
