@@ -2,6 +2,7 @@ package mail
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -43,7 +44,19 @@ type Jump struct {
 	For   time.Duration // above zero
 }
 
-// String is t in words: "suspend source 12h0m0s after 3 answers within 1h0m0s". "" for none.
+// Span is a span of time in words without the parts that are zero: 1h; 90 s as 1m30s.
+func Span(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// String is t in words: "suspend source 12h after 3 answers within 1h". "" for none.
 func (t *Then) String() string {
 	if t == nil {
 		return ""
@@ -52,7 +65,7 @@ func (t *Then) String() string {
 	if t.Everywhere {
 		words += " at every receiver"
 	}
-	words += " " + t.For.String()
+	words += " " + Span(t.For)
 	if t.After > 0 {
 		words += fmt.Sprintf(" after %d answers", t.After)
 	}
@@ -60,17 +73,17 @@ func (t *Then) String() string {
 		words += fmt.Sprintf(" to %d sources", t.Sources)
 	}
 	if t.Within > 0 {
-		words += " within " + t.Within.String()
+		words += " within " + Span(t.Within)
 	}
 	return words
 }
 
-// String is j in words: "block source 1h0m0s from 25 %". "" for none.
+// String is j in words: "block source 1h from 25 %". "" for none.
 func (j *Jump) String() string {
 	if j == nil {
 		return ""
 	}
-	return fmt.Sprintf("block source %s from %d %%", j.For, j.Share)
+	return fmt.Sprintf("block source %s from %d %%", Span(j.For), j.Share)
 }
 
 // Beyond is in words what several such answers ask for besides, "" where that is nothing.

@@ -75,12 +75,7 @@ func (c logCmd) Run(a *app) error {
 			tellMissing(a, r.Missing)
 		}
 		warned = len(r.Missing) > 0 // told again once it was complete in between
-		for _, e := range r.Events {
-			if err := p.print(e); err != nil {
-				return err
-			}
-		}
-		if err := p.flush(); err != nil {
+		if err := p.page(r.Events); err != nil {
 			return err
 		}
 		req.Cursor = r.NextCursor
@@ -149,11 +144,12 @@ func wait(a *app, d time.Duration) bool {
 	}
 }
 
-// eventPrinter writes events in one of the formats.
+// eventPrinter writes events in one of the formats. The heading comes with the first answer of the node: what that refuses has none.
 type eventPrinter struct {
 	w      io.Writer
 	format string
 	csv    *csv.Writer
+	headed bool
 }
 
 func newEventPrinter(w io.Writer, format string) (*eventPrinter, error) {
@@ -162,13 +158,26 @@ func newEventPrinter(w io.Writer, format string) (*eventPrinter, error) {
 	case "csv":
 		p.csv = csv.NewWriter(w)
 		return p, p.csv.Write(logColumns())
-	case "table":
-		_, err := fmt.Fprintf(w, tableRow, "TIME", "STATUS", "TO", "FROM", "GROUP", "STAGE", "DETAIL")
-		return p, err
-	case "tsv", "json":
+	case "table", "tsv", "json":
 		return p, nil
 	}
 	return nil, badUsage(errors.New("--format must be table, tsv, csv or json"))
+}
+
+// page writes a page of events, out to the end.
+func (p *eventPrinter) page(events []*adminpb.Event) error {
+	if p.format == "table" && !p.headed {
+		if _, err := fmt.Fprintf(p.w, tableRow, "TIME", "STATUS", "TO", "FROM", "GROUP", "STAGE", "DETAIL"); err != nil {
+			return err
+		}
+	}
+	p.headed = true
+	for _, e := range events {
+		if err := p.print(e); err != nil {
+			return err
+		}
+	}
+	return p.flush()
 }
 
 // tableRow has fixed widths: a log is printed as it comes, so nobody knows how wide its columns will be.

@@ -55,7 +55,7 @@ func madeOf(o *mail.Outcome) made {
 	a := cmp.Or(o.Advice, &mail.Advice{})
 	m := made{Result: o.Result.String(), Class: classWords(o.Status), Scope: o.Scope.String(), Action: a.Action.String(), Rule: cmp.Or(a.Rule, "none")}
 	if a.For > 0 {
-		m.For = spanWords(a.For)
+		m.For = mail.Span(a.For)
 	}
 	return m
 }

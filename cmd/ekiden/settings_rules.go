@@ -91,21 +91,9 @@ func classWords(s mail.Status) string {
 
 func actionWords(action string, d time.Duration) string {
 	if d > 0 {
-		return action + " " + spanWords(d)
+		return action + " " + mail.Span(d)
 	}
 	return action
-}
-
-// spanWords is a span of time without the parts that are zero: 1h, 90s as 1m30s.
-func spanWords(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // rulesFlags say which rules are meant.

@@ -72,7 +72,7 @@ func (c suppressListCmd) Run(a *app) error {
 		return err
 	}
 	var show func(*adminpb.Suppression) error
-	end := func() error { return nil }
+	begin, end := func() error { return nil }, func() error { return nil }
 	switch {
 	case a.json || c.Format == "json":
 		show = func(s *adminpb.Suppression) error { return printProto(a.out, s) }
@@ -81,23 +81,24 @@ func (c suppressListCmd) Run(a *app) error {
 	case c.Format == "csv":
 		out := csv.NewWriter(a.out)
 		show = func(s *adminpb.Suppression) error { return out.Write(rowOf(s)) }
+		begin = func() error { return out.Write(rowColumns()) }
 		end = func() error { out.Flush(); return out.Error() } // a list that was cut short is no success
-		if err := out.Write(rowColumns()); err != nil {
+	default:
+		begin = func() error {
+			_, err := fmt.Fprintf(a.out, suppressRow, "ADDRESS", "LIST", "TENANT", "FILTER", "SINCE", "EXPIRES", "REASON")
 			return err
 		}
-	default:
-		fmt.Fprintf(a.out, suppressRow, "ADDRESS", "LIST", "TENANT", "FILTER", "SINCE", "EXPIRES", "REASON")
 		show = func(s *adminpb.Suppression) error {
 			_, err := fmt.Fprintf(a.out, suppressRow, printable(s.Address), s.List, printable(s.Tenant), printable(s.Filter),
 				moment(s.Since), moment(s.Expires), printable(s.Reason))
 			return err
 		}
 	}
-	return errors.Join(c.each(a, cl, show), end())
+	return errors.Join(c.each(a, cl, begin, show), end())
 }
 
-// each shows what matches, page by page.
-func (c suppressListCmd) each(a *app, cl adminpb.AdminServiceClient, show func(*adminpb.Suppression) error) error {
+// each shows what matches, page by page. It begins with the first answer of the node: what that refuses has no heading.
+func (c suppressListCmd) each(a *app, cl adminpb.AdminServiceClient, begin func() error, show func(*adminpb.Suppression) error) error {
 	req := &adminpb.ListSuppressionsRequest{Address: c.Address, List: c.List, Tenant: c.Tenant, Limit: logPage}
 	var err error
 	if req.Since, req.Until, err = span(a, cl, c.Since, c.Until); err != nil {
@@ -107,6 +108,11 @@ func (c suppressListCmd) each(a *app, cl adminpb.AdminServiceClient, show func(*
 		r, err := cl.ListSuppressions(a.ctx, req)
 		if err != nil {
 			return err
+		}
+		if req.Cursor == "" {
+			if err := begin(); err != nil {
+				return err
+			}
 		}
 		for _, s := range r.Suppressions {
 			if err := show(s); err != nil {
