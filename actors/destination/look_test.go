@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ekiden-mta/ekiden/actors/actorstest"
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
@@ -24,13 +23,7 @@ func TestLookDue(t *testing.T) {
 		{"all has gone, another session is awaited", 2 * time.Second, true, true, true, true, StateAsking},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			q := actorstest.NewQueue(false)
-			env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0 }, Counters: &Counters{}, Budget: &Budget{Limit: 1 << 20}}
-			env.Defaults()
-			b, now := NewOutbox(toA, env, func(any) {}), time.Unix(1_800_000_000, 0)
-			d := mail.Delivery{Seq: 1, Domain: toA.Domain, Due: now, Expires: now.Add(time.Hour)}
-			q.Put([]byte("x"), d)
-			b.Push(now, &mail.Job{Delivery: d, Body: []byte("x")})
+			b, now := outboxOf(1, func(any) {})
 			b.Asking(0, 1)
 			b.Note(Plan{Look: now.Add(2 * time.Second), Status: Status{State: StateAsking, Receiver: "r", Full: true}})
 			b.Join(0)

@@ -8,6 +8,20 @@ import (
 	"github.com/ekiden-mta/ekiden/mail"
 )
 
+// outboxOf returns an outbox with n deliveries that are due, and the time.
+func outboxOf(n int, tell func(any)) (*Outbox, time.Time) {
+	q := actorstest.NewQueue(false)
+	env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0 }, Counters: &Counters{}, Budget: &Budget{Limit: 1 << 20}}
+	env.Defaults()
+	b, now := NewOutbox(toA, env, tell), time.Unix(1_800_000_000, 0)
+	for i := range n {
+		d := mail.Delivery{Seq: mail.Seq(i + 1), Domain: toA.Domain, Due: now, Expires: now.Add(time.Hour)}
+		q.Put([]byte("x"), d)
+		b.Push(now, &mail.Job{Delivery: d, Body: []byte("x")})
+	}
+	return b, now
+}
+
 // TestSessionThatIsGoneBeforeThePlan: a session that was asked for, came and left before the machine's plan was noted has told
 // nobody, since the plan of before wanted to hear of nothing; what it left behind is news.
 func TestSessionThatIsGoneBeforeThePlan(t *testing.T) {
@@ -26,16 +40,8 @@ func TestSessionThatIsGoneBeforeThePlan(t *testing.T) {
 		{"the machine knows of nothing to do for now", 0, 0, 0, StatePaused, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			q := actorstest.NewQueue(false)
-			env := &Env{Queue: q, Suspensions: &Suspensions{}, Rand: func() float64 { return 0 }, Counters: &Counters{}, Budget: &Budget{Limit: 1 << 20}}
-			env.Defaults()
 			told := 0
-			b, now := NewOutbox(toA, env, func(any) { told++ }), time.Unix(1_800_000_000, 0)
-			for i := range 3 {
-				d := mail.Delivery{Seq: mail.Seq(i + 1), Domain: toA.Domain, Due: now, Expires: now.Add(time.Hour)}
-				q.Put([]byte("x"), d)
-				b.Push(now, &mail.Job{Delivery: d, Body: []byte("x")})
-			}
+			b, now := outboxOf(3, func(any) { told++ })
 			var v View
 			b.Look(now, &v)
 			b.Note(Plan{Quiet: true, Status: Status{State: StateResolving}})

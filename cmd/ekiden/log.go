@@ -157,7 +157,7 @@ func newEventPrinter(w io.Writer, format string) (*eventPrinter, error) {
 	switch format {
 	case "csv":
 		p.csv = csv.NewWriter(w)
-		return p, p.csv.Write(logColumns())
+		return p, nil
 	case "table", "tsv", "json":
 		return p, nil
 	}
@@ -166,12 +166,12 @@ func newEventPrinter(w io.Writer, format string) (*eventPrinter, error) {
 
 // page writes a page of events, out to the end.
 func (p *eventPrinter) page(events []*adminpb.Event) error {
-	if p.format == "table" && !p.headed {
-		if _, err := fmt.Fprintf(p.w, tableRow, "TIME", "STATUS", "TO", "FROM", "GROUP", "STAGE", "DETAIL"); err != nil {
+	if !p.headed {
+		if err := p.head(); err != nil {
 			return err
 		}
+		p.headed = true
 	}
-	p.headed = true
 	for _, e := range events {
 		if err := p.print(e); err != nil {
 			return err
@@ -186,6 +186,17 @@ const tableRow = "%-19s  %-10s  %-32s  %-28s  %-12s  %-8s  %s\n"
 // logColumns are the nine columns of requirement R68.
 func logColumns() []string {
 	return []string{"time", "group", "from", "to", "source", "destination", "stage", "status", "detail"}
+}
+
+func (p *eventPrinter) head() error {
+	switch p.format {
+	case "csv":
+		return p.csv.Write(logColumns())
+	case "table":
+		_, err := fmt.Fprintf(p.w, tableRow, "TIME", "STATUS", "TO", "FROM", "GROUP", "STAGE", "DETAIL")
+		return err
+	}
+	return nil
 }
 
 func (p *eventPrinter) print(e *adminpb.Event) error {
