@@ -36,12 +36,16 @@ func TestLookDue(t *testing.T) {
 			if row.asks {
 				b.Asking(0, 1)
 			}
+			later := mail.Delivery{Seq: 2, Domain: toA.Domain, Due: now.Add(time.Hour), Expires: now.Add(2 * time.Hour)}
+			b.Push(now, &mail.Job{Delivery: later})
 			now = now.Add(row.after)
 			if due := b.LookDue(now); due != row.due {
 				t.Errorf("due: %v, want %v", due, row.due)
 			}
 			if s := b.Standing(); s.State != row.state || s.Receiver != "r" || s.Full != (row.state != StateIdle) {
 				t.Errorf("it stands as %+v", s)
+			} else if s.State == StateIdle && !s.Until.Equal(later.Due) {
+				t.Errorf("idle until %s, though the next is due at %s", s.Until, later.Due)
 			}
 			if row.after == 2*time.Second && b.LookDue(now.Add(time.Hour)) {
 				t.Error("it looks again without having planned to")

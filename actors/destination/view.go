@@ -112,7 +112,7 @@ func (b *Outbox) Note(p Plan) (again bool) {
 }
 
 // LookDue tells whether the actor is to be sent a tick for the look it planned. Mostly its mail has gone by then and there is
-// nothing to look at: that is noted here, without a step.
+// nothing to look at: that is noted here, as the machine would (Machine.rest), without a step.
 func (b *Outbox) LookDue(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -123,7 +123,7 @@ func (b *Outbox) LookDue(now time.Time) bool {
 	if len(b.flight) > 0 || slices.ContainsFunc(b.shelves, func(s *shelf) bool { return len(s.waiting) > 0 || s.asked > 0 }) {
 		return true
 	}
-	b.full, b.status = false, Status{State: StateIdle, Receiver: b.status.Receiver}
+	b.full, b.status = false, Status{State: StateIdle, Until: b.nextDue, Receiver: b.status.Receiver}
 	return false
 }
 
