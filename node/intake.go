@@ -60,6 +60,16 @@ func (s submitter) Submit(ctx context.Context, m *mail.Submission) (mail.Message
 	return id, told(err)
 }
 
+// SubmitAsync implements smtpd.Submitter for what does not come to the bounce listener.
+func (s submitter) SubmitAsync(ctx context.Context, m *mail.Submission, done func(mail.MessageID, error)) {
+	e := s.node.engine.Load()
+	if e == nil {
+		done(mail.MessageID{}, &smtpd.Refusal{Reply: replySealed})
+		return
+	}
+	e.intake.SubmitAsync(ctx, m, func(id mail.MessageID, err error) { done(id, told(err)) })
+}
+
 // told turns what intake and store refuse into what the client should hear.
 func told(err error) error {
 	if err == nil {

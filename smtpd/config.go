@@ -73,6 +73,9 @@ type Inbound interface {
 // client, anything else becomes 451 4.3.0. The Submission's Data is the caller's again when Submit returns.
 type Submitter interface {
 	Submit(context.Context, *mail.Submission) (mail.MessageID, error)
+	// SubmitAsync is Submit that answers by calling done once, from any goroutine; done must not block. The Submission is the
+	// caller's again when SubmitAsync returns.
+	SubmitAsync(ctx context.Context, m *mail.Submission, done func(mail.MessageID, error))
 }
 
 // Gate tells whether this node takes mail now. It is asked at connect, EHLO and MAIL; a reply of 421 ends the

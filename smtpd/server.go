@@ -89,6 +89,9 @@ func (e errorLog) Println(v ...any) {
 
 // Start listens on every address and serves. On an error nothing is left open.
 func (s *Server) Start() error {
+	if err := s.env.Start(); err != nil {
+		return fmt.Errorf("smtpd: %w", err)
+	}
 	// No probes of idle connections: the sweeper ends them long before, and to ask for probes takes a connection four system calls.
 	quiet := net.ListenConfig{KeepAlive: -1}
 	for _, l := range s.cfg.Listeners {
@@ -97,6 +100,7 @@ func (s *Server) Start() error {
 			for _, open := range s.nets {
 				_ = open.Close()
 			}
+			s.env.Stop()
 			return fmt.Errorf("smtpd: listen: %w", err)
 		}
 		s.nets = append(s.nets, n)
@@ -255,6 +259,7 @@ func (s *Server) stopAccepting() {
 func (s *Server) Close() {
 	s.stopAccepting()
 	s.cancel()
+	s.env.Stop()
 	s.peers.each((*wire.Conn).Kill)
 	_ = s.inner.Shutdown(s.ctx) // its context has ended: this only stops its loop
 	s.wg.Wait()

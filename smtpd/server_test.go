@@ -94,6 +94,18 @@ func (b *box) Submit(ctx context.Context, s *mail.Submission) (mail.MessageID, e
 	return mail.MessageID{Lineage: 7, Seq: mail.Seq(len(b.got))}, nil
 }
 
+func (b *box) SubmitAsync(ctx context.Context, s *mail.Submission, done func(mail.MessageID, error)) {
+	b.mu.Lock()
+	err := b.err
+	b.mu.Unlock()
+	if err == errPanic {
+		panic(errPanic)
+	}
+	c := *s
+	c.Data, c.To = slices.Clone(s.Data), slices.Clone(s.To)
+	go func() { done(b.Submit(ctx, &c)) }()
+}
+
 func (b *box) messages() []mail.Submission {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -43,6 +43,12 @@ type session struct {
 	decided   bool  // grant holds for from until the next look-up
 	began     time.Time
 	submitted mail.Submission
+
+	// The answer to the last message.
+	done   func(mail.MessageID, error) // fills it in, for who does not wait; bound once
+	id     mail.MessageID
+	err    error
+	octets int64 // of the message
 }
 
 var (
@@ -233,13 +239,35 @@ func (s *session) inbound(c *wire.Conn, to mail.Address) smtp.Reply {
 	return smtp.Reply{}
 }
 
-// Data hands over the message.
+// Data hands over the message and waits for its answer.
 func (s *session) Data(c *wire.Conn) (string, smtp.Reply) {
-	body, refusal := c.Body()
-	if !refusal.IsZero() {
+	if _, refusal := c.Body(); !refusal.IsZero() {
 		s.count(refusal.Code)
 		return "", refusal
 	}
+	s.submit(c, func(sub *mail.Submission) { s.id, s.err = s.srv.submitter.Submit(s.srv.ctx, sub) })
+	s.pace()
+	return s.End(c)
+}
+
+// Begin hands over the message, unless somebody would have to wait with it.
+func (s *session) Begin(c *wire.Conn) bool {
+	if _, refusal := c.Body(); !refusal.IsZero() || s.grant.Interval > 0 || s.role == RoleBounce {
+		return false
+	}
+	if s.done == nil {
+		s.done = func(id mail.MessageID, err error) {
+			s.id, s.err = id, err
+			c.Answered()
+		}
+	}
+	s.submit(c, func(sub *mail.Submission) { s.srv.submitter.SubmitAsync(s.srv.ctx, sub, s.done) })
+	return true
+}
+
+// submit makes a submission of the message, and gives its memory back once to has returned.
+func (s *session) submit(c *wire.Conn, to func(*mail.Submission)) {
+	body, _ := c.Body()
 	sub := &s.submitted
 	*sub = mail.Submission{
 		Tenant: s.grant.Tenant, Composition: s.grant.Composition, User: s.user, Client: s.remote, Local: s.local,
@@ -247,17 +275,20 @@ func (s *session) Data(c *wire.Conn) (string, smtp.Reply) {
 		EightBit: c.EightBit(), UTF8: c.Mail().UTF8, Data: body, At: s.srv.cfg.Clock.Now(),
 		Inbound: s.role == RoleBounce,
 	}
-	id, err := s.srv.submitter.Submit(s.srv.ctx, sub)
-	size := int64(len(body))
+	s.octets = int64(len(body))
+	to(sub)
 	c.ReleaseBody()
 	sub.Data, sub.To = nil, nil
-	s.pace()
-	if err != nil {
-		return "", s.submitError(err)
+}
+
+// End tells what became of the message.
+func (s *session) End(*wire.Conn) (string, smtp.Reply) {
+	if s.err != nil {
+		return "", s.submitError(s.err)
 	}
 	s.srv.stats.Messages.Add(1)
-	s.srv.stats.Octets.Add(size)
-	return id.String(), smtp.Reply{}
+	s.srv.stats.Octets.Add(s.octets)
+	return s.id.String(), smtp.Reply{}
 }
 
 // submitError turns a Submitter's error into a reply. Details stay here.

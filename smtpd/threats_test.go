@@ -322,6 +322,7 @@ func TestT7SilenceBeforeTheHandshakeCounts(t *testing.T) {
 	silent := []*talker{r.dialFrom(t, 0, "127.0.0.9"), r.dialFrom(t, 0, "127.0.0.9")}
 	eventually(t, "both are counted", func() bool { return r.peers.of("127.0.0.9") == 2 })
 	r.dialFrom(t, 0, "127.0.0.9").want("closed")
+	eventually(t, "who was refused is gone", func() bool { return r.Stats().Open.Load() == 2 })
 	for range 2 { // named by a balancer
 		c := r.dialFrom(t, 0, "127.0.0.8")
 		c.raw("PROXY TCP4 192.0.2.1 192.0.2.2 1 465\r\n")
@@ -331,6 +332,7 @@ func TestT7SilenceBeforeTheHandshakeCounts(t *testing.T) {
 	c := r.dialFrom(t, 0, "127.0.0.8")
 	c.raw("PROXY TCP4 192.0.2.1 192.0.2.2 1 465\r\n")
 	c.want("closed")
+	eventually(t, "who was refused is gone", func() bool { return r.Stats().Open.Load() == 4 })
 
 	silent = append(silent, r.dialFrom(t, 0, "127.0.0.10"), r.dialFrom(t, 0, "127.0.0.11"))
 	eventually(t, "all are counted", func() bool { return r.peers.of("127.0.0.10")+r.peers.of("127.0.0.11") == 2 })

@@ -1,6 +1,10 @@
 package wire
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/ekiden-mta/ekiden/mail/smtp"
+)
 
 // Write takes go-smtp's reply to the command at hand. Its code decides what happens; its words are mostly replaced,
 // because they repeat what the client sent or offer what only this side knows.
@@ -49,7 +53,12 @@ func (c *Conn) reply(b []byte, code string) {
 
 // message has the body handed over and answers it, which ends the transaction.
 func (c *Conn) message() {
-	id, refusal := c.policy.Data(c)
+	c.conclude(c.policy.Data(c))
+}
+
+// conclude says what became of the message.
+func (c *Conn) conclude(id string, refusal smtp.Reply) {
+	c.taking = takingNone
 	switch {
 	case c.closing: // the last words are said
 		return

@@ -17,6 +17,16 @@ func (c *Conn) next() bool {
 		if c.closing {
 			return false
 		}
+		if len(c.buf) == 0 && c.hello && !c.authLine {
+			c.sit()
+			if c.closing {
+				return false
+			}
+			if c.taking != takingNone {
+				c.takeBody()
+				continue
+			}
+		}
 		whole, line, ok := c.line()
 		if !ok {
 			return false
@@ -197,8 +207,12 @@ func (c *Conn) pass(verb Verb, whole, line, arg []byte, hasArg bool) {
 			c.refuse(replyRcptFirst)
 		default:
 			c.say(replyGoAhead)
-			c.takeData()
-			c.message()
+			c.startBody(true)
+			c.enterData()
+			c.taking = takingBody
+			if !c.seat.taken {
+				c.takeBody()
+			}
 		}
 	case VerbBdat:
 		c.chunk(arg, "")

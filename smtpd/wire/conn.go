@@ -32,7 +32,8 @@ const (
 	verbGreeting // go-smtp's first words
 )
 
-// Policy decides what the connection may do. All methods are called from the connection's goroutine.
+// Policy decides what the connection may do. One method is called at a time: from the connection's goroutine, or from a reactor's
+// while that has the connection. So Allow, Mail, Rcpt, Begin, End and Reset must not wait.
 type Policy interface {
 	// Admit is asked once, as soon as the peer's address is known: before the greeting and before a TLS handshake, during
 	// which a peer can be silent. A reply refuses the connection.
@@ -51,6 +52,11 @@ type Policy interface {
 	Rcpt(*Conn) smtp.Reply
 	// Data hands over the message of Conn.Body. Without a reply it is accepted: kept for good, under the id returned.
 	Data(*Conn) (id string, refusal smtp.Reply)
+	// Begin is Data where nobody may wait: it hands the message over, and Conn.Answered is called later. False = nothing was done,
+	// and Data will be called.
+	Begin(*Conn) bool
+	// End tells after Conn.Answered what Data would have returned.
+	End(*Conn) (id string, refusal smtp.Reply)
 	// Reset forgets the transaction, also after Data, and where there is none.
 	Reset()
 	// Closed is called once when the connection is gone for good.
@@ -70,7 +76,7 @@ const (
 )
 
 // Conn is one strict SMTP connection; go-smtp drives it as a net.Conn. All but the methods said to be safe belong to
-// the connection's goroutine.
+// the connection's goroutine, or to the reactor's while it sits there.
 type Conn struct {
 	env    *Env
 	opts   *Options
@@ -116,6 +122,8 @@ type Conn struct {
 	utf8                  bool
 	limit                 int // octets of this transaction's body
 	body                  bodyReader
+	taking                taking
+	seat                  seat
 
 	phase atomic.Uint32
 	txAt  atomic.Int64 // env.now when the open transaction began, 0 = none is open
@@ -179,11 +187,16 @@ func (c *Conn) guard(err *error) {
 		if c.phase.Load() == phaseOpen { // no greeting, no words
 			c.closing = true
 		}
-		c.end(replyBroken)
+		c.panicked(v)
 		*err = io.EOF
-		if c.env.Panicked != nil {
-			c.env.Panicked(v)
-		}
+	}
+}
+
+// panicked ends the connection after a panic, and tells of it.
+func (c *Conn) panicked(v any) {
+	c.end(replyBroken)
+	if c.env.Panicked != nil {
+		c.env.Panicked(v)
 	}
 }
 
@@ -228,10 +241,13 @@ func (c *Conn) flush() bool {
 // say queues a reply of ours.
 func (c *Conn) say(reply string) {
 	c.out = append(c.out, reply...)
-	if len(c.out) > 16<<10 { // a client that pipelines much: do not let its replies pile up
+	if len(c.out) > maxOut && !c.seat.taken { // a client that pipelines much: do not let its replies pile up
 		c.flush()
 	}
 }
+
+// maxOut is how many octets of replies are gathered before they are written although more commands are there.
+const maxOut = 16 << 10
 
 // refuse queues a reply to a command that should not have come, and loses patience in the end.
 func (c *Conn) refuse(reply string) {
@@ -273,6 +289,7 @@ func (c *Conn) Close() error {
 		c.linger()
 	}
 	err := c.below.Close()
+	c.leave()
 	c.policy.Closed()
 	return err
 }
@@ -353,4 +370,7 @@ func (c *Conn) InMail() bool { return c.mail }
 func (c *Conn) TLSMode() TLSMode { return c.opts.TLS }
 
 // Kill closes the socket under whatever goes on. Safe for concurrent use.
-func (c *Conn) Kill() { _ = c.tcp.Close() }
+func (c *Conn) Kill() {
+	_ = c.tcp.Close()
+	c.callUp()
+}

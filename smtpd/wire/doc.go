@@ -6,5 +6,5 @@
 // Transactions are between the wire and its Policy, which finds here what the client wrote (Conn.Mail, Conn.Rcpt, Conn.Body).
 // go-smtp above it sees greeting, EHLO, AUTH and QUIT, one plain, valid command at a time, and answers it. Package wire must
 // never decide who may send what: that is its Policy's. Read Conn first, then command.go (which commands pass), answer.go
-// (what is said) and data.go (what a body may hold).
+// (what is said) and data.go (what a body may hold); reactor.go serves the ordinary transactions of many connections at once.
 package wire

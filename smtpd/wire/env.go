@@ -2,6 +2,9 @@ package wire
 
 import (
 	"crypto/tls"
+	"errors"
+	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,7 +111,9 @@ type Env struct {
 	draining atomic.Bool
 	memory   atomic.Int64
 	handover func(*Conn)
-	big      sync.Pool // *[bigSize]byte
+	reactors []*reactor
+	sat      atomic.Uint32 // connections that were given a reactor
+	big      sync.Pool     // *[bigSize]byte
 	bodies   [len(bodySizes)]sync.Pool
 }
 
@@ -118,6 +123,39 @@ func NewEnv(hostname string, l Limits, handover func(*Conn)) *Env {
 	e := &Env{Hostname: hostname, limits: l.fill(), start: clock.Wall(), handover: handover}
 	e.big.New = func() any { return new([bigSize]byte) }
 	return e
+}
+
+// Start begins to serve connections together where the system lets it (docs/adr/0030); without, each serves itself. On an error
+// nothing is left running.
+func (e *Env) Start() error {
+	for range (runtime.GOMAXPROCS(0) + 1) / 2 { // the other half is for storing and sending
+		r, err := newReactor()
+		if err != nil {
+			e.Stop()
+			e.reactors = nil
+			if errors.Is(err, errors.ErrUnsupported) {
+				return nil
+			}
+			return fmt.Errorf("serve connections: %w", err)
+		}
+		e.reactors = append(e.reactors, r)
+	}
+	return nil
+}
+
+// Stop ends what Start began, once the connections are gone. It does not wait for that.
+func (e *Env) Stop() {
+	for _, r := range e.reactors {
+		r.stop()
+	}
+}
+
+// reactor is for one more connection; nil = there is none.
+func (e *Env) reactor() *reactor {
+	if len(e.reactors) == 0 {
+		return nil
+	}
+	return e.reactors[int(e.sat.Add(1))%len(e.reactors)]
 }
 
 // Limits returns the limits in force.

@@ -174,26 +174,30 @@ func (c *Conn) enterData() {
 	c.enter(phaseData)
 }
 
-// takeData reads up to CRLF "." CRLF.
-func (c *Conn) takeData() {
-	c.startBody(true)
-	c.enterData()
-	defer c.enter(phaseBusy)
-	for {
+// takeBody reads up to CRLF "." CRLF and has the message handed over, however far that has come.
+func (c *Conn) takeBody() {
+	for c.taking == takingBody {
 		if len(c.buf) == 0 && !c.fill() {
-			return
+			break
 		}
 		used, done := c.body.feed(c.buf)
 		c.buf = c.buf[used:]
 		c.got.Add(int64(used))
 		if done {
-			c.discard()
-			return
-		}
-		if c.discardedTooMuch() {
-			return
+			c.endBody()
+		} else if c.discardedTooMuch() {
+			break
 		}
 	}
+	c.enter(phaseBusy)
+	c.message()
+}
+
+// endBody is for CRLF "." CRLF.
+func (c *Conn) endBody() {
+	c.discard()
+	c.taking = takingWhole
+	c.enter(phaseBusy)
 }
 
 // discard counts what a body that cannot be taken cost. Where memory is short that is not the client's fault.

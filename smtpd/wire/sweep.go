@@ -50,6 +50,7 @@ func (c *Conn) Sweep() {
 func (c *Conn) Cut(reply string) {
 	c.cut.CompareAndSwap(nil, &reply)
 	_ = c.tcp.SetReadDeadline(time.Unix(1, 0))
+	c.callUp()
 }
 
 // CutIdle ends the connection if it waits for its client outside any transaction. Safe for concurrent use.

@@ -22,6 +22,8 @@ func (openPolicy) Closed()                         {}
 func (openPolicy) Mail(*Conn) smtp.Reply           { return smtp.Reply{} }
 func (openPolicy) Rcpt(*Conn) smtp.Reply           { return smtp.Reply{} }
 func (openPolicy) Data(*Conn) (string, smtp.Reply) { return "", smtp.Reply{} }
+func (openPolicy) Begin(*Conn) bool                { return false }
+func (openPolicy) End(*Conn) (string, smtp.Reply)  { return "", smtp.Reply{} }
 func (openPolicy) Reset()                          {}
 
 // TestSlowReaderIsEnded: a client that takes an octet of a reply a second holds its place no longer than Limits.Write; one
