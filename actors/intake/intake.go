@@ -151,18 +151,17 @@ func (w *work) stored(err error) {
 		return
 	}
 	a := &w.accepted
-	w.answer(a.ID, nil)
-	if len(a.Deliveries) == 0 {
-		return
+	if n := len(a.Deliveries); n > 0 {
+		jobs := w.oneJob[:0]
+		if n > 1 {
+			jobs = make([]mail.Job, 0, n)
+		}
+		for i := range a.Deliveries {
+			jobs = append(jobs, mail.Job{Delivery: a.Deliveries[i], Body: a.Body})
+		}
+		w.in.Offer(jobs)
 	}
-	jobs := w.oneJob[:0]
-	if n := len(a.Deliveries); n > 1 {
-		jobs = make([]mail.Job, 0, n)
-	}
-	for i := range a.Deliveries {
-		jobs = append(jobs, mail.Job{Delivery: a.Deliveries[i], Body: a.Body})
-	}
-	w.in.Offer(jobs)
+	w.answer(a.ID, nil) // now, so that whoever is told finds his mail in the queue
 }
 
 // Refusal is a message that is not taken because of what it is; no retry helps where the reply is permanent.

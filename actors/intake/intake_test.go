@@ -96,7 +96,7 @@ func newRig(t testing.TB, edit func(*settings.Composition)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{store: &memory{next: 1000}, jobs: make(chan []mail.Job, 16), log: &bytes.Buffer{}}
+	r := &rig{store: &memory{next: 1000}, jobs: make(chan []mail.Job, 1<<12), log: &bytes.Buffer{}}
 	r.Intake, err = New(Config{
 		Store: r.store, Settings: func() *settings.Index { return x }, Offer: func(j []mail.Job) { r.jobs <- j },
 		Hostname: "relay.example.jp", Clock: &clock.Clock{}, Log: slog.New(slog.NewTextHandler(r.log, nil)),
