@@ -70,6 +70,12 @@ func (s submitter) SubmitAsync(ctx context.Context, m *mail.Submission, done fun
 	e.intake.SubmitAsync(ctx, m, func(id mail.MessageID, err error) { done(id, told(err)) })
 }
 
+// Crowded implements smtpd.Submitter.
+func (s submitter) Crowded() bool {
+	e := s.node.engine.Load()
+	return e != nil && e.store.Crowded()
+}
+
 // told turns what intake and store refuse into what the client should hear.
 func told(err error) error {
 	if err == nil {

@@ -76,6 +76,8 @@ type Submitter interface {
 	// SubmitAsync is Submit that answers by calling done once, from any goroutine; done must not block. The Submission is the
 	// caller's again when SubmitAsync returns.
 	SubmitAsync(ctx context.Context, m *mail.Submission, done func(mail.MessageID, error))
+	// Crowded tells that SubmitAsync might have to wait at present.
+	Crowded() bool
 }
 
 // Gate tells whether this node takes mail now. It is asked at connect, EHLO and MAIL; a reply of 421 ends the

@@ -123,6 +123,34 @@ func TestUnreadReplies(t *testing.T) {
 	}
 }
 
+// What would keep others waiting is handed over by the session itself: many recipients, a store that is crowded.
+func TestWhoWouldWait(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		more int // recipients
+		full bool
+	}{{"one recipient", 0, false}, {"many recipients", 40, false}, {"a crowded store", 0, true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := mustStart(t, Config{}, nil)
+			r.box.full = tt.full
+			c := r.dial(t, 0).hello()
+			for range 2 {
+				c.open()
+				for i := range tt.more {
+					c.ask(fmt.Sprintf("RCPT TO:<b%d@mx.test>", i), "250 2.1.5")
+				}
+				if got := c.send("x\r\n"); !strings.HasPrefix(got, "250 2.0.0") {
+					t.Fatal(got)
+				}
+			}
+			m := r.box.messages()
+			if len(m) != 2 || len(m[1].To) != 1+tt.more || r.box.waited != map[bool]int{true: 2}[tt.full || tt.more > 0] {
+				t.Fatalf("%d messages to %d, %d by Submit", len(m), len(m[1].To), r.box.waited)
+			}
+		})
+	}
+}
+
 // Messages of all sizes take turns on one connection.
 func TestSizesInTurn(t *testing.T) {
 	r := mustStart(t, Config{}, nil)

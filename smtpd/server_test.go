@@ -58,15 +58,24 @@ func hashOf(s string) string {
 
 // box is a Submitter that keeps copies.
 type box struct {
-	mu   sync.Mutex
-	got  []mail.Submission
-	err  error
-	drop bool          // keep nothing
-	hold chan struct{} // not nil: Submit waits for it
-	came chan struct{} // not nil: told of every Submit
+	mu     sync.Mutex
+	got    []mail.Submission
+	err    error
+	drop   bool          // keep nothing
+	full   bool          // who submits has to wait
+	waited int           // calls of Submit
+	hold   chan struct{} // not nil: Submit waits for it
+	came   chan struct{} // not nil: told of every Submit
 }
 
 func (b *box) Submit(ctx context.Context, s *mail.Submission) (mail.MessageID, error) {
+	b.mu.Lock()
+	b.waited++
+	b.mu.Unlock()
+	return b.take(ctx, s)
+}
+
+func (b *box) take(ctx context.Context, s *mail.Submission) (mail.MessageID, error) {
 	if b.came != nil {
 		b.came <- struct{}{}
 	}
@@ -103,8 +112,10 @@ func (b *box) SubmitAsync(ctx context.Context, s *mail.Submission, done func(mai
 	}
 	c := *s
 	c.Data, c.To = slices.Clone(s.Data), slices.Clone(s.To)
-	go func() { done(b.Submit(ctx, &c)) }()
+	go func() { done(b.take(ctx, &c)) }()
 }
+
+func (b *box) Crowded() bool { return b.full }
 
 func (b *box) messages() []mail.Submission {
 	b.mu.Lock()

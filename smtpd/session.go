@@ -250,9 +250,13 @@ func (s *session) Data(c *wire.Conn) (string, smtp.Reply) {
 	return s.End(c)
 }
 
-// Begin hands over the message, unless somebody would have to wait with it.
+// mostAtOnce is how many recipients a message may have that others wait for the splitting of.
+const mostAtOnce = 32
+
+// Begin hands over the message, unless others would have to wait for longer than a moment.
 func (s *session) Begin(c *wire.Conn) bool {
-	if _, refusal := c.Body(); !refusal.IsZero() || s.grant.Interval > 0 || s.role == RoleBounce {
+	_, refusal := c.Body()
+	if !refusal.IsZero() || s.grant.Interval > 0 || s.role == RoleBounce || len(s.to) > mostAtOnce || s.srv.submitter.Crowded() {
 		return false
 	}
 	if s.done == nil {

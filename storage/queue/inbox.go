@@ -16,6 +16,14 @@ type inbox struct {
 	wake    chan struct{} // capacity 1: there may be something
 }
 
+// Crowded tells whether so much waits for the committer, half of what may, that who must not wait should not call Put now.
+func (s *Store) Crowded() bool {
+	in := &s.inbox
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.waiting) >= maxPending/2 || in.bytes > maxPendBytes/2
+}
+
 // submit hands r to the committer, waiting for room where too much is under way.
 func (s *Store) submit(r *request) {
 	in := &s.inbox
