@@ -145,7 +145,7 @@ func New(cfg Config) (*System, error) {
 	s.env = &destination.Env{
 		Queue: cfg.Queue, Gates: cfg.Gates, Lease: cfg.Lease, Suppressed: cfg.Suppressed, Doubt: cfg.Doubt, QuietHours: cfg.QuietHours, Traffic: cfg.Traffic, Share: cfg.Share, Suspensions: &destination.Suspensions{Self: cfg.Name}, Sources: s.candidates, Rand: cfg.Rand,
 		Budget: &destination.Budget{Limit: cfg.BodyBudget}, Counters: &s.counters.Destination, Window: cfg.Window, Settled: cfg.Settled,
-		Held: cfg.Held, Cleans: cfg.Cleans, Call: s.sources.Call,
+		Held: cfg.Held, Cleans: cfg.Cleans,
 	}
 	s.env.Halted = func(why error) {
 		if why != nil {

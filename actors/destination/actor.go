@@ -97,7 +97,7 @@ func (v *voice) run(now time.Time, e *Effect) {
 			go v.load(l)
 		}
 	case EffectAsk:
-		b.Asking(e)
+		b.Asking(e.Shelf, e.Want)
 		v.shell.Ask(e.Source, protocol.Ask{Outbox: b, Shelf: e.Shelf, Want: e.Want, Route: e.Route, Key: e.Key,
 			Limits: e.Limits, Deadline: e.Deadline, Tenant: e.Tenant, Ahead: e.Ahead})
 	case EffectRelimit:

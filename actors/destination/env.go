@@ -35,8 +35,6 @@ type Env struct {
 	Cleans func(tenant, receiver string) bool
 	// Suspensions are the operator's; required.
 	Suspensions *Suspensions
-	// Call asks a source for one session at once; false = its destination must do so. nil = no source can be called. It must not block.
-	Call func(now time.Time, c *protocol.Call) bool
 	// Sources lists the candidates of a pool; never empty (an invalid address stands for "the system chooses").
 	Sources func(pool string) []netip.Addr
 	// Rand gives numbers in [0,1) for jitter; safe for concurrent use.

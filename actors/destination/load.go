@@ -156,7 +156,7 @@ func (b *Outbox) Recover(waiting, cleaning int, due time.Time) {
 		for i := range s.waiting {
 			b.drop(s.waiting[i].p)
 		}
-		s.waiting, s.asked, s.skipped, s.last = nil, 0, false, repeat{}
+		s.waiting, s.asked, s.skipped = nil, 0, false
 	}
 	if waiting > 0 {
 		b.total = waiting

@@ -24,7 +24,7 @@ func TestLookDue(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			b, now := outboxOf(1, func(any) {})
-			b.Asking(&Effect{Want: 1})
+			b.Asking(0, 1)
 			b.Note(Plan{Look: now.Add(2 * time.Second), Status: Status{State: StateAsking, Receiver: "r", Full: true}})
 			b.Join(0)
 			if row.take {
@@ -34,7 +34,7 @@ func TestLookDue(t *testing.T) {
 				}
 			}
 			if row.asks {
-				b.Asking(&Effect{Want: 1})
+				b.Asking(0, 1)
 			}
 			later := mail.Delivery{Seq: 2, Domain: toA.Domain, Due: now.Add(time.Hour), Expires: now.Add(2 * time.Hour)}
 			b.Push(now, &mail.Job{Delivery: later})

@@ -48,7 +48,7 @@ func TestSessionThatIsGoneBeforeThePlan(t *testing.T) {
 			told = 0
 			b.Look(now, &v)
 			if row.asks > 0 {
-				b.Asking(&Effect{Want: row.asks})
+				b.Asking(0, row.asks)
 			}
 			for range row.come {
 				b.Join(0)

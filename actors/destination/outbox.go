@@ -64,7 +64,6 @@ type shelf struct {
 	skipped  bool
 	moved    time.Time // when a session last came for more
 	lingers  []protocol.Waker
-	last     repeat
 }
 
 // disk is what the outbox knows of the part of the queue that is not in memory.
@@ -109,19 +108,18 @@ func (b *Outbox) Tell(msg any) { b.tell(msg) }
 // Push takes a delivery that was just stored. It stays in memory where there is room and nothing on disk comes before
 // it.
 func (b *Outbox) Push(now time.Time, j *mail.Job) {
-	b.mu.Lock()
-	call, wake, tell := b.push(now, j)
-	b.mu.Unlock()
+	wake, tell := b.push(now, j)
 	if wake != nil {
 		wake.Wake()
 	}
-	if tell || call.Outbox != nil && !b.env.Call(now, &call) && b.uncalled(call.Shelf) {
+	if tell {
 		b.tell(protocol.Arrived{})
 	}
 }
 
-// push is Push with the mutex held. It tells whom to wake, call or tell.
-func (b *Outbox) push(now time.Time, j *mail.Job) (call protocol.Call, wake protocol.Waker, tell bool) {
+func (b *Outbox) push(now time.Time, j *mail.Job) (protocol.Waker, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	d := &j.Delivery
 	b.total++
 	if d.Cleaning {
@@ -129,15 +127,15 @@ func (b *Outbox) push(now time.Time, j *mail.Job) (call protocol.Call, wake prot
 	}
 	b.touched = now
 	if b.env.stopped(d) {
-		tell = !b.held && !b.told
+		tell := !b.held && !b.told
 		b.held, b.told = true, b.told || tell
-		return call, nil, tell
+		return nil, tell
 	}
 	if d.Due.After(now) {
-		return call, nil, b.setNextDue(d.Due)
+		return nil, b.setNextDue(d.Due)
 	}
 	if end, quiet := b.env.quiet(now, d); quiet {
-		return call, nil, b.setNextDue(end)
+		return nil, b.setNextDue(end)
 	}
 	i := b.shelf(d)
 	s := b.shelves[i]
@@ -145,7 +143,7 @@ func (b *Outbox) push(now time.Time, j *mail.Job) (call protocol.Call, wake prot
 	// One whose dot may be out already, at a node that is gone, is judged where it is read from disk.
 	seen := d.Seq <= b.disk.newest || d.Dotted
 	if seen && b.inMemory(d.Seq) {
-		return call, nil, false
+		return nil, false
 	}
 	cost := len(j.Body) + parcelCost
 	if !b.env.Budget.take(cost) {
@@ -154,18 +152,14 @@ func (b *Outbox) push(now time.Time, j *mail.Job) (call protocol.Call, wake prot
 	if seen || !b.room(s, d, cost > 0) {
 		b.env.Budget.give(cost)
 		b.keepOut(d)
-		return call, nil, b.wants(s) || (!b.quiet && !b.told && b.low())
+		return nil, b.wants(s) || (!b.quiet && !b.told && b.low())
 	}
 	p := &protocol.Parcel{Job: *j, Cost: cost}
 	if cost == 0 {
 		p.Job.Body = nil
 	}
 	s.waiting.push(refTo(p))
-	if b.calls(now, s, d) {
-		return b.call(now, i, d), nil, false
-	}
-	wake, tell = b.rouse(s)
-	return call, wake, tell
+	return b.rouse(s)
 }
 
 // rouse picks who learns that s has work: a session that lingers, else the actor if it wants to.

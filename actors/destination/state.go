@@ -117,7 +117,6 @@ type Effect struct {
 	Deadline time.Time
 	Tenant   string
 	Ahead    bool
-	Again    bool // the outbox may ask for one more of the same by itself
 	Limits   *shaping.Limits
 	Route    mail.Route
 	Key      string

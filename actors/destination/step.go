@@ -2,7 +2,6 @@ package destination
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/ekiden-mta/ekiden/actors/protocol"
@@ -454,8 +453,7 @@ func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip
 func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want int) {
 	deadline := now.Add(m.env.AskFor)
 	l := m.limitsOf(s)
-	e := Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant, Limits: l, Route: m.route, Key: m.key,
-		Again: m.untroubled()}
+	e := Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant, Limits: l, Route: m.route, Key: m.key}
 	if s.Speed.Routed() {
 		e.Route, e.Key = s.Speed.Route, s.Speed.Route.Key()
 	}
@@ -477,11 +475,6 @@ func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want 
 		m.asked = deadline
 	}
 	m.wakeBy(m.asked)
-}
-
-// untroubled tells whether no source has refused or failed lately, so that there is nothing but the round to see to in asking the next one.
-func (m *Machine) untroubled() bool {
-	return !slices.ContainsFunc(m.sources, func(o origin) bool { return o.reason != protocol.ReasonNone || !o.next.IsZero() })
 }
 
 // serves tells whether source a may be asked now for a kind of mail.

@@ -63,7 +63,6 @@ func (b *Outbox) Look(now time.Time, v *View) {
 			}
 		}
 		s.looked, s.had = w.Ready, s.sessions+s.asked
-		s.last = repeat{} // the machine may ask for something else from now on
 		v.Shelves = append(v.Shelves, w)
 		v.Ready += w.Ready
 	}
@@ -128,17 +127,12 @@ func (b *Outbox) LookDue(now time.Time) bool {
 	return false
 }
 
-// Asking notes sessions asked for before the ask is sent, so that its answer cannot overtake it. Until its deadline, or until the actor
-// looks again, the outbox may ask once more by itself: see calls.
-func (b *Outbox) Asking(e *Effect) {
+// Asking notes sessions asked for before the ask is sent, so that its answer cannot overtake it.
+func (b *Outbox) Asking(shelf, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.shelves[e.Shelf]
-	s.asked += e.Want
-	s.had += e.Want
-	if s.last = (repeat{}); e.Again {
-		s.last = repeat{e.Source, e.Key, e.Limits, e.Deadline}
-	}
+	b.shelves[shelf].asked += n
+	b.shelves[shelf].had += n
 }
 
 // Forget drops asks whose deadline has passed without an answer.

@@ -59,19 +59,6 @@ type Ask struct {
 	Ahead    bool            // it goes before its tenant's other asks: see destination.ahead
 }
 
-// Call is an Ask for one session that repeats an earlier one. Outbox -> source, as a call of a function in whoever pushes, when mail comes that
-// nobody carries and its destination has asked for the same a moment ago. Answered like an Ask.
-type Call struct {
-	Source   netip.Addr
-	Outbox   Outbox
-	Shelf    int
-	Key      string          // of the Ask
-	Limits   *shaping.Limits // of the Ask; immutable
-	Deadline time.Time       // as in an Ask
-	Tenant   string          // of the mail, for fairness
-	Ahead    bool            // as in an Ask
-}
-
 // Refused says that a source will not serve before Until. Source -> destination, instead of a grant.
 type Refused struct {
 	Source netip.Addr

@@ -9,8 +9,6 @@
 //	   │                      │── Ask{outbox, want} ────▶│                          │
 //	   │                      │                          │── assign a parked one ──▶│
 //	   │                      │                          │   or start a new one ───▶│── Join(outbox)
-//	   │── Call, no message: the last Ask once more, ───▶│                          │
-//	   │   for one session, until that one's deadline    │                          │
 //	   │                      │◀── Refused{why, until} ──│                          │── Take, Settle … (no message)
 //	   │                      │◀── Arrived ──────────────┼──────────────────────────│   window half empty, more on disk
 //	   │                      │                          │◀── Reported ─────────────│── Leave

@@ -55,19 +55,6 @@ func NewSources(system *actor.ActorSystem, threads actor.Dispatcher, cfg Config,
 // Ask hands an ask to a source.
 func (x *Sources) Ask(source netip.Addr, a protocol.Ask) { x.system.Root.Send(x.warden(source).pid, a) }
 
-// Call asks a source at once, without a message; false = nothing was done, and the destination must ask. See Book.Call.
-func (x *Sources) Call(now time.Time, c *protocol.Call) bool {
-	x.mu.Lock()
-	w := x.all[c.Source]
-	x.mu.Unlock()
-	if w == nil {
-		return false
-	}
-	effects, ok := w.book.Call(now, c)
-	w.act(effects)
-	return ok
-}
-
 // Relimit tells a source of a receiver's limits that may be new.
 func (x *Sources) Relimit(source netip.Addr, l *shaping.Limits) {
 	x.mu.Lock()

@@ -172,11 +172,7 @@ func (b *Book) ask(now time.Time, a protocol.Ask) {
 		b.refuse(l, a, why, now.Add(b.cfg.Patience))
 		return
 	}
-	b.serve(now, l.road(a.Key, &a.Route), a)
-}
-
-// serve is for an ask that may be granted.
-func (b *Book) serve(now time.Time, r *road, a protocol.Ask) {
+	r := l.road(a.Key, &a.Route)
 	for a.Want > 0 && r.line.len() == 0 {
 		s := r.unpark()
 		if s == nil {
@@ -187,7 +183,7 @@ func (b *Book) serve(now time.Time, r *road, a protocol.Ask) {
 	}
 	if a.Want > 0 {
 		r.put(a)
-		b.dispatch(now, r.lane.to)
+		b.dispatch(now, l.to)
 	}
 }
 

@@ -125,7 +125,7 @@ func newPaceWorld(seed int64, m *Model, rules *bounce.Rules, length time.Duratio
 	store := newSupply(func() time.Time { return w.now }, loud, calm, still)
 	store.fail, store.kinds = w.fail, m.Kinds
 	w.env = &destination.Env{Queue: store, Suspensions: &destination.Suspensions{}, Rand: rng.Float64,
-		Sources: w.joined, Budget: &destination.Budget{Limit: 1 << 20}, Counters: &destination.Counters{}, Call: w.call,
+		Sources: w.joined, Budget: &destination.Budget{Limit: 1 << 20}, Counters: &destination.Counters{},
 		QuietHours: func(mail.Domain) schedule.Hours { return h.quiet }, Window: 256, Batch: 256}
 	if m.Kinds {
 		traffic := speeds()

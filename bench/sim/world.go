@@ -73,7 +73,7 @@ func (w *world) boot() {
 	w.node++
 	w.env = &destination.Env{Queue: deferred{w}, Suspensions: &destination.Suspensions{}, Rand: w.rng.Float64,
 		Sources: func(string) []netip.Addr { return w.addrs }, Budget: &destination.Budget{Limit: 60},
-		Counters: &destination.Counters{}, Call: w.call, Window: 16, Batch: 8}
+		Counters: &destination.Counters{}, Window: 16, Batch: 8}
 	w.env.Defaults()
 	w.counters = &source.Counters{}
 	w.srcCfg = source.Config{Quantum: 5, NewWaker: func() protocol.Waker { return &waker{w: w} }}
@@ -267,19 +267,11 @@ func (x *dest) load() {
 
 func (x *dest) ask(e *destination.Effect) {
 	w := x.w
-	x.box.Asking(e)
+	x.box.Asking(e.Shelf, e.Want)
 	book := w.books[e.Source]
 	var a any = protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Ahead: e.Ahead, Route: e.Route, Key: e.Key, Limits: e.Limits,
 		Deadline: e.Deadline, Tenant: e.Tenant}
 	w.later(w.upTo(2*time.Millisecond), func() { w.act(book, book.Step(w.now, a)) })
-}
-
-// call has a session come for an outbox that asked a moment ago.
-func (w *world) call(now time.Time, c *protocol.Call) bool {
-	book := w.books[c.Source]
-	effects, ok := book.Call(now, c)
-	w.act(book, effects)
-	return ok
 }
 
 // act carries out a book's effects.
