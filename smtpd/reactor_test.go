@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,70 @@ func TestUnreadReplies(t *testing.T) {
 	want := int64(sent / 6 * len(reply))
 	if got, err := io.Copy(io.Discard, io.LimitReader(c.r, want)); err != nil || got != want {
 		t.Fatalf("%d octets of replies, %v; want %d", got, err, want)
+	}
+}
+
+// What a session keeps for later is its own, wherever it was served before: nobody else's octets get into it.
+func TestNobodyElsesOctets(t *testing.T) {
+	r := mustStart(t, Config{}, nil)
+	others := make([]*talker, 4) // at each reactor one
+	for i := range others {
+		others[i] = r.dial(t, 0).hello()
+	}
+	r.box.hold, r.box.came = make(chan struct{}), make(chan struct{}, 1)
+	c := r.dial(t, 0).hello().open()
+	c.ask("DATA", "354")
+	c.raw("\r\n" + strings.Repeat("large\r\n", 30000) + ".\r\n")
+	<-r.box.came
+	c.raw("MAIL FROM:<a@shop.test>\r\nRCPT TO:<b@mx.test>\r\nDATA\r\ntwo\r\n.\r\nRSET\r\nVRFY x\r\nNOOP\r\n")
+	r.box.hold <- struct{}{}
+	<-r.box.came
+	for _, o := range others {
+		o.ask("NOOP "+strings.Repeat("x", 300), "250")
+	}
+	r.box.hold <- struct{}{}
+	for _, want := range []string{"250 2.0.0 OK id=", "250 2.1.0", "250 2.1.5", "354", "250 2.0.0 OK id=", "250 2.0.0 Reset", "252 2.5.0", "250 2.0.0"} {
+		c.want(want)
+	}
+}
+
+// A client that says no more gets all answers, then the end.
+func TestHalfClosed(t *testing.T) {
+	large := "\r\n" + strings.Repeat("large\r\n", 30000) + ".\r\n"
+	for _, tt := range []struct {
+		name string
+		said string // behind EHLO
+		held string // while the store has the message
+		want string
+	}{
+		{"behind EHLO", "EHLO again\r\n", "", "250-|closed"},
+		{"behind a command", "NOOP\r\n", "", "250 2.0.0|closed"},
+		{"behind what is not ordinary", "VRFY x\r\nNOOP\r\n", "", "252|250 2.0.0|closed"},
+		{"behind a message", "MAIL FROM:<a@shop.test>\r\nRCPT TO:<b@mx.test>\r\nDATA\r\nx\r\n.\r\n", "", "250|250|354|250 2.0.0 OK|closed"},
+		{"behind a large one", "MAIL FROM:<a@shop.test>\r\nRCPT TO:<b@mx.test>\r\nDATA\r\n" + large, "", "250|250|354|250 2.0.0 OK|closed"},
+		{"while the store has it", "MAIL FROM:<a@shop.test>\r\nRCPT TO:<b@mx.test>\r\nDATA\r\nx\r\n.\r\n", "NOOP\r\n", "250|250|354|250 2.0.0 OK|250 2.0.0|closed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := mustStart(t, Config{}, nil)
+			if tt.held != "" {
+				r.box.hold, r.box.came = make(chan struct{}), make(chan struct{}, 1)
+			}
+			c := r.dial(t, 0).hello()
+			c.raw(tt.said)
+			if tt.held != "" {
+				<-r.box.came
+				c.raw(tt.held)
+			}
+			if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if tt.held != "" {
+				close(r.box.hold)
+			}
+			for _, want := range strings.Split(tt.want, "|") {
+				c.want(want)
+			}
+		})
 	}
 }
 

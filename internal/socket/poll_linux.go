@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,7 +14,7 @@ import (
 // an end or an error that arrived, and again only for what arrives afterwards. It waits as a connection's Read does, by Go's own
 // poller, so that no thread is spent on it.
 //
-// Add and Wake are safe for concurrent use, also after Close; Wait and Close belong to one goroutine.
+// Add, Remove and Wake are safe for concurrent use, also after Close; Wait and Close belong to one goroutine.
 type Poll struct {
 	file   *os.File // the epoll instance
 	raw    syscall.RawConn
@@ -41,7 +42,10 @@ func NewPoll() (*Poll, error) {
 		return nil, fmt.Errorf("socket: epoll: %w", err)
 	}
 	p.file = os.NewFile(uintptr(fd), "epoll")
-	if p.raw, err = p.file.SyscallConn(); err != nil {
+	if err = p.file.SetReadDeadline(time.Time{}); err == nil { // it fails where Go could not watch it
+		p.raw, err = p.file.SyscallConn()
+	}
+	if err != nil {
 		_ = p.file.Close()
 		return nil, fmt.Errorf("socket: epoll: %w", err)
 	}
@@ -70,6 +74,11 @@ func (p *Poll) Add(fd uintptr, token int32) error {
 		return fmt.Errorf("socket: watch: %w", err)
 	}
 	return nil
+}
+
+// Remove ends what Add began.
+func (p *Poll) Remove(fd uintptr) {
+	_ = p.raw.Control(func(epoll uintptr) { _ = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_DEL, int(fd), nil) })
 }
 
 // Wake makes Wait return.

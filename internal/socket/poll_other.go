@@ -10,8 +10,9 @@ type Poll struct{}
 // NewPoll fails with errors.ErrUnsupported.
 func NewPoll() (*Poll, error) { return nil, errors.ErrUnsupported }
 
-// Add, Wake, Wait and Close are never called.
+// Add, Remove, Wake, Wait and Close are never called.
 func (*Poll) Add(uintptr, int32) error { return errors.ErrUnsupported }
+func (*Poll) Remove(uintptr)           {}
 func (*Poll) Wake()                    {}
 func (*Poll) Wait(func() bool) []Ready { return nil }
 func (*Poll) Close()                   {}

@@ -229,7 +229,7 @@ func (c *Conn) flush() bool {
 	_, err := c.to.Write(c.out)
 	c.phase.Store(phase)
 	c.out = c.out[:0]
-	if cap(c.out) > 4096 {
+	if cap(c.out) > keptOut {
 		c.out = nil
 	}
 	if err != nil {
@@ -248,6 +248,9 @@ func (c *Conn) say(reply string) {
 
 // maxOut is how many octets of replies are gathered before they are written although more commands are there.
 const maxOut = 16 << 10
+
+// keptOut is how much memory for replies a connection keeps that owes none, in octets.
+const keptOut = 4096
 
 // refuse queues a reply to a command that should not have come, and loses patience in the end.
 func (c *Conn) refuse(reply string) {

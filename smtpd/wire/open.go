@@ -83,6 +83,7 @@ func (c *Conn) startTLS(hasArg bool) {
 		return
 	}
 	c.drop()
+	c.leave()
 	n := &Conn{
 		env: c.env, opts: c.opts, policy: c.policy, below: tls.Server(c.tcp, c.opts.Config), tcp: c.tcp,
 		remote: c.remote, local: c.local, verb: verbGreeting, upgraded: true, secure: true,

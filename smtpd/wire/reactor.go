@@ -14,7 +14,7 @@ import (
 type reactor struct {
 	poll *socket.Poll
 	buf  [bigSize]byte // of the turn under way
-	fed  []*Conn       // whose last read filled buf: there may be more, and nobody says so again
+	fed  []*Conn       // that may have more to read although nobody says so again: buf was filled, or an end has arrived
 	at   []*Conn       // of the sockets that are ready
 
 	mu       sync.Mutex
@@ -113,10 +113,8 @@ func (r *reactor) run() {
 			if c == nil {
 				continue
 			}
+			c.seat.last = c.seat.last || ready[i].Last
 			r.turn(c)
-			if ready[i].Last {
-				r.turn(c)
-			}
 		}
 	}
 }

@@ -18,6 +18,7 @@ type seat struct {
 	taken   bool
 	waiting bool // a message is on its way into the store: nothing is read before its answer
 	more    bool // octets came meanwhile
+	last    bool // an end or an error has arrived: it may lie behind what is read next
 	receive func(uintptr) (done bool)
 	send    func(uintptr) (done bool)
 	n       int   // of the last receive or send
@@ -34,8 +35,12 @@ const (
 )
 
 // sit waits at a reactor until the connection has to do something that a reactor does not do. Its octets are in buf then. It does
-// not wait where there is no reactor.
+// not wait where there is no reactor. What is owed is written before anything is read: an end behind it must not hide it.
 func (c *Conn) sit() {
+	if !c.flush() {
+		return
+	}
+	c.drop() // so that what buf holds from now on is the reactor's to keep
 	s := &c.seat
 	r := s.at.Load()
 	if r == nil {
@@ -60,8 +65,11 @@ func (c *Conn) sit() {
 
 // join gives the connection a place, nil where it cannot have one.
 func (c *Conn) join() *reactor {
+	if c.raw == nil {
+		return nil
+	}
 	r := c.env.reactor()
-	if r == nil || c.raw == nil {
+	if r == nil {
 		return nil
 	}
 	s := &c.seat
@@ -85,12 +93,13 @@ func (c *Conn) join() *reactor {
 	return r
 }
 
-// leave gives the connection's place up.
+// leave gives the connection's place up. The socket may stay open, under TLS.
 func (c *Conn) leave() {
 	r := c.seat.at.Swap(nil)
 	if r == nil {
 		return
 	}
+	_ = c.raw.Control(func(fd uintptr) { r.poll.Remove(fd) })
 	r.mu.Lock()
 	r.conns[c.seat.token] = nil
 	r.free = append(r.free, c.seat.token)
@@ -130,7 +139,7 @@ func (c *Conn) turn(r *reactor) (stays bool) {
 	if s.err != nil {
 		return false
 	}
-	if s.n == len(r.buf) {
+	if s.n == len(r.buf) || s.last {
 		r.fed = append(r.fed, c)
 	}
 	c.buf = r.buf[:s.n]
@@ -250,7 +259,13 @@ func (c *Conn) sendOut() bool {
 		return false
 	}
 	c.out = c.out[:copy(c.out, c.out[s.n:])]
-	return len(c.out) == 0
+	if len(c.out) > 0 {
+		return false
+	}
+	if cap(c.out) > keptOut {
+		c.out = nil
+	}
+	return true
 }
 
 func (c *Conn) receiveOnce(fd uintptr) (done bool) {
