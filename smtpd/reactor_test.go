@@ -188,6 +188,19 @@ func TestHalfClosed(t *testing.T) {
 	}
 }
 
+// A client that is gone inside a body is counted, whoever was reading it.
+func TestGoneInsideABody(t *testing.T) {
+	r := mustStart(t, Config{}, nil)
+	c := r.dial(t, 0).hello().open()
+	c.ask("DATA", "354")
+	c.raw("half a line")
+	_ = c.Close()
+	eventually(t, "it is gone", func() bool { return r.Stats().Open.Load() == 0 })
+	if n := r.Stats().Deferred.Load(); n != 1 || len(r.box.messages()) != 0 {
+		t.Fatalf("%d deferred, %d messages", n, len(r.box.messages()))
+	}
+}
+
 // What would keep others waiting is handed over by the session itself: many recipients, a store that is crowded.
 func TestWhoWouldWait(t *testing.T) {
 	for _, tt := range []struct {

@@ -19,12 +19,12 @@ func (c *Conn) next() bool {
 		}
 		if len(c.buf) == 0 && c.hello && !c.authLine {
 			c.sit()
-			if c.closing {
-				return false
-			}
-			if c.taking != takingNone {
+			if c.taking != takingNone { // also where the client is gone: it is counted
 				c.takeBody()
 				continue
+			}
+			if c.closing {
+				return false
 			}
 		}
 		whole, line, ok := c.line()
