@@ -241,11 +241,12 @@ func (s *session) inbound(c *wire.Conn, to mail.Address) smtp.Reply {
 
 // Data hands over the message and waits for its answer.
 func (s *session) Data(c *wire.Conn) (string, smtp.Reply) {
-	if _, refusal := c.Body(); !refusal.IsZero() {
+	body, refusal := c.Body()
+	if !refusal.IsZero() {
 		s.count(refusal.Code)
 		return "", refusal
 	}
-	s.submit(c, func(sub *mail.Submission) { s.id, s.err = s.srv.submitter.Submit(s.srv.ctx, sub) })
+	s.submit(c, body, func(sub *mail.Submission) { s.id, s.err = s.srv.submitter.Submit(s.srv.ctx, sub) })
 	s.pace()
 	return s.End(c)
 }
@@ -255,7 +256,7 @@ const mostAtOnce = 32
 
 // Begin hands over the message, unless others would have to wait for longer than a moment.
 func (s *session) Begin(c *wire.Conn) bool {
-	_, refusal := c.Body()
+	body, refusal := c.Body()
 	if !refusal.IsZero() || s.grant.Interval > 0 || s.role == RoleBounce || len(s.to) > mostAtOnce || s.srv.submitter.Crowded() {
 		return false
 	}
@@ -265,13 +266,12 @@ func (s *session) Begin(c *wire.Conn) bool {
 			c.Answered()
 		}
 	}
-	s.submit(c, func(sub *mail.Submission) { s.srv.submitter.SubmitAsync(s.srv.ctx, sub, s.done) })
+	s.submit(c, body, func(sub *mail.Submission) { s.srv.submitter.SubmitAsync(s.srv.ctx, sub, s.done) })
 	return true
 }
 
 // submit makes a submission of the message, and gives its memory back once to has returned.
-func (s *session) submit(c *wire.Conn, to func(*mail.Submission)) {
-	body, _ := c.Body()
+func (s *session) submit(c *wire.Conn, body []byte, to func(*mail.Submission)) {
 	sub := &s.submitted
 	*sub = mail.Submission{
 		Tenant: s.grant.Tenant, Composition: s.grant.Composition, User: s.user, Client: s.remote, Local: s.local,

@@ -245,34 +245,40 @@ func (c *Conn) verbOf(word, line []byte) (Verb, bool) {
 		}
 		eightBit = eightBit || b >= 0x80
 	}
-	verb := VerbNone
-	if len(word) == 4 {
-		switch string([]byte{word[0] &^ 0x20, word[1] &^ 0x20, word[2] &^ 0x20, word[3] &^ 0x20}) {
-		case "HELO":
-			verb = VerbHelo
-		case "EHLO":
-			verb = VerbEhlo
-		case "MAIL":
-			verb = VerbMail
-		case "RCPT":
-			verb = VerbRcpt
-		case "DATA":
-			verb = VerbData
-		case "BDAT":
-			verb = VerbBdat
-		case "AUTH":
-			verb = VerbAuth
-		case "RSET":
-			verb = VerbRset
-		case "QUIT":
-			verb = VerbQuit
-		}
-	}
+	verb := verbNamed(word)
 	if eightBit && verb != VerbMail && verb != VerbRcpt {
 		c.reject(line, replyEightBit)
 		return 0, false
 	}
 	return verb, true
+}
+
+// verbNamed is the verb that word is, in whatever case; VerbNone where it is none that a Policy is asked about.
+func verbNamed(word []byte) Verb {
+	if len(word) != 4 {
+		return VerbNone
+	}
+	switch string([]byte{word[0] &^ 0x20, word[1] &^ 0x20, word[2] &^ 0x20, word[3] &^ 0x20}) {
+	case "HELO":
+		return VerbHelo
+	case "EHLO":
+		return VerbEhlo
+	case "MAIL":
+		return VerbMail
+	case "RCPT":
+		return VerbRcpt
+	case "DATA":
+		return VerbData
+	case "BDAT":
+		return VerbBdat
+	case "AUTH":
+		return VerbAuth
+	case "RSET":
+		return VerbRset
+	case "QUIT":
+		return VerbQuit
+	}
+	return VerbNone
 }
 
 // other answers commands that go-smtp need not know.

@@ -22,16 +22,8 @@ func (c *Conn) fill() bool {
 			c.begun.Store(c.env.now.Load())
 		}
 		c.enter(phaseLine)
-	default:
-		if c.env.draining.Load() && !c.mail {
-			c.end(replyShutdown)
-			return false
-		}
-		if c.mail {
-			c.enter(phaseWait)
-		} else {
-			c.enter(phaseIdle)
-		}
+	case !c.awaitCommand():
+		return false
 	}
 	if c.cut.Load() != nil {
 		c.endCut()
@@ -49,6 +41,21 @@ func (c *Conn) fill() bool {
 	if c.readN <= 0 {
 		c.lost(c.readE)
 		return false
+	}
+	return true
+}
+
+// awaitCommand notes that it is for the client to begin a command; false where the server goes down, which it is told outside any
+// transaction.
+func (c *Conn) awaitCommand() bool {
+	switch {
+	case c.mail:
+		c.enter(phaseWait)
+	case c.env.draining.Load():
+		c.end(replyShutdown)
+		return false
+	default:
+		c.enter(phaseIdle)
 	}
 	return true
 }

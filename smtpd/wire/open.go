@@ -181,12 +181,7 @@ func (c *Conn) takeBody() {
 		if len(c.buf) == 0 && !c.fill() {
 			break
 		}
-		used, done := c.body.feed(c.buf)
-		c.buf = c.buf[used:]
-		c.got.Add(int64(used))
-		if done {
-			c.endBody()
-		} else if c.discardedTooMuch() {
+		if !c.feedBody() && c.discardedTooMuch() {
 			break
 		}
 	}
@@ -194,11 +189,17 @@ func (c *Conn) takeBody() {
 	c.message()
 }
 
-// endBody is for CRLF "." CRLF.
-func (c *Conn) endBody() {
-	c.discard()
-	c.taking = takingWhole
-	c.enter(phaseBusy)
+// feedBody takes what buf holds of the body, and tells whether CRLF "." CRLF was among it.
+func (c *Conn) feedBody() (done bool) {
+	used, done := c.body.feed(c.buf)
+	c.buf = c.buf[used:]
+	c.got.Add(int64(used))
+	if done {
+		c.discard()
+		c.taking = takingWhole
+		c.enter(phaseBusy)
+	}
+	return done
 }
 
 // discard counts what a body that cannot be taken cost. Where memory is short that is not the client's fault.

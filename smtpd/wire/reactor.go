@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/ekiden-mta/ekiden/internal/socket"
@@ -72,17 +73,17 @@ func (r *reactor) tell(c *Conn, what calling) {
 	}
 }
 
-// idle tells whether there is nothing to do but to wait for sockets; then whoever calls must wake the reactor.
-func (r *reactor) idle() bool {
+// busy tells whether there is more to do than to wait for sockets; where there is not, whoever calls must wake the reactor.
+func (r *reactor) busy() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asleep = len(r.calls) == 0 && len(r.fed) == 0 && !(r.stopping && r.seats == 0)
-	return r.asleep
+	return !r.asleep
 }
 
 func (r *reactor) run() {
 	defer r.poll.Close()
-	busy := func() bool { return !r.idle() }
+	busy := r.busy
 	for {
 		ready := r.poll.Wait(busy)
 		r.mu.Lock()
@@ -104,11 +105,11 @@ func (r *reactor) run() {
 		}
 		clear(calls)
 		r.done = calls
-		for n := len(r.fed); n > 0; n-- { // a turn each: who sends much does not keep the others waiting
-			c := r.fed[0]
-			r.fed = append(r.fed[:0], r.fed[1:]...)
+		n := len(r.fed)
+		for _, c := range r.fed[:n] { // a turn each: who sends much does not keep the others waiting
 			r.turn(c)
 		}
+		r.fed = slices.Delete(r.fed, 0, n)
 		for i, c := range r.at {
 			if c == nil {
 				continue
@@ -116,6 +117,7 @@ func (r *reactor) run() {
 			c.seat.last = c.seat.last || ready[i].Last
 			r.turn(c)
 		}
+		clear(r.at) // nobody who is gone is kept
 	}
 }
 

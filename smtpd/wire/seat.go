@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/ekiden-mta/ekiden/internal/socket"
+	"github.com/ekiden-mta/ekiden/mail/smtp"
 )
 
 // seat is a connection's place at a reactor. While it is taken, the reactor's goroutine has the connection, and the connection's
@@ -192,12 +193,7 @@ func (c *Conn) proceed() (stays bool) {
 // proceedBody takes octets of a body, and hands the message over at its end. What cannot be taken, and what is large enough to
 // keep others waiting, is for the connection's own goroutine.
 func (c *Conn) proceedBody() (stays bool) {
-	used, done := c.body.feed(c.buf)
-	c.buf = c.buf[used:]
-	c.got.Add(int64(used))
-	if done {
-		c.endBody()
-	}
+	done := c.feedBody()
 	if c.body.fault != FaultNone || len(c.body.buf) > bodySizes[len(bodySizes)-1] {
 		return false
 	}
@@ -213,11 +209,14 @@ func plain(p []byte) bool {
 	if len(p) < 6 {
 		return false
 	}
-	switch string([]byte{p[0] &^ 0x20, p[1] &^ 0x20, p[2] &^ 0x20, p[3] &^ 0x20}) {
-	case "MAIL", "RCPT", "DATA", "RSET", "NOOP":
-		return bytes.IndexByte(p[4:min(len(p), maxPlain)], '\n') >= 0
+	switch verbNamed(p[:4]) {
+	case VerbMail, VerbRcpt, VerbData, VerbRset:
+	default:
+		if !smtp.EqualFold(p[:4], "NOOP") {
+			return false
+		}
 	}
-	return false
+	return bytes.IndexByte(p[4:min(len(p), maxPlain)], '\n') >= 0
 }
 
 // maxPlain is how far plain looks for the end of a command, in octets.
@@ -230,15 +229,10 @@ func (c *Conn) settle() (stays bool) {
 	if !c.sendOut() {
 		return false
 	}
-	switch {
-	case c.taking == takingBody:
+	if c.taking == takingBody {
 		c.since.Store(c.env.now.Load())
-	case c.mail:
-		c.enter(phaseWait)
-	case c.env.draining.Load():
+	} else if !c.awaitCommand() {
 		return false
-	default:
-		c.enter(phaseIdle)
 	}
 	return c.cut.Load() == nil
 }
