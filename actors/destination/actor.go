@@ -99,7 +99,7 @@ func (v *voice) run(now time.Time, e *Effect) {
 	case EffectAsk:
 		b.Asking(e.Shelf, e.Want)
 		v.shell.Ask(e.Source, protocol.Ask{Outbox: b, Shelf: e.Shelf, Want: e.Want, Route: e.Route, Key: e.Key,
-			Limits: e.Limits, Deadline: e.Deadline, Tenant: e.Tenant, Ahead: e.Ahead})
+			Limits: e.Limits, Deadline: e.Deadline, Tenant: e.Tenant, Ahead: e.Ahead, Rides: e.Rides})
 	case EffectRelimit:
 		v.shell.Relimit(e.Source, e.Limits)
 	case EffectForget:

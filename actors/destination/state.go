@@ -117,6 +117,7 @@ type Effect struct {
 	Deadline time.Time
 	Tenant   string
 	Ahead    bool
+	Rides    bool
 	Limits   *shaping.Limits
 	Route    mail.Route
 	Key      string

@@ -431,6 +431,7 @@ func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip
 		return 0, first
 	}
 	each, rest := n/serving, n%serving
+	rides := s.Sessions+s.Asked == 0 && s.Ready <= fewSessions && !s.Ahead
 	for k := range sources {
 		a := sources[(m.turn+k)%len(sources)]
 		if !m.serves(now, a, lane) {
@@ -444,16 +445,17 @@ func (m *Machine) askSources(now time.Time, shelf int, s *Shelf, sources []netip
 		if want == 0 {
 			continue
 		}
-		m.askFor(now, shelf, s, a, want)
+		m.askFor(now, shelf, s, a, want, rides)
 	}
 	m.turn++
 	return n, origin{}
 }
 
-func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want int) {
+func (m *Machine) askFor(now time.Time, shelf int, s *Shelf, a netip.Addr, want int, rides bool) {
 	deadline := now.Add(m.env.AskFor)
 	l := m.limitsOf(s)
-	e := Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant, Limits: l, Route: m.route, Key: m.key}
+	e := Effect{Kind: EffectAsk, Shelf: shelf, Source: a, Want: want, Deadline: deadline, Tenant: s.Tenant, Limits: l, Route: m.route, Key: m.key,
+		Rides: rides}
 	if s.Speed.Routed() {
 		e.Route, e.Key = s.Speed.Route, s.Speed.Route.Key()
 	}
@@ -514,7 +516,7 @@ func (m *Machine) again(now time.Time, v *View) {
 				m.wakeBy(now.Add(secondTry))
 			} else if m.env.Suspensions.match(now, m.domain, m.Receiver(), a, nil) == nil {
 				o.open()
-				m.askFor(now, i, s, a, 1)
+				m.askFor(now, i, s, a, 1, false)
 			}
 		}
 	}

@@ -204,6 +204,9 @@ func show(e *Effect) string {
 		if e.Ahead {
 			return fmt.Sprintf("ask %s for %d, ahead", e.Source, e.Want)
 		}
+		if e.Rides {
+			return fmt.Sprintf("ask %s for %d, riding", e.Source, e.Want)
+		}
 		return fmt.Sprintf("ask %s for %d", e.Source, e.Want)
 	case EffectRelimit:
 		return fmt.Sprintf("tell %s of limits", e.Source)

@@ -57,6 +57,7 @@ type Ask struct {
 	Deadline time.Time       // after it both sides forget the ask
 	Tenant   string          // of the head, for fairness
 	Ahead    bool            // it goes before its tenant's other asks: see destination.ahead
+	Rides    bool            // nobody works for it and it has little: it may wait a moment for a session that is at work
 }
 
 // Refused says that a source will not serve before Until. Source -> destination, instead of a grant.
@@ -110,6 +111,9 @@ type Reshared struct{}
 
 // Ticked says that an alarm went off. Clock -> destination or source.
 type Ticked struct{}
+
+// Looked says that it is time to look at what rides behind sessions at work. Clock -> source.
+type Looked struct{}
 
 // Restarted is the first message a new incarnation of a failed actor gives itself.
 type Restarted struct{}

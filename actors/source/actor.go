@@ -141,6 +141,8 @@ func (w *warden) act(effects []Effect) {
 			e.Outbox.Tell(e.Refused)
 		case EffectAlarm:
 			w.all.run.Clock.At(e.At, func() { w.all.system.Root.Send(w.pid, protocol.Ticked{}) })
+		case EffectLook:
+			w.all.run.Clock.At(e.At, func() { w.all.system.Root.Send(w.pid, protocol.Looked{}) })
 		}
 	}
 }

@@ -213,6 +213,7 @@ func (c *carrier) Clear(j *mail.Job) bool {
 		return false
 	}
 	l.cleared = true
+	c.s.Cleared(now)
 	for k := range c.load { // what was taken ahead cannot begin before this one is answered
 		if k != i {
 			c.load[k].p.Behind.Store(now.UnixMilli())

@@ -49,7 +49,7 @@ func (b *Book) Forget(now time.Time, after time.Duration) {
 			return false
 		}
 		r.lanes = slices.DeleteFunc(r.lanes, func(l *lane) bool {
-			if l.open > 0 || l.waiting > 0 || now.Sub(l.used) < after {
+			if l.open > 0 || l.waiting > 0 || l.riders() > 0 || now.Sub(l.used) < after {
 				return false
 			}
 			b.keep(l.limits.Lane(), l.own.Remember())

@@ -36,6 +36,8 @@ type Session struct {
 	every  time.Duration // from one message to the next
 	next   time.Time     // … which may begin then
 	queued bool          // in the outbox's line of lingerers
+	vain   int           // riders taken since the last parcel
+	dot    time.Time     // when the last final dot was cleared; zero = it is answered
 
 	quit    atomic.Bool                     // must end
 	started atomic.Bool                     // has a goroutine
@@ -113,6 +115,7 @@ func (b *Book) Next(now time.Time, s *Session, block bool) (p *protocol.Parcel, 
 			dry = s.queued
 		case here && s.allowed(now) && !s.over(now, b.cfg.Quantum) && !s.lapOver(now, b.cfg.Quantum):
 			if p, held = s.box.Take(now, s.shelf, b.source, s.Receiver()); p != nil {
+				s.vain = 0
 				s.left--
 				s.turn++
 				s.lap++
@@ -234,7 +237,7 @@ func (b *Book) advance(now time.Time, s *Session, held time.Time, dry, block boo
 			return v, at, false
 		}
 	}
-	lap, idle := s.lapOver(now, b.cfg.Quantum), dry && !(l.waiting > 0 && l.asked(now)) || held.Sub(now) > turnLife
+	lap, idle := s.lapOver(now, b.cfg.Quantum), dry && s.road.riders.len() == 0 && !(l.waiting > 0 && l.asked(now)) || held.Sub(now) > turnLife
 	if lap {
 		l.pay(now, s)
 	}
@@ -257,6 +260,7 @@ func (b *Book) advance(now time.Time, s *Session, held time.Time, dry, block boo
 		a := s.road.take()
 		b.assign(s, &a)
 		s.road.put(a)
+	case b.takeRider(now, s, block):
 	case l.waiting > 0 && b.otherRoad(now, l, s.road):
 		b.leaves(s)
 		return End, at, false // who waits needs the slot for other hosts
@@ -402,10 +406,17 @@ func (b *Book) Close(now time.Time, s *Session, back []*protocol.Parcel, news an
 // Outbox is where the session is at work, nil = nowhere, and the shelf.
 func (s *Session) Outbox() (protocol.Outbox, int) { return s.box, s.shelf }
 
+// Cleared notes that a final dot of the session's goes out.
+func (s *Session) Cleared(now time.Time) { s.dot = now }
+
 // Settled tells the controller what the receiver answered. Deliveries are told only after trouble, because a
 // controller without trouble learns nothing from them.
 func (b *Book) Settled(now time.Time, s *Session, o *mail.Outcome) []Effect {
 	l := s.road.lane
+	if !s.dot.IsZero() {
+		s.road.dotted(now.Sub(s.dot))
+		s.dot = time.Time{}
+	}
 	delivered := o.Result == mail.Delivered
 	if delivered {
 		l.to.served.Store(now.UnixNano())

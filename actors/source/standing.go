@@ -56,7 +56,7 @@ func (b *Book) Snapshot(now time.Time) []Standing {
 		for _, l := range r.lanes {
 			binds := l.binds(now, held[l])
 			out = append(out, Standing{Receiver: r.name, Lane: l.limits.Kind.Name, Queue: l.limits.Queue, Connections: l.open,
-				Waiting: l.waiting, State: state, Until: until, Pace: l.pace(), Most: l.own.Connections(most),
+				Waiting: l.waiting + l.riders(), State: state, Until: until, Pace: l.pace(), Most: l.own.Connections(most),
 				All: r.open, AllMost: most, Frees: frees[r], Cause: r.control.Cause(), WarmStep: step, WarmMost: warm,
 				Every: l.limits.Every(), Binds: binds.reason, BindsUntil: binds.until})
 		}
@@ -100,6 +100,14 @@ func (l *lane) binds(now time.Time, held bound) bound {
 		return bound{reason: protocol.ReasonSlots}
 	}
 	return bound{}
+}
+
+// riders is how many asks ride behind sessions at work.
+func (l *lane) riders() (n int) {
+	for _, r := range l.all {
+		n += r.riders.len()
+	}
+	return n
 }
 
 // pace is how many messages of a lane may go in a second: what the receiver bears, or less where the operator has them go at a

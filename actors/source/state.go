@@ -81,6 +81,8 @@ type Book struct {
 	plan     *shaping.Plan             // of warm-up, nil = none
 	kept     map[string]shaping.Memory // by receiver, or lane: of those that are gone
 	effects  []Effect
+	ridden   []*road   // with riders, and some that had
+	look     time.Time // at these; zero = there are none
 }
 
 // Config is how sources work.
@@ -179,6 +181,10 @@ type road struct {
 	line   line
 	inTurn bool // in lane.busy
 	idle   []*Session
+	open   int // sessions
+
+	riders riders       // asks that wait for a session at work
+	dot    atomic.Int64 // nanoseconds that the receiver takes to answer a final dot; 0 = not known
 }
 
 // turnLife is how long a turn lasts at most where messages go at a slow pace and others wait.
@@ -192,7 +198,8 @@ const (
 	EffectStart  EffectKind = iota // start a goroutine for Session
 	EffectWake                     // wake Session: it has something to do, or must end
 	EffectRefuse                   // tell Outbox that it was Refused, and withdraw Want of Shelf
-	EffectAlarm                    // call Tick at At
+	EffectAlarm                    // step with Ticked at At
+	EffectLook                     // step with Looked at At
 )
 
 // Effect is one thing to do.

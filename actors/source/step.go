@@ -24,6 +24,8 @@ func (b *Book) Step(now time.Time, msg any) []Effect {
 		for _, r := range b.order {
 			b.tick(now, r)
 		}
+	case protocol.Looked:
+		b.looked(now)
 	case protocol.Relimited:
 		if r := b.by[msg.Limits.Receiver]; r != nil {
 			if l := r.named[msg.Limits.Kind.Name]; l != nil && l.limits.Edition < msg.Limits.Edition {
@@ -165,7 +167,7 @@ func (l *lane) road(key string, route *mail.Route) *road {
 	return r
 }
 
-// ask serves an ask from idle sessions and free slots, and lets the rest wait in line.
+// ask serves an ask, unless it may wait for a session that is at work.
 func (b *Book) ask(now time.Time, a protocol.Ask) {
 	l := b.lane(now, a.Limits)
 	if why := b.shut(); why != protocol.ReasonNone {
@@ -173,18 +175,32 @@ func (b *Book) ask(now time.Time, a protocol.Ask) {
 		return
 	}
 	r := l.road(a.Key, &a.Route)
+	if r.rides(&a) {
+		b.ride(now, r, a)
+		return
+	}
+	b.serve(now, r, a)
+}
+
+// serve puts idle sessions to work for an ask, opens connections, and lets what is left wait in line.
+func (b *Book) serve(now time.Time, r *road, a protocol.Ask) {
+	if !b.wakeIdle(r, &a) {
+		b.dispatch(now, r.lane.to)
+	}
+}
+
+// wakeIdle serves an ask from idle sessions. False where they are too few: what is left waits in line then.
+func (b *Book) wakeIdle(r *road, a *protocol.Ask) bool {
 	for a.Want > 0 && r.line.len() == 0 {
 		s := r.unpark()
 		if s == nil {
 			break
 		}
-		b.assign(s, &a)
+		b.assign(s, a)
 		b.do(Effect{Kind: EffectWake, Session: s})
 	}
-	if a.Want > 0 {
-		r.put(a)
-		b.dispatch(now, l.to)
-	}
+	r.put(*a)
+	return a.Want == 0
 }
 
 // shut tells why nothing is granted to anybody; ReasonNone = that is not so.
@@ -274,6 +290,7 @@ func (b *Book) open(now time.Time, l *lane) bool {
 	s := &Session{ID: b.lastID, road: r, lapped: now, left: messages, until: until,
 		every: l.limits.Every(), waker: b.cfg.NewWaker(), total: total}
 	b.live[s.ID] = s
+	r.open++
 	l.open++
 	l.to.open++
 	l.charge()
@@ -309,7 +326,7 @@ func (r *road) queue() {
 // trim drops asks that nobody waits for any more from the head of the line; true where one is left.
 func (r *road) trim(now time.Time) bool {
 	r.line.shed(now, func(a *protocol.Ask) {
-		a.Outbox.Withdraw(a.Shelf, a.Want)
+		withdraw(a)
 		r.lane.waiting--
 	})
 	return r.line.len() > 0
@@ -400,6 +417,7 @@ func (b *Book) reported(now time.Time, m protocol.Reported) {
 	l := s.road.lane
 	l.used = now
 	s.road.forget(s)
+	s.road.open--
 	l.pay(now, s)
 	if s.leaving {
 		l.leaving--
@@ -505,13 +523,24 @@ func (b *Book) recover(now time.Time) {
 		}
 	}
 	open, leaving := map[*lane]int{}, map[*lane]int{}
+	for _, r := range b.order {
+		for _, l := range r.lanes {
+			for _, road := range l.all {
+				road.open = 0
+			}
+		}
+	}
 	for _, s := range b.live {
+		s.road.open++
 		if open[s.road.lane]++; s.leaving {
 			leaving[s.road.lane]++
 		}
 	}
 	for _, r := range b.order {
 		b.recount(now, r, open, leaving)
+	}
+	if b.look = (time.Time{}); len(b.ridden) > 0 {
+		b.lookLater(now)
 	}
 }
 

@@ -110,6 +110,7 @@ func (x *sess) next() {
 			w.fail(err)
 			return
 		}
+		x.s.Cleared(w.now) // all of a transaction is its dot here
 		x.to.begin(x, p)
 		w.later(x.to.takes(), x.onDot)
 	case source.Hold:

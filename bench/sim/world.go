@@ -269,7 +269,7 @@ func (x *dest) ask(e *destination.Effect) {
 	w := x.w
 	x.box.Asking(e.Shelf, e.Want)
 	book := w.books[e.Source]
-	var a any = protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Ahead: e.Ahead, Route: e.Route, Key: e.Key, Limits: e.Limits,
+	var a any = protocol.Ask{Outbox: x.box, Shelf: e.Shelf, Want: e.Want, Ahead: e.Ahead, Rides: e.Rides, Route: e.Route, Key: e.Key, Limits: e.Limits,
 		Deadline: e.Deadline, Tenant: e.Tenant}
 	w.later(w.upTo(2*time.Millisecond), func() { w.act(book, book.Step(w.now, a)) })
 }
@@ -287,6 +287,8 @@ func (w *world) act(b *source.Book, effects []source.Effect) {
 			e.Outbox.Tell(e.Refused)
 		case source.EffectAlarm:
 			w.later(max(0, e.At.Sub(w.now)), func() { w.act(b, b.Step(w.now, protocol.Ticked{})) })
+		case source.EffectLook:
+			w.later(max(0, e.At.Sub(w.now)), func() { w.act(b, b.Step(w.now, protocol.Looked{})) })
 		}
 	}
 }
