@@ -72,24 +72,45 @@ func (in *inbox) end() bool {
 	return in.ended
 }
 
-// take moves the next batch to dst: what waits, up to the bounds of a commit.
+// take moves the next batch to dst: what waits, up to the bounds of a commit. Where that is not all, outcomes go first, as far as half of a
+// batch: they are small, a connection waits for each (rule D6), and behind large messages they would wait for several commits, so that mail
+// went out more slowly than it came in. What an outcome is about has been committed, so that it may overtake whatever waits.
 func (in *inbox) take(dst []*request) []*request {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	n, size := 0, 0
-	for n < len(in.waiting) && n < maxBatch && (n == 0 || size+in.waiting[n].size <= maxBatchBytes) {
-		size += in.waiting[n].size
-		n++
+	if len(in.waiting) <= maxBatch && in.bytes <= maxBatchBytes {
+		dst = append(dst, in.waiting...)
+		clear(in.waiting)
+		in.waiting, in.bytes = in.waiting[:0], 0
+	} else {
+		dst = in.pick(dst, maxBatch/2, func(r *request) bool { return r.outcome })
+		dst = in.pick(dst, maxBatch, func(*request) bool { return true })
 	}
-	dst = append(dst, in.waiting[:n]...)
-	left := copy(in.waiting, in.waiting[n:])
-	clear(in.waiting[left:])
-	in.waiting = in.waiting[:left]
-	in.bytes -= size
-	if n > 0 {
+	if len(dst) > 0 {
 		in.room.Broadcast()
 	}
 	return dst
+}
+
+// pick moves what is meant to batch, in order, up to most requests and maxBatchBytes in all. One request may exceed these alone.
+func (in *inbox) pick(batch []*request, most int, meant func(*request) bool) []*request {
+	size := 0
+	for _, r := range batch {
+		size += r.size
+	}
+	kept, full := in.waiting[:0], false
+	for _, r := range in.waiting {
+		if full = full || len(batch) >= most || len(batch) > 0 && size+r.size > maxBatchBytes; full || !meant(r) {
+			kept = append(kept, r)
+			continue
+		}
+		batch = append(batch, r)
+		size += r.size
+		in.bytes -= r.size
+	}
+	clear(in.waiting[len(kept):])
+	in.waiting = kept
+	return batch
 }
 
 // refuse makes every later request hear err. What waits stays for the committer.

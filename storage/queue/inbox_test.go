@@ -1,6 +1,11 @@
 package queue
 
-import "testing"
+import (
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
 
 func TestCrowded(t *testing.T) {
 	for _, tt := range []struct {
@@ -21,4 +26,86 @@ func TestCrowded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBatch: a batch is what waits, in order; where that is too much, outcomes go first, which leave at least half of it to others.
+func TestBatch(t *testing.T) {
+	const large = maxBatchBytes/2 + 1
+	for _, tt := range []struct {
+		name    string
+		waiting string // m: a small message, M: one of more than half a batch, G: of more than a batch, o: an outcome; with a count before it
+		batches []string
+	}{
+		{"nothing", "", []string{""}},
+		{"all of a little, as it came", "2m1o1m1o", []string{"2m1o1m1o"}},
+		{"outcomes overtake large messages", "2M1o1M1o", []string{"2o1M", "1M", "1M"}},
+		{"and keep their order", "1M1o1M2o", []string{"3o1M", "1M"}},
+		{"one that is larger than a batch goes alone", "2G", []string{"1G", "1G"}},
+		{"outcomes do not wait for it", "1G1o1m", []string{"1o", "1G", "1m"}},
+		{"many outcomes leave half to others", "200o100m", []string{"128o72o56m", "44m"}},
+		{"as many as a batch", "256m", []string{"256m"}},
+		{"one more", "257m", []string{"256m", "1m"}},
+		{"outcomes alone", "300o", []string{"256o", "44o"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := &inbox{}
+			in.room = sync.NewCond(&in.mu)
+			for _, r := range requests(tt.waiting, large) {
+				in.waiting, in.bytes = append(in.waiting, r), in.bytes+r.size
+			}
+			first := slices.Clone(in.waiting)
+			seq := func(r *request) int { return slices.Index(first, r) }
+			for i, want := range tt.batches {
+				got := in.take(nil)
+				if s, w := kinds(got), kinds(requests(want, large)); s != w {
+					t.Fatalf("batch %d is %q, want %q", i, s, w)
+				}
+				for _, outcome := range []bool{false, true} {
+					last := -1
+					for _, r := range got {
+						if r.outcome == outcome {
+							if seq(r) < last {
+								t.Errorf("batch %d: one overtakes its like", i)
+							}
+							last = seq(r)
+						}
+					}
+				}
+			}
+			if len(in.waiting) != 0 || in.bytes != 0 {
+				t.Errorf("%d are left, %d octets", len(in.waiting), in.bytes)
+			}
+		})
+	}
+}
+
+func requests(s string, large int) (out []*request) {
+	n := 0
+	for _, c := range s {
+		if c >= '0' && c <= '9' {
+			n = 10*n + int(c-'0')
+			continue
+		}
+		for ; n > 0; n-- {
+			out = append(out, &request{outcome: c == 'o', size: map[rune]int{'o': 200, 'm': 1200, 'M': large, 'G': 3 * large}[c]})
+		}
+	}
+	return out
+}
+
+func kinds(rs []*request) string {
+	var b strings.Builder
+	for _, r := range rs {
+		switch {
+		case r.outcome:
+			b.WriteByte('o')
+		case r.size > maxBatchBytes:
+			b.WriteByte('G')
+		case r.size > maxBatchBytes/2:
+			b.WriteByte('M')
+		default:
+			b.WriteByte('m')
+		}
+	}
+	return b.String()
 }
