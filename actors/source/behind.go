@@ -17,7 +17,7 @@ const (
 	behindLook  = 10 * time.Millisecond
 	lookLost    = time.Second           // after its moment a look is not expected any more
 	fewSessions = 4                     // are put to work before an ask rides behind them, so that a slow one holds up nobody …
-	perSession  = 8                     // … and one more for so many that ride. See destination.Env.deserves
+	perSession  = 8                     // … and one for so many that ride, where those are more. See destination.Env.deserves
 	quickDot    = 50 * time.Millisecond // who answers a final dot later than that is not ridden to: an idle session is sooner
 	vainMost    = 8                     // riders that a session takes in a row without getting a mail from them
 )
@@ -62,11 +62,16 @@ func (b *Book) lookLater(now time.Time) {
 	b.do(Effect{Kind: EffectLook, At: b.look})
 }
 
-// takeRider gives a session at work one session's worth of what rides behind it; false where nothing does. A session that has to ask for an
-// allowance first is of no use before it may wait for one.
+// carries tells whether something rides behind a session that it may take. One that has to ask for an allowance first is of no use before it
+// may wait for that.
+func (s *Session) carries(now time.Time, block bool) bool {
+	return s.road.riders.len() > 0 && s.vain < vainMost && (block || s.allowed(now))
+}
+
+// takeRider gives a session at work one session's worth of what rides behind it; false where it takes nothing.
 func (b *Book) takeRider(now time.Time, s *Session, block bool) bool {
 	r := s.road
-	if r.riders.len() == 0 || s.vain >= vainMost || !block && !s.allowed(now) {
+	if !s.carries(now, block) {
 		return false
 	}
 	from := r.riders.next()

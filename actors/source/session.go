@@ -237,7 +237,7 @@ func (b *Book) advance(now time.Time, s *Session, held time.Time, dry, block boo
 			return v, at, false
 		}
 	}
-	lap, idle := s.lapOver(now, b.cfg.Quantum), dry && s.road.riders.len() == 0 && !(l.waiting > 0 && l.asked(now)) || held.Sub(now) > turnLife
+	lap, idle := s.lapOver(now, b.cfg.Quantum), dry && !s.carries(now, block) && !(l.waiting > 0 && l.asked(now)) || held.Sub(now) > turnLife
 	if lap {
 		l.pay(now, s)
 	}
@@ -414,7 +414,9 @@ func (s *Session) Cleared(now time.Time) { s.dot = now }
 func (b *Book) Settled(now time.Time, s *Session, o *mail.Outcome) []Effect {
 	l := s.road.lane
 	if !s.dot.IsZero() {
-		s.road.dotted(now.Sub(s.dot))
+		if o.Stage == mail.StageDot && !o.InDoubt {
+			s.road.dotted(now.Sub(s.dot))
+		}
 		s.dot = time.Time{}
 	}
 	delivered := o.Result == mail.Delivered

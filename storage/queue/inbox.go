@@ -11,6 +11,7 @@ type inbox struct {
 	room    *sync.Cond
 	waiting []*request
 	bytes   int
+	passed  bool          // nothing but outcomes went into the last batch, though others waited
 	ended   bool          // nothing is taken any more
 	closed  error         // refusal for everything that comes
 	wake    chan struct{} // capacity 1: there may be something
@@ -73,18 +74,23 @@ func (in *inbox) end() bool {
 }
 
 // take moves the next batch to dst: what waits, up to the bounds of a commit. Where that is not all, outcomes go first, as far as half of a
-// batch: they are small, a connection waits for each (rule D6), and behind large messages they would wait for several commits, so that mail
-// went out more slowly than it came in. What an outcome is about has been committed, so that it may overtake whatever waits.
+// batch: a connection waits for each (rule D6), and behind large messages they would wait for several commits, so that mail went out more slowly
+// than it came in. What an outcome is about has been committed, so that it may overtake whatever waits. Where nothing else fits beside them, the
+// next batch is in plain order: nobody is passed over twice.
 func (in *inbox) take(dst []*request) []*request {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if len(in.waiting) <= maxBatch && in.bytes <= maxBatchBytes {
 		dst = append(dst, in.waiting...)
 		clear(in.waiting)
-		in.waiting, in.bytes = in.waiting[:0], 0
+		in.waiting, in.bytes, in.passed = in.waiting[:0], 0, false
 	} else {
-		dst = in.pick(dst, maxBatch/2, func(r *request) bool { return r.outcome })
-		dst = in.pick(dst, maxBatch, func(*request) bool { return true })
+		if !in.passed {
+			dst = in.pick(dst, maxBatch/2, maxBatchBytes/2, func(r *request) bool { return r.outcome })
+		}
+		outcomes := len(dst)
+		dst = in.pick(dst, maxBatch, maxBatchBytes, func(*request) bool { return true })
+		in.passed = outcomes > 0 && len(dst) == outcomes
 	}
 	if len(dst) > 0 {
 		in.room.Broadcast()
@@ -92,15 +98,19 @@ func (in *inbox) take(dst []*request) []*request {
 	return dst
 }
 
-// pick moves what is meant to batch, in order, up to most requests and maxBatchBytes in all. One request may exceed these alone.
-func (in *inbox) pick(batch []*request, most int, meant func(*request) bool) []*request {
+// pick moves what is meant to batch, in order, up to so many requests and octets in all. One request may exceed the octets alone.
+func (in *inbox) pick(batch []*request, most, octets int, meant func(*request) bool) []*request {
 	size := 0
 	for _, r := range batch {
 		size += r.size
 	}
 	kept, full := in.waiting[:0], false
 	for _, r := range in.waiting {
-		if full = full || len(batch) >= most || len(batch) > 0 && size+r.size > maxBatchBytes; full || !meant(r) {
+		if !meant(r) || full {
+			kept = append(kept, r)
+			continue
+		}
+		if full = len(batch) >= most || len(batch) > 0 && size+r.size > octets; full {
 			kept = append(kept, r)
 			continue
 		}

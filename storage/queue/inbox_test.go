@@ -33,7 +33,7 @@ func TestBatch(t *testing.T) {
 	const large = maxBatchBytes/2 + 1
 	for _, tt := range []struct {
 		name    string
-		waiting string // m: a small message, M: one of more than half a batch, G: of more than a batch, o: an outcome; with a count before it
+		waiting string // m: a small message, M: one of more than half a batch, G: of more than a batch, o: an outcome, O: one of 10 KB; with a count before it
 		batches []string
 	}{
 		{"nothing", "", []string{""}},
@@ -43,6 +43,8 @@ func TestBatch(t *testing.T) {
 		{"one that is larger than a batch goes alone", "2G", []string{"1G", "1G"}},
 		{"outcomes do not wait for it", "1G1o1m", []string{"1o", "1G", "1m"}},
 		{"many outcomes leave half to others", "200o100m", []string{"128o72o56m", "44m"}},
+		{"outcomes behind it overtake it, too", "1G2o1G2o", []string{"4o", "1G", "1G"}},
+		{"large outcomes leave half of the octets to others", "100m100O", []string{"52O100m40O", "8O"}},
 		{"as many as a batch", "256m", []string{"256m"}},
 		{"one more", "257m", []string{"256m", "1m"}},
 		{"outcomes alone", "300o", []string{"256o", "44o"}},
@@ -87,7 +89,7 @@ func requests(s string, large int) (out []*request) {
 			continue
 		}
 		for ; n > 0; n-- {
-			out = append(out, &request{outcome: c == 'o', size: map[rune]int{'o': 200, 'm': 1200, 'M': large, 'G': 3 * large}[c]})
+			out = append(out, &request{outcome: c == 'o' || c == 'O', size: map[rune]int{'o': 200, 'O': 10_000, 'm': 1200, 'M': large, 'G': 3 * large}[c]})
 		}
 	}
 	return out
@@ -97,6 +99,8 @@ func kinds(rs []*request) string {
 	var b strings.Builder
 	for _, r := range rs {
 		switch {
+		case r.outcome && r.size > 1000:
+			b.WriteByte('O')
 		case r.outcome:
 			b.WriteByte('o')
 		case r.size > maxBatchBytes:
@@ -108,4 +112,33 @@ func kinds(rs []*request) string {
 		}
 	}
 	return b.String()
+}
+
+// TestNobodyIsPassedOverTwice: however many outcomes keep coming, what waits beside them is in every second batch at least.
+func TestNobodyIsPassedOverTwice(t *testing.T) {
+	for _, row := range []struct{ name, waits, comes string }{
+		{"a message larger than a batch", "1G1m", "50o"},
+		{"one that does not fit beside large outcomes", "1M", "128O"},
+		{"small messages beside many outcomes", "300m", "256o"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			in := &inbox{}
+			in.room = sync.NewCond(&in.mu)
+			add := func(s string) {
+				for _, r := range requests(s, maxBatchBytes/2+1) {
+					in.waiting, in.bytes = append(in.waiting, r), in.bytes+r.size
+				}
+			}
+			add(row.waits)
+			passed := 0
+			for i := 0; slices.ContainsFunc(in.waiting, func(r *request) bool { return !r.outcome }); i++ {
+				add(row.comes)
+				if slices.ContainsFunc(in.take(nil), func(r *request) bool { return !r.outcome }) {
+					passed = 0
+				} else if passed++; passed > 1 || i > 20 {
+					t.Fatalf("batch %d has outcomes alone, as the one before", i)
+				}
+			}
+		})
+	}
 }
