@@ -81,9 +81,9 @@ func (l *line) push(a protocol.Ask) {
 	l.n++
 }
 
-// shed drops the asks of the next tenant whose time is over, until one is left. What goes ahead must not keep the others from
-// being dropped.
-func (l *line) shed(now time.Time, drop func(*protocol.Ask)) {
+// shed drops the asks of the next tenant whose time is over, until one is left: true where one is. What goes ahead must not keep the
+// others from being dropped.
+func (l *line) shed(now time.Time, drop func(*protocol.Ask)) bool {
 	for len(l.tenants) > 0 {
 		q := l.tenants[0]
 		for _, f := range [...]*fifo{&q.ahead, &q.rest} {
@@ -94,11 +94,12 @@ func (l *line) shed(now time.Time, drop func(*protocol.Ask)) {
 			}
 		}
 		if q.ahead.len()+q.rest.len() > 0 {
-			return
+			return true
 		}
 		l.tenants = append(l.tenants[:0], l.tenants[1:]...)
 		l.retire(q)
 	}
+	return false
 }
 
 // retire forgets a tenant that has no asks any more.

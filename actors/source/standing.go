@@ -102,14 +102,6 @@ func (l *lane) binds(now time.Time, held bound) bound {
 	return bound{}
 }
 
-// riders is how many asks ride behind sessions at work.
-func (l *lane) riders() (n int) {
-	for _, r := range l.all {
-		n += r.riders.len()
-	}
-	return n
-}
-
 // pace is how many messages of a lane may go in a second: what the receiver bears, or less where the operator has them go at a
 // distance on so many connections. 0 = no bound.
 func (l *lane) pace() float64 {

@@ -325,11 +325,10 @@ func (r *road) queue() {
 
 // trim drops asks that nobody waits for any more from the head of the line; true where one is left.
 func (r *road) trim(now time.Time) bool {
-	r.line.shed(now, func(a *protocol.Ask) {
+	return r.line.shed(now, func(a *protocol.Ask) {
 		withdraw(a)
 		r.lane.waiting--
 	})
-	return r.line.len() > 0
 }
 
 // take removes the first ask from the line, put puts what is left of it at the end.
@@ -522,17 +521,9 @@ func (b *Book) recover(now time.Time) {
 			b.do(Effect{Kind: EffectStart, Session: s})
 		}
 	}
-	open, leaving := map[*lane]int{}, map[*lane]int{}
-	for _, r := range b.order {
-		for _, l := range r.lanes {
-			for _, road := range l.all {
-				road.open = 0
-			}
-		}
-	}
+	open, leaving := map[*road]int{}, map[*lane]int{}
 	for _, s := range b.live {
-		s.road.open++
-		if open[s.road.lane]++; s.leaving {
+		if open[s.road]++; s.leaving {
 			leaving[s.road.lane]++
 		}
 	}
@@ -544,20 +535,22 @@ func (b *Book) recover(now time.Time) {
 	}
 }
 
-// recount puts a receiver in order again; open is how many sessions live, leaving how many of them are to end.
-func (b *Book) recount(now time.Time, r *receiver, open, leaving map[*lane]int) {
+// recount puts a receiver in order again; open is how many sessions live on each road, leaving how many of a lane's are to end.
+func (b *Book) recount(now time.Time, r *receiver, open map[*road]int, leaving map[*lane]int) {
 	r.open, r.leaving, r.line = 0, 0, nil
 	for _, l := range r.lanes {
-		l.open, l.leaving, l.waiting, l.busy = open[l]+l.loans, leaving[l], 0, nil
-		l.own.Resume(l.open)
-		r.open += l.open
-		r.leaving += l.leaving
+		l.open, l.leaving, l.waiting, l.busy = l.loans, leaving[l], 0, nil
 		for _, road := range l.all {
+			road.open = open[road]
+			l.open += road.open
 			l.waiting += road.line.len()
 			if road.inTurn = false; road.line.len() > 0 {
 				road.queue()
 			}
 		}
+		l.own.Resume(l.open)
+		r.open += l.open
+		r.leaving += l.leaving
 		if l.inLine = l.waiting > 0; l.inLine {
 			r.line = append(r.line, l)
 		}

@@ -106,11 +106,9 @@ func (in *inbox) pick(batch []*request, most, octets int, meant func(*request) b
 	}
 	kept, full := in.waiting[:0], false
 	for _, r := range in.waiting {
-		if !meant(r) || full {
-			kept = append(kept, r)
-			continue
-		}
-		if full = len(batch) >= most || len(batch) > 0 && size+r.size > octets; full {
+		m := meant(r)
+		full = full || m && (len(batch) >= most || len(batch) > 0 && size+r.size > octets)
+		if full || !m {
 			kept = append(kept, r)
 			continue
 		}

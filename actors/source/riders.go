@@ -38,6 +38,14 @@ func (x *riders) next() *line {
 	return &x.fresh
 }
 
+// riders is how many asks ride in a lane.
+func (l *lane) riders() (n int) {
+	for _, r := range l.all {
+		n += r.riders.len()
+	}
+	return n
+}
+
 // rides tells whether an ask is to ride.
 func (r *road) rides(a *protocol.Ask) bool {
 	dot := time.Duration(r.dot.Load())
@@ -75,8 +83,7 @@ func (b *Book) takeRider(now time.Time, s *Session, block bool) bool {
 		return false
 	}
 	from := r.riders.next()
-	from.shed(now, withdraw)
-	if from.len() == 0 {
+	if !from.shed(now, withdraw) {
 		return false
 	}
 	a := from.pop()
@@ -99,12 +106,8 @@ func (b *Book) looked(now time.Time) {
 	left := b.ridden[:0]
 	for _, r := range b.ridden {
 		short := false
-		for r.riders.old.len() > 0 {
+		for r.riders.old.shed(now, withdraw) {
 			a := r.riders.old.pop()
-			if !now.Before(a.Deadline) {
-				withdraw(&a)
-				continue
-			}
 			short = !b.wakeIdle(r, &a) || short
 		}
 		r.riders.old, r.riders.fresh = r.riders.fresh, r.riders.old

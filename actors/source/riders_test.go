@@ -250,10 +250,11 @@ func TestManyRidersDeserveMoreSessions(t *testing.T) {
 // TestRidersAreNotRefusedForTheLine: what keeps new connections back is nothing to those that ride behind the ones there are.
 func TestRidersAreNotRefusedForTheLine(t *testing.T) {
 	x := newRide(t, 4, 0, shaping.Limits{Receiver: "r", Connections: 20, ConnectionRate: 4.0 / 60})
+	x.b.cfg.Patience = time.Second
 	x.ask(&box{}, 1)
 	big := askFor(&box{waiting: 1000}, 2, x.limits, "k")
 	x.take(x.b.Step(x.now, big))
-	if x.refused > 1 && x.waiting() == 0 {
+	if x.refused != 2 || x.waiting() != 1 {
 		t.Errorf("%d refused", x.refused)
 	}
 	if n := x.atWork[0].road.riders.len(); n != 1 {
